@@ -1,0 +1,104 @@
+"""pruningbench: what does pruning do to a vision model's representation, beyond accuracy?
+
+    import pruningbench as pb
+    run = pb.run("quickstart", out="runs/first")
+    table = pb.load_results("runs/first")
+
+Names are loaded when first used, so that importing pruningbench imports neither torch nor a plugin.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruningbench.api import Run, load_results, prune, run, score
+    from pruningbench.components import (
+        ArraySamples,
+        Attributions,
+        Boxes,
+        Context,
+        Dataset,
+        DatasetRef,
+        Exhibit,
+        Metric,
+        Model,
+        Outputs,
+        Predictions,
+        Preprocessing,
+        Pruner,
+        PruningContext,
+        Sample,
+        Samples,
+        ScorePruner,
+        Task,
+        VisionModel,
+        param,
+    )
+    from pruningbench.errors import PruningBenchError
+    from pruningbench.hookspecs import hookimpl
+    from pruningbench.masks import Masks
+    from pruningbench.scope import Scope
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "pruningbench.api": ("Run", "load_results", "prune", "run", "score"),
+    "pruningbench.components": (
+        "ArraySamples", "Attributions", "Boxes", "Context", "Dataset", "DatasetRef", "Exhibit", "Metric",
+        "Model", "Outputs", "Predictions", "Preprocessing", "Pruner", "PruningContext", "Sample", "Samples",
+        "ScorePruner", "Task", "VisionModel", "param",
+    ),
+    "pruningbench.errors": ("PruningBenchError",),
+    "pruningbench.hookspecs": ("hookimpl",),
+    "pruningbench.masks": ("Masks",),
+    "pruningbench.scope": ("Scope",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ArraySamples",
+    "Attributions",
+    "Boxes",
+    "Context",
+    "Dataset",
+    "DatasetRef",
+    "Exhibit",
+    "Masks",
+    "Metric",
+    "Model",
+    "Outputs",
+    "Predictions",
+    "Preprocessing",
+    "Pruner",
+    "PruningBenchError",
+    "PruningContext",
+    "Run",
+    "Sample",
+    "Samples",
+    "Scope",
+    "ScorePruner",
+    "Task",
+    "VisionModel",
+    "__version__",
+    "hookimpl",
+    "load_results",
+    "param",
+    "prune",
+    "run",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pruningbench' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

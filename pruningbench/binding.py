@@ -1,0 +1,161 @@
+"""Binding: from ``name`` or ``{use: name, field: value}`` to a validated component."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pruningbench.components.base import Component, Kind, Refers, Use
+from pruningbench.errors import FieldError, PluginError, UnknownComponentError, UsageError, did_you_mean
+from pruningbench.plugins import Registry
+
+Path = tuple[str | int, ...]
+
+
+class BindingError(FieldError):
+    """A reference that cannot be bound; `path` leads to the offending key or value inside it."""
+
+    def __init__(self, message: str, path: Path = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
+    """Return the component that `reference` names, with every field validated.
+
+    Args:
+        registry: where names are looked up.
+        kind: the kind of component expected.
+        reference: a name, or a mapping with ``use`` and fields.
+
+    Raises:
+        BindingError: for an unknown name or field (nearest names suggested), a mistyped or missing
+            value, or a combination of values the component refuses.
+    """
+    name, fields = _split(kind, reference)
+    try:
+        entry = registry.entry(kind, name)
+    except UnknownComponentError as error:
+        raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
+    component = entry.load()
+    known = [f.name for f in dataclasses.fields(component) if f.init]
+    for key in fields:
+        if key not in known:
+            hint = did_you_mean(str(key), known) or f"; it has: {', '.join(known) or 'no fields'}"
+            raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,))
+    references = {}
+    values = dict(fields)
+    for field_name, referred in _references(component).items():
+        value = values.get(field_name, _default(component, field_name))
+        if value is None or value is dataclasses.MISSING:
+            continue
+        try:
+            references[field_name] = bind(registry, referred, value)
+        except BindingError as error:
+            raise BindingError(f"{kind} {name!r}, field {field_name!r}: {error}", (field_name, *error.path)) from None
+    instance = _validate(kind, name, component, values)
+    problem = instance.problem()
+    if problem:
+        raise BindingError(f"{kind} {name!r}: {problem}")
+    return Use(name, instance, references, entry.plugin.distribution, entry.plugin.version)
+
+
+def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(reference, str):
+        return reference, {}
+    if not isinstance(reference, Mapping):
+        raise BindingError(
+            f"a {kind} is a name or a mapping with `use:`, not {_shown(reference)}"
+            + ("; quote it if it is a name" if isinstance(reference, (bool, int, float)) else "")
+        )
+    if not isinstance(reference.get("use"), str):
+        hint = did_you_mean("use", [str(k) for k in reference]) if "use" not in reference else ""
+        raise BindingError(f"a {kind} given as a mapping needs `use: NAME` with a name that is text{hint}")
+    return reference["use"], {key: value for key, value in reference.items() if key != "use"}
+
+
+@cache
+def _references(component: type[Component]) -> dict[str, Kind]:
+    """Return the fields of `component` that name other components, with the kind each names."""
+    hints = typing.get_type_hints(component, include_extras=True)
+    found: dict[str, Kind] = {}
+    for field in dataclasses.fields(component):
+        marks = [m for part in _parts(hints[field.name]) for m in getattr(part, "__metadata__", ())]
+        found.update({field.name: mark.kind for mark in marks if isinstance(mark, Refers)})
+    return found
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return a type hint and, for ``X | None``, its members."""
+    return (hint, *typing.get_args(hint))
+
+
+def _default(component: type[Component], field_name: str) -> Any:
+    field = next(f for f in dataclasses.fields(component) if f.name == field_name)
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+@cache
+def _adapter(component: type[Component]) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # on a plain dataclass pydantic reads its settings from this attribute
+    component.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    return TypeAdapter(component)
+
+
+def _validate(kind: Kind, name: str, component: type[Component], values: Mapping[str, Any]) -> Component:
+    from pydantic import PydanticUserError, ValidationError
+
+    try:
+        # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
+        text = json.dumps(values, allow_nan=True)
+        validated: Component = _adapter(component).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = tuple(part for part in first["loc"] if isinstance(part, int) or part in values or part == first["loc"][0])
+        raise BindingError(f"{kind} {name!r}, field {_dotted(path)!r}: {_explain(first)}", path) from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise BindingError(f"{kind} {name!r}: fields must be plain values ({error})") from None
+    except PydanticUserError as error:
+        raise PluginError(f"{kind} {name!r}: its fields cannot be validated: {error}".partition("\n")[0]) from error
+    return validated
+
+
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+}
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    kind, value = error["type"], error.get("input")
+    if kind == "missing":
+        return "is required"
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"]
+        near = did_you_mean(str(value), [part.strip(" '") for part in expected.replace(" or ", ",").split(",")])
+        return f"must be {expected}, got {_shown(value)}{near}"
+    expected = _TYPES.get(kind, "")
+    return f"must be {expected}, got {_shown(value)}" if expected else f"{error['msg']}, got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))

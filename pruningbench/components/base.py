@@ -1,0 +1,132 @@
+"""What every component is: a frozen dataclass whose fields are its parameters.
+
+The YAML of a suite, the output of `pruningbench show`, the key of a result and the documentation all
+come from those fields. This module imports no torch, so that `list` and `plan` stay fast; component
+modules should likewise import heavy libraries inside their methods.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+Kind = Literal["model", "dataset", "pruner", "recipe", "task", "metric"]
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Refers:
+    """Marks a field whose value names another component, of kind `kind`."""
+
+    kind: Kind
+
+
+ComponentRef = str | dict[str, Any]
+"""How a suite names a component: ``name`` or ``{use: name, field: value}``."""
+
+DatasetRef = Annotated[ComponentRef, Refers("dataset")]
+"""A field that names a data set."""
+
+
+def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True, **extra: Any) -> Any:
+    """Declare a component's parameter with its documentation.
+
+    Args:
+        default: its default; without one the parameter is required.
+        doc: one line: meaning, unit and range.
+        identity: whether its value can change a result. Speed knobs are not part of the identity.
+        extra: further notes for whoever reads the field, e.g. ``scores=False`` on a pruner's field
+            that changes the masks but not the scores.
+    """
+    metadata = {"doc": doc, "identity": identity, **extra}
+    if isinstance(default, (list, dict, set)):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Component:
+    """Base of models, data sets, pruners, recipes, tasks and metrics.
+
+    Subclasses are frozen dataclasses. `kind` says which of the six they are, and `version` is raised
+    whenever a change makes them give other results, so that caches and resumed runs notice.
+    """
+
+    kind: ClassVar[Kind]
+    version: ClassVar[int] = 1
+
+    def problem(self) -> str | None:
+        """Return why this combination of field values makes no sense, or None if it does.
+
+        Types and choices of single fields are checked before; this is for what they cannot express.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Use:
+    """A component as a suite uses it: the registered name and the validated instance.
+
+    Attributes:
+        name: the registered name.
+        component: the instance, fields validated.
+        references: for each field that names another component, that component.
+        plugin: distribution that registered it, and `plugin_version` its version.
+    """
+
+    name: str
+    component: Component
+    references: Mapping[str, Use] = dataclasses.field(default_factory=dict)
+    plugin: str = ""
+    plugin_version: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return all fields as plain values, defaults included; references are spelled out."""
+        values = {f.name: getattr(self.component, f.name) for f in dataclasses.fields(self.component)}
+        return {name: self.references[name].spec() if name in self.references else value
+                for name, value in values.items()}  # fmt: skip
+
+    def spec(self) -> dict[str, Any]:
+        """Return what a suite file would say to get exactly this: ``{use: name, field: value, ...}``."""
+        return {"use": self.name, **self.fields()}
+
+    def identity(self, *, without: str | None = None) -> dict[str, Any]:
+        """Return everything about this component that can change a result.
+
+        Args:
+            without: leave out the fields whose declaration sets this note to False.
+        """
+        known = {f.name: f for f in dataclasses.fields(self.component)}
+        values = {
+            name: self.references[name].identity() if name in self.references else getattr(self.component, name)
+            for name, field in known.items()
+            if field.metadata.get("identity", True)
+            and (without is None or field.metadata.get(without, True))
+        }
+        return {"use": self.name, "version": type(self.component).version, "fields": values}
+
+    @property
+    def label(self) -> str:
+        """Short name for tables: the name, and the fields that differ from their defaults."""
+        changed = []
+        for field in dataclasses.fields(self.component):
+            value = getattr(self.component, field.name)
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            if value != default:
+                changed.append(f"{field.name}={_short(value)}")
+        return f"{self.name}({','.join(changed)})" if changed else self.name
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(_short(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        rest = {k: v for k, v in value.items() if k != "use"}
+        inside = ",".join(f"{k}={_short(v)}" for k, v in rest.items())
+        return f"{value.get('use', '')}({inside})" if inside else str(value.get("use", "{}"))
+    return f"{value:g}" if isinstance(value, float) else str(value)

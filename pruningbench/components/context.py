@@ -1,0 +1,72 @@
+"""The context: what the harness lends to a component while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pruningbench.components.base import ComponentRef
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pruningbench.components.dataset import Samples
+    from pruningbench.components.model import VisionModel
+
+T = TypeVar("T")
+
+
+class TensorCache(Protocol):
+    """A content-addressed store of named tensors that outlives the process."""
+
+    def tensors(
+        self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the tensors stored under `identity` in `room`, making and storing them if absent."""
+        ...
+
+
+def _silent(_message: str) -> None:
+    return None
+
+
+@dataclass
+class Context:
+    """What the harness lends to a component while it works.
+
+    Attributes:
+        device: where networks and batches live.
+        seed: seed of this piece of work; equal seeds give equal results.
+        batch_size: largest batch to use; halved when memory runs out.
+        cache: weights and scores that outlive the process.
+        open_dataset: opens a data set by reference; each is loaded once a process.
+        dense: the dense model that the pruned one came from, for tasks that compare.
+        report: receives short progress notes ("epoch 3/12").
+    """
+
+    device: torch.device
+    seed: int
+    cache: TensorCache
+    open_dataset: Callable[[ComponentRef], Samples]
+    batch_size: int = 128
+    dense: VisionModel | None = None
+    report: Callable[[str], None] = _silent
+    _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def generator(self, *parts: object) -> torch.Generator:
+        """Return a CPU generator whose stream depends on the seed and `parts` only."""
+        from pruningbench.randomness import generator_for
+
+        return generator_for(self.seed, *parts)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return ``make()``, computed once a model and task and shared by all its cells.
+
+        Use it for what does not depend on the pruned network, such as features of the dense model.
+        """
+        if key not in self._memo:
+            self._memo[key] = make()
+        value: T = self._memo[key]
+        return value

@@ -1,0 +1,128 @@
+"""Pruners: from a network and a sparsity to masks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from pruningbench.components.base import Component, Kind
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pruningbench.allocation import Allocation
+    from pruningbench.masks import Masks
+
+Batches = Callable[[], Iterator[tuple["Tensor", "Tensor | None"]]]
+"""Starts a pass over the scoring data: yields (images, labels or None) on the network's device."""
+
+
+@dataclass
+class PruningContext:
+    """What a pruner works on.
+
+    Attributes:
+        network: the dense network, in eval mode. A pruner that only scores leaves it as it found it.
+        parameters: name -> prunable parameter, in the order that breaks ties.
+        seed: seed of this pruning; equal seeds give equal masks.
+        batches: the scoring data, or None when there is none.
+        report: receives short progress notes.
+    """
+
+    network: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    seed: int = 0
+    batches: Batches | None = None
+    report: Callable[[str], None] = lambda _message: None
+
+    def generator(self, *parts: object) -> torch.Generator:
+        """Return a CPU generator whose stream depends on the seed and `parts` only."""
+        from pruningbench.randomness import generator_for
+
+        return generator_for(self.seed, *parts)
+
+
+@dataclass(frozen=True)
+class Pruner(Component, ABC):
+    """Turns a network and a sparsity into masks.
+
+    `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data; the
+    harness shares masks between seeds and models' data accordingly.
+    """
+
+    kind: ClassVar[Kind] = "pruner"
+    seeded: ClassVar[bool] = False
+    needs_data: ClassVar[bool] = False
+
+    @abstractmethod
+    def prune(self, context: PruningContext, sparsity: float) -> Masks:
+        """Return masks that prune exactly ``round(sparsity * prunable)`` of ``context.parameters``.
+
+        The caller applies the masks; a pruner that also updates weights does so on
+        ``context.network`` in place.
+        """
+
+    def refuses(self, network: nn.Module) -> str | None:
+        """Return why this pruner cannot work on `network` (an architecture it is wrong for), or None."""
+        return None
+
+
+@dataclass(frozen=True)
+class ScorePruner(Pruner, ABC):
+    """A pruner that only scores: scored once, thresholded for every sparsity.
+
+    A field that changes the thresholding but not the scores is declared with ``scores=False``.
+    """
+
+    cache_scores: ClassVar[bool] = True
+    """Whether scores are worth keeping on disk; False for those cheaper to compute than to read."""
+
+    @abstractmethod
+    def score(self, context: PruningContext) -> dict[str, Tensor]:
+        """Return for each of ``context.parameters`` a float tensor of its shape; higher = keep."""
+
+    def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
+        """Turn checked scores into masks of an exact sparsity."""
+        from pruningbench.allocation import allocate
+        from pruningbench.masks import Masks
+
+        return Masks(allocate(scores, sparsity, self.allocate_by()), {"sparsity": sparsity})
+
+    def allocate_by(self) -> Allocation:
+        """How the sparsity is shared between layers: the field ``allocation``, or one global threshold."""
+        return cast("Allocation", getattr(self, "allocation", "global"))
+
+    def prune(self, context: PruningContext, sparsity: float) -> Masks:
+        """Score and threshold."""
+        return self.threshold(check_scores(self.score(context), context.parameters), sparsity)
+
+
+def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the scores in the order of `parameters`, detached, or say which parameter's are wrong.
+
+    Raises:
+        ScoreError: for a missing or unknown name, another shape than the parameter's, or scores that
+            are NaN or infinite.
+    """
+    import torch
+
+    from pruningbench.errors import ScoreError
+
+    unknown = sorted(set(scores) - set(parameters))
+    missing = [name for name in parameters if name not in scores]
+    if unknown or missing:
+        what = f"unknown parameter {unknown[0]!r}" if unknown else f"no scores for {missing[0]!r}"
+        raise ScoreError(f"scores: {what} ({len(unknown)} unknown, {len(missing)} missing)")
+    checked = {}
+    for name, parameter in parameters.items():
+        score = scores[name].detach()
+        if score.shape != parameter.shape:
+            raise ScoreError(f"scores of {name!r} are {tuple(score.shape)}, the parameter {tuple(parameter.shape)}")
+        bad = int((~torch.isfinite(score)).sum())
+        if bad:
+            raise ScoreError(f"scores of {name!r}: {bad} of {score.numel()} are NaN or infinite, which cannot be ranked")
+        checked[name] = score
+    return checked

@@ -1,0 +1,64 @@
+"""The errors pruningbench raises on purpose.
+
+Each message is one line that says what was wrong, where, and what to do. The command line prints the
+message and exits with `exit_code`; no user ever needs a traceback to understand their own mistake.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PruningBenchError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(PruningBenchError):
+    """The request was wrong, so nothing ran and nothing was written."""
+
+    exit_code = 2
+
+
+class SuiteError(UsageError):
+    """A suite file is malformed: bad YAML, an unknown or mistyped key, a value out of range."""
+
+
+class UnknownComponentError(UsageError):
+    """No plugin registered a component under that name."""
+
+
+class FieldError(UsageError):
+    """A component was given a field that it lacks, or a value that its field refuses."""
+
+
+class RunFolderError(UsageError):
+    """The output folder cannot be used: not writable, in use, or of another suite."""
+
+
+class MissingDataError(UsageError):
+    """A data set or a file of weights is not on this machine; the message says how to get it."""
+
+
+class PluginError(PruningBenchError):
+    """A plugin broke the contract of its component (wrong type, wrong shape, a clash of names)."""
+
+
+class ScoreError(PruningBenchError, ValueError):
+    """Scores cannot rank weights: NaN or infinite, missing, or of another shape than the parameter."""
+
+
+class MaskError(PruningBenchError, ValueError):
+    """Masks do not fit the network, or a mask file is damaged."""
+
+
+class ViewUnavailableError(PruningBenchError):
+    """The architecture has no such view (for example patch features of a network without a grid)."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"`` for the nearest known words, or ``""`` if none is near."""
+    near = difflib.get_close_matches(word.lower(), sorted(known), n=count, cutoff=0.55)
+    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

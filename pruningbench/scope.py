@@ -1,0 +1,84 @@
+"""Scope: which parameters of a network may be pruned. One setting, shared by every pruner."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from pruningbench.errors import MaskError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which parameters may be pruned: weights of convolutions and linear maps, less exclusions.
+
+    Attributes:
+        head: whether the classifier's weights may be pruned.
+        exclude: shell patterns of parameter names that stay dense, e.g. ``("conv1.*", "*.qkv.*")``.
+    """
+
+    head: bool = True
+    exclude: tuple[str, ...] = ()
+
+
+def prunable_parameters(
+    network: nn.Module, scope: Scope | None = None, *, head: Iterable[str] | None = None
+) -> dict[str, nn.Parameter]:
+    """Return the parameters of `network` inside `scope`, in the order of ``named_parameters()``.
+
+    A parameter is prunable when it has at least two dimensions, its own name ends in ``weight``
+    (``weight``, ``in_proj_weight``, ``q_proj_weight``) and its module is no embedding: so fused
+    projections are found, while biases, norms, tokens, and position embeddings are not. A tied
+    parameter is listed once, under its first name.
+
+    Args:
+        network: any module.
+        scope: the limits; None for all prunable parameters.
+        head: names of the classifier's parameters, where the caller knows them; otherwise they are
+            asked of the network's ``get_classifier()`` when the scope leaves the head out.
+
+    Raises:
+        UsageError: if a pattern matches nothing, or the head cannot be told.
+        MaskError: if nothing is left to prune.
+    """
+    scope = scope or Scope()
+    embeddings = {id(p) for m in network.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))
+                  for p in m.parameters(recurse=False)}  # fmt: skip
+    found = {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if parameter.ndim >= 2 and name.rpartition(".")[2].endswith("weight") and id(parameter) not in embeddings
+    }
+    if not found:
+        raise MaskError(f"{type(network).__name__} has no prunable weights (convolutions or linear maps)")
+    dropped = set() if scope.head else set(_head_names(network, found, head))
+    for pattern in scope.exclude:
+        matched = fnmatch.filter(found, pattern)
+        if not matched:
+            raise UsageError(
+                f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, found)}"
+            )
+        dropped.update(matched)
+    kept = {name: parameter for name, parameter in found.items() if name not in dropped}
+    if not kept:
+        raise MaskError(f"scope {scope} leaves no prunable weights in {type(network).__name__}")
+    return kept
+
+
+def _head_names(
+    network: nn.Module, found: dict[str, nn.Parameter], head: Iterable[str] | None
+) -> Iterable[str]:
+    if head is not None:
+        return head
+    get_classifier = getattr(network, "get_classifier", None)
+    classifier = get_classifier() if callable(get_classifier) else None
+    if not isinstance(classifier, nn.Module):
+        raise UsageError(
+            f"scope: head=False, but {type(network).__name__} does not say which module is its head; "
+            "name its parameters in `exclude` instead"
+        )
+    inside = {id(parameter) for parameter in classifier.parameters()}
+    return [name for name, parameter in found.items() if id(parameter) in inside]

@@ -1,0 +1,101 @@
+"""Small statistics: means that count undefined values, and bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic of per-sample values with its interval.
+
+    Attributes:
+        value: the statistic over the defined samples; NaN when there is none.
+        low, high: limits of the interval; NaN with fewer than two defined samples.
+        n: number of defined (not NaN) samples.
+        undefined: number of NaN samples, left out of the statistic and counted here.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    undefined: int
+
+
+def mean(values: Floats) -> float:
+    """Return the arithmetic mean of a (N,) array."""
+    return float(values.mean())
+
+
+@lru_cache(maxsize=16)
+def _resample_counts(n: int, resamples: int) -> Floats:
+    """Return (resamples, n) counts: how often each of n samples is drawn in each resample.
+
+    The stream depends on n and `resamples` only, so two conditions measured on the same samples are
+    resampled alike and their intervals can be compared.
+    """
+    rng = np.random.default_rng([n, resamples])
+    counts = np.zeros((resamples, n))
+    for row in counts:
+        row += np.bincount(rng.integers(0, n, size=n), minlength=n)
+    counts.setflags(write=False)
+    return counts
+
+
+def bootstrap(
+    values: Floats,
+    statistic: Callable[[Floats], float] = mean,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> Estimate:
+    """Estimate a statistic of per-sample values with a percentile bootstrap interval.
+
+    Args:
+        values: (N,) float array; NaN marks a sample on which the metric is undefined. A statistic of
+            several columns takes (N, K), and a sample is undefined when any column is NaN.
+        statistic: maps (n,) or (n, K) values to a number; the mean has a fast path.
+        level: coverage of the interval, in (0, 1).
+        resamples: number of bootstrap resamples.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"values must be (N,) or (N, K), got shape {values.shape}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    undefined_rows = np.isnan(values) if values.ndim == 1 else np.isnan(values).any(axis=1)
+    defined = values[~undefined_rows]
+    n, undefined = len(defined), int(undefined_rows.sum())
+    if n == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, undefined)
+    value = float(statistic(defined))
+    if n == 1:
+        return Estimate(value, float("nan"), float("nan"), 1, undefined)
+    if statistic is mean:
+        draws = _mean_draws(defined, resamples)
+    else:
+        rng = np.random.default_rng([n, resamples])
+        draws = np.array([statistic(defined[rng.integers(0, n, size=n)]) for _ in range(resamples)])
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), n, undefined)
+
+
+def _mean_draws(values: Floats, resamples: int) -> Floats:
+    n = len(values)
+    if n * resamples <= 4_000_000:
+        # numpy's own pairwise sums, not BLAS: the same bits whatever the number of threads
+        draws: Floats = (_resample_counts(n, resamples) * values).sum(axis=1) / n
+        return draws
+    rng = np.random.default_rng([n, resamples])
+    return np.array([values[rng.integers(0, n, size=n)].mean() for _ in range(resamples)])
