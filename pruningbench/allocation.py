@@ -63,11 +63,15 @@ def layer_densities(
     if allocation == "uniform":
         return dict.fromkeys(names, 1 - sparsity)
     if allocation == "uniform-plus":
-        floor = {name: 0.0 for name in names}
+        floor = dict.fromkeys(names, 0.0)
         if len(shapes[names[0]]) > 2:  # a first convolution stays dense
             floor[names[0]] = 1.0
         if len(shapes[names[-1]]) == 2:  # the last linear map keeps at least a fifth
             floor[names[-1]] = max(floor[names[-1]], 0.2)
+        # a sparsity so high that it leaves less than the floors ask for: they share what there is
+        asked = sum(floor[name] * weights[name] for name in names)
+        scale = min(1.0, (1 - sparsity) * sum(weights.values()) / asked) if asked else 1.0
+        floor = {name: scale * share for name, share in floor.items()}
         return _water_fill(dict.fromkeys(names, 1.0), weights, 1 - sparsity, floor)
     if allocation == "erk":
         raw = {name: sum(shape) / weights[name] for name, shape in shapes.items()}

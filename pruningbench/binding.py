@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from pruningbench.components.base import Component, Kind, Refers, Use
-from pruningbench.errors import FieldError, PluginError, UnknownComponentError, UsageError, did_you_mean
+from pruningbench.errors import FieldError, PluginError, UnknownComponentError, did_you_mean
 from pruningbench.plugins import Registry
 
 Path = tuple[str | int, ...]
@@ -41,7 +41,7 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
         entry = registry.entry(kind, name)
     except UnknownComponentError as error:
         raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
-    component = entry.load()
+    component: type[Any] = entry.load()
     known = [f.name for f in dataclasses.fields(component) if f.init]
     for key in fields:
         if key not in known:
@@ -56,7 +56,8 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
         try:
             references[field_name] = bind(registry, referred, value)
         except BindingError as error:
-            raise BindingError(f"{kind} {name!r}, field {field_name!r}: {error}", (field_name, *error.path)) from None
+            message = f"{kind} {name!r}, field {field_name!r}: {error}"
+            raise BindingError(message, (field_name, *error.path)) from None
     instance = _validate(kind, name, component, values)
     problem = instance.problem()
     if problem:
@@ -79,13 +80,21 @@ def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
 
 
 @cache
-def _references(component: type[Component]) -> dict[str, Kind]:
+def _references(component: type[Any]) -> dict[str, Kind]:
     """Return the fields of `component` that name other components, with the kind each names."""
-    hints = typing.get_type_hints(component, include_extras=True)
+    try:
+        hints = typing.get_type_hints(component, include_extras=True)
+    except NameError as error:
+        raise PluginError(
+            f"{component.__module__}:{component.__qualname__}: its annotations cannot be read ({error}); "
+            "import what they name outside `if TYPE_CHECKING`"
+        ) from error
     found: dict[str, Kind] = {}
     for field in dataclasses.fields(component):
-        marks = [m for part in _parts(hints[field.name]) for m in getattr(part, "__metadata__", ())]
-        found.update({field.name: mark.kind for mark in marks if isinstance(mark, Refers)})
+        for part in _parts(hints[field.name]):
+            for mark in getattr(part, "__metadata__", ()):
+                if isinstance(mark, Refers):
+                    found[field.name] = mark.kind
     return found
 
 
@@ -100,32 +109,42 @@ def _default(component: type[Component], field_name: str) -> Any:
 
 
 @cache
-def _adapter(component: type[Component]) -> Any:
+def _adapter(component: type[Any]) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
     # on a plain dataclass pydantic reads its settings from this attribute
-    component.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    component.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     return TypeAdapter(component)
 
 
-def _validate(kind: Kind, name: str, component: type[Component], values: Mapping[str, Any]) -> Component:
+def _validate(kind: Kind, name: str, component: type[Any], values: Mapping[str, Any]) -> Component:
     from pydantic import PydanticUserError, ValidationError
 
+    # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
+    text = (
+        "{" + ", ".join(f"{json.dumps(key)}: {_json(kind, name, key, values[key])}" for key in values) + "}"
+    )
     try:
-        # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
-        text = json.dumps(values, allow_nan=True)
         validated: Component = _adapter(component).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = tuple(part for part in first["loc"] if isinstance(part, int) or part in values or part == first["loc"][0])
-        raise BindingError(f"{kind} {name!r}, field {_dotted(path)!r}: {_explain(first)}", path) from None
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise BindingError(f"{kind} {name!r}: fields must be plain values ({error})") from None
+        path = tuple(p for i, p in enumerate(first["loc"]) if i == 0 or isinstance(p, int))
+        where = f", field {_dotted(path)!r}" if path else ""
+        raise BindingError(f"{kind} {name!r}{where}: {_explain(first)}", path) from None
     except PydanticUserError as error:
-        raise PluginError(f"{kind} {name!r}: its fields cannot be validated: {error}".partition("\n")[0]) from error
+        reason = str(error).partition("\n")[0]
+        raise PluginError(f"{kind} {name!r}: its fields cannot be validated: {reason}") from error
     return validated
+
+
+def _json(kind: Kind, name: str, field_name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        message = "must be a finite number, text, true, false, null, a list or a mapping of these"
+        raise BindingError(
+            f"{kind} {name!r}, field {field_name!r}: {message}, got {_shown(value)}", (field_name,)
+        ) from None
 
 
 _TYPES = {
@@ -146,7 +165,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         return "is required"
     if kind == "literal_error":
         expected = error["ctx"]["expected"]
-        near = did_you_mean(str(value), [part.strip(" '") for part in expected.replace(" or ", ",").split(",")])
+        choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+        near = did_you_mean(str(value), choices)
         return f"must be {expected}, got {_shown(value)}{near}"
     expected = _TYPES.get(kind, "")
     return f"must be {expected}, got {_shown(value)}" if expected else f"{error['msg']}, got {_shown(value)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from pruningbench.errors import MaskError
+from pruningbench.files import write_whole
 
 FORMAT = "pruningbench-masks-1"
 
@@ -108,6 +109,29 @@ class Masks(Mapping[str, Tensor]):
         """Describe each parameter's density, in the order of the masks."""
         return [LayerDensity(n, tuple(m.shape), m.numel(), int(m.sum())) for n, m in self.items()]
 
+    def packed(self) -> dict[str, Tensor]:
+        """Return the bits, eight to a byte: parameter name -> (ceil(weights / 8),) uint8."""
+        return {name: torch.from_numpy(_pack(mask)) for name, mask in self.items()}
+
+    @classmethod
+    def from_packed(
+        cls,
+        packed: Mapping[str, Tensor],
+        shapes: Mapping[str, Sequence[int]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Masks:
+        """Undo `packed`, in the order of `shapes`.
+
+        Raises:
+            MaskError: if a name is missing or a number of bytes does not fit its shape.
+        """
+        try:
+            return cls(
+                {name: _unpack(packed[name].numpy(), shape) for name, shape in shapes.items()}, provenance
+            )
+        except (KeyError, ValueError) as error:
+            raise MaskError(f"packed masks do not fit the parameters ({error})") from error
+
     def intersect(self, other: Masks) -> Masks:
         """Return masks that keep a weight where both do; a name only one has is taken as it is."""
         merged = dict(self.items())
@@ -158,6 +182,9 @@ class Masks(Mapping[str, Tensor]):
     def _pairs(self, network: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
         """Return (parameter, drop mask on its device) for each name, or raise MaskError."""
         parameters = dict(network.named_parameters(remove_duplicate=False))
+        compiled = getattr(network, "_orig_mod", None)  # what torch.compile wraps, under its own names
+        if isinstance(compiled, nn.Module):
+            parameters.update(compiled.named_parameters(remove_duplicate=False))
         pairs = []
         for name, mask in self.items():
             parameter = parameters.get(name)
@@ -173,20 +200,13 @@ class Masks(Mapping[str, Tensor]):
 
         The file appears complete or not at all: it is written beside its place and moved there.
         """
-        path = Path(path)
         meta = {
             "format": FORMAT,
             "digest": self.digest,
             "shapes": json.dumps({name: list(mask.shape) for name, mask in self.items()}),
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
-        packed = {name: torch.from_numpy(_pack(mask)) for name, mask in self.items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(save_tensors(packed, meta))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(path), save_tensors(self.packed(), meta))
         return meta["digest"]
 
     @classmethod
@@ -200,16 +220,22 @@ class Masks(Mapping[str, Tensor]):
             with safe_open(os.fspath(path), framework="pt") as file:
                 meta = file.metadata() or {}
                 if meta.get("format") != FORMAT:
-                    raise MaskError(f"{path}: not a mask file of pruningbench (format {meta.get('format')!r})")
+                    raise MaskError(
+                        f"{path}: not a mask file of pruningbench (format {meta.get('format')!r})"
+                    )
                 shapes: dict[str, list[int]] = json.loads(meta["shapes"])
-                masks = {name: _unpack(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()}
-        except (SafetensorError, KeyError, ValueError) as error:
-            if isinstance(error, MaskError):
-                raise
+                masks = {
+                    name: _unpack(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()
+                }
+            loaded = cls(masks, json.loads(meta.get("provenance", "{}")))
+        except MaskError:
+            raise
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise MaskError(f"{path}: damaged mask file ({error})") from error
-        loaded = cls(masks, json.loads(meta.get("provenance", "{}")))
         if loaded.digest != meta.get("digest"):
-            raise MaskError(f"{path}: the masks do not match the digest in the file; delete it and prune again")
+            raise MaskError(
+                f"{path}: the masks do not match the digest in the file; delete it and prune again"
+            )
         return loaded
 
 
@@ -236,7 +262,7 @@ def _pack(mask: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.packbits(mask.numpy().reshape(-1))
 
 
-def _unpack(packed: np.ndarray[Any, np.dtype[np.uint8]], shape: list[int]) -> Tensor:
+def _unpack(packed: np.ndarray[Any, np.dtype[np.uint8]], shape: Sequence[int]) -> Tensor:
     count = int(np.prod(shape, dtype=np.int64))
     if packed.size != (count + 7) // 8:
         raise ValueError(f"{packed.size} bytes for {count} bits")

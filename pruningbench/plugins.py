@@ -81,7 +81,7 @@ class Entry:
         module, _, attribute = target.partition(":")
         try:
             found = getattr(import_module(module), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
             raise PluginError(
                 f"{self.kind} {self.name!r} of plugin {self.plugin} cannot be imported from {target!r}: "
                 f"{type(error).__name__}: {error}"
@@ -164,15 +164,16 @@ class Registry:
 
 
 def _check_class(kind: Kind, name: str, found: Any, plugin: Plugin) -> None:
+    where = f"{kind} {name!r} of plugin {plugin}"
     if not (isinstance(found, type) and issubclass(found, Component)):
-        raise PluginError(f"{kind} {name!r} of plugin {plugin} is {found!r}, not a Component class")
+        raise PluginError(f"{where} is {found!r}, not a Component class")
     if getattr(found, "kind", None) != kind:
-        raise PluginError(f"{kind} {name!r} of plugin {plugin}: {found.__name__} is a {getattr(found, 'kind', None)}")
-    if "__dataclass_fields__" not in vars(found) or not found.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise PluginError(f"{kind} {name!r} of plugin {plugin}: {found.__name__} lacks @dataclass(frozen=True)")
+        raise PluginError(f"{where}: {found.__name__} is no {kind}")
+    if not getattr(vars(found).get("__dataclass_params__"), "frozen", False):
+        raise PluginError(f"{where}: {found.__name__} lacks @dataclass(frozen=True)")
     abstract = sorted(getattr(found, "__abstractmethods__", ()))
     if abstract:
-        raise PluginError(f"{kind} {name!r} of plugin {plugin}: {found.__name__} does not define {', '.join(abstract)}")
+        raise PluginError(f"{where}: {found.__name__} does not define {', '.join(abstract)}")
 
 
 def wanted_plugins(environment: Mapping[str, str] = os.environ) -> frozenset[str] | None:
@@ -218,7 +219,7 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
         manager.check_pending()
         for kind, hook in _HOOKS.items():
             getattr(manager.hook, hook)(register=_registrar(registry, kind, plugin))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
         registry.entries = before
         registry.broken.append(BrokenPlugin(plugin, f"{type(error).__name__}: {error}"))
     else:
@@ -236,7 +237,12 @@ def _registrar(registry: Registry, kind: Kind, plugin: Plugin) -> hookspecs.Regi
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "?")
+    if point.dist is None:
+        return "unknown", "?"
+    try:
+        return point.dist.name or "unknown", point.dist.version or "?"
+    except Exception:  # noqa: BLE001 - a damaged installation lacks its metadata, in many ways
+        return "unknown", "?"
 
 
 def _version_of(distribution: str) -> str:
@@ -255,10 +261,12 @@ def _docstrings(module: str) -> dict[str, str]:
         spec = find_spec(module)
         source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
         tree = ast.parse(source)
-    except (ImportError, OSError, SyntaxError, ValueError):
+    except (Exception, SystemExit):  # noqa: BLE001 - finding a submodule runs its package
         return {}
     return {
-        node.name: _first_line(ast.get_docstring(node) or "") for node in tree.body if isinstance(node, ast.ClassDef)
+        node.name: _first_line(ast.get_docstring(node) or "")
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
     }
 
 

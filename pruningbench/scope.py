@@ -10,6 +10,9 @@ from torch import nn
 
 from pruningbench.errors import MaskError, UsageError, did_you_mean
 
+_NO_MAPS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+"""Modules whose weights may have two dimensions and are still no linear map."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -30,7 +33,7 @@ def prunable_parameters(
     """Return the parameters of `network` inside `scope`, in the order of ``named_parameters()``.
 
     A parameter is prunable when it has at least two dimensions, its own name ends in ``weight``
-    (``weight``, ``in_proj_weight``, ``q_proj_weight``) and its module is no embedding: so fused
+    (``weight``, ``in_proj_weight``, ``q_proj_weight``) and its module is no embedding and no norm: so fused
     projections are found, while biases, norms, tokens, and position embeddings are not. A tied
     parameter is listed once, under its first name.
 
@@ -45,12 +48,13 @@ def prunable_parameters(
         MaskError: if nothing is left to prune.
     """
     scope = scope or Scope()
-    embeddings = {id(p) for m in network.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))
-                  for p in m.parameters(recurse=False)}  # fmt: skip
+    no_maps = {
+        id(p) for m in network.modules() if isinstance(m, _NO_MAPS) for p in m.parameters(recurse=False)
+    }
     found = {
         name: parameter
         for name, parameter in network.named_parameters()
-        if parameter.ndim >= 2 and name.rpartition(".")[2].endswith("weight") and id(parameter) not in embeddings
+        if parameter.ndim >= 2 and name.rpartition(".")[2].endswith("weight") and id(parameter) not in no_maps
     }
     if not found:
         raise MaskError(f"{type(network).__name__} has no prunable weights (convolutions or linear maps)")
@@ -59,7 +63,8 @@ def prunable_parameters(
         matched = fnmatch.filter(found, pattern)
         if not matched:
             raise UsageError(
-                f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, found)}"
+                f"scope: exclude pattern {pattern!r} matches no prunable parameter"
+                f"{did_you_mean(pattern, found)}"
             )
         dropped.update(matched)
     kept = {name: parameter for name, parameter in found.items() if name not in dropped}

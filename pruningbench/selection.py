@@ -1,18 +1,24 @@
-"""Exact selection of the k lowest scores over many tensors, without sorting.
+"""Exact selection of the k lowest scores over many tensors, without sorting them.
 
-The threshold comes from radix histograms over an order-preserving integer view of the floats: 16 bits a
-pass, and only the bucket that holds the k-th score goes on to the next pass. It is bit-exact, needs two
-passes for float32 and little memory, where a sort of the concatenated scores needs them all at once.
+A random sample of the scores gives two pivots that very likely enclose the threshold. One pass compares
+all scores with the lower pivot and notes the few that lie between the two, and only those are looked at
+again. The sample decides how fast this is and nothing else: the result is exact whatever the scores.
+
+Source: Floyd and Rivest, Expected time bounds for selection (1975).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 22
+_SAMPLE = 1 << 16
+"""Scores in the sample, and the number up to which all are sorted instead."""
+_CHUNK = 1 << 18
+"""Scores a step on a CPU: they and their masks stay in its cache."""
 
 
 def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
@@ -22,7 +28,7 @@ def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
     kept, so the result does not depend on a sorting algorithm.
 
     Args:
-        scores: float tensors of any shapes, one dtype and device; -0.0 equals 0.0.
+        scores: float tensors of any shapes on one device; -0.0 equals 0.0.
         prune: how many to drop, 0 <= prune <= total number of scores.
 
     Returns:
@@ -31,53 +37,120 @@ def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
     Raises:
         ValueError: for `prune` out of range or a NaN score.
     """
-    flats = [_flat_float(score) for score in scores]
+    flats = _flat_floats(scores)
     total = sum(flat.numel() for flat in flats)
     if not 0 <= prune <= total:
         raise ValueError(f"cannot prune {prune} of {total} weights")
+    if any(_has_nan(flat) for flat in flats):
+        raise ValueError("scores contain NaN, which has no rank")
     if prune in (0, total):
         return [torch.full(s.shape, prune == 0, dtype=torch.bool, device=s.device) for s in scores]
-    if any(bool(torch.isnan(flat).any()) for flat in flats):
-        raise ValueError("scores contain NaN, which has no rank")
-    threshold, below = _kth_lowest(flats, prune)
-    keep_tied = sum(int((flat == threshold).sum()) for flat in flats) - (prune - below)
-    masks = []
-    for flat, score in zip(flats, scores, strict=True):
-        mask = flat > threshold
-        if keep_tied > 0:
-            tied = (flat == threshold).nonzero().flatten()[:keep_tied]
-            mask[tied] = True
-            keep_tied -= len(tied)
-        masks.append(mask.reshape(score.shape))
+    masks = _keep(flats, total - prune)
+    return [mask.reshape(score.shape) for mask, score in zip(masks, scores, strict=True)]
+
+
+def _keep(flats: Sequence[Tensor], keep: int) -> list[Tensor]:
+    """Return masks of the `keep` highest of the values in all tensors; earlier ones win ties."""
+    sizes = [flat.numel() for flat in flats]
+    total = sum(sizes)
+    if total <= _SAMPLE:
+        return list(torch.split(_keep_by_sorting(torch.cat(list(flats)), keep), sizes))
+    low, high = _pivots(flats, 1 - keep / total)
+    masks, between = _compare(flats, low, high)
+    above, inside = _count(masks), sum(len(places) for places in between)
+    if above - inside <= keep <= above:
+        _settle(flats, masks, between, keep - (above - inside))
+    elif keep > above:  # the threshold is the lower pivot, or lies below it
+        _keep_first(flats, masks, low, keep - above)
+        missing = keep - _count(masks)
+        if missing:
+            _settle(flats, masks, _places(flats, lambda chunk: chunk < low), missing)
+    else:  # the threshold is the upper pivot, or lies above it
+        masks = [flat > high for flat in flats]
+        above = _count(masks)
+        if above <= keep:
+            _keep_first(flats, masks, high, keep - above)
+        else:
+            _settle(flats, masks, _places(flats, lambda chunk: chunk > high), keep)
     return masks
 
 
-def _flat_float(score: Tensor) -> Tensor:
-    flat = score.detach().flatten()
-    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+def _keep_by_sorting(values: Tensor, keep: int) -> Tensor:
+    mask = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    mask[values.sort(descending=True, stable=True).indices[:keep]] = True
+    return mask
 
 
-def _kth_lowest(flats: Sequence[Tensor], k: int) -> tuple[Tensor, int]:
-    """Return the k-th lowest value (k >= 1) and how many values lie strictly below it."""
-    bits = 64 if flats[0].dtype == torch.float64 else 32
-    chunks: list[Tensor] = [chunk for flat in flats for chunk in flat.split(_CHUNK)]
-    below, prefix = 0, 0
-    for shift in range(bits - 16, -1, -16):
-        counts = torch.zeros(1 << 16, dtype=torch.int64, device=flats[0].device)
-        for chunk in chunks:
-            counts += torch.bincount(_digit(chunk, shift), minlength=1 << 16)
-        cumulative = counts.cumsum(0)
-        bucket = int(torch.searchsorted(cumulative, k - below))
-        below += int(cumulative[bucket] - counts[bucket])
-        prefix = (prefix << 16) | bucket
-        chunks = [torch.cat([chunk[_digit(chunk, shift) == bucket] for chunk in chunks])]
-    return chunks[0][0], below
+def _settle(flats: Sequence[Tensor], masks: Sequence[Tensor], places: Sequence[Tensor], keep: int) -> None:
+    """Decide the values at `places` anew: keep the `keep` highest of them, drop the others."""
+    found = [flat[places_in] for flat, places_in in zip(flats, places, strict=True)]
+    for mask, places_in, kept in zip(masks, places, _keep(found, keep), strict=True):
+        mask[places_in] = kept
 
 
-def _digit(values: Tensor, shift: int) -> Tensor:
-    """Return 16 bits of the order-preserving integer of each float, counted from bit `shift`."""
-    integer = torch.int64 if values.dtype == torch.float64 else torch.int32
-    raw = (values + 0.0).view(integer)  # + 0.0 turns -0.0 into 0.0
-    # negative floats order backwards as integers: flip all their bits, and the sign bit of the others
-    ordered = torch.where(raw < 0, ~raw, raw ^ torch.iinfo(integer).min)
-    return (ordered >> shift) & 0xFFFF
+def _keep_first(flats: Sequence[Tensor], masks: Sequence[Tensor], value: float, count: int) -> None:
+    """Keep the first `count` values equal to `value`, or all when there are fewer."""
+    for mask, places in zip(masks, _places(flats, lambda chunk: chunk == value), strict=True):
+        mask[places[:count]] = True
+        count -= min(len(places), count)
+
+
+def _pivots(flats: Sequence[Tensor], share: float) -> tuple[float, float]:
+    """Return two of the values, four standard errors to either side of their `share` quantile."""
+    total = sum(flat.numel() for flat in flats)
+    generator = torch.Generator().manual_seed(total)
+    parts = []
+    for flat in flats:
+        if flat.numel():
+            size = (math.ceil(_SAMPLE * flat.numel() / total),)
+            parts.append(flat[torch.randint(flat.numel(), size, generator=generator).to(flat.device)])
+    sample = torch.cat(parts).sort().values
+    middle = share * len(sample)
+    margin = 4 * math.sqrt(middle * (1 - share)) + 1
+    low, high = max(int(middle - margin), 0), min(int(middle + margin), len(sample) - 1)
+    return float(sample[low]), float(sample[high])
+
+
+def _compare(flats: Sequence[Tensor], low: float, high: float) -> tuple[list[Tensor], list[Tensor]]:
+    """Return masks of the values above `low`, and the places of those that lie below `high` as well."""
+    masks = [torch.empty(flat.shape, dtype=torch.bool, device=flat.device) for flat in flats]
+    between = []
+    for flat, mask in zip(flats, masks, strict=True):
+        found = []
+        for start, chunk in _chunks(flat):
+            above = torch.gt(chunk, low, out=mask[start : start + len(chunk)])
+            found.append(_nonzero((chunk < high).logical_and_(above)) + start)
+        between.append(torch.cat(found))
+    return masks, between
+
+
+def _places(flats: Sequence[Tensor], condition: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    return [torch.cat([_nonzero(condition(chunk)) + start for start, chunk in _chunks(f)]) for f in flats]
+
+
+def _chunks(flat: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield a tensor in pieces that suit its device, each with the index of its first value."""
+    step = _CHUNK if flat.device.type == "cpu" else max(flat.numel(), 1)
+    for start in range(0, max(flat.numel(), 1), step):
+        yield start, flat[start : start + step]
+
+
+def _nonzero(mask: Tensor) -> Tensor:
+    if mask.device.type != "cpu":
+        return mask.nonzero().flatten()
+    return torch.from_numpy(mask.numpy().nonzero()[0])  # several times faster than torch on a CPU
+
+
+def _count(masks: Sequence[Tensor]) -> int:
+    return sum(int(torch.count_nonzero(mask)) for mask in masks)
+
+
+def _has_nan(flat: Tensor) -> bool:
+    # a NaN makes the sum NaN, and so may infinities of both signs: only then look at each value
+    return bool(flat.sum().isnan()) and bool(flat.isnan().any())
+
+
+def _flat_floats(scores: Sequence[Tensor]) -> list[Tensor]:
+    flats = [score.detach().flatten() for score in scores]
+    dtype = torch.float64 if any(flat.dtype == torch.float64 for flat in flats) else torch.float32
+    return [flat.to(dtype) for flat in flats]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ def mean(values: Floats) -> float:
     return float(values.mean())
 
 
-@lru_cache(maxsize=16)
-def _resample_counts(n: int, resamples: int) -> Floats:
+@lru_cache(maxsize=8)
+def _resample_counts(n: int, resamples: int) -> Counts:
     """Return (resamples, n) counts: how often each of n samples is drawn in each resample.
 
     The stream depends on n and `resamples` only, so two conditions measured on the same samples are
     resampled alike and their intervals can be compared.
     """
     rng = np.random.default_rng([n, resamples])
-    counts = np.zeros((resamples, n))
-    for row in counts:
-        row += np.bincount(rng.integers(0, n, size=n), minlength=n)
+    counts = np.empty((resamples, n), dtype=np.uint16)  # kept in memory: small numbers, small type
+    for i in range(resamples):
+        counts[i] = np.bincount(rng.integers(0, n, size=n), minlength=n)
     counts.setflags(write=False)
     return counts
 

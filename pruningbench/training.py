@@ -34,7 +34,8 @@ class FitSettings:
         weight_decay: on weights of two and more dimensions only, as is usual for norms and biases.
         schedule: ``constant``, ``cosine`` to zero, or ``step`` (a tenth at 1/3 and at 2/3 of the steps).
         warmup: share of the steps with a linearly rising rate, in [0, 1).
-        batch_size: samples a step; the last short batch is kept.
+        batch_size: samples a step; a last short batch is kept, and a single last sample joins the batch
+            before it (batch norm cannot train on one sample).
         label_smoothing: in [0, 1).
         freeze_norm: keep batch-norm layers in eval mode (statistics fixed, affine still trained).
         mixed_precision: autocast to bfloat16.
@@ -79,18 +80,22 @@ def fit(
     if samples.labels is None or not len(samples):
         raise TrainingError("training needs labelled samples, and this data set has none")
     optimizer = make_optimizer(model.network, settings)
-    steps = math.ceil(len(samples) / settings.batch_size) * settings.epochs
+    steps = len(_batch_ranges(len(samples), settings.batch_size)) * settings.epochs
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, settings))
     keeping = masks.kept_during(model.network, optimizer) if masks is not None else nullcontext()
     losses = []
     with isolated_randomness(seed, "fit"), keeping:
         for epoch in range(settings.epochs):
             _train_mode(model.network, freeze_norm=settings.freeze_norm)
-            batches = epoch_batches(model, samples, settings.batch_size, generator_for(seed, "epoch", epoch), augment)
+            batches = epoch_batches(
+                model, samples, settings.batch_size, generator_for(seed, "epoch", epoch), augment
+            )
             losses.append(_epoch(model, batches, settings, optimizer, scheduler))
             report(f"epoch {epoch + 1}/{settings.epochs}, loss {losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
-                raise TrainingError(f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr")
+                raise TrainingError(
+                    f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr"
+                )
     model.network.eval()
     return losses
 
@@ -116,13 +121,21 @@ def epoch_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one shuffled pass of (normalised images, labels) on the model's device."""
     order = torch.randperm(len(samples), generator=generator).tolist()
-    for start in range(0, len(order), batch_size):
-        chosen = [model.preprocessing.fit(samples[i]) for i in order[start : start + batch_size]]
+    for batch in _batch_ranges(len(order), batch_size):
+        chosen = [model.preprocessing.fit(samples[order[i]]) for i in batch]
         images = torch.stack([sample.image for sample in chosen])
         labels = torch.tensor([sample.label for sample in chosen])
         if augment is not None:
             images = augment(images, generator)
         yield model.preprocessing.normalise(images.to(model.device)), labels.to(model.device)
+
+
+def _batch_ranges(count: int, batch_size: int) -> list[range]:
+    """Cut `count` positions into batches; a last batch of one is joined to the one before it."""
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1 and batch_size > 1:
+        starts.pop()
+    return [range(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
 
 
 def _epoch(

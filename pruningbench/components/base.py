@@ -100,24 +100,25 @@ class Use:
             without: leave out the fields whose declaration sets this note to False.
         """
         known = {f.name: f for f in dataclasses.fields(self.component)}
-        values = {
-            name: self.references[name].identity() if name in self.references else getattr(self.component, name)
-            for name, field in known.items()
-            if field.metadata.get("identity", True)
-            and (without is None or field.metadata.get(without, True))
-        }
+        values = {}
+        for name, field in known.items():
+            if field.metadata.get("identity", True) and (
+                without is None or field.metadata.get(without, True)
+            ):
+                reference = self.references.get(name)
+                values[name] = reference.identity() if reference else getattr(self.component, name)
         return {"use": self.name, "version": type(self.component).version, "fields": values}
 
     @property
     def label(self) -> str:
-        """Short name for tables: the name, and the fields that differ from their defaults."""
+        """Short name for tables: the name, and the optional fields that differ from their defaults."""
         changed = []
         for field in dataclasses.fields(self.component):
             value = getattr(self.component, field.name)
             default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            if value != default:
+            if default is not dataclasses.MISSING and value != default:
                 changed.append(f"{field.name}={_short(value)}")
         return f"{self.name}({','.join(changed)})" if changed else self.name
 

@@ -21,9 +21,7 @@ T = TypeVar("T")
 class TensorCache(Protocol):
     """A content-addressed store of named tensors that outlives the process."""
 
-    def tensors(
-        self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def tensors(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors stored under `identity` in `room`, making and storing them if absent."""
         ...
 

@@ -52,7 +52,8 @@ class Preprocessing:
 
     def denormalise(self, images: Tensor) -> Tensor:
         """Map normalised float (B, C, H, W) back to intensities in [0, 1]."""
-        mean, std = images.new_tensor(self.mean).view(1, -1, 1, 1), images.new_tensor(self.std).view(1, -1, 1, 1)
+        mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = images.new_tensor(self.std).view(1, -1, 1, 1)
         return (images * std + mean).clamp(0, 1)
 
 
@@ -102,7 +103,7 @@ class Batch:
     index: Tensor
 
 
-class VisionModel(ABC):
+class VisionModel:
     """A loaded network and the views tasks take of it.
 
     Subclasses implement the views for their family; those an architecture lacks raise
@@ -139,20 +140,20 @@ class VisionModel(ABC):
         logits: Tensor = self.network(images)
         return logits
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:  # noqa: ARG002
         """(B, C, H, W) normalised images -> (B, D) features before the classifier."""
-        raise self._lacks("an embedding")
+        raise self._lacks("embedding")
 
-    def patch_features(self, images: Tensor) -> Tensor:
+    def patch_features(self, images: Tensor) -> Tensor:  # noqa: ARG002
         """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of a ViT, last stage of a CNN."""
-        raise self._lacks("patch features")
+        raise self._lacks("patch-feature")
 
     def head_split(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Return images -> activations >= 0 of the last stage, and those activations -> logits."""
-        raise self._lacks("a split into activations and head")
+        raise self._lacks("head-split")
 
     def _lacks(self, view: str) -> ViewUnavailableError:
-        return ViewUnavailableError(f"{type(self.network).__name__} has no {view[view.find(' ') + 1:]} view")
+        return ViewUnavailableError(f"{type(self.network).__name__} has no {view} view")
 
     def clone(self) -> VisionModel:
         """Return an independent copy (weights, buffers) that may be pruned and trained."""
@@ -223,5 +224,3 @@ class Model(Component, ABC):
     def missing(self) -> str | None:
         """Return which weights have to be fetched first, and how, or None if none have."""
         return None
-
-

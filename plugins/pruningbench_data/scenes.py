@@ -1,0 +1,95 @@
+"""The data set `digit-scenes`: scenes composed of real digits, with exact boxes and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pruningbench.components import ArraySamples, Context, Dataset, param
+from pruningbench_data.digits import LARGEST, SCAN, classes_problem
+
+if TYPE_CHECKING:
+    from pruningbench.components import Samples
+
+GAP = 2
+"""Pixels that stay free between the boxes of two objects, and between an object and clutter."""
+
+
+@dataclass(frozen=True)
+class DigitScenes(Dataset):
+    """Scenes with one to a few digits of one class on a textured background, among bits of other digits.
+
+    The idea is cluttered MNIST (V. Mnih et al., Recurrent models of visual attention, 2014), with scans
+    of the data set `digits`; scenes of a split hold scans of that split only. A scene's label is the
+    class of its digits; scene i shows class i modulo the number of classes, and does not depend on how
+    many scenes there are. The mask is where a digit's ink, after scaling, covers at least half a pixel;
+    boxes are the tight boxes of each digit's part of the mask. Digits do not overlap.
+    """
+
+    split: Literal["train", "test"] = param("test", doc="which scans of `digits` the scenes are made of")
+    classes: tuple[int, ...] = param((0, 1, 2, 3, 4, 5), doc="digits to show; labels follow this order")
+    count: int = param(120, doc="number of scenes, >= 1")
+    size: int = param(36, doc="side of a scene in pixels, 16..256")
+    objects: tuple[int, int] = param((1, 2), doc="fewest and most digits in a scene, >= 1")
+    scale: tuple[float, float] = param(
+        (0.4, 0.7), doc="smallest and largest side of a digit's scan as a share of the scene's, in (0, 1]"
+    )
+    clutter: int = param(4, doc="bits of other digits strewn into the background, >= 0")
+    noise: float = param(0.35, doc="brightest background, as a share of full white, in [0, 1)")
+    seed: int = param(0, doc="seed of the composition, >= 0")
+
+    def problem(self) -> str | None:
+        """Check ranges, and that the most digits asked for always find room."""
+        fewest, most = self.objects
+        smallest, largest = self.scale
+        for name, fine in (
+            ("count", self.count >= 1),
+            ("size", 2 * SCAN <= self.size <= LARGEST),
+            ("objects", 1 <= fewest <= most),
+            ("scale", 0 < smallest <= largest <= 1),
+            ("clutter", self.clutter >= 0),
+            ("noise", 0 <= self.noise < 1),
+            ("seed", self.seed >= 0),
+        ):
+            if not fine:
+                return f"{name} is {getattr(self, name)}, out of its range"
+        side = self.sides[0]
+        if side < SCAN:
+            return f"scale: digits of {side} pixels are smaller than their scans; they need {SCAN}"
+        if ((self.size + GAP) // (side + GAP)) ** 2 < most:
+            return f"{most} digits of {side} pixels find no room in scenes of {self.size} pixels"
+        return classes_problem(self.classes)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Smallest and largest side of a digit's scan, in pixels."""
+        return round(self.scale[0] * self.size), round(self.scale[1] * self.size)
+
+    def load(self, context: Context) -> Samples:
+        """Return (1, size, size) uint8 scenes with labels, boxes and masks.
+
+        Keys are ``scene-INDEX-digit-ROW...`` with the rows of the digits shown.
+        """
+        del context
+        import torch
+
+        from pruningbench.identity import derive_seed
+        from pruningbench_data._compose import Layout, compose
+
+        layout = Layout(self.size, self.objects, self.sides, self.clutter, self.noise, GAP)
+        scenes = [
+            compose(layout, self.split, self.classes, i % len(self.classes),
+                    derive_seed("digit-scenes", self.split, self.seed, i))
+            for i in range(self.count)
+        ]  # fmt: skip
+        return ArraySamples(
+            torch.stack([torch.from_numpy(scene.image) for scene in scenes])[:, None],
+            torch.tensor([i % len(self.classes) for i in range(self.count)]),
+            boxes=[torch.from_numpy(scene.boxes) for scene in scenes],
+            masks=torch.stack([torch.from_numpy(scene.mask) for scene in scenes]),
+            classes=[str(digit) for digit in self.classes],
+            keys=[
+                f"scene-{i}-" + "-".join(f"digit-{row}" for row in scene.rows)
+                for i, scene in enumerate(scenes)
+            ],
+        )

@@ -1,0 +1,86 @@
+"""Patch features as discovery methods want them: whole patches in, one matrix an image out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, pad
+
+from pruningbench.components import VisionModel
+
+Normalise = Literal["auto", "map", "none"]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patch features of a batch.
+
+    Attributes:
+        features: (B, N, D) float, rows in row-major order of the grid.
+        grid: (h, w) with h * w = N.
+        size: pixels of a patch's side.
+    """
+
+    features: Tensor
+    grid: tuple[int, int]
+    size: int
+
+
+@torch.no_grad()
+def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto") -> Patches:
+    """Return the patch features of normalised images (B, C, H, W).
+
+    Images are padded with zeros at the right and bottom to whole patches when the network says how
+    large its patches are (``patch_embed.patch_size``, as timm's transformers do); a convolutional
+    network pads by itself.
+
+    Args:
+        model: a model with the view `patch_features`.
+        images: (B, C, H, W) normalised images.
+        normalise: ``map`` layer-normalises each image's features over all patches and channels, as
+            LOST does with convolutional networks, whose activations are hardly ever negative;
+            ``none`` takes them as they are, as LOST does with a transformer's keys; ``auto`` chooses
+            by the network: several convolutions make it convolutional.
+    """
+    declared = _declared_patch_size(model.network)
+    height, width = images.shape[-2:]
+    if declared is not None:
+        images = pad(images, (0, -width % declared, 0, -height % declared))
+    features = model.patch_features(images)
+    grid = (int(features.shape[2]), int(features.shape[3]))
+    rows = features.flatten(2).mT
+    if normalise == "map" or (normalise == "auto" and _is_convolutional(model.network)):
+        rows = layer_norm(rows, rows.shape[1:])
+    return Patches(rows, grid, declared or stride_of((height, width), grid))
+
+
+def stride_of(image_size: tuple[int, int], grid: tuple[int, int]) -> int:
+    """Return the pixels between neighbouring cells of a convolutional network's grid.
+
+    Where the grid does not divide the image, the network padded it, and strides are powers of two.
+    """
+    (height, width), (h, w) = image_size, grid
+    if height % h == 0 and height // h == -(-width // w):
+        return height // h
+    if width % w == 0 and width // w == -(-height // h):
+        return width // w
+    ratio = max(height / h, width / w)
+    stride = 1
+    while stride < ratio:
+        stride *= 2
+    return stride
+
+
+def _declared_patch_size(network: nn.Module) -> int | None:
+    size = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    if isinstance(size, (tuple, list)):
+        size = size[0]
+    return int(size) if isinstance(size, int) else None
+
+
+def _is_convolutional(network: nn.Module) -> bool:
+    """Whether it has several convolutions: a transformer has at most the one that embeds its patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

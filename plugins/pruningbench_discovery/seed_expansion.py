@@ -1,0 +1,104 @@
+"""LOST: the box around the patches that resemble the least connected one.
+
+Siméoni et al., Localizing Objects with Self-Supervised Transformers and no Labels, BMVC 2021.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pruningbench_discovery.grid import bounding_boxes, connected_component
+
+PAPER_K, PAPER_PATCHES = 100, 784
+"""The paper's number of candidate patches, and the size of a 448 x 448 image's grid of 16-pixel patches."""
+
+
+def lost(
+    features: Tensor,
+    grid: tuple[int, int],
+    patch_size: int,
+    image_size: tuple[int, int],
+    k: int = PAPER_K,
+) -> Tensor:
+    """Return one box an image: the object that the patch of lowest degree belongs to.
+
+    With A = F F', the degree of a patch is the number of other patches with a positive entry in A.
+    The seed is the patch of lowest degree; of the `k` patches of lowest degree, those with a positive
+    similarity to the seed vote with their rows of A; the box surrounds the 4-connected part of the
+    patches with a positive sum of votes that holds the seed. Equal degrees are ordered by index.
+
+    Args:
+        features: (B, N, D) float features of the patches in row-major order, without a class token.
+        grid: (h, w) with h * w = N.
+        patch_size: pixels of a patch's side.
+        image_size: (H, W) in pixels before padding to whole patches; boxes end there.
+        k: number of candidates of low degree, >= 1; larger than N means all.
+
+    Returns:
+        (B, 4) float32 boxes xmin, ymin, xmax, ymax in pixels, maximum exclusive. NaN where there is no
+        object: features that are not finite, or all zero.
+
+    Raises:
+        ValueError: if `grid` does not fit the features or `k` is below 1.
+    """
+    if features.ndim != 3 or grid[0] * grid[1] != features.shape[1]:
+        raise ValueError(
+            f"features are {tuple(features.shape)}, not (B, N, D) with N = {grid[0]} * {grid[1]}"
+        )
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    exact = features.detach().double()
+    finite = exact.isfinite().all(dim=2).all(dim=1)
+    exact = torch.where(finite[:, None, None], exact, 0.0)
+    degree = degrees(exact)
+    seed, foreground = _grow(exact, degree, k)
+    component = connected_component(foreground.view(-1, *grid), seed)
+    return bounding_boxes(component, patch_size, image_size)
+
+
+def degrees(features: Tensor) -> Tensor:
+    """Return how many other patches of the same image each patch has a positive similarity with.
+
+    The product runs in float32 on rows of unit length, which costs half of float64. Entries within
+    its rounding error of zero, where the sign could be wrong, are computed again in float64.
+
+    Args:
+        features: (B, N, D) float64, finite.
+
+    Returns:
+        (B, N) int64 in [0, N - 1].
+    """
+    norm = features.norm(dim=2, keepdim=True)
+    unit = (features / norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
+    if torch.get_float32_matmul_precision() != "highest":
+        return _count(features @ features.mT > 0)
+    similarity = torch.bmm(unit, unit.mT)
+    # |fl(x'y) - x'y| <= (D + 2) eps for unit x, y rounded to float32 (Higham 2002, eq. 3.5)
+    doubtful = similarity.abs() <= (features.shape[2] + 2) * torch.finfo(torch.float32).eps
+    positive = similarity > 0
+    pairs = doubtful.nonzero()
+    if len(pairs) > doubtful.numel() // 16:  # orthogonal or zero features: re-computing all is cheaper
+        return _count(features @ features.mT > 0)
+    image, row, column = pairs.unbind(1)
+    positive[image, row, column] = (features[image, row] * features[image, column]).sum(1) > 0
+    return _count(positive)
+
+
+def _count(positive: Tensor) -> Tensor:
+    itself = positive.diagonal(dim1=1, dim2=2)
+    return positive.sum(dim=2) - itself.long()
+
+
+def _grow(features: Tensor, degree: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the seeds (B,) and which patches (B, N) have a positive sum of the similar candidates' votes.
+
+    The votes are F (sum of the voters' features), so the rows of A need not be kept.
+    """
+    candidates = degree.argsort(dim=1, stable=True)[:, :k]
+    seed = candidates[:, 0]
+    images = torch.arange(len(features), device=features.device)
+    to_seed = torch.bmm(features, features[images, seed][:, :, None])[:, :, 0]
+    votes = torch.zeros_like(to_seed).scatter_(1, candidates, 1.0) * (to_seed > 0)
+    summed = torch.bmm(votes[:, None], features)
+    return seed, torch.bmm(features, summed.mT)[:, :, 0] > 0

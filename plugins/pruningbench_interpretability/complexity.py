@@ -1,0 +1,26 @@
+"""How concentrated a saliency map is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gini(maps: Tensor) -> Tensor:
+    """Return the Gini index of each map's absolute values: how few pixels hold the relevance.
+
+    sum_i (2i - n - 1) a_(i) / (n sum_i a_i) over the n pixels in ascending order, i = 1..n; 0 for a
+    uniform map, (n - 1) / n for a single relevant pixel. Computed in float64.
+    Source: Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML
+    2020.
+
+    Args:
+        maps: (B, H, W) float of either sign.
+
+    Returns:
+        (B,) float64 in [0, 1); NaN for a map of zeros or with values that are not finite.
+    """
+    values = maps.flatten(1).abs().double().sort(dim=1).values
+    n = values.shape[1]
+    weights = 2 * torch.arange(1, n + 1, device=maps.device, dtype=torch.float64) - n - 1
+    return (values @ weights) / (n * values.sum(dim=1))

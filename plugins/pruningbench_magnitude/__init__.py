@@ -1,0 +1,30 @@
+"""Random and magnitude pruning, with every usual way to share a sparsity between the layers.
+
+`lamp_scores` can be used without the harness; it is loaded when first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.hookspecs import Register, hookimpl
+
+if TYPE_CHECKING:
+    from pruningbench_magnitude.lamp import lamp_scores
+
+__all__ = ["lamp_scores"]
+
+
+@hookimpl
+def pruningbench_register_pruners(register: Register) -> None:
+    """Register `random` and `magnitude`."""
+    register("random", "pruningbench_magnitude.pruners:Random")
+    register("magnitude", "pruningbench_magnitude.pruners:Magnitude")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pruningbench_magnitude import lamp
+
+    return getattr(lamp, name)

@@ -1,0 +1,72 @@
+"""The pruners `random` and `magnitude`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pruningbench.components import PruningContext, ScorePruner, param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pruningbench.masks import Masks
+
+_ALLOCATION = "how the sparsity is shared between layers: "
+
+
+@dataclass(frozen=True)
+class Random(ScorePruner):
+    """Prune weights at random: the baseline every other pruner has to beat.
+
+    Scores are drawn from U(0, 1), each parameter from a stream of its own, so that what a parameter
+    draws depends on the seed and its name only.
+    """
+
+    seeded: ClassVar[bool] = True
+    cache_scores: ClassVar[bool] = False
+
+    allocation: Literal["global", "uniform", "erk"] = param(
+        "global", doc=_ALLOCATION + "global, uniform or erk", scores=False
+    )
+
+    def score(self, context: PruningContext) -> dict[str, Tensor]:
+        """Draw a score in [0, 1) for each weight."""
+        import torch
+
+        return {
+            name: torch.rand(parameter.shape, generator=context.generator(name)).to(parameter.device)
+            for name, parameter in context.parameters.items()
+        }
+
+
+@dataclass(frozen=True)
+class Magnitude(ScorePruner):
+    """Prune the smallest weights, by one threshold or by layer (uniform, uniform+, ERK, LAMP).
+
+    The score is the absolute weight. Sources: Han et al., Learning both weights and connections (2015);
+    uniform+: Gale et al., The state of sparsity (2019); ERK: Evci et al., Rigging the lottery (2020);
+    LAMP: Lee et al., Layer-adaptive sparsity (2021).
+    """
+
+    cache_scores: ClassVar[bool] = False
+
+    allocation: Literal["global", "uniform", "uniform-plus", "erk", "lamp"] = param(
+        "global", doc=_ALLOCATION + "global, uniform, uniform-plus, erk or lamp", scores=False
+    )
+
+    def score(self, context: PruningContext) -> dict[str, Tensor]:
+        """Return the absolute weights."""
+        return {name: parameter.detach().abs() for name, parameter in context.parameters.items()}
+
+    def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
+        """Turn magnitudes into masks; for LAMP they are rescaled here, so all allocations share them."""
+        if self.allocation != "lamp":
+            return super().threshold(scores, sparsity)
+        from pruningbench.allocation import allocate
+        from pruningbench.masks import Masks
+        from pruningbench_magnitude.lamp import lamp_scores
+
+        rescaled = {name: lamp_scores(score) for name, score in scores.items()}
+        return Masks(allocate(rescaled, sparsity, "global"), {"sparsity": sparsity})

@@ -1,0 +1,98 @@
+"""Training augmentation: digits at random places, scales and brightness, among bits of other digits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+COARSE = 5  # side of the grid behind the background's smooth texture
+
+
+@dataclass(frozen=True)
+class SceneAugmentation:
+    """Turns a batch of centred digits, bright on black, into digits in scenes.
+
+    Each batch is drawn on one canvas size, so that a network learns both the digits as they are and
+    smaller ones in larger scenes. The order of the samples, and so their labels, stay.
+
+    Attributes:
+        sizes: canvas sides in pixels; each batch takes one at random.
+        scale: smallest and largest side of a digit as a share of the canvas.
+        rotation: largest rotation in degrees.
+        noise: brightest background, in [0, 1); each sample draws its own limit below.
+        clutter: most bits of other digits.
+        twin: probability of a second copy of the digit.
+    """
+
+    sizes: tuple[int, ...] = (24, 36)
+    scale: tuple[float, float] = (0.4, 1.0)
+    rotation: float = 10.0
+    noise: float = 0.4
+    clutter: int = 4
+    twin: float = 0.4
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Map (B, 1, H, W) uint8 to (B, 1, S, S) uint8; all randomness comes from `generator`."""
+        batch = len(images)
+        size = self.sizes[int(torch.randint(len(self.sizes), (), generator=generator))]
+        ink = images.float() / 255
+        canvas = self._background(batch, size, generator)
+        low, high = self.scale
+        for _ in range(self.clutter):
+            others = _bits(ink[torch.randperm(batch, generator=generator)], generator)
+            share = _uniform((batch,), low, min(high, 0.8), generator)
+            bright = _uniform((batch, 1, 1, 1), 0.0, 0.8, generator)
+            canvas = _paint(canvas, self._place(others, share, size, generator, spread=1.0), bright)
+        first = _uniform((batch,), low, high, generator)
+        second = _uniform((batch,), low, min(high, 0.6), generator)
+        twin = _uniform((batch, 1, 1, 1), 0.0, 1.0, generator) < self.twin
+        bright = _uniform((batch, 1, 1, 1), 0.75, 1.0, generator)
+        canvas = _paint(canvas, self._place(ink, second, size, generator) * twin, bright)
+        canvas = _paint(canvas, self._place(ink, first, size, generator), bright)
+        return (canvas * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def _background(self, batch: int, size: int, generator: Generator) -> Tensor:
+        coarse = _uniform((batch, 1, COARSE, COARSE), 0.0, 1.0, generator)
+        smooth = interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
+        grain = _uniform((batch, 1, size, size), 0.0, 1.0, generator)
+        limit = _uniform((batch, 1, 1, 1), 0.0, self.noise, generator)
+        return limit * (0.65 * smooth + 0.35 * grain)
+
+    def _place(
+        self, ink: Tensor, share: Tensor, size: int, generator: Generator, spread: float | None = None
+    ) -> Tensor:
+        """Draw each image at `share` of the canvas's side, rotated, at a random place within it.
+
+        Centres lie within `spread` of the canvas's half side; None keeps the whole image inside.
+        """
+        batch = len(ink)
+        reach = 1 - share if spread is None else torch.full_like(share, spread)
+        centre = _uniform((batch, 2), -1.0, 1.0, generator) * reach[:, None]
+        angle = _uniform((batch,), -self.rotation, self.rotation, generator) * (math.pi / 180)
+        cos, sin = angle.cos() / share, angle.sin() / share
+        turn = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+        shift = -(turn @ centre[:, :, None])  # canvas coordinates -> coordinates of the image
+        grid = affine_grid(torch.cat([turn, shift], 2), [batch, 1, size, size], align_corners=False)
+        return grid_sample(ink, grid, align_corners=False)
+
+
+def _bits(ink: Tensor, generator: Generator) -> Tensor:
+    """Keep a random square of half the side of each image and blacken the rest."""
+    side = ink.shape[-1]
+    place = torch.arange(side) + 0.5
+    corner = _uniform((len(ink), 2, 1), 0.1, 0.4, generator) * side
+    inside = ((place >= corner) & (place < corner + side / 2)).float()
+    return ink * inside[:, None, 0, :, None] * inside[:, None, 1, None, :]
+
+
+def _paint(canvas: Tensor, ink: Tensor, brightness: Tensor) -> Tensor:
+    """Cover the canvas in proportion to the ink."""
+    return canvas + ink * (brightness - canvas)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
+    return torch.rand(shape, generator=generator) * (high - low) + low

@@ -1,0 +1,156 @@
+"""The models `digits-resnet` and `digits-vit`: small networks trained in the run and cached."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pruningbench.components import ComponentRef, Context, DatasetRef, Model, Preprocessing, VisionModel, param
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pruningbench.components import Samples
+    from pruningbench.training import FitSettings
+
+SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
+PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
+
+
+@dataclass(frozen=True)
+class DigitsModel(Model):
+    """Base of the small networks for handwritten digits.
+
+    Training runs on the CPU whatever the device, so that equal settings give equal weights, and takes
+    about ten seconds on two cores; the weights are cached.
+    """
+
+    training_data: ClassVar[ComponentRef | None] = SEEN
+
+    data: DatasetRef = param(SEEN, doc="labelled grey digits to train on")
+    epochs: int = param(30, doc="passes over the data, >= 1")
+    lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
+    seed: int = param(0, doc="seed of the initial weights, the order of the data and the augmentation, >= 0")
+
+    def problem(self) -> str | None:
+        """Check ranges."""
+        for name, fine in (("epochs", self.epochs >= 1), ("lr", self.lr > 0), ("seed", self.seed >= 0)):
+            if not fine:
+                return f"{name} is {getattr(self, name)}, out of its range"
+        return None
+
+    @abstractmethod
+    def build(self, classes: int) -> nn.Module:
+        """Return the network with random weights drawn from the global generator."""
+
+    @abstractmethod
+    def settings(self) -> FitSettings:
+        """Return how to train it."""
+
+    def load(self, context: Context) -> VisionModel:
+        """Return the trained network on ``context.device``, in eval mode."""
+        import torch
+
+        samples = context.open_dataset(self.data)
+        state = context.cache.tensors(
+            "weights", self._identity(samples), lambda: self._train(samples, context)
+        )
+        model = self._untrained(samples)
+        model.network.load_state_dict(state)
+        model.network.to(context.device).eval()
+        from pruningbench_timm.vision import weights_fingerprint
+
+        model.fingerprint = weights_fingerprint(state)
+        return model
+
+    def _identity(self, samples: Samples) -> dict[str, Any]:
+        """Everything that can change the trained weights."""
+        import timm
+        import torch
+
+        fields = [f for f in dataclasses.fields(self) if f.metadata.get("identity", True) and f.name != "data"]
+        return {
+            "model": f"{type(self).__module__}:{type(self).__qualname__}",
+            "version": type(self).version,
+            "fields": {f.name: getattr(self, f.name) for f in fields},
+            "data": samples.fingerprint,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        }
+
+    def _untrained(self, samples: Samples) -> VisionModel:
+        from pruningbench.randomness import isolated_randomness
+        from pruningbench_timm.augmentation import SceneAugmentation
+        from pruningbench_timm.vision import TimmVisionModel, classifier_names
+
+        with isolated_randomness(self.seed, "initial weights"):
+            network = self.build(len(samples.classes))
+        return TimmVisionModel(
+            network,
+            PREPROCESSING,
+            classes=samples.classes,
+            head=classifier_names(network),
+            augment=SceneAugmentation(),
+        )
+
+    def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
+        from pruningbench.training import fit
+
+        model = self._untrained(samples)
+        fit(model, samples, self.settings(), seed=self.seed, augment=model.augment, report=context.report)
+        return {name: value.detach().clone() for name, value in model.network.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class DigitsResNet(DigitsModel):
+    """A small timm ResNet for handwritten digits, trained in the run and cached."""
+
+    channels: tuple[int, int, int, int] = param((16, 24, 32, 48), doc="channels of the four stages, >= 1")
+    stem_width: int = param(8, doc="channels of the stem's convolutions, >= 1; the last has twice as many")
+
+    def problem(self) -> str | None:
+        """Check ranges."""
+        if min(*self.channels, self.stem_width) < 1:
+            return f"channels {list(self.channels)} and stem_width {self.stem_width} must be at least 1"
+        return super().problem()
+
+    def build(self, classes: int) -> nn.Module:
+        """Return the ResNet with random weights."""
+        from pruningbench_timm.networks import small_resnet
+
+        return small_resnet(classes, self.channels, self.stem_width)
+
+    def settings(self) -> FitSettings:
+        """Return how to train it."""
+        from pruningbench.training import FitSettings
+
+        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=48)
+
+
+@dataclass(frozen=True)
+class DigitsViT(DigitsModel):
+    """A small timm vision transformer for handwritten digits, trained in the run and cached."""
+
+    width: int = param(64, doc="width of the tokens, divisible by heads")
+    depth: int = param(4, doc="blocks, >= 1")
+    heads: int = param(4, doc="attention heads, >= 1")
+
+    def problem(self) -> str | None:
+        """Check ranges."""
+        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads:
+            return f"width {self.width} must be a multiple of heads {self.heads}, and depth {self.depth} at least 1"
+        return super().problem()
+
+    def build(self, classes: int) -> nn.Module:
+        """Return the transformer with random weights."""
+        from pruningbench_timm.networks import small_vit
+
+        return small_vit(classes, 36, self.width, self.depth, self.heads)
+
+    def settings(self) -> FitSettings:
+        """Return how to train it."""
+        from pruningbench.training import FitSettings
+
+        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=48)

@@ -1,0 +1,43 @@
+"""Labels in a common label space: classes are matched by their names, never by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pruningbench.components import Samples
+from pruningbench.errors import PruningBenchError
+
+
+def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor:
+    """Return the samples' labels as positions in `classes`, matched by class name.
+
+    Args:
+        classes: the label space wanted.
+        samples: a labelled data set whose classes are among `classes`.
+        whose: whom `classes` belong to, for the message.
+
+    Returns:
+        (N,) int64 in [0, len(classes)).
+
+    Raises:
+        PruningBenchError: for a data set without labels, or with classes that `classes` lacks.
+    """
+    labels = samples.labels
+    if labels is None:
+        raise PruningBenchError("the data set has no labels, so there is nothing to predict")
+    if tuple(samples.classes) == tuple(classes) and classes:
+        return labels.long()
+    position = {name: i for i, name in enumerate(classes)}
+    lacking = [name for name in samples.classes if name not in position]
+    if lacking or not samples.classes:
+        what = f"lacks {_listed(lacking)}" if lacking else "cannot be matched: the data set names no classes"
+        raise PruningBenchError(f"label spaces differ: {whose} (classes {_listed(classes)}) {what}")
+    return torch.tensor([position[name] for name in samples.classes], dtype=torch.int64)[labels.long().cpu()]
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"

@@ -1,0 +1,91 @@
+"""Weighted k-nearest-neighbour classification of frozen features.
+
+Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section
+3.4, with the settings of DINO (Caron et al., ICCV 2021).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+_BLOCK = 2**24
+"""Similarities held at a time: 128 MiB in float64."""
+
+
+def knn_predict(
+    train: Tensor, labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07
+) -> Tensor:
+    """Return the class with the most weighted votes among each test sample's k nearest neighbours.
+
+    Equal votes go to the lower class. See `knn_scores` for the arguments and the rule.
+
+    Returns:
+        (T,) int64; -1 where there is no prediction because features are not finite.
+    """
+    scores = knn_scores(train, labels, test, k, temperature)
+    return scores.argmax(dim=1).masked_fill(scores.isnan().any(dim=1), -1)
+
+
+def knn_scores(
+    train: Tensor,
+    labels: Tensor,
+    test: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+    *,
+    classes: int | None = None,
+) -> Tensor:
+    """Return the weighted votes for each class: the sum of exp(s / temperature) over its neighbours.
+
+    s is the cosine similarity; the neighbours are the `k` training samples with the largest s, the
+    lower index first among equals, and all of them if there are fewer than `k`. Training samples whose
+    features are not finite are no neighbours. Computed in float64.
+
+    Args:
+        train: (N, D) features.
+        labels: (N,) int64 classes of `train`.
+        test: (T, D) features.
+        k: number of neighbours, >= 1.
+        temperature: > 0; the smaller, the more the nearest neighbours count.
+        classes: number of classes C; the largest label + 1 by default.
+
+    Returns:
+        (T, C) float64 >= 0; a row is NaN where the test features are not finite or no neighbour is.
+
+    Raises:
+        ValueError: for shapes that do not fit, or a `k` or `temperature` out of range.
+    """
+    check_features(train, labels, test)
+    if k < 1 or not temperature > 0:
+        raise ValueError(f"k must be at least 1 and temperature positive, got {k} and {temperature}")
+    labels = labels.to(train.device).long()
+    classes = classes if classes is not None else int(labels.max()) + 1 if len(labels) else 0
+    usable = train.isfinite().all(dim=1)
+    bank = normalize(train[usable].double(), dim=1)
+    votes = one_hot(labels[usable], classes).double()
+    if not len(bank):
+        return torch.full((len(test), classes), float("nan"), dtype=torch.float64, device=test.device)
+    rows = max(1, _BLOCK // len(bank))
+    scores = [_votes(bank, votes, part, min(k, len(bank)), temperature) for part in torch.split(test, rows)]
+    return torch.cat(scores)
+
+
+def check_features(train: Tensor, labels: Tensor, test: Tensor) -> None:
+    """Raise a ValueError unless the shapes are (N, D), (N,) and (T, D)."""
+    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1] or len(labels) != len(train):
+        shapes = [tuple(tensor.shape) for tensor in (train, labels, test)]
+        raise ValueError(f"train, labels and test must be (N, D), (N,) and (T, D), got {shapes}")
+
+
+def _votes(bank: Tensor, votes: Tensor, test: Tensor, k: int, temperature: float) -> Tensor:
+    finite = test.isfinite().all(dim=1, keepdim=True)
+    queries = normalize(torch.where(finite, test, 0.0).double(), dim=1)
+    similarity = queries @ bank.T
+    last = similarity.topk(k, dim=1).values[:, -1:]
+    nearer, equal = similarity > last, similarity == last
+    # topk breaks ties at the k-th place at random; here the lower index enters
+    enters = nearer | (equal & (equal.cumsum(dim=1) <= k - nearer.sum(dim=1, keepdim=True)))
+    weights = torch.where(enters, (similarity / temperature).exp(), 0.0)
+    return torch.where(finite, weights @ votes, float("nan"))

@@ -1,0 +1,179 @@
+"""The Python interface: run a suite, load results, or only prune or score a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.binding import bind
+from pruningbench.components import Pruner, PruningContext, ScorePruner, check_scores
+from pruningbench.errors import UsageError
+from pruningbench.harness.events import Observer
+from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.plugins import load_registry
+from pruningbench.results import load_results
+from pruningbench.store.records import Record
+from pruningbench.suite import load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from pruningbench.masks import Masks
+    from pruningbench.scope import Scope
+
+__all__ = ["Run", "load_results", "prune", "run", "score"]
+
+Batch = tuple["Tensor", "Tensor | None"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: the run folder.
+        cells: cells of the suite.
+        computed: task runs done by this call.
+        resumed: task runs that were done before.
+        not_ok: one record for each task run without a result.
+    """
+
+    folder: Path
+    cells: int
+    computed: int
+    resumed: int
+    not_ok: tuple[Record, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every task of every cell has a result."""
+        return not self.not_ok
+
+    def results(self) -> pd.DataFrame:
+        """Return the measurements as a table (see `load_results`)."""
+        return load_results(self.folder)
+
+    def figures(self) -> list[Path]:
+        """Draw the figures, if they are not up to date, and return their files."""
+        from pruningbench.leaderboard import draw_figures
+
+        return list(draw_figures(self.folder))
+
+
+def run(
+    suite: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    settings: Sequence[str] = (),
+    only: Sequence[str] = (),
+    device: str = "auto",
+    shard: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    observer: Observer | None = None,
+) -> Run:
+    """Run a suite, or resume it: what the run folder already holds is not computed again.
+
+    Args:
+        suite: path of a suite file, or the name of a shipped suite.
+        out: run folder; ``runs/NAME`` by default.
+        settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
+        only: filters ``"KIND=NAME"`` (as ``--only``).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        shard: (i, n) to run only part i of n, from 1.
+        retry_failed: try again what is not ok.
+        observer: is told what happens; silent by default.
+
+    Raises:
+        UsageError: if the request is wrong; nothing ran and nothing was written.
+    """
+    registry = load_registry()
+    loaded = load_suite(os.fspath(suite), registry, settings)
+    options = RunOptions(device=device, shard=shard, retry_failed=retry_failed, only=tuple(only))
+    prepared = prepare(loaded, registry, out, options)
+    summary = execute(prepared, registry, observer)
+    return Run(prepared.folder.path, summary.cells, summary.computed, summary.resumed, summary.not_ok)
+
+
+def prune(
+    network: nn.Module,
+    name: str,
+    sparsity: float,
+    batches: Iterable[Batch] | None = None,
+    *,
+    seed: int = 0,
+    scope: Scope | None = None,
+    **params: Any,
+) -> Masks:
+    """Return masks of any network by any registered pruner; the network is left as it was.
+
+    Args:
+        network: any module; its weights stay as they are (apply the masks yourself).
+        name: a registered pruner.
+        sparsity: share of the prunable weights to prune, in [0, 1); exactly
+            ``round(sparsity * prunable)`` weights are pruned.
+        batches: (images, labels) pairs for pruners that need data; labels may be None for those that
+            need none.
+        seed: of pruners that draw random numbers.
+        scope: which parameters may be pruned.
+        params: fields of the pruner.
+
+    Raises:
+        UsageError: for an unknown pruner or field, or a sparsity out of range.
+    """
+    with _pruning(network, name, batches, seed, scope, params) as (pruner, context):
+        if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 <= sparsity < 1:
+            raise UsageError(f"sparsity must be a number in [0, 1), got {sparsity!r}")
+        masks = pruner.prune(context, float(sparsity))
+    masks.provenance.update({"pruner": name, "sparsity": float(sparsity), "seed": seed, "fields": dict(params)})
+    return masks
+
+
+def score(
+    network: nn.Module,
+    name: str,
+    batches: Iterable[Batch] | None = None,
+    *,
+    seed: int = 0,
+    scope: Scope | None = None,
+    **params: Any,
+) -> dict[str, Tensor]:
+    """Return a score pruner's scores of any network: parameter name -> tensor, higher = keep.
+
+    Arguments and errors are those of `prune`; a pruner that gives no scores is a UsageError.
+    """
+    with _pruning(network, name, batches, seed, scope, params) as (pruner, context):
+        if not isinstance(pruner, ScorePruner):
+            raise UsageError(f"pruner {name!r} gives masks, not scores: use prune()")
+        return check_scores(pruner.score(context), context.parameters)
+
+
+@contextmanager
+def _pruning(
+    network: nn.Module,
+    name: str,
+    batches: Iterable[Batch] | None,
+    seed: int,
+    scope: Scope | None,
+    params: dict[str, Any],
+) -> Iterator[tuple[Pruner, PruningContext]]:
+    """Lend a pruner and its context; network and random state are restored afterwards."""
+    from pruningbench.preservation import preserved
+    from pruningbench.randomness import isolated_randomness
+    from pruningbench.scope import prunable_parameters
+
+    use = bind(load_registry(), "pruner", {"use": name, **params})
+    pruner = use.component
+    assert isinstance(pruner, Pruner)  # noqa: S101 - binding checked the kind
+    given = list(batches) if batches is not None else []
+    if pruner.needs_data and not given:
+        raise UsageError(f"pruner {name!r} needs data: give batches=[(images, labels), ...]")
+    parameters = prunable_parameters(network, scope)
+    context = PruningContext(network, parameters, seed, (lambda: iter(given)) if given else None)
+    with isolated_randomness("prune", seed, use.identity()), preserved(network):
+        network.eval()
+        yield pruner, context

@@ -1,0 +1,44 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pruningbench.plugins import Registry
+
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE",
+    help="Change the suite, e.g. --set sparsities=[0,.9] or --set recipes.1.epochs=5. Repeatable.",
+)  # fmt: skip
+only_option = click.option(
+    "--only", multiple=True, metavar="KIND=NAME",
+    help="Only these cells or tasks, e.g. --only model=digits-vit. Repeatable.",
+)  # fmt: skip
+
+
+class Shard(click.ParamType):
+    """A part of a run, ``I/N``."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse ``I/N`` with 1 <= I <= N."""
+        index, slash, count = str(value).partition("/")
+        if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+            return int(index), int(count)
+        self.fail(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4", param, ctx)
+
+
+def registry_with_warnings() -> Registry:
+    """Load the plugins and say which ones are broken."""
+    from pruningbench.plugins import load_registry
+
+    registry = load_registry()
+    for broken in registry.broken:
+        click.echo(f"warning: plugin {broken.plugin} is left out or incomplete: {broken.reason}", err=True)
+    return registry

@@ -1,0 +1,78 @@
+"""``pruningbench doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.command()
+def doctor() -> int:
+    """Check the installation: versions, devices, plugins, folders. Exit code 1 if something is wrong."""
+    from pruningbench import __version__
+    from pruningbench.plugins import load_registry
+    from pruningbench.store.cache import default_cache_folder
+    from pruningbench.store.environment import PACKAGES, package_version, source_state
+
+    problems: list[str] = []
+    source = source_state()
+    place = f", commit {(source['commit'] or '?')[:12]}{' (dirty)' if source['dirty'] else ''}" if source else ""
+    click.echo(f"pruningbench {__version__}{place}, Python {platform.python_version()}, {platform.platform()}")
+    click.echo("packages     " + ", ".join(f"{name} {package_version(name) or 'MISSING'}" for name in PACKAGES))
+    problems += [f"package {name} is not installed: pip install {name}" for name in PACKAGES if not package_version(name)]
+    try:
+        click.echo(f"devices      {_devices()}")
+    except Exception as error:  # noqa: BLE001 - a broken torch fails in many ways, and saying so is this command's job
+        problems.append(f"torch cannot be used: {error}")
+    registry = load_registry()
+    for plugin in registry.plugins:
+        count = sum(entry.plugin == plugin for entry in registry)
+        click.echo(f"plugin       {plugin}: {count} components")
+    problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
+    cache = default_cache_folder()
+    click.echo(f"cache        {cache} ({_free(cache)} free)")
+    problem = _unwritable(cache)
+    if problem:
+        problems.append(f"cache folder {cache} cannot be written ({problem}); set PRUNINGBENCH_CACHE")
+    data = os.environ.get("PRUNINGBENCH_DATA")
+    click.echo(f"data         {data or 'PRUNINGBENCH_DATA is not set: only embedded data sets'}")
+    if data and not Path(data).is_dir():
+        problems.append(f"PRUNINGBENCH_DATA={data} is not a folder")
+    for text in problems:
+        click.echo(f"problem      {text}", err=True)
+    click.echo("all is well" if not problems else f"{len(problems)} problem(s)")
+    return 1 if problems else 0
+
+
+def _devices() -> str:
+    import torch
+
+    found = [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return ", ".join(found)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _free(path: Path) -> str:
+    return f"{shutil.disk_usage(_existing(path)).free / 2**30:.0f} GiB"
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Return why a file cannot be made in `folder` (or where it would be made), or None."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)

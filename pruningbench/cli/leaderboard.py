@@ -1,0 +1,33 @@
+"""``pruningbench leaderboard RUN...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--out", type=click.Path(path_type=Path), help="Write leaderboard.<format> into this folder instead.")
+@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
+def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
+    """Make the leaderboard of one run folder or of several."""
+    from pruningbench.errors import UsageError
+    from pruningbench.files import write_whole
+    from pruningbench.leaderboard import build, render
+    from pruningbench.results import load_results
+
+    text = render(build(load_results(runs)), format_)
+    if out is None:
+        click.echo(text)
+        return 0
+    path = out / f"leaderboard.{FORMATS[format_]}"
+    try:
+        write_whole(path, (text.rstrip("\n") + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+    click.echo(str(path))
+    return 0

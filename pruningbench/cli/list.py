@@ -1,0 +1,61 @@
+"""``pruningbench list [KIND]``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+
+import click
+
+from pruningbench.cli.common import registry_with_warnings
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+@click.option("--json", is_flag=True, help="For machines.")
+def list_(kind: str | None, json: bool) -> int:
+    """List suites and components; KIND is suites, models, datasets, pruners, recipes, tasks or metrics."""
+    from pruningbench.components.base import KINDS
+    from pruningbench.errors import UsageError, did_you_mean
+    from pruningbench.suite import shipped_suites
+
+    wanted = None
+    if kind is not None:
+        wanted = kind.removesuffix("s")
+        if wanted not in ("suite", *KINDS):
+            known = ["suites", *(f"{k}s" for k in KINDS)]
+            hint = did_you_mean(kind, known) or f"; kinds are: {', '.join(known)}"
+            raise UsageError(f"unknown kind {kind!r}{hint}")
+    rows = [
+        {"kind": entry.kind, "name": entry.name, "summary": entry.summary(),
+         "plugin": entry.plugin.distribution, "version": entry.plugin.version}
+        for entry in registry_with_warnings()
+    ]  # fmt: skip
+    from pruningbench import __version__
+
+    for name, path in shipped_suites().items():
+        row = {"kind": "suite", "name": name, "summary": _description(path.read_text("utf-8")),
+               "plugin": "pruningbench", "version": __version__}  # fmt: skip
+        rows.insert(0, row)
+    rows = [row for row in rows if wanted in (None, row["kind"])]
+    click.echo(jsonlib.dumps(rows, indent=2) if json else _text(rows))
+    return 0
+
+
+def _description(text: str) -> str:
+    """Return a shipped suite's one-line description without parsing all of it."""
+    for line in text.splitlines():
+        if line.startswith("description:"):
+            return line.partition(":")[2].strip().strip("\"'")
+    return ""
+
+
+def _text(rows: list[dict[str, str]]) -> str:
+    width = max((len(row["name"]) for row in rows), default=0)
+    lines: list[str] = []
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        lines += ["", f"{kind}s"]
+        for row in rows:
+            if row["kind"] == kind:
+                foreign = "" if row["plugin"] == "pruningbench" else f"  [{row['plugin']} {row['version']}]"
+                lines.append(f"  {row['name']:<{width}}  {row['summary']}{foreign}")
+    return "\n".join(lines[1:]) if lines else "none"

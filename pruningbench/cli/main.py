@@ -1,0 +1,97 @@
+"""The entry point: finds the command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": ("pruningbench.cli.run:run", "Run a suite, or resume it, and print the leaderboard."),
+    "plan": ("pruningbench.cli.plan:plan", "Say what a run would do, before anything runs."),
+    "list": ("pruningbench.cli.list:list_", "List suites and components."),
+    "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
+    "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables of one run or several."),
+    "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is used, so that --help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which people need them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Suggest the nearest command for an unknown one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from pruningbench.errors import did_you_mean
+
+            hint = did_you_mean(args[0], COMMANDS) or f"; commands are: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from pruningbench import __version__
+
+        click.echo(f"pruningbench {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    """What does pruning do to a vision model's representation, beyond accuracy?
+
+    Start with: pruningbench run quickstart
+    """
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Exit codes: 0 all cells ok; 1 some are not; 2 the request was wrong and nothing ran; 130 interrupted.
+    """
+    from pruningbench.errors import PruningBenchError
+
+    signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
+    try:
+        code = cli.main(arguments, prog_name="pruningbench", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PruningBenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; finished tasks are safe: the same command goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # whoever reads our output has seen enough; keep the interpreter from complaining at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,180 @@
+"""What a person sees while a run goes on: plain lines, or a live display on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pruningbench.harness.events import Observer
+    from pruningbench.plan import Cell
+    from pruningbench.store.records import Record
+
+
+def make_observer(kind: str | None) -> Observer:
+    """Return the observer of a kind; by default rich on a terminal, plain lines otherwise."""
+    from pruningbench.harness.events import Silent
+
+    if kind is None:
+        kind = "rich" if sys.stderr.isatty() else "plain"
+    return {"rich": RichProgress, "plain": PlainProgress, "none": Silent}[kind]()
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people: ``8 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Clock:
+    """Estimates the time left from the cells seen so far, by model and recipe."""
+
+    def __init__(self) -> None:
+        self.spent: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._start = 0.0
+
+    def start(self) -> None:
+        """A cell begins."""
+        self._start = time.monotonic()
+
+    def stop(self, cell: Cell) -> float:
+        """A cell has ended; return its seconds."""
+        seconds = time.monotonic() - self._start
+        self.spent[cell.model.label, cell.recipe.label].append(seconds)
+        return seconds
+
+    def left(self, cells: int) -> float:
+        """Return the seconds that `cells` more cells will take, if they are like the median so far."""
+        seen = sorted(seconds for group in self.spent.values() for seconds in group)
+        if not seen:
+            return float("nan")
+        trimmed = seen[: max(1, len(seen) - len(seen) // 20)]  # the first cell also trains the model
+        return cells * sum(trimmed) / len(trimmed)
+
+
+class PlainProgress:
+    """A line on standard error for each cell."""
+
+    QUIET = 10.0
+
+    def __init__(self) -> None:
+        self.cells = self.done = self.failed = self.before = 0
+        self.clock = Clock()
+        self._said = 0.0
+
+    def started(self, cells: int, done: int, tasks: int) -> None:
+        """Say how much there is to do."""
+        self.cells, self.done, self.before = cells, done, done
+        resumed = f", {done} done before" if done else ""
+        self.say(f"{cells} cells{resumed}; {tasks} task runs to do")
+
+    def cell_started(self, cell: Cell) -> None:
+        """Start the clock."""
+        self.clock.start()
+        self._said = time.monotonic()
+
+    def note(self, message: str) -> None:
+        """Pass a note on when nothing has been said for a while."""
+        if time.monotonic() - self._said > self.QUIET:
+            self.say(f"  {message}")
+
+    def task_done(self, cell: Cell, task: str, record: Record) -> None:
+        """Say at once what went wrong."""
+        if record.status != "ok":
+            last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
+            self.say(f"  {record.status}: {cell.label}, task {task}: {last}")
+
+    def cell_done(self, cell: Cell, *, ok: bool) -> None:
+        """Say what is done, what failed and how long the rest will take."""
+        seconds = self.clock.stop(cell)
+        self.done += 1
+        self.failed += not ok
+        left = f"{span(self.clock.left(self.cells - self.done))} left" if self.done < self.cells else "finished"
+        width = len(str(self.cells))
+        self.say(f"[{self.done:>{width}}/{self.cells}] {cell.label}  {seconds:.1f} s  ({self.failed} failed, {left})")
+
+    def warn(self, message: str) -> None:
+        """Pass a warning on."""
+        self.say(f"warning: {message}")
+
+    def finished(self) -> None:
+        """Nothing to tidy up."""
+
+    def say(self, line: str) -> None:
+        """Write a line to standard error."""
+        self._said = time.monotonic()
+        click.echo(line, err=True)
+
+
+class RichProgress(PlainProgress):
+    """A live bar on a terminal: cells done, failed, time left, and what is at work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: Any = None
+        self._bar: Any = None
+
+    def started(self, cells: int, done: int, tasks: int) -> None:
+        """Show the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._live = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} cells"),
+            TextColumn("[red]{task.fields[failed]} failed"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("[dim]{task.description}", markup=True),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._live.start()
+        self._bar = self._live.add_task("starting", total=cells, completed=done, failed=0, left="")
+        super().started(cells, done, tasks)
+
+    def cell_started(self, cell: Cell) -> None:
+        """Show which cell is at work."""
+        super().cell_started(cell)
+        self._update(description=cell.label)
+
+    def note(self, message: str) -> None:
+        """Show the note behind the cell."""
+        if self._live is not None:
+            label = self._live.tasks[0].description.partition(" — ")[0]
+            self._update(description=f"{label} — {message}")
+
+    def cell_done(self, cell: Cell, *, ok: bool) -> None:
+        """Move the bar on."""
+        self.clock.stop(cell)
+        self.done += 1
+        self.failed += not ok
+        left = f"{span(self.clock.left(self.cells - self.done))} left" if self.done < self.cells else ""
+        self._update(completed=self.done, failed=self.failed, left=left)
+
+    def finished(self) -> None:
+        """Take the bar away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, line: str) -> None:
+        """Write a line above the bar."""
+        if self._live is None:
+            super().say(line)
+        else:
+            self._live.console.print(line, markup=False, highlight=False)
+
+    def _update(self, **values: Any) -> None:
+        if self._live is not None:
+            if "description" in values:
+                from rich.markup import escape
+
+                values["description"] = escape(values["description"])
+            self._live.update(self._bar, **values)

@@ -1,0 +1,78 @@
+"""``pruningbench run SUITE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pruningbench.cli.common import Shard, only_option, registry_with_warnings, set_option
+
+if TYPE_CHECKING:
+    from pruningbench.harness.driver import Summary
+
+
+@click.command()
+@click.argument("suite")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default.")
+@set_option
+@only_option
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
+@click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
+@click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
+@click.option("--shard", type=Shard(), help="Only part I of N of the cells, for batch schedulers.")
+@click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
+@click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
+def run(
+    suite: str,
+    out: Path | None,
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    device: str,
+    executor: str,
+    workers: int,
+    shard: tuple[int, int] | None,
+    retry_failed: bool,
+    progress: str | None,
+) -> int:
+    """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
+
+    What the run folder already holds is not computed again: the same command resumes an interrupted run.
+    """
+    from pruningbench.cli.progress import make_observer
+    from pruningbench.harness.run import RunOptions, execute, prepare
+    from pruningbench.suite import load_suite
+
+    registry = registry_with_warnings()
+    loaded = load_suite(suite, registry, settings)
+    options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
+    prepared = prepare(loaded, registry, out, options)
+    summary = execute(prepared, registry, make_observer(progress))
+    return report(prepared.folder.path, summary)
+
+
+def report(folder: Path, summary: Summary) -> int:
+    """Print the leaderboard, what is not ok, and where the results lie; return the exit code."""
+    from pruningbench.leaderboard import build, draw_figures, render
+    from pruningbench.results import load_results
+
+    table = load_results(folder)
+    if (table["status"] == "ok").any():
+        click.echo(render(build(table), "table"))
+    figures = draw_figures(folder)
+    click.echo()
+    done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
+    click.echo(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    click.echo(f"results      {folder / 'results.jsonl'}")
+    click.echo(f"figures      {folder / 'figures'} ({len(figures)} pictures)")
+    click.echo(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
+    if summary.ok:
+        return 0
+    click.echo(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
+    for record in summary.not_ok:
+        what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
+        click.echo(f"  {record.status}: {what}, task {record.task}: {last}", err=True)
+    click.echo("run the same command with --retry-failed to try them again", err=True)
+    return 1

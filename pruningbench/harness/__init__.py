@@ -1,0 +1,1 @@
+"""The harness: runs the cells of a plan and keeps their results."""

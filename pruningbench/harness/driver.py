@@ -1,0 +1,171 @@
+"""The driver: decides what is still to do, and alone writes what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pruningbench.errors import PruningBenchError
+from pruningbench.harness.attempts import DeathWatch
+from pruningbench.harness.events import CellDone, CellJob, Event, Observer, Prepared, Step, TaskDone
+from pruningbench.plan import Cell, Plan
+from pruningbench.store.journal import Journal, latest
+from pruningbench.store.records import Record
+from pruningbench.store.runfolder import RunFolder
+from pruningbench.store.samples import write_arrays, write_exhibit
+
+Execute = Callable[[Iterable[CellJob]], Iterable[Event]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        cells: cells of the plan.
+        computed: task runs done now.
+        resumed: task runs that were done before.
+        not_ok: the first record of each task run that is not ok.
+    """
+
+    cells: int
+    computed: int
+    resumed: int
+    not_ok: tuple[Record, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every task of every cell is ok."""
+        return not self.not_ok
+
+
+def pending(plan: Plan, records: Iterable[Record], *, retry_failed: bool = False) -> list[CellJob]:
+    """Return what is still to do: the cells with the tasks the journal does not hold.
+
+    Args:
+        plan: all there is to do.
+        records: the journal.
+        retry_failed: also those whose last attempt is not ok.
+    """
+    attempts: dict[tuple[str, str], int] = {}
+    settled: set[tuple[str, str]] = set()
+    for record in latest(records):
+        key = (record.cell, record.task)
+        attempts[key] = record.attempts
+        if record.status == "ok" or not retry_failed:
+            settled.add(key)
+    jobs = []
+    for cell in plan.cells:
+        key = cell.key
+        tasks = tuple(run for run in plan.tasks if (key, run.label) not in settled)
+        if tasks:
+            tried = {run.label: attempts.get((key, run.label), 0) for run in tasks}
+            jobs.append(CellJob(cell, tasks, tried))
+    return jobs
+
+
+def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the first record of each task run of the plan whose last attempt is not ok."""
+    wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks}
+    return tuple(r for r in latest(records) if r.status != "ok" and (r.cell, r.task) in wanted)
+
+
+class Driver:
+    """Runs what is pending in a plan and keeps the run folder.
+
+    Args:
+        plan: what to do.
+        folder: where the results go; created, locked and of this suite.
+        observer: is told what happens.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder, observer: Observer) -> None:
+        self.plan, self.folder, self.observer = plan, folder, observer
+        self.journal = Journal(folder.results)
+        self.deaths = DeathWatch(folder.path / "running.json")
+
+    def jobs(self, *, retry_failed: bool = False) -> list[CellJob]:
+        """Return what is still to do, after recording cells that keep killing their process."""
+        jobs = pending(self.plan, self.journal.records, retry_failed=retry_failed)
+        crashed = self.deaths.crashed
+        if crashed is None:
+            return jobs
+        for job in jobs:
+            if job.cell.key == crashed[0]:
+                self._record_crash(job, crashed[1])
+        self.deaths.leave()
+        return pending(self.plan, self.journal.records)
+
+    def _record_crash(self, job: CellJob, step: str) -> None:
+        """Record as crashed the task that killed its process; all of them if preparing the model did."""
+        from pruningbench import __version__
+
+        cell = job.cell
+        for run in job.tasks:
+            if step not in ("prepare", run.label):
+                continue
+            record = Record(
+                suite=self.plan.suite.name, cell=cell.key, model=cell.model.label, pruner=cell.pruner_label,
+                recipe=cell.recipe.label, sparsity=cell.sparsity, seed=cell.seed, task=run.label,
+                status="crashed", attempts=job.attempts.get(run.label, 0) + 1, pruningbench_version=__version__,
+                error=f"the process was killed {self.deaths.deaths} times in a row at step {step!r} of this cell",
+                plugin=run.task.plugin, plugin_version=run.task.plugin_version,
+            )  # fmt: skip
+            self.journal.append([record])
+
+    def note(self, message: str) -> None:
+        """Pass on a progress note; progress within a step also clears it of earlier deaths."""
+        self.deaths.note(message)
+        self.observer.note(message)
+
+    def run(self, jobs: Sequence[CellJob], execute: Execute) -> Summary:
+        """Execute the jobs and write what comes of them; interrupted, all finished tasks are safe.
+
+        Raises:
+            PruningBenchError: if the run folder can no longer be written.
+            KeyboardInterrupt: passed on after tidying up.
+        """
+        computed = 0
+        resumed = len(self.plan.cells) * len(self.plan.tasks) - sum(len(job.tasks) for job in jobs)
+        self.observer.started(len(self.plan.cells), len(self.plan.cells) - len(jobs), sum(len(j.tasks) for j in jobs))
+        failed: set[str] = set()
+        try:
+            for event in execute(jobs):
+                computed += isinstance(event, TaskDone)
+                self._handle(event, failed)
+        except OSError as error:
+            raise PruningBenchError(
+                f"{self.folder.path}: cannot be written ({error}); finished tasks are safe: "
+                "make room and run the same command again"
+            ) from error
+        finally:
+            self.observer.finished()
+            self.deaths.leave()
+            self.journal.close()
+        return Summary(len(self.plan.cells), computed, resumed, not_ok(self.plan, self.journal.records))
+
+    def _handle(self, event: Event, failed: set[str]) -> None:
+        cell = event.job.cell
+        match event:
+            case Step(name=name):
+                if name == "prepare":
+                    self.observer.cell_started(cell)
+                self.deaths.enter(cell.key, name)
+            case Prepared(masks=masks):
+                if masks is not None:
+                    masks.save(self.folder.mask_file(cell.key))
+            case TaskDone(task=task, records=records):
+                self._write_arrays(event, cell)
+                self.journal.append(records)
+                if event.status != "ok":
+                    failed.add(cell.key)
+                self.observer.task_done(cell, task, records[0])
+            case CellDone():
+                self.observer.cell_done(cell, ok=cell.key not in failed)
+
+    def _write_arrays(self, event: TaskDone, cell: Cell) -> None:
+        """Write what lies beside the journal first: a finished task has all its files."""
+        if event.samples:
+            write_arrays(self.folder.samples_file(cell.key, event.task), event.samples)
+        for variant, exhibit in event.exhibits.items():
+            write_exhibit(self.folder.exhibit_file(cell.key, event.task, variant), exhibit)

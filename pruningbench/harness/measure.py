@@ -1,0 +1,111 @@
+"""One task on one model: outputs, metrics, per-sample values, estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pruningbench.components import Context, Exhibit, Metric, Outputs, Task, VisionModel
+from pruningbench.errors import PluginError
+from pruningbench.plan import TaskRun
+from pruningbench.statistics import Estimate, bootstrap, mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's estimate on one variant of a task's outputs."""
+
+    variant: str
+    metric: str
+    estimate: Estimate
+    unit: str
+    higher_is_better: bool | None
+
+
+@dataclass
+class Measured:
+    """All that a task yields on one model."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    samples: dict[str, NDArray[Any]] = field(default_factory=dict)
+    exhibits: dict[str, Exhibit] = field(default_factory=dict)
+
+
+def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
+    """Run a task on a model and apply its metrics.
+
+    Raises:
+        PluginError: if the task yields no outputs that its metrics consume, a variant twice, or a
+            metric returns something that is not (N,) or (N, K) numbers.
+    """
+    task = run.task.component
+    if not isinstance(task, Task):
+        raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
+    measured = Measured()
+    seen: list[str] = []
+    for variant, outputs in task.run(model, context):
+        if not isinstance(outputs, Outputs):
+            raise PluginError(f"task {run.label!r} yielded a {type(outputs).__name__}, not Outputs")
+        if variant in seen:
+            raise PluginError(f"task {run.label!r} yielded variant {variant!r} twice")
+        seen.append(variant)
+        for use in run.metrics:
+            metric = use.component
+            if isinstance(metric, Metric) and metric.applies(outputs):
+                _apply(metric, use.label, variant, outputs, measured)
+        if outputs.exhibit is not None:
+            measured.exhibits[variant] = outputs.exhibit
+    if not measured.measurements:
+        names = ", ".join(use.label for use in run.metrics) or "none"
+        raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
+    return measured
+
+
+def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured) -> None:
+    values = metric.values(outputs)
+    if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
+        shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+        raise PluginError(f"metric {label!r} returned {shape}, not a tensor (N,) or (N, K) of per-sample values")
+    array = values.detach().cpu().double().numpy()
+    statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    estimate = bootstrap(array, statistic)
+    measured.measurements.append(Measurement(variant, label, estimate, metric.unit, metric.higher_is_better))
+    measured.samples[f"{variant}|{label}"] = np.asarray(array)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def with_smaller_batches(
+    work: Callable[[int], T], batch_size: int, note: Callable[[str], None]
+) -> tuple[T, int]:
+    """Call ``work(batch_size)``, halving the batch each time that memory runs out.
+
+    Returns:
+        What `work` returned and the batch size that fitted.
+
+    Raises:
+        The last out-of-memory error, when a batch of one does not fit either.
+    """
+    while True:
+        try:
+            return work(batch_size), batch_size
+        except Exception as error:
+            if not is_out_of_memory(error) or batch_size == 1:
+                raise
+        batch_size = max(batch_size // 2, 1)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        note(f"out of memory: trying again with batches of {batch_size}")

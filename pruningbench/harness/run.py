@@ -1,0 +1,163 @@
+"""From a suite to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pruningbench.errors import MissingDataError, UsageError, did_you_mean
+from pruningbench.harness.events import Observer, Silent
+from pruningbench.harness.driver import Driver, Execute, Summary, not_ok, pending
+from pruningbench.plan import Plan, make_plan, shard
+from pruningbench.plugins import Registry
+from pruningbench.store.journal import read_journal
+from pruningbench.store.runfolder import RunFolder
+from pruningbench.suite import Suite
+
+if TYPE_CHECKING:
+    import torch
+
+EXECUTORS = ("serial",)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a suite; none of it changes a result.
+
+    Attributes:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        executor: ``serial``.
+        workers: processes; one for the serial executor.
+        shard: (i, n): only the part i of n of the cells, from 1.
+        retry_failed: try again what is not ok.
+        only: filters ``KIND=NAME``.
+    """
+
+    device: str = "auto"
+    executor: str = "serial"
+    workers: int = 1
+    shard: tuple[int, int] | None = None
+    retry_failed: bool = False
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is checked and planned, and has written nothing yet."""
+
+    plan: Plan
+    folder: RunFolder
+    options: RunOptions
+    nothing_to_do: bool
+
+
+def default_folder(suite: Suite, options: RunOptions) -> Path:
+    """Return where a run goes when nobody says otherwise: ``runs/NAME``; shards lie side by side."""
+    name = suite.name
+    if options.shard:
+        name += f"-shard-{options.shard[0]}-of-{options.shard[1]}"
+    return Path("runs") / name
+
+
+def prepare(
+    suite: Suite, registry: Registry, out: str | os.PathLike[str] | None, options: RunOptions
+) -> Prepared:
+    """Check everything that can be checked before anything is written or computed.
+
+    Raises:
+        UsageError: for options that make no sense, a folder that cannot be used, or missing data.
+    """
+    if options.executor not in EXECUTORS:
+        hint = did_you_mean(options.executor, EXECUTORS) or f"; there is: {', '.join(EXECUTORS)}"
+        raise UsageError(f"--executor {options.executor}: unknown executor{hint}")
+    if options.workers != 1:
+        raise UsageError(f"--workers {options.workers}: the serial executor has exactly one")
+    plan = make_plan(suite, registry, options.only)
+    if options.shard:
+        plan = replace(plan, cells=shard(plan.cells, *options.shard))
+    folder = RunFolder(out if out is not None else default_folder(suite, options))
+    folder.check(suite.digest, suite.resolved())
+    records, _ = read_journal(folder.results)
+    jobs = pending(plan, records, retry_failed=options.retry_failed)
+    missing = plan.missing() if jobs else []
+    if missing:
+        raise MissingDataError("; ".join(missing))
+    return Prepared(plan, folder, options, nothing_to_do=not jobs)
+
+
+def execute(prepared: Prepared, registry: Registry, observer: Observer | None = None) -> Summary:
+    """Run what is pending; the run folder then holds the results.
+
+    Raises:
+        UsageError: if another process is running in the folder, or the device is not there.
+        KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
+    """
+    plan, folder = prepared.plan, prepared.folder
+    observer = observer or Silent()
+    if prepared.nothing_to_do:
+        return finished_summary(prepared)
+    device = resolve_device(prepared.options.device)
+    folder.create(plan.suite.to_yaml(), plan.suite.digest)
+    folder.lock()
+    try:
+        _note_environment(prepared, registry, str(device), observer)
+        driver = Driver(plan, folder, observer)
+        jobs = driver.jobs(retry_failed=prepared.options.retry_failed)
+        return driver.run(jobs, _serial(prepared, registry, device, driver))
+    finally:
+        folder.unlock()
+
+
+def finished_summary(prepared: Prepared) -> Summary:
+    """Return the summary of a run with nothing left to do, without importing torch."""
+    records, _ = read_journal(prepared.folder.results)
+    plan = prepared.plan
+    return Summary(len(plan.cells), 0, len(plan.cells) * len(plan.tasks), not_ok(plan, records))
+
+
+def _serial(prepared: Prepared, registry: Registry, device: torch.device, driver: Driver) -> Execute:
+    from pruningbench.harness.executors import SerialExecutor
+    from pruningbench.harness.worker import Worker
+    from pruningbench.store.cache import Cache
+
+    suite = prepared.plan.suite
+    worker = Worker(suite.name, registry, device, Cache(), prepared.folder.checkpoint_file, driver.note)
+    return SerialExecutor(worker).run
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that a name stands for.
+
+    Raises:
+        UsageError: if there is no such device on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: unknown device (cpu, cuda, cuda:0, mps or auto)") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine has no Metal device")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: only cpu, cuda and mps are supported")
+    return device
+
+
+def _note_environment(prepared: Prepared, registry: Registry, device: str, observer: Observer) -> None:
+    from pruningbench.store.environment import capture
+
+    plugins: Sequence[tuple[str, str, str]] = [(p.name, p.distribution, p.version) for p in registry.plugins]
+    environment = capture(device=device, seeds=prepared.plan.suite.seeds, plugins=plugins)
+    changed = prepared.folder.write_environment(environment)
+    told = {key: pair for key, pair in changed.items() if key not in ("source",)}
+    if told:
+        names = ", ".join(sorted(told))
+        observer.warn(f"the environment has changed since this run began ({names}); see environment.json")

@@ -1,0 +1,190 @@
+"""A model's session: the dense model and what all its cells share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pruningbench.binding import bind
+from pruningbench.components import (
+    ComponentRef,
+    Context,
+    Dataset,
+    Model,
+    Pruner,
+    PruningContext,
+    Samples,
+    ScorePruner,
+    VisionModel,
+    check_scores,
+)
+from pruningbench.components.base import Use
+from pruningbench.errors import PluginError
+from pruningbench.identity import content_hash, derive_seed
+from pruningbench.masks import Masks
+from pruningbench.plan import Cell, mask_identity, score_identity
+from pruningbench.plugins import Registry
+from pruningbench.randomness import isolated_randomness
+from pruningbench.scope import Scope, prunable_parameters
+from pruningbench.store.cache import Cache
+
+CACHE_VERSION = 1
+"""Raised when scores or masks of the same identity come out differently."""
+
+
+class DataShelf:
+    """Opens data sets by reference; each is loaded once a process."""
+
+    def __init__(self, registry: Registry, context: Callable[[], Context]) -> None:
+        self.registry, self._context = registry, context
+        self._open: dict[str, Samples] = {}
+
+    def __call__(self, reference: ComponentRef) -> Samples:
+        """Return the samples that `reference` names."""
+        return self.open(bind(self.registry, "dataset", reference))
+
+    def open(self, use: Use) -> Samples:
+        """Return the samples of a bound data set."""
+        key = content_hash(use.identity())
+        if key not in self._open:
+            component = use.component
+            if not isinstance(component, Dataset):
+                raise PluginError(f"{use.name!r} is a {component.kind}, not a dataset")
+            samples = component.load(self._context())
+            if not isinstance(samples, Samples):
+                raise PluginError(f"dataset {use.name!r} loaded a {type(samples).__name__}, not Samples")
+            self._open[key] = samples
+        return self._open[key]
+
+
+class ModelSession:
+    """The dense model, and the scores and masks that its cells share.
+
+    Args:
+        use: the model.
+        context: makes a context for a seed.
+        registry: where recipes and data are looked up.
+        cache: weights, scores and masks on disk.
+        open_data: opens the scoring data.
+    """
+
+    def __init__(self, use: Use, context: Callable[[int], Context], cache: Cache, shelf: DataShelf) -> None:
+        self._context, self._cache, self._shelf = context, cache, shelf
+        self.use = use
+        self.dense = self._load(use)
+        self.memos: dict[str, dict[Any, Any]] = {}
+        self._scores: tuple[str, dict[str, torch.Tensor]] | None = None
+        self._masks: dict[str, Masks] = {}
+        self._failed: dict[str, Exception] = {}
+        self.scoring_passes = 0
+
+    def _load(self, use: Use) -> VisionModel:
+        component = use.component
+        if not isinstance(component, Model):
+            raise PluginError(f"{use.name!r} is a {component.kind}, not a model")
+        identity = use.identity()
+        with isolated_randomness("load", identity):
+            dense = component.load(self._context(derive_seed("load", identity)))
+        if not isinstance(dense, VisionModel):
+            raise PluginError(f"model {use.name!r} loaded a {type(dense).__name__}, not a VisionModel")
+        dense.network.eval()
+        dense.fingerprint = weights_digest(dense.network)
+        return dense
+
+    def prune(self, cell: Cell, model: VisionModel, sparsity: float, *, untouched: bool) -> Masks:
+        """Prune `model` in place with the cell's pruner.
+
+        Args:
+            cell: names pruner, scope, seed and data.
+            model: what to prune.
+            sparsity: share of the prunable weights, in (0, 1).
+            untouched: whether the model still has the dense weights, so that scores taken of those, for
+                another sparsity or recipe, serve here too.
+        """
+        assert cell.pruner is not None  # noqa: S101 - the dense model is never pruned
+        pruner = cell.pruner.component
+        if not isinstance(pruner, Pruner):
+            raise PluginError(f"{cell.pruner.name!r} is a {pruner.kind}, not a pruner")
+        if isinstance(pruner, ScorePruner) and untouched:
+            masks = self._shared_masks(cell, pruner, sparsity)
+        else:
+            with isolated_randomness("prune", cell.seed, cell.pruner.identity()):
+                masks = pruner.prune(self._pruning_context(cell, model), sparsity)
+        if not isinstance(masks, Masks):
+            raise PluginError(f"pruner {cell.pruner.name!r} returned a {type(masks).__name__}, not Masks")
+        masks.apply(model.network)
+        return masks
+
+    def _shared_masks(self, cell: Cell, pruner: ScorePruner, sparsity: float) -> Masks:
+        identity = {**mask_identity(cell), "sparsity": sparsity, **self._weights_identity()}
+        key = content_hash(identity)
+        if key not in self._masks:
+
+            def make() -> dict[str, torch.Tensor]:
+                return pruner.threshold(self._shared_scores(cell, pruner), sparsity).packed()
+
+            packed = self._cache.tensors("masks", identity, make)
+            shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
+            provenance = {"pruner": cell.pruner_label, "sparsity": sparsity, "seed": cell.seed}
+            self._masks[key] = Masks.from_packed(packed, shapes, provenance)
+        return self._masks[key]
+
+    def _shared_scores(self, cell: Cell, pruner: ScorePruner) -> dict[str, torch.Tensor]:
+        """Return the scores of the dense model: one pass for all sparsities, allocations and recipes."""
+        identity = {**score_identity(cell), **self._weights_identity()}
+        key = content_hash(identity)
+        if key in self._failed:
+            raise self._failed[key]  # a scoring pass that failed fails for every sparsity
+        if self._scores is None or self._scores[0] != key:
+
+            def make() -> dict[str, torch.Tensor]:
+                self.scoring_passes += 1
+                context = self._pruning_context(cell, self.dense)
+                with isolated_randomness("score", identity):
+                    return check_scores(pruner.score(context), context.parameters)
+
+            try:
+                scores = self._cache.tensors("scores", identity, make) if pruner.cache_scores else make()
+            except Exception as error:
+                self._failed[key] = error
+                raise
+            self._scores = (key, {name: scores[name] for name in self._prunable(cell, self.dense)})
+        return self._scores[1]
+
+    def _weights_identity(self) -> dict[str, Any]:
+        return {"weights": self.dense.fingerprint, "cache_version": CACHE_VERSION}
+
+    def _prunable(self, cell: Cell, model: VisionModel) -> dict[str, torch.nn.Parameter]:
+        scope = Scope(cell.scope.head, cell.scope.exclude) if cell.scope else Scope()
+        return prunable_parameters(model.network, scope, head=model.head or None)
+
+    def prunable_names(self, cell: Cell) -> list[str]:
+        """Return the names of the parameters the cell may prune."""
+        return list(self._prunable(cell, self.dense))
+
+    def _pruning_context(self, cell: Cell, model: VisionModel) -> PruningContext:
+        pruner = cell.pruner.component if cell.pruner else None
+        batches = None
+        if isinstance(pruner, Pruner) and pruner.needs_data and cell.data is not None:
+            samples = self._shelf.open(cell.data)
+
+            def batches() -> Any:
+                for batch in model.batches(samples, cell.batch_size):
+                    yield batch.images, batch.labels
+
+        context = self._context(cell.seed)
+        return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report)
+
+
+def weights_digest(network: torch.nn.Module) -> str:
+    """Return 16 hex digits of the SHA-256 of a network's parameters and buffers, names included."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            sha.update(flat.view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,247 @@
+"""The worker: makes a cell's pruned model and runs its tasks."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+import pruningbench
+from pruningbench.components import Context, Recipe, RecipeJob, VisionModel
+from pruningbench.errors import PluginError
+from pruningbench.files import write_whole
+from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
+from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
+from pruningbench.harness.session import DataShelf, ModelSession
+from pruningbench.identity import content_hash, derive_seed
+from pruningbench.masks import Masks, measured_sparsity
+from pruningbench.plan import Cell, TaskRun
+from pruningbench.plugins import Registry
+from pruningbench.randomness import isolated_randomness
+from pruningbench.store.cache import Cache
+from pruningbench.store.records import Record, Status
+
+
+class Worker:
+    """Runs cells one after the other on one device, keeping what they share.
+
+    Args:
+        suite: name of the suite, for the records.
+        registry: where references are looked up.
+        device: where to compute.
+        cache: weights, scores and masks on disk.
+        checkpoint: maps a cell's key to the file that keeps its trained weights until it is finished.
+        report: receives progress notes.
+    """
+
+    def __init__(
+        self,
+        suite: str,
+        registry: Registry,
+        device: torch.device,
+        cache: Cache,
+        checkpoint: Callable[[str], Path],
+        report: Callable[[str], None],
+    ) -> None:
+        self.suite, self.device, self.cache = suite, device, cache
+        self.checkpoint, self.report = checkpoint, report
+        self.shelf = DataShelf(registry, lambda: self._context(0))
+        self._session: tuple[str, ModelSession | Exception] | None = None
+
+    def run(self, job: CellJob) -> Iterator[Event]:
+        """Make the cell's model and run its pending tasks; failures become records, not exceptions."""
+        cell = job.cell
+        yield Step(job, "prepare")
+        start = time.perf_counter()
+        try:
+            session = self._session_of(cell)
+            model, masks = self._prepare(cell, session)
+            sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
+        except Exception as error:  # noqa: BLE001 - anybody's component may raise anything; it is recorded
+            seconds = time.perf_counter() - start
+            for run in job.tasks:
+                yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
+            yield CellDone(job)
+            return
+        prepare_seconds = time.perf_counter() - start
+        yield Prepared(job, masks, prepare_seconds)
+        base = self._base(cell, sparsities, prepare_seconds)
+        for run in job.tasks:
+            yield Step(job, run.label)
+            yield self._run_task(job, run, model, session, base)
+        self.checkpoint(cell.key).unlink(missing_ok=True)
+        yield CellDone(job)
+
+    def _context(self, seed: int, **extra: Any) -> Context:
+        return Context(self.device, seed, self.cache, self.shelf, report=self.report, **extra)
+
+    def _session_of(self, cell: Cell) -> ModelSession:
+        """Return the session of the cell's model, loading it once; a model that fails to load fails once."""
+        key = content_hash(cell.model.identity())
+        if self._session is None or self._session[0] != key:
+            self._session = None  # let go of the last model before the next one is loaded
+            try:
+                self._session = (key, ModelSession(cell.model, self._context, self.cache, self.shelf))
+            except Exception as error:
+                self._session = (key, error)
+                raise
+        session = self._session[1]
+        if isinstance(session, Exception):
+            raise session
+        return session
+
+    def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
+        model = session.dense.clone()
+        if cell.pruner is None:
+            return model, None
+        recipe = cell.recipe.component
+        if not isinstance(recipe, Recipe):
+            raise PluginError(f"{cell.recipe.name!r} is a {recipe.kind}, not a recipe")
+        file = self.checkpoint(cell.key)
+        if recipe.trains and file.exists():
+            return model, _restore(file, model)
+        untouched = _version(model.network)
+
+        def prune(target: VisionModel, sparsity: float) -> Masks:
+            return session.prune(cell, target, sparsity, untouched=_version(target.network) == untouched)
+
+        data = self.shelf.open(cell.data) if recipe.trains and cell.data is not None else None
+        # pairs of cells that differ in one axis only train on the same stream of samples
+        seed = derive_seed(cell.seed, "recipe", cell.recipe.identity())
+        context = self._context(seed, dense=session.dense)
+        with isolated_randomness(seed):
+            masks = recipe.run(RecipeJob(model, cell.sparsity, prune, data, context))
+        model.network.eval()
+        if recipe.trains:
+            _keep(file, model, masks)
+        return model, masks
+
+    def _run_task(
+        self, job: CellJob, run: TaskRun, model: VisionModel, session: ModelSession, base: Record
+    ) -> TaskDone:
+        cell = job.cell
+        start = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        # not of the cell: conditions are compared on the same random choices
+        seed = derive_seed(cell.seed, "task", run.task.identity())
+        memo = session.memos.setdefault(run.label, {})
+
+        def attempt(batch_size: int) -> Measured:
+            context = self._context(seed, dense=session.dense, batch_size=batch_size, _memo=memo)
+            with isolated_randomness(seed):
+                return measure(run, model.clone(), context)  # a copy: what a task does to it ends with it
+
+        try:
+            measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
+            fingerprint = self._fingerprint(run)
+        except Exception as error:  # noqa: BLE001 - anybody's component may raise anything; it is recorded
+            failure = self._failure(job, run, error, time.perf_counter() - start)
+            known = {"sparsity_achieved": base.sparsity_achieved, "sparsity_total": base.sparsity_total,
+                     "prepare_seconds": base.prepare_seconds}  # fmt: skip
+            return TaskDone(job, run.label, (replace(failure, **known),))
+        common = replace(
+            base,
+            task=run.label,
+            seconds=time.perf_counter() - start,
+            peak_memory_mb=_peak_memory(self.device),
+            batch_size=batch_size,
+            attempts=job.attempts.get(run.label, 0) + 1,
+            plugin=run.task.plugin,
+            plugin_version=run.task.plugin_version,
+            data_fingerprint=fingerprint,
+        )
+        records = tuple(
+            replace(
+                common,
+                variant=m.variant,
+                metric=m.metric,
+                value=m.estimate.value,
+                ci_low=m.estimate.low,
+                ci_high=m.estimate.high,
+                n=m.estimate.n,
+                undefined=m.estimate.undefined,
+                unit=m.unit,
+                higher_is_better=m.higher_is_better,
+            )
+            for m in measured.measurements
+        )
+        return TaskDone(job, run.label, records, measured.samples, measured.exhibits)
+
+    def _fingerprint(self, run: TaskRun) -> str:
+        use = run.task.references.get(getattr(run.task.component, "main_data", ""))
+        return self.shelf.open(use).fingerprint if use is not None else ""
+
+    def _base(self, cell: Cell, sparsities: tuple[float, float], prepare_seconds: float) -> Record:
+        return Record(
+            suite=self.suite,
+            cell=cell.key,
+            model=cell.model.label,
+            pruner=cell.pruner_label,
+            recipe=cell.recipe.label,
+            sparsity=cell.sparsity,
+            seed=cell.seed,
+            task="",
+            sparsity_achieved=sparsities[0],
+            sparsity_total=sparsities[1],
+            prepare_seconds=prepare_seconds,
+            device=str(self.device),
+            batch_size=cell.batch_size,
+            pruningbench_version=pruningbench.__version__,
+        )
+
+    def _failure(self, job: CellJob, run: TaskRun, error: Exception, seconds: float) -> Record:
+        status: Status = "oom" if is_out_of_memory(error) else "timeout" if isinstance(error, TimeoutError) else "failed"
+        nothing = (float("nan"), float("nan"))
+        return replace(
+            self._base(job.cell, nothing, 0.0),
+            task=run.label,
+            status=status,
+            error="".join(traceback.format_exception(error)).strip(),
+            seconds=seconds,
+            attempts=job.attempts.get(run.label, 0) + 1,
+            plugin=run.task.plugin,
+            plugin_version=run.task.plugin_version,
+        )
+
+
+def _version(network: torch.nn.Module) -> int:
+    """Return a number that grows with every in-place change of the weights and buffers."""
+    return sum(tensor._version for tensor in (*network.parameters(), *network.buffers()))
+
+
+def _keep(file: Path, model: VisionModel, masks: Masks) -> None:
+    """Write a trained cell's weights and masks, so that a kill during its tasks costs no training."""
+    tensors = {f"weights/{name}": tensor.detach().cpu().contiguous().clone()
+               for name, tensor in model.network.state_dict().items()}  # fmt: skip
+    tensors |= {f"masks/{name}": mask for name, mask in masks.items()}
+    write_whole(file, save(tensors))
+
+
+def _restore(file: Path, model: VisionModel) -> Masks:
+    stored = load_file(file)
+    weights = {name.removeprefix("weights/"): t for name, t in stored.items() if name.startswith("weights/")}
+    model.network.load_state_dict(weights)
+    model.network.eval()
+    order = dict(model.network.named_parameters())
+    masks = {name.removeprefix("masks/"): t for name, t in stored.items() if name.startswith("masks/")}
+    return Masks({name: masks[name] for name in order if name in masks})
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Return the peak in MiB: of the device during the task, or of the whole process so far on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

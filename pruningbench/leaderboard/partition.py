@@ -1,0 +1,76 @@
+"""Which results may be compared: those measured on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+Measurement = dict[Any, Any]
+"""A row of the table of results: column -> value."""
+
+
+@dataclass
+class Group:
+    """Rows that agree on the data of each (task, variant, metric).
+
+    Attributes:
+        fingerprints: the data of each (task, variant, metric) measured so far.
+        measurements: the rows, in the order given.
+    """
+
+    fingerprints: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    measurements: list[Measurement] = field(default_factory=list)
+
+    def fits(self, fingerprints: dict[tuple[str, str, str], str]) -> bool:
+        """Whether nothing here was measured on other data than there."""
+        return all(self.fingerprints.get(key, own) == own for key, own in fingerprints.items())
+
+    def add(self, other: Group) -> None:
+        """Take in the rows of a group that fits."""
+        self.fingerprints |= other.fingerprints
+        self.measurements += other.measurements
+
+
+def column_key(measurement: Measurement) -> tuple[str, str, str]:
+    """Return (task, variant, metric)."""
+    return (measurement["task"], measurement["variant"], measurement["metric"])
+
+
+def partition(measurements: Iterable[Measurement]) -> list[Group]:
+    """Split rows into groups that agree on their data; runs stay whole where they agree in themselves.
+
+    A run that was resumed after its data changed does not: its cells are then split, each joining the
+    first group that it fits. Runs are put together in the same way.
+    """
+    runs: dict[tuple[str, str], list[Group]] = {}
+    current: dict[tuple[str, str, str], Group] = {}
+    for measurement in measurements:
+        run = (measurement["suite"], measurement["run"])
+        row = Group(_fingerprint(measurement), [measurement])
+        cell = current.get((*run, measurement["cell"]))
+        if cell is None or not cell.fits(row.fingerprints):
+            cell = current[(*run, measurement["cell"])] = Group()
+            runs.setdefault(run, []).append(cell)
+        cell.add(row)
+    return _gather(group for cells in runs.values() for group in _gather(cells))
+
+
+def _fingerprint(measurement: Measurement) -> dict[tuple[str, str, str], str]:
+    if measurement["status"] != "ok" or not measurement["metric"]:
+        return {}  # a failure was measured on nothing, and fits anywhere
+    return {column_key(measurement): str(measurement["data_fingerprint"] or "")}
+
+
+def _gather(groups: Iterable[Group]) -> list[Group]:
+    gathered: list[Group] = []
+    for group in groups:
+        for earlier in gathered:
+            if earlier.fits(group.fingerprints):
+                earlier.add(group)
+                break
+        else:
+            copy = Group()
+            copy.add(group)
+            gathered.append(copy)
+    return gathered

@@ -1,0 +1,1 @@
+"""What a run keeps: records, the journal, the cache of weights and scores, and the environment."""

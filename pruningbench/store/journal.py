@@ -1,0 +1,128 @@
+"""The journal: append-only lines, durable as each task finishes, safe against kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pruningbench.errors import PruningBenchError, RunFolderError
+from pruningbench.store.records import Record
+
+
+def read_journal(path: Path) -> tuple[list[Record], int]:
+    """Read the finished tasks of a journal.
+
+    The lines of a task are written together; a task whose lines are not all there (the process was
+    killed while writing) is left out, as is a torn last line.
+
+    Returns:
+        The records of finished tasks in order, and the length in bytes of the file up to their end.
+
+    Raises:
+        RunFolderError: for a line in the middle that is not a record; the message names the line.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+    records: list[Record] = []
+    group: list[Record] = []
+    offset = good = 0
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        offset += len(line)
+        record = _parse(line)
+        if record is None:
+            if number == len(lines):
+                break  # torn by a kill in the middle of a write
+            raise RunFolderError(
+                f"{path}:{number}: damaged line; remove it to measure its task again, or use a new --out"
+            )
+        if group and record.group != group[-1].group or record.part != len(group) + 1:
+            if record.part != 1:
+                raise RunFolderError(f"{path}:{number}: line {record.part} of its task follows another task")
+            group = []  # an unfinished task that was later measured again
+        group.append(record)
+        if record.part == record.parts:
+            records += group
+            group, good = [], offset
+    return records, good
+
+
+def _parse(line: bytes) -> Record | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        values = json.loads(line)
+        return Record.from_json(values) if isinstance(values, dict) else None
+    except (ValueError, TypeError):
+        return None
+
+
+class Journal:
+    """A journal opened for writing by the one process that may.
+
+    What an earlier process left unfinished at the end of the file is cut off on opening.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records, good = read_journal(path)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            if os.fstat(self._file).st_size != good:
+                os.ftruncate(self._file, good)
+                os.fsync(self._file)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write the lines of one finished task, and return once they are on the disk.
+
+        Raises:
+            PruningBenchError: if the disk refuses; the journal is then as it was before.
+        """
+        numbered = _numbered(records)
+        data = b"".join(
+            json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            for record in numbered
+        )
+        size = os.fstat(self._file).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, size)
+            raise PruningBenchError(
+                f"{self.path}: cannot be written ({error.strerror}); what is finished is safe: make room and "
+                "run the same command again"
+            ) from error
+        self.records += numbered
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _numbered(records: Iterable[Record]) -> list[Record]:
+    from dataclasses import replace
+
+    listed = list(records)
+    return [replace(record, part=i, parts=len(listed)) for i, record in enumerate(listed, start=1)]
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """Keep of each (cell, task) the lines of the last attempt only."""
+    last: dict[tuple[str, str], int] = {}
+    listed = list(records)
+    for record in listed:
+        key = (record.cell, record.task)
+        last[key] = max(last.get(key, 0), record.attempts)
+    return [record for record in listed if record.attempts == last[record.cell, record.task]]

@@ -1,0 +1,105 @@
+"""Records: one measurement, as the journal keeps it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
+
+NUMBERS = ("value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One journal line: a measurement, or the failure of a task.
+
+    Attributes:
+        suite: name of the suite.
+        cell: key of the cell.
+        model, pruner, recipe: labels.
+        sparsity: target; `sparsity_achieved` and `sparsity_total` are measured on the network over the
+            prunable and over all parameters, all in [0, 1].
+        seed: of the cell.
+        task, variant, metric: what was measured; the metric is "" when the task failed.
+        value: the statistic; `ci_low` and `ci_high` its 95 % bootstrap interval over samples.
+        n: defined samples; `undefined`: samples on which the metric is NaN.
+        unit, higher_is_better: of the metric.
+        status: "ok", or why there is no value; `error` then holds the traceback.
+        seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
+        peak_memory_mb: of the device, or of the process on a CPU.
+        device, batch_size: where, and the batch size that fitted.
+        attempts: how often the task has been tried on this cell.
+        pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
+        data_fingerprint: of the task's data.
+        part, parts: position (from 1) among the lines of this task, and how many there are: a task
+            is finished when all its lines are there.
+    """
+
+    suite: str
+    cell: str
+    model: str
+    pruner: str
+    recipe: str
+    sparsity: float
+    seed: int
+    task: str
+    sparsity_achieved: float = math.nan
+    sparsity_total: float = math.nan
+    variant: str = ""
+    metric: str = ""
+    value: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    n: int = 0
+    undefined: int = 0
+    unit: str = ""
+    higher_is_better: bool | None = None
+    status: Status = "ok"
+    error: str = ""
+    seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    peak_memory_mb: float = math.nan
+    device: str = ""
+    batch_size: int = 0
+    attempts: int = 1
+    pruningbench_version: str = ""
+    plugin: str = ""
+    plugin_version: str = ""
+    data_fingerprint: str = ""
+    part: int = 1
+    parts: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; NaN and infinity, which JSON lacks, become null and text."""
+        values = asdict(self)
+        for name in NUMBERS:
+            number = values[name]
+            if math.isnan(number):
+                values[name] = None
+            elif math.isinf(number):
+                values[name] = "inf" if number > 0 else "-inf"
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Record:
+        """Read what `to_json` wrote; unknown keys, which a later version may have added, are dropped.
+
+        Raises:
+            TypeError, ValueError: if a key is missing or a value has the wrong type.
+        """
+        known = {f.name for f in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        for name in NUMBERS:
+            if name in kept:
+                kept[name] = math.nan if kept[name] is None else float(kept[name])
+        record = cls(**kept)
+        if not isinstance(record.cell, str) or not isinstance(record.parts, int) or record.part > record.parts:
+            raise ValueError("not a record")
+        return record
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """The task run this line belongs to: (cell, task, attempt)."""
+        return (self.cell, self.task, self.attempts)

@@ -1,0 +1,205 @@
+"""Run folders: what a run leaves behind, and who may write there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pruningbench.errors import RunFolderError
+from pruningbench.files import write_whole
+from pruningbench.identity import content_hash
+
+if sys.platform != "win32":
+    import fcntl
+
+SUITE, ENVIRONMENT, RESULTS = "suite.yaml", "environment.json", "results.jsonl"
+
+
+class RunFolder:
+    """The folder of one run: ``suite.yaml environment.json results.jsonl masks/ figures/`` and more.
+
+    Args:
+        path: the folder; need not exist yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        self._lock: int | None = None
+
+    @property
+    def results(self) -> Path:
+        """The journal."""
+        return self.path / RESULTS
+
+    @property
+    def suite(self) -> Path:
+        """The resolved suite."""
+        return self.path / SUITE
+
+    @property
+    def environment(self) -> Path:
+        """What the results depend on besides the suite."""
+        return self.path / ENVIRONMENT
+
+    @property
+    def figures(self) -> Path:
+        """Pictures."""
+        return self.path / "figures"
+
+    def mask_file(self, cell: str) -> Path:
+        """Where the masks of a cell lie."""
+        return self.path / "masks" / f"{_safe(cell)}.safetensors"
+
+    def checkpoint_file(self, cell: str) -> Path:
+        """Where the weights of a cell that was trained lie until all its tasks are finished."""
+        return self.path / "checkpoints" / f"{_safe(cell)}.safetensors"
+
+    def samples_file(self, cell: str, task: str) -> Path:
+        """Where the per-sample values of a task lie: an .npz of ``variant|metric`` -> (N,) float64."""
+        return self.path / "samples" / f"{_safe(cell)}.{_safe(task)}.npz"
+
+    def exhibit_file(self, cell: str, task: str, variant: str) -> Path:
+        """Where a task's samples for the figures lie."""
+        return self.path / "exhibits" / f"{_safe(cell)}.{_safe(task)}.{_safe(variant)}.npz"
+
+    def check(self, digest: str, resolved: dict[str, Any]) -> None:
+        """Make sure that this folder can hold a run of the suite; write nothing.
+
+        Raises:
+            RunFolderError: if it is not writable, is no folder, holds other files, or belongs to
+                another suite.
+        """
+        try:
+            exists = self.path.is_dir()
+            if not exists and (self.path.exists() or self.path.is_symlink()):
+                raise RunFolderError(f"{self.path}: is not a folder; choose another --out")
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be used as output folder ({error.strerror})") from None
+        if not exists:
+            _check_creatable(self.path)
+            return
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
+        if self.environment.exists() or self.results.exists():
+            self._check_same_suite(digest, resolved)
+        elif any(name for name in os.listdir(self.path) if not name.startswith(".")):
+            raise RunFolderError(f"{self.path}: holds other files and is no run folder; choose another --out")
+
+    def _check_same_suite(self, digest: str, resolved: dict[str, Any]) -> None:
+        try:
+            stored = json.loads(self.environment.read_text("utf-8"))["suite_digest"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise RunFolderError(
+                f"{self.path}: holds a run whose {ENVIRONMENT} is missing or damaged; choose another --out"
+            ) from None
+        if stored != digest:
+            raise RunFolderError(
+                f"{self.path}: belongs to another suite ({self._difference(resolved)}); choose another --out"
+            )
+
+    def _difference(self, resolved: dict[str, Any]) -> str:
+        """Say which key of the stored suite differs first."""
+        import yaml
+
+        try:
+            stored = yaml.safe_load(self.suite.read_text("utf-8"))
+        except (OSError, yaml.YAMLError):
+            return f"its {SUITE} cannot be read"
+        if not isinstance(stored, dict):
+            return f"its {SUITE} is no suite"
+        wanted = json.loads(json.dumps(resolved))
+        for key in wanted:
+            if stored.get(key) != wanted[key]:
+                return f"`{key}` there: {_clip(stored.get(key))}, here: {_clip(wanted[key])}"
+        return "a component there has another version"
+
+    def create(self, suite_yaml: str, digest: str) -> None:
+        """Make the folder with its resolved suite; harmless when it is there already."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.environment.exists():  # first, so that a folder cut off here is known again
+                self.write_environment({"suite_digest": digest})
+            if not self.suite.exists():
+                write_whole(self.suite, suite_yaml.encode(), durable=True)
+            for name in ("masks", "figures"):
+                (self.path / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
+
+    def write_environment(self, environment: dict[str, Any]) -> dict[str, list[Any]]:
+        """Record the environment: the first in full, and of a resumed run what is different.
+
+        Returns:
+            What differs from the first environment: name -> [there, here].
+        """
+        try:
+            stored: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
+        except FileNotFoundError:
+            stored = {}
+        changed: dict[str, list[Any]] = {}
+        if "pruningbench" not in stored:
+            stored |= environment
+        elif "pruningbench" in environment:
+            changed = {
+                key: [stored.get(key), value]
+                for key, value in environment.items()
+                if key != "time" and stored.get(key) != value
+            }
+            resumed = {"time": environment["time"], "changed": {key: pair[1] for key, pair in changed.items()}}
+            stored.setdefault("resumed", []).append(resumed)
+        write_whole(self.environment, (json.dumps(stored, indent=2) + "\n").encode(), durable=True)
+        return changed
+
+    def lock(self) -> None:
+        """Make this process the only one that writes here, until it ends.
+
+        Raises:
+            RunFolderError: if another process is at it.
+        """
+        if sys.platform == "win32":
+            return
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path}: another process is running this suite here; wait for it, or choose another --out"
+            ) from None
+        self._lock = handle
+
+    def unlock(self) -> None:
+        """Let others write here again."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _check_creatable(path: Path) -> None:
+    parent = path
+    while not parent.exists():
+        if parent.parent == parent:
+            break
+        parent = parent.parent
+    if not parent.is_dir():
+        raise RunFolderError(f"{path}: output folder cannot be made ({parent} is not a folder)")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{path}: output folder cannot be made ({parent} is not writable)")
+
+
+def _safe(name: str) -> str:
+    """Return a file name for a label of any characters; unchanged when it is harmless already."""
+    if name and all(c.isalnum() and c.isascii() or c in "_-" for c in name) and len(name) <= 64:
+        return name
+    if not name:
+        return "-"
+    kept = "".join(c if c.isalnum() and c.isascii() or c in "_-" else "_" for c in name)[:40]
+    return f"{kept}_{content_hash(name, length=8)}"
+
+
+def _clip(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

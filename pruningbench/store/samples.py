@@ -1,0 +1,77 @@
+"""Per-sample values and exhibits: the arrays a run keeps beside its journal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruningbench.components.outputs import Exhibit
+from pruningbench.files import write_whole
+
+Array = NDArray[Any]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write named arrays as a compressed .npz that appears whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read an .npz without ever unpickling.
+
+    Raises:
+        FileNotFoundError, ValueError: if it is missing or damaged.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def write_exhibit(path: Path, exhibit: Exhibit) -> None:
+    """Store an exhibit for the figures."""
+    arrays: dict[str, Array] = {
+        "kind": np.array(exhibit.kind),
+        "images": exhibit.images.detach().cpu().float().numpy(),
+        "keys": np.array(exhibit.keys, dtype=str),
+        "captions": np.array(exhibit.captions, dtype=str),
+    }
+    if exhibit.maps is not None:
+        arrays["maps"] = exhibit.maps.detach().cpu().float().numpy()
+    for name, boxes in (("predicted", exhibit.predicted), ("truth", exhibit.truth)):
+        if boxes:
+            arrays[name] = np.concatenate([b.detach().cpu().float().numpy().reshape(-1, 4) for b in boxes])
+            arrays[f"{name}_counts"] = np.array([len(b) for b in boxes])
+    write_arrays(path, arrays)
+
+
+def read_exhibit(path: Path) -> dict[str, Any]:
+    """Read an exhibit as NumPy values.
+
+    Returns:
+        ``kind``; ``images`` (N, C, H, W) in [0, 1]; ``keys`` and ``captions``, tuples of text; for kind
+        ``maps`` also ``maps`` (N, H, W); for kind ``boxes`` also ``predicted`` and ``truth``, N arrays
+        (K, 4) each.
+    """
+    stored = read_arrays(path)
+    exhibit: dict[str, Any] = {
+        "kind": str(stored["kind"]),
+        "images": stored["images"],
+        "keys": tuple(map(str, stored["keys"])),
+        "captions": tuple(map(str, stored["captions"])),
+    }
+    if "maps" in stored:
+        exhibit["maps"] = stored["maps"]
+    for name in ("predicted", "truth"):
+        if name in stored:
+            exhibit[name] = _split(stored[name], stored[f"{name}_counts"])
+    return exhibit
+
+
+def _split(rows: Array, counts: Sequence[int] | Array) -> list[Array]:
+    return np.split(rows, np.cumsum(counts)[:-1])
