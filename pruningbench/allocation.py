@@ -29,9 +29,7 @@ def number_to_prune(sparsity: float, total: int) -> int:
     return round(sparsity * total)
 
 
-def allocate(
-    scores: Mapping[str, Tensor], sparsity: float, allocation: Allocation = "global"
-) -> dict[str, Tensor]:
+def allocate(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocation = "global") -> dict[str, Tensor]:
     """Turn scores into masks of an exact overall sparsity.
 
     Args:
@@ -53,9 +51,7 @@ def allocate(
     return {name: keep_highest([s], s.numel() - keep[name])[0] for name, s in scores.items()}
 
 
-def layer_densities(
-    shapes: Mapping[str, tuple[int, ...]], sparsity: float, allocation: Allocation
-) -> dict[str, float]:
+def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allocation: Allocation) -> dict[str, float]:
     """Return the density of each layer, in [0, 1], before rounding to whole weights."""
     number_to_prune(sparsity, 1)  # refuses a sparsity out of range
     weights = {name: float(torch.Size(shape).numel()) for name, shape in shapes.items()}
@@ -103,9 +99,7 @@ def _water_fill(
         fixed.update(dict.fromkeys(over, 1.0) if over else {name: floor[name] for name in under})
 
 
-def layer_keep_counts(
-    shapes: Mapping[str, tuple[int, ...]], sparsity: float, allocation: Allocation
-) -> dict[str, int]:
+def layer_keep_counts(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allocation: Allocation) -> dict[str, int]:
     """Return how many weights each layer keeps; they sum to total - round(sparsity * total) exactly.
 
     Fractions are rounded by largest remainder, ties to the earlier layer.

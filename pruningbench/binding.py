@@ -17,11 +17,16 @@ Path = tuple[str | int, ...]
 
 
 class BindingError(FieldError):
-    """A reference that cannot be bound; `path` leads to the offending key or value inside it."""
+    """A reference that cannot be bound.
 
-    def __init__(self, message: str, path: Path = ()) -> None:
+    Attributes:
+        path: leads to the offending value inside the reference.
+        at_key: whether the key there is wrong, rather than its value.
+    """
+
+    def __init__(self, message: str, path: Path = (), *, at_key: bool = False) -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.at_key = path, at_key
 
 
 def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
@@ -41,12 +46,12 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
         entry = registry.entry(kind, name)
     except UnknownComponentError as error:
         raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
-    component: type[Any] = entry.load()
+    component: Any = entry.load()  # typed as a class, mypy would not call it hashable
     known = [f.name for f in dataclasses.fields(component) if f.init]
     for key in fields:
         if key not in known:
             hint = did_you_mean(str(key), known) or f"; it has: {', '.join(known) or 'no fields'}"
-            raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,))
+            raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,), at_key=True)
     references = {}
     values = dict(fields)
     for field_name, referred in _references(component).items():
@@ -57,7 +62,8 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
             references[field_name] = bind(registry, referred, value)
         except BindingError as error:
             message = f"{kind} {name!r}, field {field_name!r}: {error}"
-            raise BindingError(message, (field_name, *error.path)) from None
+            raise BindingError(message, (field_name, *error.path), at_key=error.at_key) from None
+        values[field_name] = references[field_name].spec()  # one spelling for equal references
     instance = _validate(kind, name, component, values)
     problem = instance.problem()
     if problem:
@@ -117,13 +123,11 @@ def _adapter(component: type[Any]) -> Any:
     return TypeAdapter(component)
 
 
-def _validate(kind: Kind, name: str, component: type[Any], values: Mapping[str, Any]) -> Component:
+def _validate(kind: Kind, name: str, component: Any, values: Mapping[str, Any]) -> Component:
     from pydantic import PydanticUserError, ValidationError
 
     # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
-    text = (
-        "{" + ", ".join(f"{json.dumps(key)}: {_json(kind, name, key, values[key])}" for key in values) + "}"
-    )
+    text = "{" + ", ".join(f"{json.dumps(key)}: {_json(kind, name, key, values[key])}" for key in values) + "}"
     try:
         validated: Component = _adapter(component).validate_json(text)
     except ValidationError as error:

@@ -26,9 +26,7 @@ def canonical_json(value: JSON) -> str:
         TypeError: for a value JSON cannot hold.
         ValueError: for NaN or infinity, which are equal to nothing.
     """
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _plain(value: JSON) -> JSON:

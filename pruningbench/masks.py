@@ -126,9 +126,7 @@ class Masks(Mapping[str, Tensor]):
             MaskError: if a name is missing or a number of bytes does not fit its shape.
         """
         try:
-            return cls(
-                {name: _unpack(packed[name].numpy(), shape) for name, shape in shapes.items()}, provenance
-            )
+            return cls({name: _unpack(packed[name].numpy(), shape) for name, shape in shapes.items()}, provenance)
         except (KeyError, ValueError) as error:
             raise MaskError(f"packed masks do not fit the parameters ({error})") from error
 
@@ -220,22 +218,16 @@ class Masks(Mapping[str, Tensor]):
             with safe_open(os.fspath(path), framework="pt") as file:
                 meta = file.metadata() or {}
                 if meta.get("format") != FORMAT:
-                    raise MaskError(
-                        f"{path}: not a mask file of pruningbench (format {meta.get('format')!r})"
-                    )
+                    raise MaskError(f"{path}: not a mask file of pruningbench (format {meta.get('format')!r})")
                 shapes: dict[str, list[int]] = json.loads(meta["shapes"])
-                masks = {
-                    name: _unpack(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()
-                }
+                masks = {name: _unpack(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()}
             loaded = cls(masks, json.loads(meta.get("provenance", "{}")))
         except MaskError:
             raise
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise MaskError(f"{path}: damaged mask file ({error})") from error
         if loaded.digest != meta.get("digest"):
-            raise MaskError(
-                f"{path}: the masks do not match the digest in the file; delete it and prune again"
-            )
+            raise MaskError(f"{path}: the masks do not match the digest in the file; delete it and prune again")
         return loaded
 
 

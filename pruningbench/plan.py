@@ -174,6 +174,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
     cells = [cell for model in suite.models for cell in _cells_of(suite, model, registry)]
     tasks = tuple(_task_run(label, use, suite, registry) for label, use in suite.tasks.items())
     filters = _parse_filters(only)
+    every_cell = cells
     for kind, wanted in filters.items():
         if kind == "task":
             known = {run.label: run.task.name for run in tasks}
@@ -181,7 +182,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
             tasks = tuple(run for run in tasks if {run.label, run.task.name} & wanted)
         else:
             matches = _MATCHERS[kind]
-            _check_filter(kind, wanted, [name for cell in cells for name in matches(cell)])
+            _check_filter(kind, wanted, [name for cell in every_cell for name in matches(cell)])
             # the dense model stays beside any pruner or recipe: everything is compared with it
             cells = [
                 cell

@@ -264,9 +264,7 @@ def _docstrings(module: str) -> dict[str, str]:
     except (Exception, SystemExit):  # noqa: BLE001 - finding a submodule runs its package
         return {}
     return {
-        node.name: _first_line(ast.get_docstring(node) or "")
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
+        node.name: _first_line(ast.get_docstring(node) or "") for node in tree.body if isinstance(node, ast.ClassDef)
     }
 
 

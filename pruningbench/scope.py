@@ -48,9 +48,7 @@ def prunable_parameters(
         MaskError: if nothing is left to prune.
     """
     scope = scope or Scope()
-    no_maps = {
-        id(p) for m in network.modules() if isinstance(m, _NO_MAPS) for p in m.parameters(recurse=False)
-    }
+    no_maps = {id(p) for m in network.modules() if isinstance(m, _NO_MAPS) for p in m.parameters(recurse=False)}
     found = {
         name: parameter
         for name, parameter in network.named_parameters()
@@ -63,8 +61,7 @@ def prunable_parameters(
         matched = fnmatch.filter(found, pattern)
         if not matched:
             raise UsageError(
-                f"scope: exclude pattern {pattern!r} matches no prunable parameter"
-                f"{did_you_mean(pattern, found)}"
+                f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, found)}"
             )
         dropped.update(matched)
     kept = {name: parameter for name, parameter in found.items() if name not in dropped}
@@ -73,9 +70,7 @@ def prunable_parameters(
     return kept
 
 
-def _head_names(
-    network: nn.Module, found: dict[str, nn.Parameter], head: Iterable[str] | None
-) -> Iterable[str]:
+def _head_names(network: nn.Module, found: dict[str, nn.Parameter], head: Iterable[str] | None) -> Iterable[str]:
     if head is not None:
         return head
     get_classifier = getattr(network, "get_classifier", None)

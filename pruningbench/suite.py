@@ -84,11 +84,7 @@ class Suite:
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change a result of the suite."""
-        return {
-            f.name: _identity_of(getattr(self, f.name))
-            for f in dataclasses.fields(self)
-            if f.metadata["identity"]
-        }
+        return {f.name: _identity_of(getattr(self, f.name)) for f in dataclasses.fields(self) if f.metadata["identity"]}
 
     @property
     def digest(self) -> str:
@@ -236,7 +232,8 @@ class _Builder:
         for i, use in enumerate(uses):
             identity = content_hash(use.identity())
             if identity in seen:
-                raise self.document.error((key, i), f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})")
+                twice = f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})"
+                raise self.document.error((key, i), twice)
             seen[identity] = i
         return tuple(uses)
 
@@ -244,7 +241,7 @@ class _Builder:
         try:
             return bind(self.registry, kind, reference)
         except BindingError as error:
-            raise self.document.error((*path, *error.path), str(error), key=True) from None
+            raise self.document.error((*path, *error.path), str(error), key=error.at_key) from None
 
     def _sparsities(self) -> tuple[float, ...]:
         values = self._list("sparsities", None)
@@ -295,7 +292,8 @@ class _Builder:
         if not isinstance(head, bool):
             raise self.document.error(("scope", "head"), f"scope.head must be true or false, got {head!r}")
         if not isinstance(exclude, list) or not all(isinstance(pattern, str) for pattern in exclude):
-            raise self.document.error(("scope", "exclude"), f"scope.exclude must be a list of patterns, got {exclude!r}")
+            wrong = f"scope.exclude must be a list of patterns, got {exclude!r}"
+            raise self.document.error(("scope", "exclude"), wrong)
         return ScopeSettings(head, tuple(exclude))
 
     def _model_data(self, use: Use) -> None:

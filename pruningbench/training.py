@@ -87,15 +87,11 @@ def fit(
     with isolated_randomness(seed, "fit"), keeping:
         for epoch in range(settings.epochs):
             _train_mode(model.network, freeze_norm=settings.freeze_norm)
-            batches = epoch_batches(
-                model, samples, settings.batch_size, generator_for(seed, "epoch", epoch), augment
-            )
+            batches = epoch_batches(model, samples, settings.batch_size, generator_for(seed, "epoch", epoch), augment)
             losses.append(_epoch(model, batches, settings, optimizer, scheduler))
             report(f"epoch {epoch + 1}/{settings.epochs}, loss {losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
-                raise TrainingError(
-                    f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr"
-                )
+                raise TrainingError(f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr")
     model.network.eval()
     return losses
 

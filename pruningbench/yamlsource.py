@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,31 @@ KeyPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's floats: 1e-4 is a number, as everybody expects."""
+    """The safe loader with the scalars of YAML 1.2: 1e-4 is a number, 12:30 and `no` are text."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+    "merge": (r"<<", ["<"]),
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"),
-    list("-+0123456789."),
-)  # fmt: skip
+_Loader.yaml_implicit_resolvers = {}
+for _name, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})\\Z"), _first)
+
+
+def _int(text: str) -> int:
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
 @dataclass
@@ -39,14 +52,19 @@ class Document:
         source: what errors call it: a file name, or ``--set``.
         value: plain Python values.
         marks: key path -> (line, column) of the value there, both from 1; keys under ``(path, "?key")``.
+        settings: key path -> the setting that put the value there.
     """
 
     source: str
     value: Any
     marks: dict[KeyPath, tuple[int, int]]
+    settings: dict[KeyPath, str] = field(default_factory=dict)
 
     def where(self, path: KeyPath = (), *, key: bool = False) -> str:
         """Return ``file:line:column`` of the value at `path` (or of its key), or of the nearest parent."""
+        for length in range(len(path) + 1):
+            if path[:length] in self.settings:
+                return self.settings[path[:length]]
         for length in range(len(path), -1, -1):
             part = path[:length]
             if key and length == len(path) and part and (*part[:-1], f"?{part[-1]}") in self.marks:
@@ -91,7 +109,7 @@ def parse_yaml(text: str, source: str) -> Document:
         node = loader.get_single_node()
         document = Document(source, None, {})
         if node is not None:
-            builder = _Builder(loader, document)
+            builder = _Builder(document)
             document.value = builder.build(node, (), ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -111,8 +129,8 @@ def parse_yaml(text: str, source: str) -> Document:
 class _Builder:
     """Turns a node tree into plain values and notes where each stands."""
 
-    def __init__(self, loader: _Loader, document: Document) -> None:
-        self.loader, self.document, self.count = loader, document, 0
+    def __init__(self, document: Document) -> None:
+        self.document, self.count = document, 0
 
     def build(self, node: yaml.Node, path: KeyPath, parents: tuple[int, ...]) -> Any:
         mark = node.start_mark
@@ -123,18 +141,33 @@ class _Builder:
         if self.count > _MOST_NODES:
             raise self.document.error(path, f"more than {_MOST_NODES} values (aliases multiply?)")
         parents = (*parents, id(node))
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
+            raise self.document.error(path, f"tag {node.tag!r} is not allowed: plain values only")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, path, parents))
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i), parents) for i, child in enumerate(node.value)]
-        value = self.loader.construct_object(node, deep=True)
-        if value is not None and not isinstance(value, (bool, int, float, str)):
-            return str(node.value)  # a date stays the text it was
-        return value
+        return self._scalar(node, path)
 
-    def _items(
-        self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]
-    ) -> Iterator[tuple[str, Any]]:
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        kind = str(node.tag).removeprefix(_TAG)
+        text = str(node.value)
+        try:
+            if kind == "int":
+                return _int(text)
+            if kind == "float":
+                return _float(text)
+        except ValueError:
+            raise self.document.error(path, f"{text!r} is no {kind}") from None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "null":
+            return None
+        if kind in ("str", "merge"):
+            return text
+        raise self.document.error(path, f"tag {node.tag!r} is not allowed: plain values only")
+
+    def _items(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
@@ -171,28 +204,21 @@ def apply_setting(document: Document, setting: str) -> None:
         last = depth == len(parts) - 1
         if isinstance(node, list):
             if not part.isdigit() or int(part) >= len(node):
-                raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} has items 0 to {len(node) - 1}, not {part!r}")
-            step: str | int = int(part)
-            if not last and isinstance(node[step], str):
-                node[step] = {"use": node[step]}
+                items = f"items 0 to {len(node) - 1}" if node else "no items"
+                raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} has {items}, not {part!r}")
+            step: Any = int(part)
         elif isinstance(node, dict):
             step = part
             if not last and part not in node:
                 raise SuiteError(f"--set {key}: there is no {part!r}{did_you_mean(part, map(str, node))}")
-            if not last and isinstance(node[step], str):
-                node[step] = {"use": node[step]}
         else:
             raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} is a single value, it has no {part!r}")
         done.append(step)
         if last:
             node[step] = value
-            _forget(document, tuple(done))
-            document.marks.pop(tuple(done), None)
+            document.settings[tuple(done)] = f"--set {setting}"
         else:
+            if isinstance(node[step], str):  # a component given by its name only
+                node[step] = {"use": node[step]}
             node = node[step]
 
-
-def _forget(document: Document, path: KeyPath) -> None:
-    """Drop the marks below a replaced value: they point at text that no longer counts."""
-    for mark in [m for m in document.marks if len(m) > len(path) and m[: len(path)] == path]:
-        del document.marks[mark]

@@ -81,9 +81,7 @@ class _Piece:
         canvas[self.window] += self.ink * (brightness - canvas[self.window])
 
 
-def compose(
-    layout: Layout, split: Literal["train", "test"], classes: Sequence[int], label: int, seed: int
-) -> Scene:
+def compose(layout: Layout, split: Literal["train", "test"], classes: Sequence[int], label: int, seed: int) -> Scene:
     """Compose a scene of digits ``classes[label]`` from the scans of `split`."""
     rng = np.random.Generator(np.random.PCG64(seed))
     canvas = _background(layout, rng)
@@ -143,9 +141,7 @@ def _place_digits(layout: Layout, rows: Sequence[int], rng: np.random.Generator)
     ]
 
 
-def _bit_of_clutter(
-    layout: Layout, row: int, taken: Sequence[Box], rng: np.random.Generator
-) -> _Piece | None:
+def _bit_of_clutter(layout: Layout, row: int, taken: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
     """Return a part of a scan, where there is room for it beside the digits."""
     scan = load_scans().ink[row]
     top, left = (int(corner) for corner in rng.integers(1, scan.shape[0] - BIT, size=2))

@@ -88,8 +88,5 @@ class DigitScenes(Dataset):
             boxes=[torch.from_numpy(scene.boxes) for scene in scenes],
             masks=torch.stack([torch.from_numpy(scene.mask) for scene in scenes]),
             classes=[str(digit) for digit in self.classes],
-            keys=[
-                f"scene-{i}-" + "-".join(f"digit-{row}" for row in scene.rows)
-                for i, scene in enumerate(scenes)
-            ],
+            keys=[f"scene-{i}-" + "-".join(f"digit-{row}" for row in scene.rows) for i, scene in enumerate(scenes)],
         )

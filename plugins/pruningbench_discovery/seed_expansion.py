@@ -13,6 +13,11 @@ from pruningbench_discovery.grid import bounding_boxes, connected_component
 PAPER_K, PAPER_PATCHES = 100, 784
 """The paper's number of candidate patches, and the size of a 448 x 448 image's grid of 16-pixel patches."""
 
+_BLOCK_CPU, _BLOCK_GPU = 2**20, 2**26
+"""Similarities held at a time: on a CPU so few that they stay in its cache."""
+_PAIRS = 2**20
+"""Feature values gathered at a time for similarities that are computed again."""
+
 
 def lost(
     features: Tensor,
@@ -43,18 +48,35 @@ def lost(
         ValueError: if `grid` does not fit the features or `k` is below 1.
     """
     if features.ndim != 3 or grid[0] * grid[1] != features.shape[1]:
-        raise ValueError(
-            f"features are {tuple(features.shape)}, not (B, N, D) with N = {grid[0]} * {grid[1]}"
-        )
+        raise ValueError(f"features are {tuple(features.shape)}, not (B, N, D) with N = {grid[0]} * {grid[1]}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    exact = features.detach().double()
-    finite = exact.isfinite().all(dim=2).all(dim=1)
-    exact = torch.where(finite[:, None, None], exact, 0.0)
-    degree = degrees(exact)
-    seed, foreground = _grow(exact, degree, k)
+    if not len(features):
+        return features.new_empty(0, 4, dtype=torch.float32)
+    block = _BLOCK_CPU if features.device.type == "cpu" else _BLOCK_GPU
+    together = max(1, block // features.shape[1] ** 2)
+    parts = [_seed_and_votes(part, k) for part in torch.split(features.detach(), together)]
+    seed, foreground = (torch.cat(part) for part in zip(*parts, strict=True))
     component = connected_component(foreground.view(-1, *grid), seed)
     return bounding_boxes(component, patch_size, image_size)
+
+
+def _seed_and_votes(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the seeds (B,), and which patches (B, N) have a positive sum of votes: none if not finite.
+
+    The votes are F (sum of the voters' features), so A's rows need not be kept.
+    """
+    exact = features.double()
+    finite = exact.isfinite().all(dim=2).all(dim=1)
+    if not bool(finite.all()):
+        exact = torch.where(finite[:, None, None], exact, 0.0)
+    candidates = degrees(exact).argsort(dim=1, stable=True)[:, :k]
+    seed = candidates[:, 0]
+    images = torch.arange(len(exact), device=exact.device)
+    to_seed = torch.bmm(exact, exact[images, seed][:, :, None])[:, :, 0]
+    voters = torch.zeros_like(to_seed).scatter_(1, candidates, 1.0) * (to_seed > 0)
+    summed = torch.bmm(voters[:, None], exact)
+    return seed, torch.bmm(exact, summed.mT)[:, :, 0] > 0
 
 
 def degrees(features: Tensor) -> Tensor:
@@ -69,36 +91,25 @@ def degrees(features: Tensor) -> Tensor:
     Returns:
         (B, N) int64 in [0, N - 1].
     """
-    norm = features.norm(dim=2, keepdim=True)
-    unit = (features / norm.clamp_min(torch.finfo(torch.float64).tiny)).float()
     if torch.get_float32_matmul_precision() != "highest":
-        return _count(features @ features.mT > 0)
+        return _exact_degrees(features)
+    unit = (features / features.norm(dim=2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)).float()
     similarity = torch.bmm(unit, unit.mT)
     # |fl(x'y) - x'y| <= (D + 2) eps for unit x, y rounded to float32 (Higham 2002, eq. 3.5)
-    doubtful = similarity.abs() <= (features.shape[2] + 2) * torch.finfo(torch.float32).eps
-    positive = similarity > 0
-    pairs = doubtful.nonzero()
-    if len(pairs) > doubtful.numel() // 16:  # orthogonal or zero features: re-computing all is cheaper
-        return _count(features @ features.mT > 0)
-    image, row, column = pairs.unbind(1)
-    positive[image, row, column] = (features[image, row] * features[image, column]).sum(1) > 0
-    return _count(positive)
+    bound = (features.shape[2] + 2) * torch.finfo(torch.float32).eps
+    # as floats: summing booleans along rows takes ten times as long
+    positive = torch.gt(similarity, bound, out=torch.empty_like(similarity))
+    degree = (positive.sum(dim=2) - positive.diagonal(dim1=1, dim2=2)).long()
+    doubtful = (similarity.abs_() <= bound).nonzero()
+    if len(doubtful) > similarity.numel() // 16:  # orthogonal or zero features: computing all again is cheaper
+        return _exact_degrees(features)
+    for pairs in torch.split(doubtful, max(1, _PAIRS // features.shape[2])):
+        image, row, column = pairs.unbind(1)
+        connected = ((features[image, row] * features[image, column]).sum(1) > 0) & (row != column)
+        degree.index_put_((image, row), connected.long(), accumulate=True)
+    return degree
 
 
-def _count(positive: Tensor) -> Tensor:
-    itself = positive.diagonal(dim1=1, dim2=2)
-    return positive.sum(dim=2) - itself.long()
-
-
-def _grow(features: Tensor, degree: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the seeds (B,) and which patches (B, N) have a positive sum of the similar candidates' votes.
-
-    The votes are F (sum of the voters' features), so the rows of A need not be kept.
-    """
-    candidates = degree.argsort(dim=1, stable=True)[:, :k]
-    seed = candidates[:, 0]
-    images = torch.arange(len(features), device=features.device)
-    to_seed = torch.bmm(features, features[images, seed][:, :, None])[:, :, 0]
-    votes = torch.zeros_like(to_seed).scatter_(1, candidates, 1.0) * (to_seed > 0)
-    summed = torch.bmm(votes[:, None], features)
-    return seed, torch.bmm(features, summed.mT)[:, :, 0] > 0
+def _exact_degrees(features: Tensor) -> Tensor:
+    positive = torch.bmm(features, features.mT) > 0
+    return positive.sum(dim=2) - positive.diagonal(dim1=1, dim2=2).long()

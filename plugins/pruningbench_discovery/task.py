@@ -95,9 +95,7 @@ def _true_boxes(batch: Batch, samples: Samples) -> list[Tensor]:
     return [boxes.float().cpu() for boxes in batch.boxes]
 
 
-def _exhibit(
-    shown: list[Tensor], samples: Samples, predicted: list[Tensor], truth: list[Tensor]
-) -> Exhibit | None:
+def _exhibit(shown: list[Tensor], samples: Samples, predicted: list[Tensor], truth: list[Tensor]) -> Exhibit | None:
     import torch
 
     if not shown:

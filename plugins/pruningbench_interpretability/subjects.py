@@ -36,9 +36,7 @@ class Subjects:
 
 
 @torch.no_grad()
-def choose(
-    model: VisionModel, samples: Samples, context: Context, *, which: Which, count: int | None
-) -> Subjects:
+def choose(model: VisionModel, samples: Samples, context: Context, *, which: Which, count: int | None) -> Subjects:
     """Return the first `count` samples, or those among them that a model classifies correctly.
 
     Args:

@@ -102,9 +102,7 @@ class Interpretability(Task):
         from pruningbench_interpretability.methods import Settings
 
         black = torch.zeros(1, images.shape[1], 1, 1, dtype=torch.uint8, device=images.device)
-        baseline = (
-            model.preprocessing.normalise(black) if self.baseline == "black" else black.to(images.dtype)
-        )
+        baseline = model.preprocessing.normalise(black) if self.baseline == "black" else black.to(images.dtype)
         return Settings(self.steps, self.rule, baseline, context.batch_size)
 
     def _exhibit(self, model: VisionModel, data: Samples, subjects: Subjects, maps: Tensor) -> Exhibit | None:

@@ -16,43 +16,51 @@ COARSE = 5  # side of the grid behind the background's smooth texture
 class SceneAugmentation:
     """Turns a batch of centred digits, bright on black, into digits in scenes.
 
-    Each batch is drawn on one canvas size, so that a network learns both the digits as they are and
+    Each batch is drawn on one of two canvases, and a part of its samples stays plain (black background,
+    nothing but the digit, about its own size), so that a network learns the digits as they are and
     smaller ones in larger scenes. The order of the samples, and so their labels, stay.
 
     Attributes:
         sizes: canvas sides in pixels; each batch takes one at random.
-        scale: smallest and largest side of a digit as a share of the canvas.
+        sides: smallest and largest side of a digit in a scene, in pixels.
+        plain: share of the samples that stay plain.
         rotation: largest rotation in degrees.
         noise: brightest background, in [0, 1); each sample draws its own limit below.
-        clutter: most bits of other digits.
-        twin: probability of a second copy of the digit.
+        clutter: bits of other digits in a scene.
+        twin: probability of a second copy of the digit in a scene.
     """
 
     sizes: tuple[int, ...] = (24, 36)
-    scale: tuple[float, float] = (0.4, 1.0)
-    rotation: float = 10.0
-    noise: float = 0.4
-    clutter: int = 4
+    sides: tuple[int, int] = (13, 26)
+    plain: float = 0.4
+    rotation: float = 8.0
+    noise: float = 0.45
+    clutter: int = 3
     twin: float = 0.4
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Map (B, 1, H, W) uint8 to (B, 1, S, S) uint8; all randomness comes from `generator`."""
-        batch = len(images)
+        batch, own = len(images), images.shape[-1]
         size = self.sizes[int(torch.randint(len(self.sizes), (), generator=generator))]
         ink = images.float() / 255
-        canvas = self._background(batch, size, generator)
-        low, high = self.scale
+        scene = _uniform((batch,), 0.0, 1.0, generator) >= self.plain
+        gate = scene.float()[:, None, None, None]
+        low, high = self.sides
+        canvas = self._background(batch, size, generator) * gate
         for _ in range(self.clutter):
-            others = _bits(ink[torch.randperm(batch, generator=generator)], generator)
-            share = _uniform((batch,), low, min(high, 0.8), generator)
+            bits = _bits(ink[torch.randperm(batch, generator=generator)], generator)
+            side = _uniform((batch,), low, high, generator)
             bright = _uniform((batch, 1, 1, 1), 0.0, 0.8, generator)
-            canvas = _paint(canvas, self._place(others, share, size, generator, spread=1.0), bright)
-        first = _uniform((batch,), low, high, generator)
-        second = _uniform((batch,), low, min(high, 0.6), generator)
+            canvas = _paint(canvas, self._place(bits, side, size, generator, anywhere=True) * gate, bright)
+        side = torch.where(
+            scene, _uniform((batch,), low, high, generator), _uniform((batch,), 0.88, 1.08, generator) * own
+        )
         twin = _uniform((batch, 1, 1, 1), 0.0, 1.0, generator) < self.twin
+        twin_side = _uniform((batch,), low, 0.5 * (low + high), generator)
         bright = _uniform((batch, 1, 1, 1), 0.75, 1.0, generator)
-        canvas = _paint(canvas, self._place(ink, second, size, generator) * twin, bright)
-        canvas = _paint(canvas, self._place(ink, first, size, generator), bright)
+        bright = torch.where(gate > 0, bright, 1.0)
+        canvas = _paint(canvas, self._place(ink, twin_side, size, generator) * twin * gate, bright)
+        canvas = _paint(canvas, self._place(ink, side, size, generator), bright)
         return (canvas * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _background(self, batch: int, size: int, generator: Generator) -> Tensor:
@@ -62,15 +70,14 @@ class SceneAugmentation:
         limit = _uniform((batch, 1, 1, 1), 0.0, self.noise, generator)
         return limit * (0.65 * smooth + 0.35 * grain)
 
-    def _place(
-        self, ink: Tensor, share: Tensor, size: int, generator: Generator, spread: float | None = None
-    ) -> Tensor:
-        """Draw each image at `share` of the canvas's side, rotated, at a random place within it.
+    def _place(self, ink: Tensor, side: Tensor, size: int, generator: Generator, *, anywhere: bool = False) -> Tensor:
+        """Draw each image with a side of `side` pixels, rotated, at a random place of the canvas.
 
-        Centres lie within `spread` of the canvas's half side; None keeps the whole image inside.
+        The whole image stays inside, as far as it fits, unless its centre may lie `anywhere`.
         """
         batch = len(ink)
-        reach = 1 - share if spread is None else torch.full_like(share, spread)
+        share = side / size
+        reach = torch.ones_like(share) if anywhere else (1 - share).abs()
         centre = _uniform((batch, 2), -1.0, 1.0, generator) * reach[:, None]
         angle = _uniform((batch,), -self.rotation, self.rotation, generator) * (math.pi / 180)
         cos, sin = angle.cos() / share, angle.sin() / share

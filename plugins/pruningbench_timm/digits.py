@@ -29,7 +29,7 @@ class DigitsModel(Model):
 
     training_data: ClassVar[ComponentRef | None] = SEEN
 
-    data: DatasetRef = param(SEEN, doc="labelled grey digits to train on")
+    data: DatasetRef = param({**SEEN}, doc="labelled grey digits to train on")
     epochs: int = param(30, doc="passes over the data, >= 1")
     lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
     seed: int = param(0, doc="seed of the initial weights, the order of the data and the augmentation, >= 0")
@@ -51,17 +51,13 @@ class DigitsModel(Model):
 
     def load(self, context: Context) -> VisionModel:
         """Return the trained network on ``context.device``, in eval mode."""
-        import torch
+        from pruningbench_timm.vision import weights_fingerprint
 
         samples = context.open_dataset(self.data)
-        state = context.cache.tensors(
-            "weights", self._identity(samples), lambda: self._train(samples, context)
-        )
+        state = context.cache.tensors("weights", self._identity(samples), lambda: self._train(samples, context))
         model = self._untrained(samples)
         model.network.load_state_dict(state)
         model.network.to(context.device).eval()
-        from pruningbench_timm.vision import weights_fingerprint
-
         model.fingerprint = weights_fingerprint(state)
         return model
 
@@ -126,7 +122,7 @@ class DigitsResNet(DigitsModel):
         """Return how to train it."""
         from pruningbench.training import FitSettings
 
-        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=48)
+        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=32)
 
 
 @dataclass(frozen=True)
@@ -153,4 +149,4 @@ class DigitsViT(DigitsModel):
         """Return how to train it."""
         from pruningbench.training import FitSettings
 
-        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=48)
+        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=32)

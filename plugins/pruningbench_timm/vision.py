@@ -124,4 +124,5 @@ def _last_keys(network: Any, images: Tensor) -> Tensor:
     keys = fused.reshape(batch, tokens, 3, attention.num_heads, -1)[:, :, 1]
     keys = attention.k_norm(keys)[:, network.num_prefix_tokens :].flatten(2)
     grid = [side // p for side, p in zip(sides, patch, strict=True)]
-    return keys.transpose(1, 2).reshape(batch, -1, *grid)
+    patches: Tensor = keys.transpose(1, 2).reshape(batch, -1, *grid)
+    return patches

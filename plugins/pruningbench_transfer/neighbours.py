@@ -14,9 +14,7 @@ _BLOCK = 2**24
 """Similarities held at a time: 128 MiB in float64."""
 
 
-def knn_predict(
-    train: Tensor, labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07
-) -> Tensor:
+def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07) -> Tensor:
     """Return the class with the most weighted votes among each test sample's k nearest neighbours.
 
     Equal votes go to the lower class. See `knn_scores` for the arguments and the rule.

@@ -15,9 +15,7 @@ from pruningbench_transfer.neighbours import check_features
 MAX_ITERATIONS = 1000
 
 
-def linear_probe(
-    train: Tensor, labels: Tensor, test: Tensor, C: float = 1.0, *, classes: int | None = None
-) -> Tensor:
+def linear_probe(train: Tensor, labels: Tensor, test: Tensor, C: float = 1.0, *, classes: int | None = None) -> Tensor:
     """Return the log-probabilities of a multinomial logistic regression fitted on the training features.
 
     Features are brought to mean 0 and standard deviation 1 by the statistics of `train`, in float64; a

@@ -84,9 +84,7 @@ class Transfer(Task):
         )
 
 
-def _collect(
-    view: Callable[[Tensor], Tensor], model: VisionModel, samples: Samples, context: Context
-) -> Tensor:
+def _collect(view: Callable[[Tensor], Tensor], model: VisionModel, samples: Samples, context: Context) -> Tensor:
     """Return what `view` gives for all samples, (N, D), without gradients."""
     import torch
 

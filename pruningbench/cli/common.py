@@ -19,19 +19,14 @@ only_option = click.option(
 )  # fmt: skip
 
 
-class Shard(click.ParamType):
-    """A part of a run, ``I/N``."""
-
-    name = "I/N"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Parse ``I/N`` with 1 <= I <= N."""
-        index, slash, count = str(value).partition("/")
-        if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
-            return int(index), int(count)
-        self.fail(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4", param, ctx)
+def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Parse ``I/N`` with 1 <= I <= N."""
+    if value is None:
+        return None
+    index, slash, count = value.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4")
+    return int(index), int(count)
 
 
 def registry_with_warnings() -> Registry:

@@ -24,7 +24,8 @@ def doctor() -> int:
     place = f", commit {(source['commit'] or '?')[:12]}{' (dirty)' if source['dirty'] else ''}" if source else ""
     click.echo(f"pruningbench {__version__}{place}, Python {platform.python_version()}, {platform.platform()}")
     click.echo("packages     " + ", ".join(f"{name} {package_version(name) or 'MISSING'}" for name in PACKAGES))
-    problems += [f"package {name} is not installed: pip install {name}" for name in PACKAGES if not package_version(name)]
+    absent = [name for name in PACKAGES if not package_version(name)]
+    problems += [f"package {name} is not installed: pip install {name}" for name in absent]
     try:
         click.echo(f"devices      {_devices()}")
     except Exception as error:  # noqa: BLE001 - a broken torch fails in many ways, and saying so is this command's job

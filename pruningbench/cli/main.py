@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -71,27 +72,35 @@ def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit.
+def guarded(work: Callable[[], Any]) -> int:
+    """Call `work` and return an exit code; what a user did wrong becomes one line on standard error.
 
     Exit codes: 0 all cells ok; 1 some are not; 2 the request was wrong and nothing ran; 130 interrupted.
     """
     from pruningbench.errors import PruningBenchError
 
-    signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
     try:
-        code = cli.main(arguments, prog_name="pruningbench", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = work()
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except PruningBenchError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished tasks are safe: the same command goes on from here", err=True)
-        sys.exit(130)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the code of `guarded`."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
+    try:
+        code = guarded(lambda: cli.main(arguments, prog_name="pruningbench", standalone_mode=False))
     except BrokenPipeError:
         # whoever reads our output has seen enough; keep the interpreter from complaining at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
+    if code == 130:
+        click.echo("interrupted; finished tasks are safe: the same command goes on from here", err=True)
+    sys.exit(code)

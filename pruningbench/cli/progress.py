@@ -21,7 +21,8 @@ def make_observer(kind: str | None) -> Observer:
 
     if kind is None:
         kind = "rich" if sys.stderr.isatty() else "plain"
-    return {"rich": RichProgress, "plain": PlainProgress, "none": Silent}[kind]()
+    observers: dict[str, type[Observer]] = {"rich": RichProgress, "plain": PlainProgress, "none": Silent}
+    return observers[kind]()
 
 
 def span(seconds: float) -> str:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import Shard, only_option, registry_with_warnings, set_option
+from pruningbench.cli.common import only_option, parse_shard, registry_with_warnings, set_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pruningbench.harness.driver import Summary
+    from pruningbench.store.runfolder import RunFolder
 
 
 @click.command()
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
 @click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
 @click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
-@click.option("--shard", type=Shard(), help="Only part I of N of the cells, for batch schedulers.")
+@click.option(
+    "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
+)
 @click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
 @click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
 def run(
@@ -41,15 +46,38 @@ def run(
     What the run folder already holds is not computed again: the same command resumes an interrupted run.
     """
     from pruningbench.cli.progress import make_observer
-    from pruningbench.harness.run import RunOptions, execute, prepare
+    from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
     from pruningbench.suite import load_suite
 
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, settings)
     options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
     prepared = prepare(loaded, registry, out, options)
-    summary = execute(prepared, registry, make_observer(progress))
-    return report(prepared.folder.path, summary)
+
+    def work() -> int:
+        execute(prepared, registry, make_observer(progress))
+        return 0
+
+    code = _supervised(work, prepared.folder) if prepared.pending else 0
+    return code or report(prepared.folder.path, finished_summary(prepared))
+
+
+def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
+    """Compute in a child process, where the platform allows it; return its exit code."""
+    from pruningbench.cli.main import guarded
+    from pruningbench.harness.attempts import DeathWatch
+    from pruningbench.harness.supervisor import can_supervise, supervise
+
+    if not can_supervise():
+        return work()
+
+    def died(what: str) -> bool:
+        blamed = DeathWatch(folder.running).blame(what)
+        if blamed:
+            click.echo(f"warning: the working process {what}; starting it again", err=True)
+        return blamed
+
+    return supervise(lambda: guarded(work), died)
 
 
 def report(folder: Path, summary: Summary) -> int:

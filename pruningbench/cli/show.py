@@ -51,7 +51,7 @@ def show(kind: str, name: str, json: bool) -> int:
 
 
 def _fields(component: type[Component]) -> list[dict[str, Any]]:
-    hints = typing.get_type_hints(component)
+    hints = typing.get_type_hints(component, include_extras=True)
     fields = []
     for field in dataclasses.fields(component):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -71,6 +71,11 @@ def _fields(component: type[Component]) -> list[dict[str, Any]]:
 
 def _type_name(hint: Any) -> str:
     """Return a type as a user of YAML would say it."""
+    from pruningbench.components.base import Refers
+
+    referred = [mark.kind for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Refers)]
+    if referred:
+        return f"{referred[0]} (a name, or a mapping with use:)"
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(map(str, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:

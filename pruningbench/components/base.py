@@ -102,9 +102,7 @@ class Use:
         known = {f.name: f for f in dataclasses.fields(self.component)}
         values = {}
         for name, field in known.items():
-            if field.metadata.get("identity", True) and (
-                without is None or field.metadata.get(without, True)
-            ):
+            if field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True)):
                 reference = self.references.get(name)
                 values[name] = reference.identity() if reference else getattr(self.component, name)
         return {"use": self.name, "version": type(self.component).version, "fields": values}
@@ -115,12 +113,38 @@ class Use:
         changed = []
         for field in dataclasses.fields(self.component):
             value = getattr(self.component, field.name)
-            default = field.default
-            if field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            if default is not dataclasses.MISSING and value != default:
+            default = _default(field)
+            if default is dataclasses.MISSING:
+                continue
+            reference = self.references.get(field.name)
+            if reference is not None and not reference._is(default):
+                changed.append(f"{field.name}={reference.label}")
+            elif reference is None and value != default:
                 changed.append(f"{field.name}={_short(value)}")
         return f"{self.name}({','.join(changed)})" if changed else self.name
+
+    def _is(self, reference: Any) -> bool:
+        """Whether `reference`, as a suite or a default spells it, names exactly this."""
+        if not isinstance(reference, (str, Mapping)):
+            return False
+        given = {"use": reference} if isinstance(reference, str) else dict(reference)
+        if given.pop("use", None) != self.name:
+            return False
+        for field in dataclasses.fields(self.component):
+            expected = given.get(field.name, _default(field))
+            inner = self.references.get(field.name)
+            value = getattr(self.component, field.name)
+            if not (inner._is(expected) if inner else _plain(value) == _plain(expected)):
+                return False
+        return True
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _short(value: Any) -> str:

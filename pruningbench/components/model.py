@@ -140,11 +140,11 @@ class VisionModel:
         logits: Tensor = self.network(images)
         return logits
 
-    def embed(self, images: Tensor) -> Tensor:  # noqa: ARG002
+    def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, D) features before the classifier."""
         raise self._lacks("embedding")
 
-    def patch_features(self, images: Tensor) -> Tensor:  # noqa: ARG002
+    def patch_features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of a ViT, last stage of a CNN."""
         raise self._lacks("patch-feature")
 
@@ -166,9 +166,7 @@ class VisionModel:
         """Where the network's parameters are."""
         return next(self.network.parameters()).device
 
-    def batches(
-        self, samples: Samples, batch_size: int, *, index: Sequence[int] | None = None
-    ) -> Iterator[Batch]:
+    def batches(self, samples: Samples, batch_size: int, *, index: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield the samples in order (or those of `index`), preprocessed for this network.
 
         Images of different sizes after `Preprocessing.fit` are never put in one batch.
@@ -189,9 +187,7 @@ class VisionModel:
             yield collate(chosen, self.preprocessing, self.device, positions)
 
 
-def collate(
-    chosen: Sequence[Sample], preprocessing: Preprocessing, device: torch.device, index: Tensor
-) -> Batch:
+def collate(chosen: Sequence[Sample], preprocessing: Preprocessing, device: torch.device, index: Tensor) -> Batch:
     """Stack samples of one size into a batch on `device`; what any sample lacks is None for all."""
     import torch
 

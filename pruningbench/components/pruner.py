@@ -65,7 +65,7 @@ class Pruner(Component, ABC):
         ``context.network`` in place.
         """
 
-    def refuses(self, network: nn.Module) -> str | None:  # noqa: ARG002
+    def refuses(self, network: nn.Module) -> str | None:
         """Return why this pruner cannot work on `network` (an architecture it is wrong for), or None."""
         return None
 
@@ -120,9 +120,7 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
     for name, parameter in parameters.items():
         score = scores[name].detach()
         if score.shape != parameter.shape:
-            raise ScoreError(
-                f"scores of {name!r} are {tuple(score.shape)}, the parameter {tuple(parameter.shape)}"
-            )
+            raise ScoreError(f"scores of {name!r} are {tuple(score.shape)}, the parameter {tuple(parameter.shape)}")
         bad = int((~torch.isfinite(score)).sum())
         if bad:
             raise ScoreError(

@@ -56,10 +56,10 @@ def pending(plan: Plan, records: Iterable[Record], *, retry_failed: bool = False
             settled.add(key)
     jobs = []
     for cell in plan.cells:
-        key = cell.key
-        tasks = tuple(run for run in plan.tasks if (key, run.label) not in settled)
+        name = cell.key
+        tasks = tuple(run for run in plan.tasks if (name, run.label) not in settled)
         if tasks:
-            tried = {run.label: attempts.get((key, run.label), 0) for run in tasks}
+            tried = {run.label: attempts.get((name, run.label), 0) for run in tasks}
             jobs.append(CellJob(cell, tasks, tried))
     return jobs
 
@@ -82,7 +82,7 @@ class Driver:
     def __init__(self, plan: Plan, folder: RunFolder, observer: Observer) -> None:
         self.plan, self.folder, self.observer = plan, folder, observer
         self.journal = Journal(folder.results)
-        self.deaths = DeathWatch(folder.path / "running.json")
+        self.deaths = DeathWatch(folder.running)
 
     def jobs(self, *, retry_failed: bool = False) -> list[CellJob]:
         """Return what is still to do, after recording cells that keep killing their process."""
@@ -108,7 +108,7 @@ class Driver:
                 suite=self.plan.suite.name, cell=cell.key, model=cell.model.label, pruner=cell.pruner_label,
                 recipe=cell.recipe.label, sparsity=cell.sparsity, seed=cell.seed, task=run.label,
                 status="crashed", attempts=job.attempts.get(run.label, 0) + 1, pruningbench_version=__version__,
-                error=f"the process was killed {self.deaths.deaths} times in a row at step {step!r} of this cell",
+                error=f"{self.deaths.verdict} at step {step!r} of this cell",
                 plugin=run.task.plugin, plugin_version=run.task.plugin_version,
             )  # fmt: skip
             self.journal.append([record])

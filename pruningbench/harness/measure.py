@@ -88,9 +88,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
 
 
-def with_smaller_batches(
-    work: Callable[[int], T], batch_size: int, note: Callable[[str], None]
-) -> tuple[T, int]:
+def with_smaller_batches(work: Callable[[int], T], batch_size: int, note: Callable[[str], None]) -> tuple[T, int]:
     """Call ``work(batch_size)``, halving the batch each time that memory runs out.
 
     Returns:

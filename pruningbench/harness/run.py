@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.errors import MissingDataError, UsageError, did_you_mean
-from pruningbench.harness.events import Observer, Silent
 from pruningbench.harness.driver import Driver, Execute, Summary, not_ok, pending
+from pruningbench.harness.events import Observer, Silent
 from pruningbench.plan import Plan, make_plan, shard
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
@@ -46,12 +46,12 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is checked and planned, and has written nothing yet."""
+    """A run that is checked and planned, and has written nothing yet; `pending` task runs are to do."""
 
     plan: Plan
     folder: RunFolder
     options: RunOptions
-    nothing_to_do: bool
+    pending: int
 
 
 def default_folder(suite: Suite, options: RunOptions) -> Path:
@@ -62,9 +62,7 @@ def default_folder(suite: Suite, options: RunOptions) -> Path:
     return Path("runs") / name
 
 
-def prepare(
-    suite: Suite, registry: Registry, out: str | os.PathLike[str] | None, options: RunOptions
-) -> Prepared:
+def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None, options: RunOptions) -> Prepared:
     """Check everything that can be checked before anything is written or computed.
 
     Raises:
@@ -85,7 +83,7 @@ def prepare(
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))
-    return Prepared(plan, folder, options, nothing_to_do=not jobs)
+    return Prepared(plan, folder, options, pending=sum(len(job.tasks) for job in jobs))
 
 
 def execute(prepared: Prepared, registry: Registry, observer: Observer | None = None) -> Summary:
@@ -97,7 +95,7 @@ def execute(prepared: Prepared, registry: Registry, observer: Observer | None = 
     """
     plan, folder = prepared.plan, prepared.folder
     observer = observer or Silent()
-    if prepared.nothing_to_do:
+    if not prepared.pending:
         return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
     folder.create(plan.suite.to_yaml(), plan.suite.digest)
@@ -112,10 +110,11 @@ def execute(prepared: Prepared, registry: Registry, observer: Observer | None = 
 
 
 def finished_summary(prepared: Prepared) -> Summary:
-    """Return the summary of a run with nothing left to do, without importing torch."""
+    """Return the summary of a run with nothing left to do, from its journal and without torch."""
     records, _ = read_journal(prepared.folder.results)
     plan = prepared.plan
-    return Summary(len(plan.cells), 0, len(plan.cells) * len(plan.tasks), not_ok(plan, records))
+    before = len(plan.cells) * len(plan.tasks) - prepared.pending
+    return Summary(len(plan.cells), prepared.pending, before, not_ok(plan, records))
 
 
 def _serial(prepared: Prepared, registry: Registry, device: torch.device, driver: Driver) -> Execute:

@@ -53,7 +53,7 @@ class Worker:
         self.suite, self.device, self.cache = suite, device, cache
         self.checkpoint, self.report = checkpoint, report
         self.shelf = DataShelf(registry, lambda: self._context(0))
-        self._session: tuple[str, ModelSession | Exception] | None = None
+        self._session: tuple[str, ModelSession | BaseException] | None = None
 
     def run(self, job: CellJob) -> Iterator[Event]:
         """Make the cell's model and run its pending tasks; failures become records, not exceptions."""
@@ -64,7 +64,7 @@ class Worker:
             session = self._session_of(cell)
             model, masks = self._prepare(cell, session)
             sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
-        except Exception as error:  # noqa: BLE001 - anybody's component may raise anything; it is recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's component may raise anything
             seconds = time.perf_counter() - start
             for run in job.tasks:
                 yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
@@ -89,11 +89,11 @@ class Worker:
             self._session = None  # let go of the last model before the next one is loaded
             try:
                 self._session = (key, ModelSession(cell.model, self._context, self.cache, self.shelf))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._session = (key, error)
                 raise
         session = self._session[1]
-        if isinstance(session, Exception):
+        if isinstance(session, BaseException):
             raise session
         return session
 
@@ -142,11 +142,15 @@ class Worker:
         try:
             measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
             fingerprint = self._fingerprint(run)
-        except Exception as error:  # noqa: BLE001 - anybody's component may raise anything; it is recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
-            known = {"sparsity_achieved": base.sparsity_achieved, "sparsity_total": base.sparsity_total,
-                     "prepare_seconds": base.prepare_seconds}  # fmt: skip
-            return TaskDone(job, run.label, (replace(failure, **known),))
+            measured_before = replace(
+                failure,
+                sparsity_achieved=base.sparsity_achieved,
+                sparsity_total=base.sparsity_total,
+                prepare_seconds=base.prepare_seconds,
+            )
+            return TaskDone(job, run.label, (measured_before,))
         common = replace(
             base,
             task=run.label,
@@ -197,8 +201,10 @@ class Worker:
             pruningbench_version=pruningbench.__version__,
         )
 
-    def _failure(self, job: CellJob, run: TaskRun, error: Exception, seconds: float) -> Record:
-        status: Status = "oom" if is_out_of_memory(error) else "timeout" if isinstance(error, TimeoutError) else "failed"
+    def _failure(self, job: CellJob, run: TaskRun, error: BaseException, seconds: float) -> Record:
+        status: Status = "timeout" if isinstance(error, TimeoutError) else "failed"
+        if is_out_of_memory(error):
+            status = "oom"
         nothing = (float("nan"), float("nan"))
         return replace(
             self._base(job.cell, nothing, 0.0),

@@ -10,7 +10,8 @@ tabulate and matplotlib are imported when first needed.
 
 from __future__ import annotations
 
-from pruningbench.leaderboard.board import Board, Column, Entry, Failure, Row, build
+from pruningbench.leaderboard.aggregation import Entry
+from pruningbench.leaderboard.board import Board, Column, Failure, Row, build
 from pruningbench.leaderboard.figures import draw_figures
 from pruningbench.leaderboard.render import FORMATS, render, render_failures
 

@@ -217,7 +217,8 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
 
 def _direction(value: Any) -> bool | None:
     """Read a direction: tables put together turn None into NaN."""
-    return None if value is None or value != value else bool(value)
+    undefined = value is None or (isinstance(value, float) and math.isnan(value))
+    return None if undefined else bool(value)
 
 
 def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
@@ -229,8 +230,7 @@ def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
 
     counts = Counter(name for key in keys for name in set(candidates(key)))
     return {
-        key: next((name for name in candidates(key) if counts[name] == 1), " ".join(filter(None, key)))
-        for key in keys
+        key: next((name for name in candidates(key) if counts[name] == 1), " ".join(filter(None, key))) for key in keys
     }
 
 
@@ -244,9 +244,7 @@ def _rows(kept: Sequence[Measurement], columns: Sequence[Column]) -> tuple[Row, 
     for row in unranked:
         contests.setdefault((row.model, row.sparsity), []).append(row)
     rows = [row for contest in contests.values() for row in _ranked(contest, columns)]
-    rows.sort(
-        key=lambda r: (models[r.model], r.sparsity, r.rank is None, r.rank or 0.0, r.pruner, r.recipe)
-    )
+    rows.sort(key=lambda r: (models[r.model], r.sparsity, r.rank is None, r.rank or 0.0, r.pruner, r.recipe))
     return tuple(rows)
 
 
@@ -314,8 +312,8 @@ def _notes(rows: Sequence[Row], repeated: int) -> tuple[str, ...]:
     if repeated:
         was = "measurement was" if repeated == 1 else "measurements were"
         notes.append(f"{repeated} {was} there more than once, on the same data: the run given last counts.")
-    partial = sum(entry.seeds < len(row.seeds) for row in rows for entry in row.cells.values())
+    partial = sum(0 < entry.seeds < len(row.seeds) for row in rows for entry in row.cells.values())
     if partial:
         values = "value is a mean" if partial == 1 else "values are means"
-        notes.append(f"{partial} {values} over fewer seeds than the row has: undefined or not measured there.")
+        notes.append(f"{partial} {values} over fewer seeds than the row has: undefined or not measured on the others.")
     return tuple(notes)

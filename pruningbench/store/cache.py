@@ -51,9 +51,7 @@ class Cache:
         key = content_hash(identity, length=32)
         return self.folder / room / key[:2] / f"{key}.safetensors"
 
-    def tensors(
-        self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def tensors(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors stored under `identity`, or make, store and return them.
 
         What is returned is always what a reader of the file gets (on the CPU, contiguous), so the

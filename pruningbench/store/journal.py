@@ -42,7 +42,7 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
             raise RunFolderError(
                 f"{path}:{number}: damaged line; remove it to measure its task again, or use a new --out"
             )
-        if group and record.group != group[-1].group or record.part != len(group) + 1:
+        if (group and record.group != group[-1].group) or record.part != len(group) + 1:
             if record.part != 1:
                 raise RunFolderError(f"{path}:{number}: line {record.part} of its task follows another task")
             group = []  # an unfinished task that was later measured again
@@ -89,8 +89,7 @@ class Journal:
         """
         numbered = _numbered(records)
         data = b"".join(
-            json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n"
-            for record in numbered
+            json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n" for record in numbered
         )
         size = os.fstat(self._file).st_size
         try:

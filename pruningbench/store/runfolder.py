@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class RunFolder:
     def environment(self) -> Path:
         """What the results depend on besides the suite."""
         return self.path / ENVIRONMENT
+
+    @property
+    def running(self) -> Path:
+        """What is at work; there only while a process is, or when it died."""
+        return self.path / "running.json"
 
     @property
     def figures(self) -> Path:
@@ -85,7 +91,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
         if self.environment.exists() or self.results.exists():
             self._check_same_suite(digest, resolved)
-        elif any(name for name in os.listdir(self.path) if not name.startswith(".")):
+        elif not {p.name for p in self.path.iterdir() if not p.name.startswith(".")} <= {"masks", "figures"}:
             raise RunFolderError(f"{self.path}: holds other files and is no run folder; choose another --out")
 
     def _check_same_suite(self, digest: str, resolved: dict[str, Any]) -> None:
@@ -162,13 +168,17 @@ class RunFolder:
         if sys.platform == "win32":
             return
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        for patience in (0.2, 0.4, 0.8, 1.6, 0):  # a process just killed may take a moment to be gone
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(patience)
+        else:
             os.close(handle)
             raise RunFolderError(
                 f"{self.path}: another process is running this suite here; wait for it, or choose another --out"
-            ) from None
+            )
         self._lock = handle
 
     def unlock(self) -> None:
@@ -191,13 +201,11 @@ def _check_creatable(path: Path) -> None:
 
 
 def _safe(name: str) -> str:
-    """Return a file name for a label of any characters; unchanged when it is harmless already."""
-    if name and all(c.isalnum() and c.isascii() or c in "_-" for c in name) and len(name) <= 64:
+    """Return a file name for a label of any characters: itself when harmless, "-" when empty."""
+    kept = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in name)[:40]
+    if name and name == kept and name != "-":
         return name
-    if not name:
-        return "-"
-    kept = "".join(c if c.isalnum() and c.isascii() or c in "_-" else "_" for c in name)[:40]
-    return f"{kept}_{content_hash(name, length=8)}"
+    return f"{kept}_{content_hash(name, length=8)}" if name else "-"
 
 
 def _clip(value: Any) -> str:

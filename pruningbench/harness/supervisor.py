@@ -1,0 +1,118 @@
+"""Runs work in a child process, so that a cell that kills its process does not end the run.
+
+The child computes; the parent only waits. A child that dies (a segmentation fault, the kernel's
+out-of-memory killer, ``os._exit`` in somebody's component) is noted against the cell it was at and started
+again; the journal makes it go on where it stopped. When the parent dies, so does the child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+from pruningbench.errors import PruningBenchError
+
+DONE = 64
+"""Exit status of a child that ended in good order, plus the exit code of its work."""
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildDiedError(PruningBenchError):
+    """The child died where no cell can be blamed, so starting it again would help nobody."""
+
+
+def can_supervise() -> bool:
+    """Tell whether this platform can fork, and nobody has said PRUNINGBENCH_SUPERVISE=0 (for debuggers)."""
+    return hasattr(os, "fork") and os.environ.get("PRUNINGBENCH_SUPERVISE", "1") != "0"
+
+
+def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
+    """Run ``work()`` in a child process until it ends in good order, and return its exit code.
+
+    Interrupts and terminations are passed on to the child, once each.
+
+    Args:
+        work: returns an exit code in 0..63 or 130; called in the child.
+        died: called in the parent with what happened when a child dies; returns whether to start anew.
+
+    Raises:
+        ChildDiedError: if a child dies and `died` says that starting again is of no use.
+    """
+    while True:
+        status = _wait_for(_fork(work))
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) >= DONE:
+            code = os.WEXITSTATUS(status) - DONE
+            return 130 if code == 66 else code
+        what = _describe(status)
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
+        if not died(what):
+            raise ChildDiedError(f"the working process {what} before it began any cell; see `pruningbench doctor`")
+
+
+def _fork(work: Callable[[], int]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setpgid(0, 0)  # Ctrl-C reaches the parent only, which passes it on once
+        _die_with(parent)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = work()
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(DONE + (66 if code == 130 else code))
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent` dies; where it cannot, watch for it."""
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0:
+            if os.getppid() != parent:  # it died before the request
+                os._exit(1)
+            return
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _wait_for(pid: int) -> int:
+    """Wait for the child, passing signals on, and return its wait status."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT if number == signal.SIGTERM else number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _, status = os.waitpid(pid, 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status
+
+
+def _describe(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"left without a word (exit status {os.WEXITSTATUS(status)})"

@@ -1,0 +1,112 @@
+"""The samples that a run kept for figures, as far as they can be read."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from pruningbench.store.runfolder import RunFolder
+
+    Array = NDArray[np.float32]
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged .npz may raise."""
+CELL = ["model", "pruner", "recipe", "sparsity", "seed", "cell"]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One sample of an exhibit.
+
+    Attributes:
+        image: (C, H, W) in [0, 1].
+        caption: "" if there is none.
+        map: (H, W), for kind ``maps``.
+        predicted, truth: (K, 4) boxes in pixels, for kind ``boxes``.
+    """
+
+    image: Array
+    caption: str
+    map: Array | None
+    predicted: Array | None
+    truth: Array | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was kept of a task on one cell: samples by key, in order."""
+
+    model: str
+    pruner: str
+    recipe: str
+    sparsity: float
+    kind: str
+    samples: dict[str, Sampled]
+
+
+def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[Shown]]]:
+    """Read the exhibits of a run, those of one task, variant and model at a time.
+
+    Of several seeds the lowest one that has an exhibit is shown.
+
+    Yields:
+        ((task, variant), model, exhibits in the order of the results).
+    """
+    cells = frame[frame["status"] == "ok"][["task", "variant", *CELL]].drop_duplicates()
+    for named, of_task in cells.groupby(["task", "variant"], sort=False):
+        task, variant = map(str, named)
+        files = {cell: run.exhibit_file(cell, task, variant) for cell in of_task["cell"]}
+        if not any(file.is_file() for file in files.values()):
+            continue  # a task that shows nothing
+        for model, of_model in of_task.groupby("model", sort=False):
+            shown: dict[tuple[str, str, float], Shown] = {}
+            for row in of_model.sort_values("seed", kind="stable").to_dict("records"):
+                key = (row["pruner"], row["recipe"], row["sparsity"])
+                if key not in shown:
+                    try:
+                        kind, samples = _read(files[row["cell"]])
+                    except UNREADABLE as error:
+                        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+                        warnings.warn(f"{files[row['cell']]}: {reason}; figures go without it", stacklevel=4)
+                        continue
+                    shown[key] = Shown(str(model), *key, kind, samples)
+            for kind in dict.fromkeys(one.kind for one in shown.values()):
+                yield (task, variant), str(model), [one for one in shown.values() if one.kind == kind]
+
+
+def _read(file: Any) -> tuple[str, dict[str, Sampled]]:
+    """Read an exhibit and take it apart; raise one of `UNREADABLE` if its arrays do not fit each other."""
+    from pruningbench.store.samples import read_exhibit
+
+    exhibit = read_exhibit(file)
+    images, keys = exhibit["images"], exhibit["keys"]
+    if images.ndim != 4 or len(images) != len(keys):
+        raise ValueError(f"{len(keys)} keys for images of shape {images.shape}")
+    captions: Sequence[str] = exhibit["captions"] or [""] * len(keys)
+    if exhibit["kind"] == "maps":
+        maps = exhibit["maps"]
+        if maps.ndim != 3:
+            raise ValueError(f"maps of shape {maps.shape}")
+        parts: list[tuple[Array | None, Array | None, Array | None]] = [(map_, None, None) for map_ in maps]
+    elif exhibit["kind"] == "boxes":
+        predicted, truth = (_boxes(exhibit.get(name), len(keys)) for name in ("predicted", "truth"))
+        parts = [(None, *pair) for pair in zip(predicted, truth, strict=True)]
+    else:
+        raise ValueError(f"unknown kind {exhibit['kind']!r}")
+    rows = zip(keys, images, captions, parts, strict=True)
+    return exhibit["kind"], {key: Sampled(image, caption, *part) for key, image, caption, part in rows}
+
+
+def _boxes(boxes: Sequence[Array] | None, count: int) -> Sequence[Array]:
+    import numpy as np
+
+    return [np.zeros((0, 4), np.float32)] * count if boxes is None else boxes

@@ -1,0 +1,248 @@
+"""Grids: the maps or boxes of the same images, from dense to sparse."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.leaderboard.exhibits import Sampled, Shown, exhibited
+from pruningbench.leaderboard.labels import compact, elide
+from pruningbench.leaderboard.numbers import percent
+from pruningbench.leaderboard.style import DPI, FAINT, INK, new_figure, text_width
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from pruningbench.store.runfolder import RunFolder
+
+TILE, SPACE, CAPTION = 0.8, 0.04, 0.13
+"""Inches: side of a picture, space between two, and height of the captions below a row of pictures."""
+MARGIN, BETWEEN, TITLE, HEAD = 0.15, 0.3, 0.62, 0.42
+"""Inches: around the figure, between blocks, for the figure's title, and for a block's two header lines."""
+IMAGES, SPARSITIES, BLOCKS, ACROSS = 3, 6, 8, 2
+"""Images and sparsities shown in a block, blocks in a figure, and blocks side by side."""
+MOST = 64
+"""Grids drawn for one run; a suite of a hundred conditions is not looked at picture by picture."""
+FOUND, TRUE = "#FF8C1A", "#FFFFFF"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The pictures of one pruner: by sparsity, 0 being the dense model."""
+
+    title: str
+    columns: dict[float, dict[str, Sampled]]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What one figure shows."""
+
+    title: str
+    kind: str
+    keys: list[str]
+    sparsities: list[float]
+    blocks: list[_Block]
+
+    @property
+    def captioned(self) -> bool:
+        """Whether any picture has a caption."""
+        return any(s.caption for b in self.blocks for column in b.columns.values() for s in column.values())
+
+    @property
+    def signed(self) -> bool:
+        """Whether any map is negative somewhere."""
+        return any(
+            sample.map is not None and bool((sample.map < 0).any())
+            for block in self.blocks
+            for column in block.columns.values()
+            for sample in column.values()
+        )
+
+
+def grids(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[list[str], Figure]]:
+    """Draw a figure for each task, variant, model and recipe that exhibits something.
+
+    A figure has a block for each pruner: its rows are the same images, its columns the image (for
+    maps), the dense model and ascending sparsities.
+
+    Yields:
+        The figure's name in parts, and the figure.
+    """
+    drawn = 0
+    for (task, variant), model, shown in exhibited(run, frame):
+        for recipe, blocks, keys in _recipes(shown):
+            for start in range(0, len(blocks), BLOCKS):
+                if drawn == MOST:
+                    warnings.warn(f"{run.path}: only the first {MOST} grids of pictures are drawn", stacklevel=3)
+                    return
+                drawn += 1
+                part = blocks[start : start + BLOCKS]
+                title = " · ".join(filter(None, (task, variant, model, recipe and f"recipe {recipe}")))
+                sparsities = _spread(sorted({s for block in part for s in block.columns}), SPARSITIES)
+                page = _Page(title, shown[0].kind, keys, sparsities, part)
+                yield [shown[0].kind, *filter(None, (task, variant, model, recipe))], _figure(page)
+
+
+def _recipes(shown: Sequence[Shown]) -> Iterator[tuple[str, list[_Block], list[str]]]:
+    """Yield (recipe, a block for each pruner, keys of the images that most of them share)."""
+    dense = {one.sparsity: one.samples for one in shown if one.sparsity == 0}
+    pruners = compact(one.pruner for one in shown)
+    by_recipe: dict[str, dict[str, dict[float, dict[str, Sampled]]]] = {}
+    for one in shown:
+        if one.sparsity:
+            columns = by_recipe.setdefault(one.recipe, {}).setdefault(one.pruner, dict(dense))
+            columns[one.sparsity] = one.samples
+    if not by_recipe:
+        by_recipe[""] = {shown[0].pruner: dense}
+    plain = {one.recipe for one in shown if one.sparsity == 0}
+    for recipe, by_pruner in sorted(by_recipe.items(), key=lambda pair: (pair[0] not in plain, pair[0])):
+        blocks = [_Block(pruners[pruner], columns) for pruner, columns in sorted(by_pruner.items())]
+        everywhere = [samples for block in blocks for samples in block.columns.values()]
+        known = dict.fromkeys(key for samples in everywhere for key in samples)
+        keys = sorted(known, key=lambda key: -sum(key in samples for samples in everywhere))
+        if keys:
+            yield recipe, blocks, keys[: IMAGES if len(blocks) > 1 else IMAGES + 1]
+
+
+def _spread(sparsities: list[float], most: int) -> list[float]:
+    """Choose at most `most` values, evenly, with the first and the last."""
+    if len(sparsities) <= most:
+        return sparsities
+    return [sparsities[round(i * (len(sparsities) - 1) / (most - 1))] for i in range(most)]
+
+
+class _Canvas:
+    """A figure on which pictures and text are placed in inches from its upper left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        import numpy as np
+
+        self.side = round(TILE * DPI)
+        self._pixels = np.full((round(height * DPI), round(width * DPI), 3), 255, np.uint8)
+        self._figure = new_figure(self._pixels.shape[1] / DPI, self._pixels.shape[0] / DPI)
+        self._axes = self._figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
+        self._axes.set(xlim=(0, self._pixels.shape[1] / DPI), ylim=(self._pixels.shape[0] / DPI, 0))
+        self._boxes: dict[str, list[list[tuple[float, float]]]] = {FOUND: [], TRUE: []}
+
+    def picture(self, left: float, top: float, tile: NDArray[np.float64] | float) -> tuple[float, float]:
+        """Paint a tile, or a grey level, in the middle of a square; return its own corner in inches."""
+        x, y = round(left * DPI), round(top * DPI)
+        if isinstance(tile, float):
+            self._pixels[y : y + self.side, x : x + self.side] = round(tile * 255)
+            return left, top
+        height, width = tile.shape[:2]
+        y, x = y + (self.side - height) // 2, x + (self.side - width) // 2
+        self._pixels[y : y + height, x : x + width] = (tile * 255).round()
+        return x / DPI, y / DPI
+
+    def text(self, x: float, y: float, text: str, size: float, **style: Any) -> None:
+        """Write text at a point."""
+        self._axes.text(x, y, text, fontsize=size, **{"color": INK, "parse_math": False, **style})
+
+    def box(self, colour: str, corners: tuple[float, float, float, float]) -> None:
+        """Outline a box given by xmin, ymin, xmax, ymax in inches."""
+        x0, y0, x1, y1 = corners
+        self._boxes[colour].append([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
+
+    def finish(self) -> Figure:
+        """Return the figure."""
+        from matplotlib.collections import LineCollection
+
+        self._figure.figimage(self._pixels, origin="upper", zorder=-1)  # pixel for pixel
+        for colour, dash in ((TRUE, (0, (2.2, 1.2))), (FOUND, "solid")):
+            lines = self._boxes[colour]
+            self._axes.add_collection(LineCollection(lines, colors="black", linewidths=2.6, alpha=0.75))
+            self._axes.add_collection(LineCollection(lines, colors=colour, linewidths=1.4, linestyles=[dash]))
+        return self._figure
+
+
+def _figure(page: _Page) -> Figure:
+    across = min(ACROSS, len(page.blocks))
+    down = -(-len(page.blocks) // across)
+    columns = len(page.sparsities) + (page.kind == "maps")
+    pitch = TILE + SPACE + (CAPTION if page.captioned else 0)
+    block_width = columns * (TILE + SPACE)
+    block_height = HEAD + len(page.keys) * pitch
+    width = max(2 * MARGIN + across * (block_width + BETWEEN) - BETWEEN, 5.0)
+    height = TITLE + down * (block_height + BETWEEN / 2) + MARGIN
+    canvas = _Canvas(width, height)
+    room = int((width - 2 * MARGIN) / text_width("x", 11))
+    canvas.text(MARGIN, MARGIN, elide(page.title, room), 11, fontweight="bold", va="top")
+    canvas.text(MARGIN, MARGIN + 0.22, _explanation(page), 7.5, va="top", color=FAINT)
+    for i, block in enumerate(page.blocks):
+        left = MARGIN + (i % across) * (block_width + BETWEEN)
+        _draw_block(canvas, page, block, left, TITLE + (i // across) * (block_height + BETWEEN / 2), pitch)
+    return canvas.finish()
+
+
+def _explanation(page: _Page) -> str:
+    if page.kind == "boxes":
+        return "orange: boxes found; white, dashed: true boxes"
+    colours = "blue −1, white 0, red 1" if page.signed else "black 0, light 1"
+    return f"each map divided by its 99th percentile ({colours}); grey: no signal"
+
+
+def _draw_block(canvas: _Canvas, page: _Page, block: _Block, left: float, top: float, pitch: float) -> None:
+    """Draw a pruner's pictures below its name and the sparsities."""
+    wide = len(page.sparsities) + (page.kind == "maps")
+    canvas.text(left, top + 0.15, elide(block.title, int(wide * TILE / text_width("x", 9))), 9, va="baseline")
+    heads = ["image"] if page.kind == "maps" else []
+    heads += ["dense" if sparsity == 0 else percent(sparsity) for sparsity in page.sparsities]
+    for j, head in enumerate(heads):
+        canvas.text(left + j * (TILE + SPACE) + TILE / 2, top + HEAD - 0.06, head, 8, ha="center", color=INK)
+    reference = [block.columns[s] for s in page.sparsities if s in block.columns]
+    for i, key in enumerate(page.keys):
+        y = top + HEAD + i * pitch
+        samples = [block.columns.get(sparsity, {}).get(key) for sparsity in page.sparsities]
+        x = left
+        if page.kind == "maps":
+            first = next((samples[key] for samples in reference if key in samples), None)
+            _draw(canvas, x, y, first, "image", signed=False)
+            x += TILE + SPACE
+        for sample in samples:
+            _draw(canvas, x, y, sample, page.kind, signed=page.signed)
+            x += TILE + SPACE
+
+
+def _draw(canvas: _Canvas, x: float, y: float, sample: Sampled | None, what: str, *, signed: bool) -> None:
+    """Draw one picture: the image alone, its map, or the image with its boxes."""
+    from pruningbench.leaderboard.tiles import GREY, image_tile, map_tile
+
+    middle = (x + TILE / 2, y + TILE / 2)
+    if sample is None:
+        canvas.picture(x, y, 0.95)
+        canvas.text(*middle, "not kept", 6.5, ha="center", va="center", color=FAINT)
+        return
+    if what == "maps" and sample.map is not None:
+        tile = map_tile(sample.map, canvas.side, signed=signed)
+        canvas.picture(x, y, GREY if tile is None else tile)
+        if tile is None:
+            canvas.text(*middle, "no signal", 6.5, ha="center", va="center")
+    else:
+        tile = image_tile(sample.image, canvas.side)
+        corner = canvas.picture(x, y, tile)
+        if what == "boxes":
+            scale = tile.shape[0] / DPI / sample.image.shape[1], tile.shape[1] / DPI / sample.image.shape[2]
+            _draw_boxes(canvas, corner, scale, sample)
+    if what != "image" and sample.caption:
+        caption = elide(sample.caption, int(TILE / text_width("x", 6.5)))
+        canvas.text(x + TILE / 2, y + TILE + 0.015, caption, 6.5, ha="center", va="top")
+
+
+def _draw_boxes(canvas: _Canvas, corner: tuple[float, float], scale: tuple[float, float], sample: Sampled) -> None:
+    """Outline true and predicted boxes on an image whose corner lies there; scale is inches a pixel (y, x)."""
+    import numpy as np
+
+    height, width = sample.image.shape[1:]
+    for colour, boxes in ((TRUE, sample.truth), (FOUND, sample.predicted)):
+        for box in () if boxes is None else boxes:
+            if np.isfinite(box).all():
+                x0, y0, x1, y1 = (float(v) for v in np.clip(box, 0, [width, height, width, height]))
+                canvas.box(colour, (corner[0] + x0 * scale[1], corner[1] + y0 * scale[0],
+                                    corner[0] + x1 * scale[1], corner[1] + y1 * scale[0]))  # fmt: skip

@@ -1,0 +1,130 @@
+"""Boards as text in four formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pruningbench.errors import UsageError, did_you_mean
+from pruningbench.leaderboard import markdown, text
+from pruningbench.leaderboard.board import Board, Column, Row
+
+FORMATS = ("table", "markdown", "csv", "json")
+"""What `render` can write."""
+
+CSV_COLUMNS = (
+    "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
+    "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
+)  # fmt: skip
+
+
+def render(boards: Sequence[Board], format: str = "table", *, width: int | None = None) -> str:
+    """Return boards as text, without a newline at the end.
+
+    ``table``: plain text for a terminal, see `pruningbench.leaderboard.text`. ``markdown``: a table a
+    model. ``csv``: `CSV_COLUMNS`, one line for each value that was measured. ``json``: a list of
+    boards, see `board_values`. The last two keep the full precision.
+
+    Args:
+        boards: what `build` returned.
+        format: one of `FORMATS`.
+        width: columns of the terminal, for ``table``; None for `text.WIDTH`.
+
+    Raises:
+        UsageError: for another format.
+    """
+    if format == "json":
+        return json.dumps([board_values(board) for board in boards], indent=1, ensure_ascii=False, allow_nan=False)
+    if format == "csv":
+        return _csv(boards)
+    if format not in FORMATS:
+        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+    if not boards:
+        return "No results."
+    if format == "markdown":
+        return "\n\n".join(markdown.table(board) for board in boards)
+    return "\n\n".join(text.table(board, width) for board in boards)
+
+
+def render_failures(boards: Sequence[Board], *, width: int | None = None) -> str:
+    """Return a plain list of the tasks that gave no values, with the last line of their errors; "" if none."""
+    return text.failures([failure for board in boards for failure in board.failed], width)
+
+
+def _csv(boards: Sequence[Board]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for board in boards:
+        for row in board.rows:
+            for column in board.columns:
+                if column.key in row.cells:
+                    writer.writerow(_csv_line(board, row, column))
+    return buffer.getvalue().removesuffix("\n")
+
+
+def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
+    entry = row.cells[column.key]
+    direction = column.higher_is_better
+    return [
+        board.title, row.model, row.pruner, row.recipe, repr(row.sparsity), repr(row.sparsity_achieved),
+        "" if row.rank is None else repr(row.rank), *column.key,
+        repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
+        column.unit, "" if direction is None else str(direction), column.data_fingerprint,
+    ]  # fmt: skip
+
+
+def board_values(board: Board) -> dict[str, Any]:
+    """Return a board as JSON values; NaN becomes null, and infinity the text "inf" or "-inf".
+
+    ::
+
+        {"title": str, "suites": [str], "notes": [str],
+         "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
+                      "higher_is_better": bool | null, "range": [number, number]}],
+         "rows": [{"model", "pruner", "recipe": str, "sparsity", "sparsity_achieved": number,
+                   "seeds": [int], "rank": number | null,
+                   "cells": [null (not measured) or
+                             {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool}]}],
+         "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
+                     "task", "status", "error": str}]}
+
+    The cells of a row stand in the order of the columns.
+    """
+    return {
+        "title": board.title,
+        "suites": list(board.suites),
+        "notes": list(board.notes),
+        "columns": [{**vars(column), "range": [*map(_plain, column.range)]} for column in board.columns],
+        "rows": [_row_values(row, board.columns) for row in board.rows],
+        "failed": [vars(failure) for failure in board.failed],
+    }
+
+
+def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    cells = []
+    for column in columns:
+        entry = row.cells.get(column.key)
+        cells.append(
+            entry and {
+                "value": _plain(entry.value), "ci_low": _plain(entry.low), "ci_high": _plain(entry.high),
+                "n": entry.n, "seeds": entry.seeds, "best": entry.best,
+            }
+        )  # fmt: skip
+    return {
+        **vars(row),
+        "sparsity_achieved": _plain(row.sparsity_achieved),
+        "seeds": list(row.seeds),
+        "cells": cells,
+    }
+
+
+def _plain(value: float) -> float | str | None:
+    """Return what JSON can hold for a number."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else f"{value}"

@@ -1,0 +1,56 @@
+"""How figures look: colours, line styles, marks and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+"""Colours that the colour-blind tell apart: M. Okabe and K. Ito, Color Universal Design, 2008."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+"""Line styles that do not blur into one another at a width of 1.5 points."""
+INK, FAINT = "#222222", "#777777"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches, outside of pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def looks_of_pruners(pruners: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and mark of each pruner; no two are the same up to 70 pruners."""
+    return {
+        pruner: {"color": colour, "marker": mark}
+        for pruner, colour, mark in zip(pruners, cycle(COLOURS), cycle(MARKS), strict=False)
+    }
+
+
+def looks_of_recipes(recipes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the line style of each recipe."""
+    return {recipe: {"linestyle": dash} for recipe, dash in zip(recipes, cycle(DASHES), strict=False)}
+
+
+def plain_axes(axes: Axes) -> None:
+    """Leave of the frame only what carries numbers, with a faint grid behind."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.grid(True, color="#E6E6E6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how many inches wide a text of `size` points is."""
+    return 0.6 * size / 72 * len(text)

@@ -1,0 +1,131 @@
+"""Plans: which cells there are, what they share, and what is left out on request."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import TOY_SUITE
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruningbench.errors import UsageError
+from pruningbench.plan import DENSE, make_plan, shard
+from pruningbench.plugins import Registry
+from pruningbench.suite import load_suite, suite_from_text
+
+
+def test_quickstart_cells(toy_registry: Registry) -> None:
+    plan = make_plan(load_suite("quickstart", toy_registry), toy_registry)
+    assert len(plan.cells) == 66
+    assert sum(cell.pruner is None for cell in plan.cells) == 2
+    assert len({cell.key for cell in plan.cells}) == 66
+    assert plan.shared_work() == {
+        "model_loads": 2, "scoring_passes": 4, "prunings": 32, "trainings": 32, "cells": 66, "task_runs": 264,
+    }  # fmt: skip
+
+
+def test_dense_stands_once_a_model_and_seed(toy_registry: Registry) -> None:
+    plan = make_plan(suite_from_text(TOY_SUITE + "seeds: [0, 1]\n", toy_registry), toy_registry)
+    dense = [cell for cell in plan.cells if cell.pruner is None]
+    assert [(cell.pruner_label, cell.recipe.label, cell.sparsity, cell.seed) for cell in dense] == [
+        (DENSE, "none", 0.0, 0), (DENSE, "none", 0.0, 1),
+    ]  # fmt: skip
+    assert all(cell.sparsity > 0 for cell in plan.cells if cell.pruner)
+
+
+def test_no_dense_without_sparsity_zero(toy_registry: Registry) -> None:
+    plan = make_plan(suite_from_text(TOY_SUITE.replace("[0, 0.5, 0.9]", "[0.5]"), toy_registry), toy_registry)
+    assert all(cell.pruner for cell in plan.cells)
+
+
+def keys(text: str, registry: Registry) -> set[str]:
+    return {cell.key for cell in make_plan(suite_from_text(text, registry), registry).cells}
+
+
+def test_keys_are_of_content_not_of_place(toy_registry: Registry) -> None:
+    """A cell keeps its key in a larger suite, under another suite name, and with knobs turned."""
+    base = keys(TOY_SUITE, toy_registry)
+    assert base < keys(TOY_SUITE.replace("0.9]", "0.9, 0.95]"), toy_registry)
+    assert base == keys(TOY_SUITE.replace("name: toy", "name: other"), toy_registry)
+    assert base == keys(TOY_SUITE + "batch_size: 3\n", toy_registry)
+
+
+def test_data_is_part_of_a_key_only_where_it_is_used(toy_registry: Registry) -> None:
+    base = make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry).cells
+    other = make_plan(suite_from_text(TOY_SUITE + "data: {use: toy-data, count: 8}\n", toy_registry), toy_registry).cells
+    for a, b in zip(base, other, strict=True):
+        assert (a.key == b.key) == (a.recipe.label == "none"), a.label
+
+
+def test_scope_is_part_of_the_key_of_pruned_cells_only(toy_registry: Registry) -> None:
+    base = make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry).cells
+    other = make_plan(suite_from_text(TOY_SUITE + "scope: {head: false}\n", toy_registry), toy_registry).cells
+    for a, b in zip(base, other, strict=True):
+        assert (a.key == b.key) == (a.pruner is None)
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        (["sparsity=0.5"], 4),
+        (["sparsity=.50"], 4),
+        (["sparsity=0"], 1),
+        (["recipe=none"], 1 + 4),
+        (["pruner=toy-pruner"], 9),
+        (["pruner=toy-pruner(allocation=uniform)"], 1 + 4),
+        (["pruner=dense"], 1),
+        (["recipe=none", "sparsity=.5", "sparsity=.9"], 4),
+        (["models=toy-net"], 9),
+        (["task=toy-task"], 9),
+        (["seed=0"], 9),
+    ],
+)
+def test_filters(only: list[str], expected: int, toy_registry: Registry) -> None:
+    assert len(make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry, only).cells) == expected
+
+
+@pytest.mark.parametrize(
+    ("only", "words"),
+    [
+        (["pruner=toy-prunner"], "did you mean 'toy-pruner'"),
+        (["prunner=x"], "did you mean 'pruner'"),
+        (["pruner"], "KIND=NAME"),
+        (["sparsity=half"], "a number"),
+        (["sparsity=.6"], "no such sparsity"),
+        (["task=toy-tusk"], "did you mean 'toy-task'"),
+        (["sparsity=0", "pruner=toy-pruner", "cell=0"], "no such cell"),
+    ],
+)
+def test_filters_that_match_nothing(only: list[str], words: str, toy_registry: Registry) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry, only)
+    assert words in str(caught.value)
+
+
+def test_suite_metrics_add_to_and_replace_those_of_tasks(toy_registry: Registry) -> None:
+    plan = make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry)
+    assert [metric.label for metric in plan.tasks[0].metrics] == ["toy-accuracy", "toy-margin"]
+    text = TOY_SUITE.replace("[toy-margin]", "[{use: toy-margin, scale: 2.0}, toy-accuracy]")
+    plan = make_plan(suite_from_text(text, toy_registry), toy_registry)
+    assert sorted(metric.label for metric in plan.tasks[0].metrics) == ["toy-accuracy", "toy-margin(scale=2)"]
+
+
+def test_missing_data_is_named(toy_registry: Registry) -> None:
+    text = TOY_SUITE.replace("split: test", "absent: true")
+    missing = make_plan(suite_from_text(text, toy_registry), toy_registry).missing()
+    assert missing == ["dataset toy-data(absent=True): not here; fetch it with `toy fetch`"]
+
+
+@given(st.integers(1, 12))
+def test_shards_are_a_partition(count: int) -> None:
+    from pruningbench.plugins import load_registry
+
+    registry = load_registry()
+    cells = make_plan(load_suite("quickstart", registry), registry).cells
+    parts = [shard(cells, i, count) for i in range(1, count + 1)]
+    assert [cell for part in parts for cell in part] == list(cells)
+
+
+@pytest.mark.parametrize(("index", "count"), [(0, 2), (3, 2), (1, 0)])
+def test_impossible_shards(index: int, count: int) -> None:
+    with pytest.raises(UsageError):
+        shard([], index, count)

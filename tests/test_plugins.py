@@ -1,0 +1,289 @@
+"""Plugins are found, guarded against when broken, and loaded only when used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+
+import pytest
+
+from pruningbench.components.base import Component
+from pruningbench.errors import PluginError, UnknownComponentError
+from pruningbench.plugins import ENTRY_POINTS, Registry, build_registry, wanted_plugins
+
+GOOD = """
+    from pruningbench.hookspecs import hookimpl
+
+    @hookimpl
+    def pruningbench_register_pruners(register):
+        register("{name}", "{module}_parts:Good")
+"""
+PARTS = '''
+    from dataclasses import dataclass
+    from pruningbench.components import Pruner
+
+    @dataclass(frozen=True)
+    class Good(Pruner):
+        """Prunes well.
+
+        And more.
+        """
+
+        def prune(self, context, sparsity):
+            raise NotImplementedError
+'''
+Install = Callable[..., list[EntryPoint]]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Lay out a distribution as an installer would, and return its entry points."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def lay_out(
+        module: str, source: str, *, version: str = "1.2", metadata: bool = True, parts: str = PARTS
+    ) -> list[EntryPoint]:
+        (tmp_path / f"{module}.py").write_text(
+            textwrap.dedent(source).format(name=module.replace("_", "-"), module=module)
+        )
+        (tmp_path / f"{module}_parts.py").write_text(textwrap.dedent(parts))
+        info = tmp_path / f"{module}_dist-{version}.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{module} = {module}\n")
+        if metadata:
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}-dist\nVersion: {version}\n")
+        importlib.invalidate_caches()
+        return [
+            point
+            for distribution in distributions(path=[str(tmp_path)])
+            for point in distribution.entry_points
+            if point.group == ENTRY_POINTS
+        ]
+
+    yield lay_out
+    for name in set(sys.modules) - before:
+        if name.startswith("toy"):
+            del sys.modules[name]
+
+
+def reasons(registry: Registry) -> dict[str, str]:
+    return {broken.plugin.name: broken.reason for broken in registry.broken}
+
+
+def test_a_plugin_is_registered_and_imported_only_when_used(install: Install) -> None:
+    registry = build_registry(install("toy_good", GOOD))
+    assert not registry.broken
+    assert [str(plugin) for plugin in registry.plugins] == ["toy_good (toy_good-dist 1.2)"]
+    entry = registry.entry("pruner", "toy-good")
+    assert entry.where == "toy_good_parts:Good"
+    assert entry.summary() == "Prunes well."
+    assert "toy_good_parts" not in sys.modules
+    component = entry.load()
+    assert "toy_good_parts" in sys.modules
+    assert issubclass(component, Component)
+    assert entry.load() is component
+    assert (entry.where, entry.summary()) == ("toy_good_parts:Good", "Prunes well.")
+    assert entry in list(registry)
+
+
+BROKEN = {
+    "a module that cannot be imported": (
+        "import nowhere_at_all",
+        "ModuleNotFoundError: No module named 'nowhere_at_all'",
+    ),
+    "a syntax error": ("def (:", "SyntaxError"),
+    "an exit": ("import sys\nsys.exit(3)", "SystemExit: 3"),
+    "any exception": ("raise RuntimeError('boom')", "RuntimeError: boom"),
+    "an exception while registering": (
+        GOOD + "        raise KeyError('late')\n",
+        "KeyError: 'late'",
+    ),
+    "an exit while registering": (GOOD + "        raise SystemExit('bye')\n", "SystemExit: bye"),
+    "a misspelt hook": (
+        GOOD.replace("register_pruners", "register_prunners"),
+        "unknown hook 'pruningbench_register_prunners'",
+    ),
+    "a misnamed argument": (GOOD.replace("pruners(register)", "pruners(registry)"), "registry"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_plugin_is_reported_and_the_others_work(install: Install, what: str) -> None:
+    source, reason = BROKEN[what]
+    install("toy_a_good", GOOD)
+    install("toy_broken", source, version="0.3")
+    registry = build_registry(install("toy_z_good", GOOD))
+    assert registry.names("pruner") == ["toy-a-good", "toy-z-good"]
+    assert [plugin.name for plugin in registry.plugins] == ["toy_a_good", "toy_z_good"]
+    (broken,) = registry.broken
+    assert str(broken.plugin) == "toy_broken (toy_broken-dist 0.3)"
+    assert reason in broken.reason
+    with pytest.raises(UnknownComponentError, match=r"1 plugin\(s\) failed to load: see `pruningbench doctor`"):
+        registry.entry("pruner", "toy-broken")
+
+
+def test_keyboard_interrupts_are_not_swallowed(install: Install) -> None:
+    points = install("toy_slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        build_registry(points)
+
+
+def test_a_clash_of_names_names_both_plugins_and_the_first_stays(install: Install) -> None:
+    install("toy_first", GOOD.replace("{name}", "same"))
+    registry = build_registry(
+        install("toy_second", GOOD.replace("{name}", "same") + '        register("other", "toy_second_parts:Good")\n')
+    )
+    assert registry.names("pruner") == ["other", "same"]
+    assert registry.entry("pruner", "same").plugin.name == "toy_first"
+    assert reasons(registry) == {
+        "toy_second": "pruner 'same' is registered twice: by plugin toy_first (toy_first-dist 1.2) "
+        "and by plugin toy_second (toy_second-dist 1.2); the first one stays"
+    }
+
+
+@pytest.mark.parametrize("name", ["Good", "my_pruner", "a--b", "-a", "a-", "", "a b", "../x", "é"])
+def test_names_are_kebab_case(install: Install, name: str) -> None:
+    registry = build_registry(install("toy_named", GOOD.replace("{name}", name)))
+    assert registry.names("pruner") == []
+    assert (
+        f"pruner name {name!r} of plugin toy_named (toy_named-dist 1.2) is not kebab-case"
+        in reasons(registry)["toy_named"]
+    )
+
+
+CLASSES = """
+    from dataclasses import dataclass
+    from pruningbench.hookspecs import hookimpl
+    from pruningbench.components import Dataset, Pruner
+
+    class Plain:
+        pass
+
+    class NoDataclass(Pruner):
+        def prune(self, context, sparsity):
+            pass
+
+    @dataclass(frozen=True)
+    class Abstract(Pruner):
+        pass
+
+    @dataclass(frozen=True)
+    class Data(Dataset):
+        def load(self, context):
+            pass
+
+    @dataclass(frozen=True)
+    class Good(Pruner):
+        def prune(self, context, sparsity):
+            pass
+
+    @hookimpl
+    def pruningbench_register_pruners(register):
+        register("plain", Plain)
+        register("no-class", 3)
+        register("no-dataclass", NoDataclass)
+        register("abstract", Abstract)
+        register("data", Data)
+        register("no-target", "toy_classes")
+        register("good", Good)
+"""
+WRONG_CLASSES = {
+    "plain": "Plain'>, not a Component class",
+    "no-class": "is 3, not a Component class",
+    "no-dataclass": "NoDataclass lacks @dataclass(frozen=True)",
+    "abstract": "Abstract does not define prune",
+    "data": "Data is no pruner",
+    "no-target": "'toy_classes' is not 'module:Class'",
+}
+
+
+def test_wrong_classes_are_refused_one_by_one(install: Install) -> None:
+    registry = build_registry(install("toy_classes", CLASSES))
+    assert registry.names("pruner") == ["good"]
+    assert registry.entry("pruner", "good").where == "toy_classes:Good"
+    assert [plugin.name for plugin in registry.plugins] == ["toy_classes"]
+    messages = [broken.reason for broken in registry.broken]
+    assert len(messages) == len(WRONG_CLASSES)
+    for message, (name, reason) in zip(messages, WRONG_CLASSES.items(), strict=True):
+        assert message.startswith(f"pruner {name!r} of plugin toy_classes (toy_classes-dist 1.2)")
+        assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ("raise OSError('no such library')", "OSError: no such library"),
+        ("import sys\nsys.exit('bye')", "SystemExit: bye"),
+        ("", "AttributeError: module 'toy_lazy_parts' has no attribute 'Good'"),
+        ("class Good: pass", "not a Component class"),
+    ],
+)
+def test_a_class_that_cannot_be_loaded_names_its_plugin(install: Install, parts: str, reason: str) -> None:
+    registry = build_registry(install("toy_lazy", GOOD, parts=parts))
+    with pytest.raises(PluginError) as caught:
+        registry.entry("pruner", "toy-lazy").load()
+    assert str(caught.value).startswith("pruner 'toy-lazy' of plugin toy_lazy (toy_lazy-dist 1.2)")
+    assert reason in str(caught.value)
+
+
+def test_summaries_of_what_cannot_be_read_are_empty(install: Install) -> None:
+    registry = build_registry(install("toy_odd", GOOD, parts="def ("))
+    assert registry.entry("pruner", "toy-odd").summary() == ""
+    elsewhere = build_registry(install("toy_far", GOOD.replace("{module}_parts", "toy_nowhere.deep")))
+    assert elsewhere.entry("pruner", "toy-far").summary() == ""
+
+
+def test_an_installation_without_metadata_still_works(install: Install) -> None:
+    registry = build_registry(install("toy_bare", GOOD, metadata=False))
+    assert registry.names("pruner") == ["toy-bare"]
+
+
+def test_the_environment_chooses_plugins(install: Install) -> None:
+    install("toy_one", GOOD)
+    points = install("toy_two", GOOD)
+
+    def names(value: str | None) -> list[str]:
+        environment = {} if value is None else {"PRUNINGBENCH_PLUGINS": value}
+        return [plugin.name for plugin in build_registry(points, wanted_plugins(environment)).plugins]
+
+    assert names(None) == ["toy_one", "toy_two"]
+    assert names("") == []
+    assert names("toy_two") == ["toy_two"]
+    assert names(" toy_one-dist , toy_two,") == ["toy_one", "toy_two"]
+    assert names("toy_three") == []
+
+
+def test_built_ins_are_loaded_whatever_the_environment_and_come_first(install: Install, tmp_path: Path) -> None:
+    install("toy_aaa", GOOD.replace("{name}", "same"))
+    points = install("toy_core", GOOD.replace("{name}", "same"))
+    metadata = tmp_path / "toy_core_dist-1.2.dist-info/METADATA"
+    metadata.write_text(metadata.read_text().replace("toy_core-dist", "pruningbench"))
+    assert [p.name for p in build_registry(points, wanted_plugins({"PRUNINGBENCH_PLUGINS": ""})).plugins] == [
+        "toy_core"
+    ]
+    everything = build_registry(points)
+    assert everything.entry("pruner", "same").plugin.name == "toy_core"
+
+
+def test_an_entry_point_listed_twice_is_loaded_once(install: Install) -> None:
+    points = install("toy_twice", GOOD)
+    registry = build_registry(points + points)
+    assert len(registry.plugins) == 1
+    assert not registry.broken
+
+
+def test_the_core_brings_the_recipes() -> None:
+    registry = build_registry([])
+    assert registry.names("recipe") == ["finetune", "none"]
+    assert all(issubclass(registry.entry("recipe", name).load(), Component) for name in registry.names("recipe"))
+    assert registry.entry("recipe", "none").summary()
+
+
+def test_a_name_of_another_kind_is_pointed_out() -> None:
+    with pytest.raises(UnknownComponentError, match="unknown pruner 'finetune'; 'finetune' is a recipe"):
+        build_registry([]).entry("pruner", "finetune")
