@@ -163,7 +163,7 @@ def test_a_component_that_raises_costs_its_cells_only(toy_registry: Registry, tm
     assert set(failed["status"]) == {"failed"}
     for error in failed["error"]:
         assert error.startswith("Traceback")
-        assert "toybench.py" in error
+        assert "toybench_parts.py" in error
         assert error.endswith("ValueError: cannot stand 0.9 zeros")
     assert failed["value"].isna().all()
     assert len(table[table["status"] == "ok"]) == 5 * 2

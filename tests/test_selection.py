@@ -51,11 +51,13 @@ def test_equals_a_stable_sort(case: tuple[list[Tensor], int]) -> None:
     assert_same(*case)
 
 
-@given(score_lists())
+@pytest.mark.parametrize("numpy", [True, False])
+@given(case=score_lists())
 @settings(max_examples=300, deadline=None)
-def test_pivots_equal_a_stable_sort(case: tuple[list[Tensor], int]) -> None:
-    """With a tiny sample and tiny chunks, every branch of the pivot search is taken."""
+def test_pivots_equal_a_stable_sort(numpy: bool, case: tuple[list[Tensor], int]) -> None:
+    """With a tiny sample and tiny chunks, every branch is taken, also those for other devices than a CPU."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_on_cpu", lambda tensor: numpy)
         patch.setattr(selection, "_SAMPLE", 3)
         patch.setattr(selection, "_CHUNK", 4)
         assert_same(*case)

@@ -14,6 +14,7 @@ from pruningbench_data._scans import Bytes, Floats, enlarge, load_scans, rows_of
 Box = tuple[int, int, int, int]
 
 INK_THRESHOLD = 0.5  # share of a pixel that ink must cover to belong to the mask
+CLUTTER_BRIGHTNESS = (0.25, 0.55)  # of full white; digits have 0.8 to 1
 BIT = 4  # side of the part of a scan that a bit of clutter shows, in pixels of the scan
 COARSE = 5  # side of the grid behind the background's smooth texture
 
@@ -95,7 +96,7 @@ def compose(layout: Layout, split: Literal["train", "test"], classes: Sequence[i
     for row in clutter_rows:
         bit = _bit_of_clutter(layout, row, taken, rng)
         if bit is not None:
-            bit.paint(canvas, float(rng.uniform(layout.noise, 0.8)))
+            bit.paint(canvas, float(rng.uniform(*CLUTTER_BRIGHTNESS)))
     mask = np.zeros(canvas.shape, dtype=np.bool_)
     boxes = []
     for piece in digits:

@@ -32,10 +32,10 @@ class DigitScenes(Dataset):
     size: int = param(36, doc="side of a scene in pixels, 16..256")
     objects: tuple[int, int] = param((1, 2), doc="fewest and most digits in a scene, >= 1")
     scale: tuple[float, float] = param(
-        (0.4, 0.7), doc="smallest and largest side of a digit's scan as a share of the scene's, in (0, 1]"
+        (0.45, 0.75), doc="smallest and largest side of a digit's scan as a share of the scene's, in (0, 1]"
     )
-    clutter: int = param(4, doc="bits of other digits strewn into the background, >= 0")
-    noise: float = param(0.35, doc="brightest background, as a share of full white, in [0, 1)")
+    clutter: int = param(3, doc="bits of other digits strewn into the background, >= 0")
+    noise: float = param(0.3, doc="brightest background, as a share of full white, in [0, 1)")
     seed: int = param(0, doc="seed of the composition, >= 0")
 
     def problem(self) -> str | None:

@@ -105,7 +105,7 @@ def degrees(features: Tensor) -> Tensor:
         return _exact_degrees(features)
     for pairs in torch.split(doubtful, max(1, _PAIRS // features.shape[2])):
         image, row, column = pairs.unbind(1)
-        connected = ((features[image, row] * features[image, column]).sum(1) > 0) & (row != column)
+        connected = (features[image, row] * features[image, column]).sum(1) > 0
         degree.index_put_((image, row), connected.long(), accumulate=True)
     return degree
 

@@ -6,7 +6,6 @@ to `METHODS` and to the task's field ``methods``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -93,10 +92,7 @@ def attribute(
     """
     if not len(images):
         return images.new_empty(0, *images.shape[-2:])
-    with warnings.catch_warnings():
-        # captum announces that it hooks modules and switches gradients on, which is what it is for
-        warnings.filterwarnings("ignore", module="captum")
-        return pool(METHODS[name](logits, images, targets, settings), pooling)
+    return pool(METHODS[name](logits, images, targets, settings), pooling)
 
 
 def pool(attributions: Tensor, pooling: Pooling) -> Tensor:

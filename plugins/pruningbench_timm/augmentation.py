@@ -31,12 +31,17 @@ class SceneAugmentation:
     """
 
     sizes: tuple[int, ...] = (24, 36)
-    sides: tuple[int, int] = (13, 26)
-    plain: float = 0.4
-    rotation: float = 8.0
-    noise: float = 0.45
+    sides: tuple[int, int] = (15, 27)
+    plain: float = 0.25
+    rotation: float = 5.0
+    noise: float = 0.35
     clutter: int = 3
     twin: float = 0.4
+
+    @classmethod
+    def plain_digits(cls, size: int = 24) -> SceneAugmentation:
+        """Return one that only shifts, scales and turns the digits a little, on a canvas of `size`."""
+        return cls(sizes=(size,), plain=1.0, clutter=0)
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Map (B, 1, H, W) uint8 to (B, 1, S, S) uint8; all randomness comes from `generator`."""
@@ -50,7 +55,7 @@ class SceneAugmentation:
         for _ in range(self.clutter):
             bits = _bits(ink[torch.randperm(batch, generator=generator)], generator)
             side = _uniform((batch,), low, high, generator)
-            bright = _uniform((batch, 1, 1, 1), 0.0, 0.8, generator)
+            bright = _uniform((batch, 1, 1, 1), 0.0, 0.6, generator)
             canvas = _paint(canvas, self._place(bits, side, size, generator, anywhere=True) * gate, bright)
         side = torch.where(
             scene, _uniform((batch,), low, high, generator), _uniform((batch,), 0.88, 1.08, generator) * own

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pruningbench.components import ComponentRef, Context, DatasetRef, Model, Preprocessing, VisionModel, param
+from pruningbench.identity import derive_seed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pruningbench.components import Samples
-    from pruningbench.training import FitSettings
+    from pruningbench_timm.vision import TimmVisionModel
 
 SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
+SCENE = 36
+"""Side of the scenes, in pixels, that the position embeddings belong to."""
 PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
 
 
@@ -24,19 +27,28 @@ class DigitsModel(Model):
     """Base of the small networks for handwritten digits.
 
     Training runs on the CPU whatever the device, so that equal settings give equal weights, and takes
-    about ten seconds on two cores; the weights are cached.
+    about ten seconds on two cores; the weights are cached. It goes from easy to hard: first the digits
+    as they are, then digits in scenes (`SceneAugmentation`).
     """
 
     training_data: ClassVar[ComponentRef | None] = SEEN
 
-    data: DatasetRef = param({**SEEN}, doc="labelled grey digits to train on")
-    epochs: int = param(30, doc="passes over the data, >= 1")
+    data: DatasetRef = param(
+        {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}, doc="labelled grey digits to train on"
+    )
+    plain_epochs: int = param(0, doc="first passes over the data, on plain digits, >= 0")
+    epochs: int = param(12, doc="passes over the data after that, on digits in scenes, >= 0")
     lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
     seed: int = param(0, doc="seed of the initial weights, the order of the data and the augmentation, >= 0")
 
     def problem(self) -> str | None:
         """Check ranges."""
-        for name, fine in (("epochs", self.epochs >= 1), ("lr", self.lr > 0), ("seed", self.seed >= 0)):
+        for name, fine in (
+            ("plain_epochs", self.plain_epochs >= 0),
+            ("epochs", self.epochs >= 0 and self.epochs + self.plain_epochs >= 1),
+            ("lr", self.lr > 0),
+            ("seed", self.seed >= 0),
+        ):
             if not fine:
                 return f"{name} is {getattr(self, name)}, out of its range"
         return None
@@ -44,10 +56,6 @@ class DigitsModel(Model):
     @abstractmethod
     def build(self, classes: int) -> nn.Module:
         """Return the network with random weights drawn from the global generator."""
-
-    @abstractmethod
-    def settings(self) -> FitSettings:
-        """Return how to train it."""
 
     def load(self, context: Context) -> VisionModel:
         """Return the trained network on ``context.device``, in eval mode."""
@@ -76,7 +84,7 @@ class DigitsModel(Model):
             "timm": timm.__version__,
         }
 
-    def _untrained(self, samples: Samples) -> VisionModel:
+    def _untrained(self, samples: Samples) -> TimmVisionModel:
         from pruningbench.randomness import isolated_randomness
         from pruningbench_timm.augmentation import SceneAugmentation
         from pruningbench_timm.vision import TimmVisionModel, classifier_names
@@ -92,10 +100,21 @@ class DigitsModel(Model):
         )
 
     def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
-        from pruningbench.training import fit
+        from pruningbench.training import FitSettings, fit
+        from pruningbench_timm.augmentation import SceneAugmentation
 
         model = self._untrained(samples)
-        fit(model, samples, self.settings(), seed=self.seed, augment=model.augment, report=context.report)
+        stages: tuple[tuple[int, Literal["constant", "cosine"], SceneAugmentation], ...] = (
+            (self.plain_epochs, "constant", SceneAugmentation.plain_digits()),
+            (self.epochs, "cosine", SceneAugmentation()),
+        )
+        for stage, (epochs, schedule, augment) in enumerate(stages):
+            if epochs:
+                settings = FitSettings(
+                    epochs, "adamw", self.lr, weight_decay=0.05, schedule=schedule, warmup=0.1, batch_size=32
+                )
+                fit(model, samples, settings, seed=derive_seed(self.seed, stage), augment=augment,
+                    report=context.report)  # fmt: skip
         return {name: value.detach().clone() for name, value in model.network.state_dict().items()}
 
 
@@ -118,35 +137,28 @@ class DigitsResNet(DigitsModel):
 
         return small_resnet(classes, self.channels, self.stem_width)
 
-    def settings(self) -> FitSettings:
-        """Return how to train it."""
-        from pruningbench.training import FitSettings
-
-        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=32)
-
 
 @dataclass(frozen=True)
 class DigitsViT(DigitsModel):
     """A small timm vision transformer for handwritten digits, trained in the run and cached."""
 
-    width: int = param(64, doc="width of the tokens, divisible by heads")
-    depth: int = param(4, doc="blocks, >= 1")
+    plain_epochs: int = param(8, doc="first passes over the data, on plain digits, >= 0")
+    epochs: int = param(18, doc="passes over the data after that, on digits in scenes, >= 0")
+    width: int = param(64, doc="width of the tokens, divisible by 4 and by heads")
+    depth: int = param(3, doc="blocks, >= 1")
     heads: int = param(4, doc="attention heads, >= 1")
 
     def problem(self) -> str | None:
         """Check ranges."""
-        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads:
-            return f"width {self.width} must be a multiple of heads {self.heads}, and depth {self.depth} at least 1"
+        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads or self.width % 4:
+            return (
+                f"width {self.width} must be a multiple of 4 and of heads {self.heads}, "
+                f"and depth {self.depth} at least 1"
+            )
         return super().problem()
 
     def build(self, classes: int) -> nn.Module:
         """Return the transformer with random weights."""
         from pruningbench_timm.networks import small_vit
 
-        return small_vit(classes, 36, self.width, self.depth, self.heads)
-
-    def settings(self) -> FitSettings:
-        """Return how to train it."""
-        from pruningbench.training import FitSettings
-
-        return FitSettings(self.epochs, "adamw", lr=self.lr, weight_decay=0.05, warmup=0.1, batch_size=32)
+        return small_vit(classes, SCENE, self.width, self.depth, self.heads)

@@ -44,13 +44,14 @@ def show(kind: str, name: str, json: bool) -> int:
         "plugin_version": entry.plugin.version,
         "version": component.version,
         "description": inspect.cleandoc(component.__doc__ or ""),
-        "fields": _fields(component),
+        "fields": describe_fields(component),
     }
     click.echo(jsonlib.dumps(described, indent=2) if json else _text(described))
     return 0
 
 
-def _fields(component: type[Component]) -> list[dict[str, Any]]:
+def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
+    """Return name, type, default, documentation and identity of each field."""
     hints = typing.get_type_hints(component, include_extras=True)
     fields = []
     for field in dataclasses.fields(component):

@@ -241,8 +241,10 @@ def failures(failed: Sequence[Failure], width: int | None = None) -> str:
     pruners = compact(failure.pruner for failure in failed)
     rows = [[f.model, pruners[f.pruner], f.recipe, percent(f.sparsity), f.seed, f.task, f.status] for f in failed]
     headers = ["model", "pruner", "recipe", "sparsity", "seed", "task", "status"]
-    taken = sum(max(len(str(cell)) for cell in column) + 2 for column in zip(headers, *rows, strict=True))
-    room = max((width or WIDTH) - taken, 30)
+    room = width or WIDTH
+    for header, *cells in zip(headers, *rows, strict=True):
+        room -= max(len(header) + 2, *(len(str(cell)) for cell in cells)) + 2  # tabulate widens headers by two
+    room = max(room, 30)
     for row, failure in zip(rows, failed, strict=True):
         error = " ".join(failure.error.split())
         row.append(error if len(error) <= room else f"{error[: room - 1]}…")

@@ -1,212 +1,34 @@
-"""A third party's plugin: tiny components that are fast, deterministic, and fail on request.
+"""A third party's plugin, registered through its own entry point; the tests put this folder on the path.
 
-It registers through its own entry point, as any plugin would; the tests put this folder on the path.
+Like any good plugin it registers names and imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor, nn
-
-from pruningbench.components import (
-    ArraySamples,
-    Context,
-    Dataset,
-    DatasetRef,
-    Metric,
-    Model,
-    Outputs,
-    Predictions,
-    Preprocessing,
-    PruningContext,
-    ScorePruner,
-    Task,
-    VisionModel,
-    param,
-)
-from pruningbench.hookspecs import hookimpl
-
-
-def log(line: str) -> None:
-    """Append a line to the file named by TOY_LOG: what really ran, whatever the journal says."""
-    path = os.environ.get("TOY_LOG")
-    if path:
-        with Path(path).open("a") as file:
-            file.write(line + "\n")
-
-
-@dataclass(frozen=True)
-class ToyData(Dataset):
-    """Two classes of noise with different means."""
-
-    split: str = param("train", doc="train or test")
-    count: int = param(64, doc="number of samples")
-    absent: bool = param(False, doc="pretend that it has to be fetched")
-
-    def load(self, context: Context) -> ArraySamples:
-        log(f"data {self.split}")
-        generator = torch.Generator().manual_seed({"train": 1, "test": 2}[self.split])
-        labels = torch.arange(self.count) % 2
-        noise = torch.randint(0, 120, (self.count, 1, 6, 6), generator=generator)
-        images = (noise + 60 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
-        return ArraySamples(images, labels, classes=("dark", "bright"))
-
-    def missing(self) -> str | None:
-        return "not here; fetch it with `toy fetch`" if self.absent else None
-
-
-class ToyVision(VisionModel):
-    def embed(self, images: Tensor) -> Tensor:
-        return self.network[:4](images)
-
-
-@dataclass(frozen=True)
-class ToyModel(Model):
-    """A small convolutional network with random weights."""
-
-    training_data: ClassVar[Any] = "toy-data"
-    width: int = param(8, doc="channels")
-    broken: bool = param(False, doc="fail to load")
-    train_seconds: float = param(0.0, doc="pretend to train for so long, with progress notes")
-
-    def load(self, context: Context) -> ToyVision:
-        log("model")
-        if self.broken:
-            raise RuntimeError("these weights are gone")
-
-        def make() -> dict[str, Tensor]:
-            for i in range(int(self.train_seconds * 10)):
-                time.sleep(0.1)
-                context.report(f"epoch {i}")
-            torch.manual_seed(3)
-            return dict(self.build().state_dict())
-
-        network = self.build()
-        network.load_state_dict(context.cache.tensors("weights", {"toy": self.width}, make))
-        return ToyVision(network.to(context.device), Preprocessing((0.5,), (0.5,)), classes=("dark", "bright"),
-                         head=("4.weight", "4.bias"))  # fmt: skip
-
-    def build(self) -> nn.Sequential:
-        w = self.width
-        return nn.Sequential(nn.Conv2d(1, w, 3), nn.BatchNorm2d(w), nn.ReLU(), nn.Flatten(), nn.Linear(16 * w, 2))
-
-
-@dataclass(frozen=True)
-class ToyPruner(ScorePruner):
-    """Scores by magnitude, counts its passes, and can fail."""
-
-    shift: float = param(0.0, doc="added to all scores")
-    nan: bool = param(False, doc="give a NaN score")
-    allocation: str = param("global", doc="global or uniform", scores=False)
-
-    def score(self, context: PruningContext) -> dict[str, Tensor]:
-        log("score")
-        scores = {name: p.detach().abs() + self.shift for name, p in context.parameters.items()}
-        if self.nan:
-            next(iter(scores.values())).view(-1)[0] = float("nan")
-        return scores
-
-
-@dataclass(frozen=True)
-class ToyTask(Task):
-    """Predicts; can fail, die, run out of memory, or meddle with the model."""
-
-    metrics: ClassVar[tuple[str, ...]] = ("toy-accuracy",)
-    data: DatasetRef = param(doc="what to predict")
-    fail_at: float = param(-1.0, doc="raise when the model has this share of zeros (rounded to .1)")
-    die_at: float = param(-1.0, doc="kill the process then")
-    exit_at: float = param(-1.0, doc="leave the process without a word then")
-    quit_at: float = param(-1.0, doc="raise SystemExit then")
-    fits: int = param(1000, doc="largest batch that fits into memory")
-    meddle: bool = param(False, doc="change the model's weights")
-    noise: bool = param(False, doc="add draws from the global random state to the scores")
-    seconds: float = param(0.0, doc="pretend to work for so long")
-    twice: bool = param(False, doc="yield one variant twice")
-
-    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
-        weights = torch.cat([p.detach().flatten() for n, p in model.network.named_parameters() if p.ndim > 1])
-        zeros = round(float((weights == 0).double().mean()), 1)
-        log(f"task {zeros}")
-        time.sleep(self.seconds)
-        if zeros == self.fail_at:
-            raise ValueError(f"cannot stand {zeros} zeros")
-        if zeros == self.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if zeros == self.exit_at:
-            os._exit(1)
-        if zeros == self.quit_at:
-            raise SystemExit(3)
-        if context.batch_size > self.fits:
-            raise torch.OutOfMemoryError("out of memory")
-        samples = context.open_dataset(self.data)
-        with torch.no_grad():
-            batches = list(model.batches(samples, context.batch_size))
-            scores = torch.cat([model.logits(batch.images) for batch in batches])
-            if self.meddle:
-                for parameter in model.network.parameters():
-                    parameter.zero_()
-        if self.noise:
-            scores = scores + torch.randn(scores.shape)
-        outputs = Predictions(scores, torch.cat([b.labels for b in batches]))
-        yield "", outputs
-        if self.twice:
-            yield "", outputs
-
-
-@dataclass(frozen=True)
-class ToyAccuracy(Metric):
-    """Share of right predictions."""
-
-    consumes: ClassVar[type[Outputs]] = Predictions
-    unit: ClassVar[str] = "fraction"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def values(self, outputs: Predictions) -> Tensor:
-        return (outputs.scores.argmax(1) == outputs.labels).float()
-
-
-@dataclass(frozen=True)
-class ToyMargin(Metric):
-    """Score of the true class less the other's; undefined where both are equal."""
-
-    consumes: ClassVar[type[Outputs]] = Predictions
-    scale: float = param(1.0, doc="factor")
-
-    def values(self, outputs: Predictions) -> Tensor:
-        rows = torch.arange(len(outputs.labels))
-        margin = outputs.scores[rows, outputs.labels] - outputs.scores[rows, 1 - outputs.labels]
-        return torch.where(margin == 0, torch.nan, margin * self.scale)
+from pruningbench.hookspecs import Register, hookimpl
 
 
 @hookimpl
-def pruningbench_register_models(register: Any) -> None:
-    register("toy-net", ToyModel)
+def pruningbench_register_models(register: Register) -> None:
+    register("toy-net", "toybench_parts:ToyModel")
 
 
 @hookimpl
-def pruningbench_register_datasets(register: Any) -> None:
-    register("toy-data", ToyData)
+def pruningbench_register_datasets(register: Register) -> None:
+    register("toy-data", "toybench_parts:ToyData")
 
 
 @hookimpl
-def pruningbench_register_pruners(register: Any) -> None:
-    register("toy-pruner", ToyPruner)
+def pruningbench_register_pruners(register: Register) -> None:
+    register("toy-pruner", "toybench_parts:ToyPruner")
 
 
 @hookimpl
-def pruningbench_register_tasks(register: Any) -> None:
-    register("toy-task", ToyTask)
+def pruningbench_register_tasks(register: Register) -> None:
+    register("toy-task", "toybench_parts:ToyTask")
 
 
 @hookimpl
-def pruningbench_register_metrics(register: Any) -> None:
-    register("toy-accuracy", ToyAccuracy)
-    register("toy-margin", ToyMargin)
+def pruningbench_register_metrics(register: Register) -> None:
+    register("toy-accuracy", "toybench_parts:ToyAccuracy")
+    register("toy-margin", "toybench_parts:ToyMargin")
