@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.version import __version__
+
 if TYPE_CHECKING:
     from pruningbench.api import Run, load_results, prune, run, score
     from pruningbench.components import (
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from pruningbench.hookspecs import hookimpl
     from pruningbench.masks import Masks
     from pruningbench.scope import Scope
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "pruningbench.api": ("Run", "load_results", "prune", "run", "score"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 _SAMPLE = 1 << 16
-"""Scores in the sample, and the number up to which all are sorted instead."""
+"""Scores in the sample, and the number up to which all of them are sorted."""
 _CHUNK = 1 << 16
 """Scores a step on a CPU: they and their masks stay in its cache."""
 
@@ -55,7 +55,7 @@ def _keep(flats: Sequence[Tensor], keep: int) -> list[Tensor]:
     sizes = [flat.numel() for flat in flats]
     total = sum(sizes)
     if total <= _SAMPLE:
-        return list(torch.split(_keep_by_sorting(torch.cat(list(flats)), keep), sizes))
+        return list(torch.split(_keep_of_few(torch.cat(list(flats)), keep), sizes))
     low, high = _pivots(flats, 1 - keep / total)
     compared = [_compare(flat, low, high) for flat in flats]
     masks, between = [mask for mask, _ in compared], [places for _, places in compared]
@@ -77,9 +77,12 @@ def _keep(flats: Sequence[Tensor], keep: int) -> list[Tensor]:
     return masks
 
 
-def _keep_by_sorting(values: Tensor, keep: int) -> Tensor:
-    mask = torch.zeros(len(values), dtype=torch.bool, device=values.device)
-    mask[values.sort(descending=True, stable=True).indices[:keep]] = True
+def _keep_of_few(values: Tensor, keep: int) -> Tensor:
+    if keep == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    lowest_kept = float(_sorted(values)[-keep])
+    mask = values > lowest_kept
+    _keep_first([values], [mask], lowest_kept, keep - _count([mask]))
     return mask
 
 
@@ -108,8 +111,8 @@ def _pivots(flats: Sequence[Tensor], share: float) -> tuple[float, float]:
     for flat in flats:
         if flat.numel():
             size = (math.ceil(_SAMPLE * flat.numel() / total),)
-            parts.append(flat[torch.randint(flat.numel(), size, generator=generator).to(flat.device)])
-    sample = torch.cat(parts).sort().values
+            parts.append(_gather(flat, torch.randint(flat.numel(), size, generator=generator).to(flat.device)))
+    sample = _sorted(torch.cat(parts))
     middle = share * len(sample)
     margin = 4 * math.sqrt(middle * (1 - share)) + 1
     low, high = max(int(middle - margin), 0), min(int(middle + margin), len(sample) - 1)
@@ -153,6 +156,10 @@ def _count(masks: Sequence[Tensor]) -> int:
 
 def _gather(flat: Tensor, places: Tensor) -> Tensor:
     return torch.from_numpy(flat.numpy()[places.numpy()]) if _on_cpu(flat) else flat[places]
+
+
+def _sorted(values: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(values.numpy())) if _on_cpu(values) else values.sort().values
 
 
 def _has_nan(flat: Tensor) -> bool:

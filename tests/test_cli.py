@@ -39,7 +39,9 @@ def test_light_commands_import_no_torch(arguments: list[str], pruningbench: Comm
         "heavy = {'torch', 'timm', 'captum', 'sklearn', 'scipy', 'matplotlib', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([COMMAND[0], "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [COMMAND[0], "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -94,7 +96,9 @@ def test_plan_says_what_a_run_would_do(pruningbench: Command, suite_file: Write,
     assert "toy fetch" in pruningbench("plan", missing, check=0).stdout
 
 
-def test_run_resume_and_leaderboard(pruningbench: Command, suite_file: Write, tmp_path: Path, toy_log: Callable[[], list[str]]) -> None:
+def test_run_resume_and_leaderboard(
+    pruningbench: Command, suite_file: Write, tmp_path: Path, toy_log: Callable[[], list[str]]
+) -> None:
     path = suite_file()
     first = pruningbench("run", path, check=0)
     assert "9 cells: 9 task runs computed now, 0 done before" in first.stdout

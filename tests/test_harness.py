@@ -13,9 +13,9 @@ import torch
 from conftest import TOY_SUITE
 
 from pruningbench.errors import MissingDataError, RunFolderError, UsageError
+from pruningbench.harness.driver import Summary
 from pruningbench.harness.measure import with_smaller_batches
 from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
-from pruningbench.harness.driver import Summary
 from pruningbench.masks import Masks
 from pruningbench.plugins import Registry
 from pruningbench.results import load_results
@@ -146,7 +146,9 @@ def test_the_callers_random_state_is_left_alone(toy_registry: Registry, tmp_path
 
 
 def test_a_task_cannot_change_the_model_for_the_next(toy_registry: Registry, tmp_path: Path) -> None:
-    both = TOY_SUITE.replace("tasks:\n", "tasks:\n  - {use: toy-task, meddle: true, data: {use: toy-data, split: test}}\n")
+    both = TOY_SUITE.replace(
+        "tasks:\n", "tasks:\n  - {use: toy-task, meddle: true, data: {use: toy-data, split: test}}\n"
+    )
     run(both, toy_registry, tmp_path / "both")
     run(TOY_SUITE, toy_registry, tmp_path / "one")
     one, two = load_results(tmp_path / "one"), load_results(tmp_path / "both")

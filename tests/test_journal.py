@@ -40,7 +40,11 @@ def test_appends_and_reads(tmp_path: Path) -> None:
     journal.append([record(cell="c1", value=math.nan)])
     journal.close()
     records, size = read_journal(tmp_path / "r.jsonl")
-    assert [(r.cell, r.metric, r.part, r.parts) for r in records] == [("c0", "a", 1, 2), ("c0", "b", 2, 2), ("c1", "m", 1, 1)]
+    assert [(r.cell, r.metric, r.part, r.parts) for r in records] == [
+        ("c0", "a", 1, 2),
+        ("c0", "b", 2, 2),
+        ("c1", "m", 1, 1),
+    ]
     assert math.isnan(records[2].value)
     assert size == (tmp_path / "r.jsonl").stat().st_size
     again = Journal(tmp_path / "r.jsonl")
@@ -48,12 +52,17 @@ def test_appends_and_reads(tmp_path: Path) -> None:
     again.close()
 
 
-GROUPS = [[record(cell=f"c{i}", metric=f"m{j}", value=i + j / 10, error="é\n" * i) for j in range(1 + i % 3)] for i in range(5)]
+GROUPS = [
+    [record(cell=f"c{i}", metric=f"m{j}", value=i + j / 10, error="é\n" * i) for j in range(1 + i % 3)]
+    for i in range(5)
+]
 
 
 @settings(max_examples=200)
 @given(st.data())
-def test_cut_anywhere_keeps_exactly_the_finished_tasks(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_cut_anywhere_keeps_exactly_the_finished_tasks(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     """Whatever a kill leaves of the file: whole tasks stay, the rest goes, and appending works on."""
     path = tmp_path_factory.mktemp("journal") / "r.jsonl"
     journal = Journal(path)

@@ -47,7 +47,11 @@ def test_kill_at_random_moments(
         finished_before, _ = read_journal(journal)
         # wait until a task more is finished than before, so that the kills fall all over the run
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None and len(read_journal(journal)[0]) == len(finished_before):
+        while (
+            time.monotonic() < deadline
+            and process.poll() is None
+            and len(read_journal(journal)[0]) == len(finished_before)
+        ):
             time.sleep(0.02)
         time.sleep(rng.random() * 0.6)
         kills += process.poll() is None

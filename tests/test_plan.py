@@ -51,7 +51,9 @@ def test_keys_are_of_content_not_of_place(toy_registry: Registry) -> None:
 
 def test_data_is_part_of_a_key_only_where_it_is_used(toy_registry: Registry) -> None:
     base = make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry).cells
-    other = make_plan(suite_from_text(TOY_SUITE + "data: {use: toy-data, count: 8}\n", toy_registry), toy_registry).cells
+    other = make_plan(
+        suite_from_text(TOY_SUITE + "data: {use: toy-data, count: 8}\n", toy_registry), toy_registry
+    ).cells
     for a, b in zip(base, other, strict=True):
         assert (a.key == b.key) == (a.recipe.label == "none"), a.label
 

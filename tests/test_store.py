@@ -110,7 +110,7 @@ def test_a_new_folder_is_made_and_recognised(tmp_path: Path) -> None:
     assert not (tmp_path / "deep").exists()  # checking writes nothing
     folder.create("name: a\n", "d1")
     folder.check("d1", {"name": "a"})
-    with pytest.raises(RunFolderError, match="another suite .*`name` there: \"a\", here: \"b\""):
+    with pytest.raises(RunFolderError, match='another suite .*`name` there: "a", here: "b"'):
         folder.check("d2", {"name": "b"})
 
 
@@ -172,7 +172,9 @@ def test_arrays_and_exhibits_come_back(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.npz", {"v|m": np.array([1.0, np.nan])})
     assert np.array_equal(read_arrays(tmp_path / "a.npz")["v|m"], [1.0, np.nan], equal_nan=True)
     boxes = [torch.zeros(0, 4), torch.ones(2, 4)]
-    exhibit = Exhibit("boxes", torch.rand(2, 1, 4, 4), ("k0", "k1"), predicted=boxes, truth=boxes[::-1], captions=("a", "b"))
+    exhibit = Exhibit(
+        "boxes", torch.rand(2, 1, 4, 4), ("k0", "k1"), predicted=boxes, truth=boxes[::-1], captions=("a", "b")
+    )
     write_exhibit(tmp_path / "e.npz", exhibit)
     back = read_exhibit(tmp_path / "e.npz")
     assert back["kind"] == "boxes"

@@ -123,7 +123,9 @@ def test_what_changes_a_result_changes_the_digest(text: str, toy_registry: Regis
     assert suite_from_text(text, toy_registry).digest != suite_from_text(BASE, toy_registry).digest
 
 
-@pytest.mark.parametrize("text", [BASE + "batch_size: 7\n", BASE + "description: words\n", changed("[0, .5]", "[.5, 0]")])
+@pytest.mark.parametrize(
+    "text", [BASE + "batch_size: 7\n", BASE + "description: words\n", changed("[0, .5]", "[.5, 0]")]
+)
 def test_what_changes_no_result_keeps_the_digest(text: str, toy_registry: Registry) -> None:
     assert suite_from_text(text, toy_registry).digest == suite_from_text(BASE, toy_registry).digest
 

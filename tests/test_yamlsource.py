@@ -25,7 +25,9 @@ def test_reads_what_yaml_writes(value: object) -> None:
     assert parse_yaml(yaml.safe_dump(value), "x").value == value
 
 
-@pytest.mark.parametrize(("text", "number"), [("1e-4", 1e-4), ("1E3", 1000.0), (".5", 0.5), ("-2.5e+1", -25.0), ("0.", 0.0)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-4", 1e-4), ("1E3", 1000.0), (".5", 0.5), ("-2.5e+1", -25.0), ("0.", 0.0)]
+)
 def test_floats_as_everybody_writes_them(text: str, number: float) -> None:
     value = parse_yaml(f"lr: {text}", "x").value["lr"]
     assert isinstance(value, float)

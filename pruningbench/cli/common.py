@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +29,11 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise click.BadParameter(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4")
     return int(index), int(count)
+
+
+def table_width() -> int | None:
+    """Return the columns of the terminal that standard output is, or None when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def registry_with_warnings() -> Registry:

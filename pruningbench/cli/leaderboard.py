@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pruningbench.cli.common import table_width
+
 FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
 
 
@@ -20,7 +22,8 @@ def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
     from pruningbench.leaderboard import build, render
     from pruningbench.results import load_results
 
-    text = render(build(load_results(runs)), format_)
+    width = table_width() if out is None else None
+    text = render(build(load_results(runs)), format_, width=width)
     if out is None:
         click.echo(text)
         return 0

@@ -30,7 +30,7 @@ def list_(kind: str | None, json: bool) -> int:
          "plugin": entry.plugin.distribution, "version": entry.plugin.version}
         for entry in registry_with_warnings()
     ]  # fmt: skip
-    from pruningbench import __version__
+    from pruningbench.version import __version__
 
     for name, path in shipped_suites().items():
         row = {"kind": "suite", "name": name, "summary": _description(path.read_text("utf-8")),

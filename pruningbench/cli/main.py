@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
-        from pruningbench import __version__
+        from pruningbench.version import __version__
 
         click.echo(f"pruningbench {__version__}")
         ctx.exit()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import only_option, parse_shard, registry_with_warnings, set_option
+from pruningbench.cli.common import only_option, parse_shard, registry_with_warnings, set_option, table_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def report(folder: Path, summary: Summary) -> int:
 
     table = load_results(folder)
     if (table["status"] == "ok").any():
-        click.echo(render(build(table), "table"))
+        click.echo(render(build(table), "table", width=table_width()))
     figures = draw_figures(folder)
     click.echo()
     done = f"{summary.computed} task runs computed now, {summary.resumed} done before"

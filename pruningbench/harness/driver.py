@@ -13,6 +13,7 @@ from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_arrays, write_exhibit
+from pruningbench.version import __version__
 
 Execute = Callable[[Iterable[CellJob]], Iterable[Event]]
 
@@ -98,8 +99,6 @@ class Driver:
 
     def _record_crash(self, job: CellJob, step: str) -> None:
         """Record as crashed the task that killed its process; all of them if preparing the model did."""
-        from pruningbench import __version__
-
         cell = job.cell
         for run in job.tasks:
             if step not in ("prepare", run.label):

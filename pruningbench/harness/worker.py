@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-import pruningbench
 from pruningbench.components import Context, Recipe, RecipeJob, VisionModel
 from pruningbench.errors import PluginError
 from pruningbench.files import write_whole
@@ -27,6 +26,7 @@ from pruningbench.plugins import Registry
 from pruningbench.randomness import isolated_randomness
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
+from pruningbench.version import __version__
 
 
 class Worker:
@@ -198,7 +198,7 @@ class Worker:
             prepare_seconds=prepare_seconds,
             device=str(self.device),
             batch_size=cell.batch_size,
-            pruningbench_version=pruningbench.__version__,
+            pruningbench_version=__version__,
         )
 
     def _failure(self, job: CellJob, run: TaskRun, error: BaseException, seconds: float) -> Record:
