@@ -38,13 +38,13 @@ class Transfer(Task):
     version: ClassVar[int] = 3
 
     steps: int = param(doc="required")
-    data: DatasetRef = param({"use": "digits", "split": "test"}, doc="targets")  # noqa: RUF009
-    source: DatasetRef | None = param(None, doc="sources")  # noqa: RUF009
+    data: DatasetRef = param({"use": "digits", "split": "test"}, doc="targets")
+    source: DatasetRef | None = param(None, doc="sources")
     rate: float = param(0.5, doc="rate")
     on: bool = param(True, doc="switch")
     word: str = param("a", doc="text")
     sizes: tuple[int, ...] = param((1, 2), doc="sizes")
-    weights: dict[str, float] = param({"a": 1.0}, doc="weights")  # noqa: RUF009
+    weights: dict[str, float] = param({"a": 1.0}, doc="weights")
     maybe: int | None = param(None, doc="a number or nothing")
     batch_size: int = param(64, doc="speed only", identity=False)
 

@@ -42,7 +42,7 @@ def test_param_keeps_its_notes() -> None:
     @dataclass(frozen=True)
     class Thing:
         required: int = param(doc="needed")
-        listed: list[int] = param([1], doc="list")  # noqa: RUF009
+        listed: list[int] = param([1], doc="list")
         speed: int = param(3, doc="knob", identity=False, scores=False)
 
     notes = {f.name: dict(f.metadata) for f in dataclasses.fields(Thing)}

@@ -33,11 +33,9 @@ class DigitsModel(Model):
 
     training_data: ClassVar[ComponentRef | None] = SEEN
 
-    data: DatasetRef = param(
-        {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}, doc="labelled grey digits to train on"
-    )
+    data: DatasetRef = param(dict(SEEN), doc="labelled grey digits to train on")  # noqa: RUF009 - makes a factory
     plain_epochs: int = param(0, doc="first passes over the data, on plain digits, >= 0")
-    epochs: int = param(12, doc="passes over the data after that, on digits in scenes, >= 0")
+    epochs: int = param(10, doc="passes over the data after that, on digits in scenes, >= 0")
     lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
     seed: int = param(0, doc="seed of the initial weights, the order of the data and the augmentation, >= 0")
 
@@ -122,7 +120,7 @@ class DigitsModel(Model):
 class DigitsResNet(DigitsModel):
     """A small timm ResNet for handwritten digits, trained in the run and cached."""
 
-    channels: tuple[int, int, int, int] = param((16, 24, 32, 48), doc="channels of the four stages, >= 1")
+    channels: tuple[int, int, int, int] = param((16, 32, 48, 64), doc="channels of the four stages, >= 1")
     stem_width: int = param(8, doc="channels of the stem's convolutions, >= 1; the last has twice as many")
 
     def problem(self) -> str | None:

@@ -17,7 +17,9 @@ def small_resnet(classes: int, channels: tuple[int, ...], stem_width: int) -> nn
     """Return a ResNet of four stages of one basic block, for one grey channel and a total stride of 4.
 
     The deep stem (three 3 x 3 convolutions) halves the image, its pooling is left out, and stage 2
-    halves it again; stages 3 and 4 are dilated instead. Any image size works.
+    halves it again; stages 3 and 4 keep the grid, without dilation, so that cells see mostly themselves.
+    Features are pooled by their maximum: an average would make the background answer for the class as
+    well, and its features would no longer stand apart from the objects'. Any image size works.
     """
     block: Any = BasicBlock  # timm's annotation asks for an instance
     network: Any = ResNet(
@@ -29,8 +31,12 @@ def small_resnet(classes: int, channels: tuple[int, ...], stem_width: int) -> nn
         stem_width=stem_width,
         stem_type="deep",
         output_stride=8,
+        global_pool="max",
     )
     network.maxpool = nn.Identity()
+    for module in network.modules():  # timm dilates the stages that it keeps from halving the grid
+        if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
+            module.dilation = module.padding = (1, 1)
     built: nn.Module = network
     return built
 
