@@ -326,6 +326,11 @@ def test_features_are_padded_and_normalised_by_kind_of_network():
     torch.testing.assert_close(maps.features.var(dim=(1, 2), correction=0), torch.ones(2), rtol=1e-3, atol=0)
     raw = patches_of(convolutional, images[..., :8, :], "none")
     assert bool((raw.features[..., 1] == 0.5).all())
+    centred = patches_of(convolutional, images[..., :8, :], "channels")
+    torch.testing.assert_close(centred.features.mean(dim=1), torch.zeros(2, 2), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        centred.features[:, 1:] - centred.features[:, :1], raw.features[:, 1:] - raw.features[:, :1]
+    )
 
 
 @pytest.mark.parametrize(

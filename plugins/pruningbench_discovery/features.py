@@ -11,7 +11,7 @@ from torch.nn.functional import layer_norm, pad
 
 from pruningbench.components import VisionModel
 
-Normalise = Literal["auto", "map", "none"]
+Normalise = Literal["auto", "map", "channels", "none"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
         images: (B, C, H, W) normalised images.
         normalise: ``map`` layer-normalises each image's features over all patches and channels, as
             LOST does with convolutional networks, whose activations are hardly ever negative;
-            ``none`` takes them as they are, as LOST does with a transformer's keys; ``auto`` chooses
-            by the network: several convolutions make it convolutional.
+            ``channels`` subtracts each channel's mean over the image's patches, which helps where
+            activations are sparse and all patches resemble each other even after ``map``;
+            ``none`` takes them as they are, as LOST does with a transformer's keys; ``auto`` is ``map``
+            for a network with several convolutions and ``none`` for others.
     """
     declared = _declared_patch_size(model.network)
     height, width = images.shape[-2:]
@@ -54,6 +56,8 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
     rows = features.flatten(2).mT
     if normalise == "map" or (normalise == "auto" and _is_convolutional(model.network)):
         rows = layer_norm(rows, rows.shape[1:])
+    elif normalise == "channels":
+        rows = rows - rows.mean(dim=1, keepdim=True)
     return Patches(rows, grid, declared or stride_of((height, width), grid))
 
 

@@ -41,8 +41,10 @@ class Discovery(Task):
         None,
         doc="LOST: candidate patches of low degree; none = 100 of every 784 patches, the paper's share",
     )
-    normalise: Literal["auto", "map", "none"] = param(
-        "auto", doc="layer-normalise an image's features over the map: auto = for convolutional networks only"
+    normalise: Literal["auto", "map", "channels", "none"] = param(
+        "auto",
+        doc="of an image's features: map = layer norm over all, channels = subtract each channel's mean, "
+        "auto = map for convolutional networks, none for others, as published",
     )
     count: int | None = param(None, doc="use the first samples only; none = all")
     exhibits: int = param(6, doc="number of images kept for figures", identity=False)

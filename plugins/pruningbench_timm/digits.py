@@ -33,7 +33,7 @@ class DigitsModel(Model):
 
     training_data: ClassVar[ComponentRef | None] = SEEN
 
-    data: DatasetRef = param(dict(SEEN), doc="labelled grey digits to train on")  # noqa: RUF009 - makes a factory
+    data: DatasetRef = param(dict(SEEN), doc="labelled grey digits to train on")
     plain_epochs: int = param(0, doc="first passes over the data, on plain digits, >= 0")
     epochs: int = param(10, doc="passes over the data after that, on digits in scenes, >= 0")
     lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
