@@ -26,14 +26,14 @@ class Finetune(Recipe):
 
     trains: ClassVar[bool] = True
 
-    epochs: int = param(3, doc="passes over the training data, >= 1")
+    epochs: int = param(2, doc="passes over the training data, >= 1")
     optimizer: Literal["sgd", "adamw"] = param("sgd", doc="sgd or adamw")
     lr: float = param(0.01, doc="peak learning rate, > 0")
     momentum: float = param(0.9, doc="momentum of sgd, in [0, 1)")
     weight_decay: float = param(1e-4, doc="on weights of two and more dimensions, >= 0")
     schedule: Literal["constant", "cosine", "step"] = param("cosine", doc="learning rate over the steps")
     warmup: float = param(0.0, doc="share of the steps with a rising rate, in [0, 1)")
-    batch_size: int = param(128, doc="samples a step, >= 1")
+    batch_size: int = param(32, doc="samples a step, >= 1")
     label_smoothing: float = param(0.0, doc="in [0, 1)")
     augmentation: Literal["model", "none"] = param("model", doc="the model's own training augmentation, or none")
     freeze_norm: bool = param(False, doc="keep batch-norm statistics as they are")
