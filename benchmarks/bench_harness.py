@@ -30,9 +30,11 @@ SETTINGS = ["models=[digits-resnet]", "sparsities=[0, .5, .9]", "recipes=[none]"
 ROUNDS = 5
 
 
-def bare_loop(plan: Plan, shelf: DataShelf, cache: Cache) -> int:
-    """Do the same work with nothing around it; return the number of values."""
+def bare_loop(plan: Plan) -> int:
+    """Do the same work, loading included, with nothing around it; return the number of values."""
     device = torch.device("cpu")
+    cache = Cache()
+    shelf = DataShelf(load_registry(), lambda: Context(device, 0, cache, shelf))
     model = plan.cells[0].model.component.load(Context(device, 0, cache, shelf))
     values = 0
     for cell in plan.cells:
@@ -62,14 +64,12 @@ def test_harness_overhead(benchmark: pytest.FixtureRequest, tmp_path: Path, monk
     registry = load_registry()
     suite = load_suite("quickstart", registry, SETTINGS)
     plan = make_plan(suite, registry)
-    cache = Cache()
-    shelf = DataShelf(registry, lambda: Context(torch.device("cpu"), 0, cache, shelf))
-    bare_loop(plan, shelf, cache)
+    bare_loop(plan)
     through_harness(suite, tmp_path / "warm")
     bare, harness = [], []
     for i in range(ROUNDS):
         start = time.perf_counter()
-        bare_loop(plan, shelf, cache)
+        bare_loop(plan)
         bare.append(time.perf_counter() - start)
         start = time.perf_counter()
         through_harness(suite, tmp_path / str(i))

@@ -52,7 +52,7 @@ def choose(model: VisionModel, samples: Samples, context: Context, *, which: Whi
             where there are none.
     """
     index = tuple(range(len(samples) if count is None else min(count, len(samples))))
-    labels = _labels(model, samples)
+    labels = samples.labels_among(model.classes)
     everything = _look_at(model, samples, context, index, labels)
     if which == "all":
         return everything
@@ -83,15 +83,6 @@ def _look_at(
         masks=torch.cat(masks) if len(masks) == len(batches) else None,
         index=tuple(index),
     )
-
-
-def _labels(model: VisionModel, samples: Samples) -> Tensor | None:
-    """Return the labels as positions among the model's classes, matched by name."""
-    if samples.labels is None:
-        return None
-    position = {name: i for i, name in enumerate(model.classes)}
-    table = torch.tensor([position.get(name, -1) for name in samples.classes], dtype=torch.int64)
-    return table[samples.labels.long().cpu()] if len(table) else None
 
 
 def _dense_predictions(samples: Samples, context: Context, index: Sequence[int]) -> Tensor:

@@ -111,13 +111,13 @@ class Interpretability(Task):
             return None
         shown = [data[i] for i in subjects.index[:n]]
         predicted = [_name(model.classes, p) for p in subjects.predicted[:n].tolist()]
-        true = ["?" if sample.label is None else _name(data.classes, sample.label) for sample in shown]
+        true = ["" if sample.label is None else _name(data.classes, sample.label) for sample in shown]
         return Exhibit(
             "maps",
             model.preprocessing.denormalise(subjects.images[:n]).cpu(),
             tuple(sample.key for sample in shown),
             maps=maps[:n].cpu(),
-            captions=tuple(f"{p}/{t}" for p, t in zip(predicted, true, strict=True)),
+            captions=tuple(p if t in (p, "") else f"{p} (true {t})" for p, t in zip(predicted, true, strict=True)),
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from pruningbench.components import Samples
@@ -25,17 +24,14 @@ def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor
     Raises:
         PruningBenchError: for a data set without labels, or with classes that `classes` lacks.
     """
-    labels = samples.labels
-    if labels is None:
+    if samples.labels is None:
         raise PruningBenchError("the data set has no labels, so there is nothing to predict")
-    if tuple(samples.classes) == tuple(classes) and classes:
-        return labels.long()
-    position = {name: i for i, name in enumerate(classes)}
-    lacking = [name for name in samples.classes if name not in position]
-    if lacking or not samples.classes:
+    found = samples.labels_among(classes)
+    lacking = [name for name in samples.classes if name not in classes]
+    if lacking or found is None:
         what = f"lacks {_listed(lacking)}" if lacking else "cannot be matched: the data set names no classes"
         raise PruningBenchError(f"label spaces differ: {whose} (classes {_listed(classes)}) {what}")
-    return torch.tensor([position[name] for name in samples.classes], dtype=torch.int64)[labels.long().cpu()]
+    return found
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

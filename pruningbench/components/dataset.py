@@ -53,6 +53,22 @@ class Samples(ABC, Sequence[Sample]):
         """(N,) int64 labels of all samples without decoding an image, or None if there are none."""
 
 
+    def labels_among(self, classes: Sequence[str]) -> Tensor | None:
+        """Return the labels as positions in `classes`, matched by class name, never by number.
+
+        Returns:
+            (N,) int64 on the CPU, -1 for samples of a class that `classes` lacks; None without labels or
+            class names.
+        """
+        import torch
+
+        if self.labels is None or not self.classes:
+            return None
+        position = {name: i for i, name in enumerate(classes)}
+        table = torch.tensor([position.get(name, -1) for name in self.classes], dtype=torch.int64)
+        return table[self.labels.long().cpu()]
+
+
 class ArraySamples(Samples):
     """Samples held in memory as arrays.
 

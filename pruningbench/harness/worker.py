@@ -73,9 +73,14 @@ class Worker:
         prepare_seconds = time.perf_counter() - start
         yield Prepared(job, masks, prepare_seconds)
         base = self._base(cell, sparsities, prepare_seconds)
+        lent = model.clone()
+        state = _state(lent.network)
         for run in job.tasks:
             yield Step(job, run.label)
-            yield self._run_task(job, run, model, session, base)
+            if state != _state(lent.network):  # what a task does to the model ends with the task
+                lent = model.clone()
+                state = _state(lent.network)
+            yield self._run_task(job, run, lent, session, base)
         self.checkpoint(cell.key).unlink(missing_ok=True)
         yield CellDone(job)
 
@@ -137,7 +142,7 @@ class Worker:
         def attempt(batch_size: int) -> Measured:
             context = self._context(seed, dense=session.dense, batch_size=batch_size, _memo=memo)
             with isolated_randomness(seed):
-                return measure(run, model.clone(), context)  # a copy: what a task does to it ends with it
+                return measure(run, model, context)
 
         try:
             measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
@@ -221,6 +226,17 @@ class Worker:
 def _version(network: torch.nn.Module) -> int:
     """Return a number that grows with every in-place change of the weights and buffers."""
     return sum(tensor._version for tensor in (*network.parameters(), *network.buffers()))
+
+
+def _state(network: torch.nn.Module) -> tuple[object, ...]:
+    """Return what a well-behaved task leaves as it was: weights, buffers, flags, hooks, gradients."""
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in network.modules())
+    return (
+        _version(network),
+        hooks,
+        tuple(module.training for module in network.modules()),
+        tuple((p.requires_grad, p.grad is None) for p in network.parameters()),
+    )
 
 
 def _keep(file: Path, model: VisionModel, masks: Masks) -> None:
