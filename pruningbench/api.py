@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.binding import bind
 from pruningbench.components import Pruner, PruningContext, ScorePruner, check_scores
 from pruningbench.errors import UsageError
+from pruningbench.harness.driver import Summary
 from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import load_registry
 from pruningbench.results import load_results
-from pruningbench.store.records import Record
 from pruningbench.suite import load_suite
 
 if TYPE_CHECKING:
@@ -32,27 +32,14 @@ Batch = tuple["Tensor", "Tensor | None"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run.
+class Run(Summary):
+    """A finished run: its `Summary`, and the run folder with all results.
 
     Attributes:
         folder: the run folder.
-        cells: cells of the suite.
-        computed: task runs done by this call.
-        resumed: task runs that were done before.
-        not_ok: one record for each task run without a result.
     """
 
     folder: Path
-    cells: int
-    computed: int
-    resumed: int
-    not_ok: tuple[Record, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every task of every cell has a result."""
-        return not self.not_ok
 
     def results(self) -> pd.DataFrame:
         """Return the measurements as a table (see `load_results`)."""
@@ -96,7 +83,7 @@ def run(
     options = RunOptions(device=device, shard=shard, retry_failed=retry_failed, only=tuple(only))
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)
-    return Run(prepared.folder.path, summary.cells, summary.computed, summary.resumed, summary.not_ok)
+    return Run(**vars(summary), folder=prepared.folder.path)
 
 
 def prune(

@@ -87,4 +87,3 @@ class Finetune(Recipe):
             report=job.context.report,
         )
         return masks
-

@@ -221,4 +221,3 @@ def apply_setting(document: Document, setting: str) -> None:
             if isinstance(node[step], str):  # a component given by its name only
                 node[step] = {"use": node[step]}
             node = node[step]
-

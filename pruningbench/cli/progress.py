@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pruningbench.harness.events import Observer
+
 if TYPE_CHECKING:
-    from pruningbench.harness.events import Observer
     from pruningbench.plan import Cell
     from pruningbench.store.records import Record
 
 
 def make_observer(kind: str | None) -> Observer:
     """Return the observer of a kind; by default rich on a terminal, plain lines otherwise."""
-    from pruningbench.harness.events import Silent
-
     if kind is None:
         kind = "rich" if sys.stderr.isatty() else "plain"
-    observers: dict[str, type[Observer]] = {"rich": RichProgress, "plain": PlainProgress, "none": Silent}
+    observers: dict[str, type[Observer]] = {"rich": RichProgress, "plain": PlainProgress, "none": Observer}
     return observers[kind]()
 
 
@@ -58,7 +57,7 @@ class Clock:
         return cells * sum(trimmed) / len(trimmed)
 
 
-class PlainProgress:
+class PlainProgress(Observer):
     """A line on standard error for each cell."""
 
     QUIET = 10.0

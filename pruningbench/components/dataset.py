@@ -52,7 +52,6 @@ class Samples(ABC, Sequence[Sample]):
     def labels(self) -> Tensor | None:
         """(N,) int64 labels of all samples without decoding an image, or None if there are none."""
 
-
     def labels_among(self, classes: Sequence[str]) -> Tensor | None:
         """Return the labels as positions in `classes`, matched by class name, never by number.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.plan import Cell, TaskRun
 from pruningbench.store.records import Record, Status
@@ -85,58 +85,29 @@ class CellDone:
 Event = Step | Prepared | TaskDone | CellDone
 
 
-class Observer(Protocol):
-    """Watches a run; everything the driver has to say to a person goes through here."""
+class Observer:
+    """Watches a run; everything the driver has to say to a person goes through here.
+
+    This one says nothing; subclasses override what they want to hear.
+    """
 
     def started(self, cells: int, done: int, tasks: int) -> None:
         """`cells` in all, `done` of them before this run; `tasks` task runs are pending."""
-        ...
 
     def cell_started(self, cell: Cell) -> None:
         """Work on a cell begins."""
-        ...
 
     def note(self, message: str) -> None:
         """Progress within a cell ("epoch 2/12")."""
-        ...
 
     def task_done(self, cell: Cell, task: str, record: Record) -> None:
         """A task has ended; `record` is its first journal line."""
-        ...
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """A cell has ended."""
-        ...
 
     def warn(self, message: str) -> None:
         """Something a person should know."""
-        ...
 
     def finished(self) -> None:
         """The run has ended or was interrupted."""
-        ...
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def started(self, cells: int, done: int, tasks: int) -> None:
-        """Ignore."""
-
-    def cell_started(self, cell: Cell) -> None:
-        """Ignore."""
-
-    def note(self, message: str) -> None:
-        """Ignore."""
-
-    def task_done(self, cell: Cell, task: str, record: Record) -> None:
-        """Ignore."""
-
-    def cell_done(self, cell: Cell, *, ok: bool) -> None:
-        """Ignore."""
-
-    def warn(self, message: str) -> None:
-        """Ignore."""
-
-    def finished(self) -> None:
-        """Ignore."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pruningbench.errors import MissingDataError, UsageError, did_you_mean
 from pruningbench.harness.driver import Driver, Execute, Summary, not_ok, pending
-from pruningbench.harness.events import Observer, Silent
+from pruningbench.harness.events import Observer
 from pruningbench.plan import Plan, make_plan, shard
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
@@ -94,7 +94,7 @@ def execute(prepared: Prepared, registry: Registry, observer: Observer | None = 
         KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
     """
     plan, folder = prepared.plan, prepared.folder
-    observer = observer or Silent()
+    observer = observer or Observer()
     if not prepared.pending:
         return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
