@@ -77,7 +77,8 @@ def fit(
     Raises:
         TrainingError: if there are no labels, or the loss is no longer finite.
     """
-    if samples.labels is None or not len(samples):
+    labels = model.labels_of(samples)
+    if labels is None or not len(samples):
         raise TrainingError("training needs labelled samples, and this data set has none")
     optimizer = make_optimizer(model.network, settings)
     steps = len(_batch_ranges(len(samples), settings.batch_size)) * settings.epochs
@@ -87,7 +88,8 @@ def fit(
     with isolated_randomness(seed, "fit"), keeping:
         for epoch in range(settings.epochs):
             _train_mode(model.network, freeze_norm=settings.freeze_norm)
-            batches = epoch_batches(model, samples, settings.batch_size, generator_for(seed, "epoch", epoch), augment)
+            generator = generator_for(seed, "epoch", epoch)
+            batches = epoch_batches(model, samples, labels, settings.batch_size, generator, augment)
             losses.append(_epoch(model, batches, settings, optimizer, scheduler))
             report(f"epoch {epoch + 1}/{settings.epochs}, loss {losses[-1]:.3f}")
             if not math.isfinite(losses[-1]):
@@ -111,19 +113,22 @@ def make_optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.Opt
 def epoch_batches(
     model: VisionModel,
     samples: Samples,
+    labels: Tensor,
     batch_size: int,
     generator: torch.Generator,
     augment: Augmentation | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one shuffled pass of (normalised images, labels) on the model's device."""
+    """Yield one shuffled pass of (normalised images, labels) on the model's device.
+
+    `labels` are (N,) int64 in the model's label space, in the order of the samples.
+    """
     order = torch.randperm(len(samples), generator=generator).tolist()
     for batch in _batch_ranges(len(order), batch_size):
-        chosen = [model.preprocessing.fit(samples[order[i]]) for i in batch]
-        images = torch.stack([sample.image for sample in chosen])
-        labels = torch.tensor([sample.label for sample in chosen])
+        index = [order[i] for i in batch]
+        images = torch.stack([model.preprocessing.fit(samples[i]).image for i in index])
         if augment is not None:
             images = augment(images, generator)
-        yield model.preprocessing.normalise(images.to(model.device)), labels.to(model.device)
+        yield model.preprocessing.normalise(images.to(model.device)), labels[index].to(model.device)
 
 
 def _batch_ranges(count: int, batch_size: int) -> list[range]:

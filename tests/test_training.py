@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.components import ArraySamples, Preprocessing, VisionModel
+from pruningbench.errors import PruningBenchError
 from pruningbench.masks import Masks
 from pruningbench.randomness import isolated_randomness
 from pruningbench.scope import prunable_parameters
@@ -174,7 +175,7 @@ def test_the_rates_reach_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("count", "sizes"), [(32, [16, 16]), (35, [16, 16, 3]), (33, [16, 17]), (1, [1]), (16, [16])])
 def test_every_sample_is_seen_once_and_none_is_alone(count: int, sizes: list[int]) -> None:
     model, samples = toy_model(), toy_samples(count)
-    batches = list(epoch_batches(model, samples, 16, torch.Generator().manual_seed(0)))
+    batches = list(epoch_batches(model, samples, samples.labels, 16, torch.Generator().manual_seed(0)))
     assert [len(labels) for _, labels in batches] == sizes
     images = model.preprocessing.denormalise(torch.cat([images for images, _ in batches]))
     seen = sorted((images * 255).round().flatten(1).tolist())
@@ -185,3 +186,17 @@ def test_a_single_last_sample_does_not_break_batch_norm() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
     model = VisionModel(network, Preprocessing((0.5,), (0.25,)))
     assert all(map(math.isfinite, fit(model, toy_samples(33), quick(), seed=0)))
+
+
+def test_labels_are_matched_by_class_name() -> None:
+    """A data set that numbers its classes in another order trains the same classes."""
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    model = VisionModel(nn.Flatten(), Preprocessing((0.0,), (1.0,)), classes=("cat", "dog", "owl"))
+    swapped = ArraySamples(images, torch.tensor([0, 1, 0, 1]), classes=("owl", "cat"))
+    labels = model.labels_of(swapped)
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 2, 0]
+    strange = ArraySamples(images, torch.tensor([0, 1, 0, 1]), classes=("owl", "fox"))
+    with pytest.raises(PruningBenchError, match="no class 'fox'"):
+        model.labels_of(strange)
+    assert model.labels_of(ArraySamples(images)) is None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pruningbench.components.base import Component, ComponentRef, Kind
 from pruningbench.components.dataset import Sample, Samples
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.errors import PruningBenchError, ViewUnavailableError
 
 if TYPE_CHECKING:
     import torch
@@ -165,6 +165,26 @@ class VisionModel:
     def device(self) -> torch.device:
         """Where the network's parameters are."""
         return next(self.network.parameters()).device
+
+    def labels_of(self, samples: Samples) -> Tensor | None:
+        """Return a data set's labels in this model's label space, matched by class name.
+
+        Returns:
+            (N,) int64 on the CPU, or None for a data set without labels. A model that names no classes
+            takes the data set's own numbers.
+
+        Raises:
+            PruningBenchError: if the data set has a class that the model lacks.
+        """
+        if samples.labels is None or not self.classes or not samples.classes:
+            return samples.labels
+        lacking = [name for name in samples.classes if name not in self.classes]
+        if lacking:
+            raise PruningBenchError(
+                f"label spaces differ: the model has no class {lacking[0]!r} "
+                f"({len(lacking)} of the data set's {len(samples.classes)} classes are missing)"
+            )
+        return samples.labels_among(self.classes)
 
     def batches(self, samples: Samples, batch_size: int, *, index: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield the samples in order (or those of `index`), preprocessed for this network.

@@ -171,9 +171,11 @@ class ModelSession:
         if isinstance(pruner, Pruner) and pruner.needs_data and cell.data is not None:
             samples = self._shelf.open(cell.data)
 
+            labels = model.labels_of(samples)
+
             def batches() -> Any:
                 for batch in model.batches(samples, cell.batch_size):
-                    yield batch.images, batch.labels
+                    yield batch.images, None if labels is None else labels[batch.index].to(model.device)
 
         context = self._context(cell.seed)
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report)
