@@ -69,7 +69,7 @@ def changed(old: str, new: str) -> str:
         (BASE + "scope: {exclude: conv1}\n", "s:7:18", "list of patterns"),
         (BASE + "data: toy-date\n", "s:7:7", "did you mean 'toy-data'"),
         (changed("data: toy-data", "data: toy-dota"), "s:6:27", "did you mean 'toy-data'"),
-        (changed("data: toy-data", "data: {use: toy-data, splt: test}"), "s:6:49", "did you mean 'split'"),
+        (changed("data: toy-data", "data: {use: toy-data, splt: test}"), "s:6:43", "did you mean 'split'"),
         (changed(", data: toy-data", ""), "s:6:5", "'data': is required"),
         (changed("name: toy", "name: ../toy"), "s:1:7", "letters, digits"),
         (changed("name: toy", "name: ''"), "s:1:7", "letters, digits"),
