@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Run(Summary):
         folder: the run folder.
     """
 
-    folder: Path
+    folder: Path = field(kw_only=True)
 
     def results(self) -> pd.DataFrame:
         """Return the measurements as a table (see `load_results`)."""
@@ -113,7 +114,7 @@ def prune(
         UsageError: for an unknown pruner or field, or a sparsity out of range.
     """
     with _pruning(network, name, batches, seed, scope, params) as (pruner, context):
-        if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 <= sparsity < 1:
+        if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
             raise UsageError(f"sparsity must be a number in [0, 1), got {sparsity!r}")
         masks = pruner.prune(context, float(sparsity))
     masks.provenance.update({"pruner": name, "sparsity": float(sparsity), "seed": seed, "fields": dict(params)})

@@ -1,10 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Paths as users write them, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from pathlib import Path
+
+from pruningbench.errors import UsageError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with a leading ``~`` or ``~user`` replaced.
+
+    Raises:
+        UsageError: if there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{os.fspath(path)}: {str(error).rstrip('.').lower()}") from None
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:

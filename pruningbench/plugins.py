@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -205,6 +207,10 @@ def build_registry(found: list[EntryPoint], wanted: frozenset[str] | None = None
         plugin = Plugin(point.name, distribution, version)
         if distribution == CORE or wanted is None or {point.name, distribution} & wanted:
             _register(registry, plugin, point)
+    known = {part for point in ordered for part in (point.name, _distribution(point)[0])}
+    for name in sorted((wanted or frozenset()) - known):
+        reason = f"is named in PRUNINGBENCH_PLUGINS but not installed{did_you_mean(name, known)}"
+        registry.broken.append(BrokenPlugin(Plugin(name, "unknown", "?"), reason))
     return registry
 
 
@@ -214,7 +220,8 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     manager = pluggy.PluginManager(hookspecs.PROJECT)  # one a plugin: a misspelt hook names its plugin
     manager.add_hookspecs(hookspecs)
     try:
-        module = point.load()
+        with redirect_stdout(sys.stderr):  # what a plugin prints must not end in somebody's JSON
+            module = point.load()
         manager.register(module, name=plugin.name)
         manager.check_pending()
         for kind, hook in _HOOKS.items():

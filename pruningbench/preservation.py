@@ -20,6 +20,8 @@ def preserved(network: nn.Module) -> Iterator[None]:
     tensors = [*network.parameters(), *network.buffers()]
     kept = [(tensor, tensor.detach().clone(), tensor._version) for tensor in tensors]
     grads = [(p, p.requires_grad, p.grad) for p in network.parameters()]
+    for parameter, _, _ in grads:
+        parameter.grad = None  # accumulating into the caller's own gradient could not be undone
     try:
         yield
     finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.errors import RunFolderError
+from pruningbench.files import expanded
 from pruningbench.store.journal import latest, read_journal
 from pruningbench.store.runfolder import RESULTS
 
@@ -49,7 +49,7 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     columns = [*COLUMNS, *(DETAILS if details else ())]
     rows = []
     for run in listed:
-        folder = Path(run).expanduser()
+        folder = expanded(run)
         path = folder / RESULTS
         if not path.is_file():
             raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")

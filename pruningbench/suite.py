@@ -16,6 +16,7 @@ from pruningbench.binding import BindingError, bind
 from pruningbench.components.base import ComponentRef, Kind, Use
 from pruningbench.components.model import Model
 from pruningbench.errors import SuiteError, did_you_mean
+from pruningbench.files import expanded
 from pruningbench.identity import content_hash
 from pruningbench.plugins import Registry
 from pruningbench.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
@@ -133,11 +134,15 @@ def find_suite(name: str) -> Path:
     looks_like_path = any(mark in name for mark in ("/", "\\")) or name.endswith((".yaml", ".yml"))
     if not looks_like_path and name in shipped:
         return shipped[name]
-    path = Path(name).expanduser()
-    if looks_like_path or path.exists():
-        if not path.exists():
-            raise SuiteError(f"{name}: there is no such file")
+    path = expanded(name)
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise SuiteError(f"{name[:80]}: cannot be read ({error.strerror})") from None
+    if exists:
         return path
+    if looks_like_path:
+        raise SuiteError(f"{name}: there is no such file")
     hint = did_you_mean(name, shipped) or f"; shipped suites: {', '.join(shipped)}"
     raise SuiteError(f"unknown suite {name!r}{hint} (or give the path of a .yaml file)")
 
@@ -189,7 +194,7 @@ class _Builder:
             seeds=self._seeds(),
             tasks=self._tasks(),
             metrics=self._axis("metrics", "metric", default=[], may_be_empty=True),
-            data=self._bind("dataset", self.value["data"], ("data",)) if self.value.get("data") else None,
+            data=self._bind("dataset", self.value["data"], ("data",)) if self.value.get("data") is not None else None,
             scope=self._scope(),
             batch_size=self._batch_size(),
         )

@@ -203,7 +203,7 @@ def apply_setting(document: Document, setting: str) -> None:
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 items = f"items 0 to {len(node) - 1}" if node else "no items"
                 raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} has {items}, not {part!r}")
             step: Any = int(part)

@@ -140,9 +140,15 @@ def test_ranks_equal_scipy(values: list[float], higher: bool) -> None:
     assert all(r == len(defined) + (missing + 1) / 2 for r, v in zip(got, values, strict=True) if math.isnan(v))
 
 
-def test_mean_rank_uses_the_columns_that_a_row_has() -> None:
+def test_mean_rank_counts_what_is_lacking_as_last() -> None:
     table = [{"x": 3.0, "y": 1.0}, {"x": 2.0}, {"x": 1.0, "y": 2.0}, {}]
-    assert mean_ranks(table, {"x": True, "y": False}) == [1.0, 2.0, 2.5, None]
+    assert mean_ranks(table, {"x": True, "y": False}, str) == [1.0, (2 + 3.5) / 2, 2.5, None]
+
+
+def test_a_task_counts_once_however_many_columns_it_has() -> None:
+    table = [{("a", 1): 1.0, ("b", 1): 2.0, ("b", 2): 2.0}, {("a", 1): 2.0, ("b", 1): 1.0, ("b", 2): 1.0}]
+    directions = dict.fromkeys(table[0], True)
+    assert mean_ranks(table, directions, lambda key: key[0]) == [1.5, 1.5]
 
 
 def test_best_is_marked_where_rows_differ() -> None:

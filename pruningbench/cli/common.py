@@ -26,7 +26,7 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if value is None:
         return None
     index, slash, count = value.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise click.BadParameter(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4")
     return int(index), int(count)
 

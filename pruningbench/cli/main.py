@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -72,6 +74,22 @@ def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _use_plain_warnings() -> None:
+    """Show warnings of the library as one line without the place in the code."""
+
+    def show(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
+        if issubclass(category, UserWarning):
+            click.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = show
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from complaining about an output that is gone when it ends."""
+    with suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def guarded(work: Callable[[], Any]) -> int:
     """Call `work` and return an exit code; what a user did wrong becomes one line on standard error.
 
@@ -94,13 +112,19 @@ def guarded(work: Callable[[], Any]) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of `guarded`."""
+    _use_plain_warnings()
     signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
     try:
         code = guarded(lambda: cli.main(arguments, prog_name="pruningbench", standalone_mode=False))
-    except BrokenPipeError:
-        # whoever reads our output has seen enough; keep the interpreter from complaining at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads our output has seen enough
         code = 1
+        _discard_output()
+    except OSError as error:
+        click.echo(f"error: output cannot be written ({error.strerror})", err=True)
+        code = 1
+        _discard_output()
     if code == 130:
         click.echo("interrupted; finished tasks are safe: the same command goes on from here", err=True)
     sys.exit(code)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
-from collections import defaultdict
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,29 +33,26 @@ def span(seconds: float) -> str:
 
 
 class Clock:
-    """Estimates the time left from the cells seen so far, by model and recipe."""
+    """Estimates the time left from the median of the last cells: the first ones also train the model."""
 
     def __init__(self) -> None:
-        self.spent: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.spent: deque[float] = deque(maxlen=16)
         self._start = 0.0
 
     def start(self) -> None:
         """A cell begins."""
         self._start = time.monotonic()
 
-    def stop(self, cell: Cell) -> float:
+    def stop(self) -> float:
         """A cell has ended; return its seconds."""
-        seconds = time.monotonic() - self._start
-        self.spent[cell.model.label, cell.recipe.label].append(seconds)
-        return seconds
+        self.spent.append(time.monotonic() - self._start)
+        return self.spent[-1]
 
-    def left(self, cells: int) -> float:
-        """Return the seconds that `cells` more cells will take, if they are like the median so far."""
-        seen = sorted(seconds for group in self.spent.values() for seconds in group)
-        if not seen:
-            return float("nan")
-        trimmed = seen[: max(1, len(seen) - len(seen) // 20)]  # the first cell also trains the model
-        return cells * sum(trimmed) / len(trimmed)
+    def left(self, cells: int) -> str:
+        """Say how long `cells` more cells will take, if they are like those before."""
+        if len(self.spent) < 3:
+            return "time left unknown"
+        return f"{span(cells * statistics.median(self.spent))} left"
 
 
 class PlainProgress(Observer):
@@ -91,10 +89,10 @@ class PlainProgress(Observer):
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """Say what is done, what failed and how long the rest will take."""
-        seconds = self.clock.stop(cell)
+        seconds = self.clock.stop()
         self.done += 1
         self.failed += not ok
-        left = f"{span(self.clock.left(self.cells - self.done))} left" if self.done < self.cells else "finished"
+        left = self.clock.left(self.cells - self.done) if self.done < self.cells else "finished"
         width = len(str(self.cells))
         self.say(f"[{self.done:>{width}}/{self.cells}] {cell.label}  {seconds:.1f} s  ({self.failed} failed, {left})")
 
@@ -152,10 +150,10 @@ class RichProgress(PlainProgress):
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """Move the bar on."""
-        self.clock.stop(cell)
+        self.clock.stop()
         self.done += 1
         self.failed += not ok
-        left = f"{span(self.clock.left(self.cells - self.done))} left" if self.done < self.cells else ""
+        left = self.clock.left(self.cells - self.done) if self.done < self.cells else ""
         self._update(completed=self.done, failed=self.failed, left=left)
 
     def finished(self) -> None:

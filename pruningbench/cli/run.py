@@ -97,6 +97,10 @@ def report(folder: Path, summary: Summary) -> int:
     click.echo(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
     if summary.ok:
         return 0
+    if summary.pending:
+        click.echo(f"\n{summary.pending} task runs are still to do: run the same command again", err=True)
+    if not summary.not_ok:
+        return 1
     click.echo(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
         what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"

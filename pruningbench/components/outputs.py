@@ -45,6 +45,11 @@ class Outputs:
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
 
+    @property
+    def count(self) -> int | None:
+        """Number of samples, which metrics must give one value each; None where that is not known."""
+        return None
+
 
 @dataclass(frozen=True)
 class Predictions(Outputs):
@@ -57,6 +62,11 @@ class Predictions(Outputs):
 
     scores: Tensor
     labels: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class Attributions(Outputs):
     batch_size: int = 128
     seed: int = 0
 
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.maps)
+
 
 @dataclass(frozen=True)
 class Boxes(Outputs):
@@ -95,3 +110,8 @@ class Boxes(Outputs):
 
     predicted: list[Tensor]
     truth: list[Tensor]
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.predicted)

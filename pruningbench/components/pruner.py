@@ -50,12 +50,15 @@ class Pruner(Component, ABC):
     """Turns a network and a sparsity into masks.
 
     `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data; the
-    harness shares masks between seeds and models' data accordingly.
+    harness shares masks between seeds and models' data accordingly. `exact` is the promise of exactly
+    ``round(sparsity * prunable)`` pruned weights, which the harness checks; False for patterns and
+    structures that cannot keep it.
     """
 
     kind: ClassVar[Kind] = "pruner"
     seeded: ClassVar[bool] = False
     needs_data: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
     @abstractmethod
     def prune(self, context: PruningContext, sparsity: float) -> Masks:

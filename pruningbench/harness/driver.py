@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pruningbench.errors import PruningBenchError
@@ -12,7 +12,7 @@ from pruningbench.plan import Cell, Plan
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.store.samples import write_arrays, write_exhibit
+from pruningbench.store.samples import write_arrays
 from pruningbench.version import __version__
 
 Execute = Callable[[Iterable[CellJob]], Iterable[Event]]
@@ -27,33 +27,45 @@ class Summary:
         computed: task runs done now.
         resumed: task runs that were done before.
         not_ok: the first record of each task run that is not ok.
+        pending: task runs that are still to do; none after a run that ended in good order.
     """
 
     cells: int
     computed: int
     resumed: int
     not_ok: tuple[Record, ...]
+    pending: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether every task of every cell is ok."""
-        return not self.not_ok
+        return not self.not_ok and not self.pending
 
 
-def pending(plan: Plan, records: Iterable[Record], *, retry_failed: bool = False) -> list[CellJob]:
+TaskKey = tuple[str, str]
+"""(cell, label of the task)."""
+
+
+def failures(plan: Plan, records: Iterable[Record]) -> dict[TaskKey, int]:
+    """Return each task run of the plan that is not ok, with its number of attempts so far."""
+    return {(record.cell, record.task): record.attempts for record in not_ok(plan, records)}
+
+
+def pending(plan: Plan, records: Iterable[Record], retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
     """Return what is still to do: the cells with the tasks the journal does not hold.
 
     Args:
         plan: all there is to do.
         records: the journal.
-        retry_failed: also those whose last attempt is not ok.
+        retry: task runs to try again, with the attempts they have had: one that has had another since
+            is not tried a third time.
     """
-    attempts: dict[tuple[str, str], int] = {}
-    settled: set[tuple[str, str]] = set()
+    attempts: dict[TaskKey, int] = {}
+    settled: set[TaskKey] = set()
     for record in latest(records):
         key = (record.cell, record.task)
         attempts[key] = record.attempts
-        if record.status == "ok" or not retry_failed:
+        if record.status == "ok" or (retry or {}).get(key) != record.attempts:
             settled.add(key)
     jobs = []
     for cell in plan.cells:
@@ -85,9 +97,9 @@ class Driver:
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
 
-    def jobs(self, *, retry_failed: bool = False) -> list[CellJob]:
+    def jobs(self, retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
         """Return what is still to do, after recording cells that keep killing their process."""
-        jobs = pending(self.plan, self.journal.records, retry_failed=retry_failed)
+        jobs = pending(self.plan, self.journal.records, retry)
         crashed = self.deaths.crashed
         if crashed is None:
             return jobs
@@ -95,7 +107,7 @@ class Driver:
             if job.cell.key == crashed[0]:
                 self._record_crash(job, crashed[1])
         self.deaths.leave()
-        return pending(self.plan, self.journal.records)
+        return pending(self.plan, self.journal.records, retry)
 
     def _record_crash(self, job: CellJob, step: str) -> None:
         """Record as crashed the task that killed its process; all of them if preparing the model did."""
@@ -166,5 +178,5 @@ class Driver:
         """Write what lies beside the journal first: a finished task has all its files."""
         if event.samples:
             write_arrays(self.folder.samples_file(cell.key, event.task), event.samples)
-        for variant, exhibit in event.exhibits.items():
-            write_exhibit(self.folder.exhibit_file(cell.key, event.task, variant), exhibit)
+        for variant, arrays in event.exhibits.items():
+            write_arrays(self.folder.exhibit_file(cell.key, event.task, variant), arrays)

@@ -12,7 +12,6 @@ from pruningbench.store.records import Record, Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pruningbench.components.outputs import Exhibit
     from pruningbench.masks import Masks
 
 
@@ -60,14 +59,14 @@ class TaskDone:
     Attributes:
         records: its journal lines, at least one.
         samples: ``variant|metric`` -> per-sample values.
-        exhibits: variant -> samples for figures.
+        exhibits: variant -> samples for figures, as they are stored.
     """
 
     job: CellJob
     task: str
     records: tuple[Record, ...]
     samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    exhibits: Mapping[str, Exhibit] = field(default_factory=dict)
+    exhibits: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:

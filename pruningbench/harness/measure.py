@@ -14,6 +14,7 @@ from pruningbench.components import Context, Exhibit, Metric, Outputs, Task, Vis
 from pruningbench.errors import PluginError
 from pruningbench.plan import TaskRun
 from pruningbench.statistics import Estimate, bootstrap, mean
+from pruningbench.store.samples import exhibit_arrays
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Measured:
 
     measurements: list[Measurement] = field(default_factory=list)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
-    exhibits: dict[str, Exhibit] = field(default_factory=dict)
+    exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
@@ -53,6 +54,8 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
     for variant, outputs in task.run(model, context):
         if not isinstance(outputs, Outputs):
             raise PluginError(f"task {run.label!r} yielded a {type(outputs).__name__}, not Outputs")
+        if not isinstance(variant, str):
+            raise PluginError(f"task {run.label!r} yielded variant {variant!r}, which is no text")
         if variant in seen:
             raise PluginError(f"task {run.label!r} yielded variant {variant!r} twice")
         seen.append(variant)
@@ -61,7 +64,7 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
             if isinstance(metric, Metric) and metric.applies(outputs):
                 _apply(metric, use.label, variant, outputs, measured)
         if outputs.exhibit is not None:
-            measured.exhibits[variant] = outputs.exhibit
+            measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
     if not measured.measurements:
         names = ", ".join(use.label for use in run.metrics) or "none"
         raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
@@ -73,11 +76,22 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise PluginError(f"metric {label!r} returned {shape}, not a tensor (N,) or (N, K) of per-sample values")
+    if outputs.count is not None and len(values) != outputs.count:
+        raise PluginError(f"metric {label!r} returned {len(values)} values for {outputs.count} samples")
+    if not isinstance(metric.unit, str) or metric.higher_is_better not in (True, False, None):
+        raise PluginError(f"metric {label!r}: unit must be text, and higher_is_better true, false or none")
     array = values.detach().cpu().double().numpy()
     statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
     estimate = bootstrap(array, statistic)
     measured.measurements.append(Measurement(variant, label, estimate, metric.unit, metric.higher_is_better))
     measured.samples[f"{variant}|{label}"] = np.asarray(array)
+
+
+def _exhibit(label: str, exhibit: Exhibit) -> dict[str, NDArray[Any]]:
+    try:
+        return exhibit_arrays(exhibit)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise PluginError(f"task {label!r} yielded an exhibit that cannot be stored: {error}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.errors import MissingDataError, UsageError, did_you_mean
-from pruningbench.harness.driver import Driver, Execute, Summary, not_ok, pending
+from pruningbench.harness.driver import Driver, Execute, Summary, TaskKey, failures, not_ok, pending
 from pruningbench.harness.events import Observer
 from pruningbench.plan import Plan, make_plan, shard
 from pruningbench.plugins import Registry
@@ -52,6 +52,7 @@ class Prepared:
     folder: RunFolder
     options: RunOptions
     pending: int
+    retry: Mapping[TaskKey, int] = field(default_factory=dict)
 
 
 def default_folder(suite: Suite, options: RunOptions) -> Path:
@@ -79,11 +80,12 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     folder = RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
     records, _ = read_journal(folder.results)
-    jobs = pending(plan, records, retry_failed=options.retry_failed)
+    retry = failures(plan, records) if options.retry_failed else {}
+    jobs = pending(plan, records, retry)
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))
-    return Prepared(plan, folder, options, pending=sum(len(job.tasks) for job in jobs))
+    return Prepared(plan, folder, options, pending=sum(len(job.tasks) for job in jobs), retry=retry)
 
 
 def execute(prepared: Prepared, registry: Registry, observer: Observer | None = None) -> Summary:
@@ -98,12 +100,13 @@ def execute(prepared: Prepared, registry: Registry, observer: Observer | None = 
     if not prepared.pending:
         return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
-    folder.create(plan.suite.to_yaml(), plan.suite.digest)
     folder.lock()
     try:
+        folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have been faster
+        folder.create(plan.suite.to_yaml(), plan.suite.digest)
         _note_environment(prepared, registry, str(device), observer)
         driver = Driver(plan, folder, observer)
-        jobs = driver.jobs(retry_failed=prepared.options.retry_failed)
+        jobs = driver.jobs(prepared.retry)
         return driver.run(jobs, _serial(prepared, registry, device, driver))
     finally:
         folder.unlock()
@@ -114,7 +117,8 @@ def finished_summary(prepared: Prepared) -> Summary:
     records, _ = read_journal(prepared.folder.results)
     plan = prepared.plan
     before = len(plan.cells) * len(plan.tasks) - prepared.pending
-    return Summary(len(plan.cells), prepared.pending, before, not_ok(plan, records))
+    left = sum(len(job.tasks) for job in pending(plan, records, prepared.retry))
+    return Summary(len(plan.cells), prepared.pending - left, before, not_ok(plan, records), left)
 
 
 def _serial(prepared: Prepared, registry: Registry, device: torch.device, driver: Driver) -> Execute:

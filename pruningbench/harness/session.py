@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +28,7 @@ from pruningbench.plan import Cell, mask_identity, score_identity
 from pruningbench.plugins import Registry
 from pruningbench.randomness import isolated_randomness
 from pruningbench.scope import Scope, prunable_parameters
-from pruningbench.store.cache import Cache
+from pruningbench.store.cache import Cache, tensors_digest
 
 CACHE_VERSION = 1
 """Raised when scores or masks of the same identity come out differently."""
@@ -77,7 +76,7 @@ class ModelSession:
         self.dense = self._load(use)
         self.memos: dict[str, dict[Any, Any]] = {}
         self._scores: tuple[str, dict[str, torch.Tensor]] | None = None
-        self._masks: dict[str, Masks] = {}
+        self._masks: tuple[str, Masks] | None = None  # of the last condition only: masks are large
         self._failed: dict[str, Exception] = {}
         self.scoring_passes = 0
 
@@ -91,7 +90,7 @@ class ModelSession:
         if not isinstance(dense, VisionModel):
             raise PluginError(f"model {use.name!r} loaded a {type(dense).__name__}, not a VisionModel")
         dense.network.eval()
-        dense.fingerprint = weights_digest(dense.network)
+        dense.fingerprint = tensors_digest(dict(dense.network.state_dict()))[:16]
         return dense
 
     def prune(self, cell: Cell, model: VisionModel, sparsity: float, *, untouched: bool) -> Masks:
@@ -121,7 +120,7 @@ class ModelSession:
     def _shared_masks(self, cell: Cell, pruner: ScorePruner, sparsity: float) -> Masks:
         identity = {**mask_identity(cell), "sparsity": sparsity, **self._weights_identity()}
         key = content_hash(identity)
-        if key not in self._masks:
+        if self._masks is None or self._masks[0] != key:
 
             def make() -> dict[str, torch.Tensor]:
                 return pruner.threshold(self._shared_scores(cell, pruner), sparsity).packed()
@@ -129,8 +128,8 @@ class ModelSession:
             packed = self._cache.tensors("masks", identity, make)
             shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
             provenance = {"pruner": cell.pruner_label, "sparsity": sparsity, "seed": cell.seed}
-            self._masks[key] = Masks.from_packed(packed, shapes, provenance)
-        return self._masks[key]
+            self._masks = (key, Masks.from_packed(packed, shapes, provenance))
+        return self._masks[1]
 
     def _shared_scores(self, cell: Cell, pruner: ScorePruner) -> dict[str, torch.Tensor]:
         """Return the scores of the dense model: one pass for all sparsities, allocations and recipes."""
@@ -179,14 +178,3 @@ class ModelSession:
 
         context = self._context(cell.seed)
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report)
-
-
-def weights_digest(network: torch.nn.Module) -> str:
-    """Return 16 hex digits of the SHA-256 of a network's parameters and buffers, names included."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if isinstance(tensor, torch.Tensor):
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            sha.update(flat.view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()[:16]

@@ -13,14 +13,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 from pruningbench.errors import PruningBenchError
 
-DONE = 64
-"""Exit status of a child that ended in good order, plus the exit code of its work."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,17 +38,20 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
     Interrupts and terminations are passed on to the child, once each.
 
     Args:
-        work: returns an exit code in 0..63 or 130; called in the child.
+        work: returns an exit code; called in the child. What it raises is printed there, as code 1.
         died: called in the parent with what happened when a child dies; returns whether to start anew.
 
     Raises:
         ChildDiedError: if a child dies and `died` says that starting again is of no use.
     """
     while True:
-        status = _wait_for(_fork(work))
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) >= DONE:
-            code = os.WEXITSTATUS(status) - DONE
-            return 130 if code == 66 else code
+        child, report = _fork(work)
+        status = _wait_for(child)
+        # only what the child says through the pipe counts: anybody's component can leave with any status
+        with os.fdopen(report, "rb") as pipe:
+            said = pipe.read().decode()
+        if said:
+            return int(said)
         what = _describe(status)
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
@@ -57,26 +59,36 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
             raise ChildDiedError(f"the working process {what} before it began any cell; see `pruningbench doctor`")
 
 
-def _fork(work: Callable[[], int]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _fork(work: Callable[[], int]) -> tuple[int, int]:
+    """Return the child's process id and the end of a pipe on which it says its exit code."""
+    _flush()
     parent = os.getpid()
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid:
-        return pid
+        os.close(writing)
+        return pid, reading
     code = 1
     try:
+        os.close(reading)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent only, which passes it on once
         _die_with(parent)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = work()
     except KeyboardInterrupt:
         code = 130
+    except BaseException:  # noqa: BLE001 - a defect of ours: show it, it cannot travel to the parent
+        traceback.print_exc()
     finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(DONE + (66 if code == 130 else code))
+        _flush()
+        os.write(writing, str(code).encode())
+        os._exit(0)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            stream.flush()
 
 
 def _die_with(parent: int) -> None:
@@ -101,9 +113,14 @@ def _wait_for(pid: int) -> int:
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT if number == signal.SIGTERM else number)
+            if number == signal.SIGTSTP:  # Ctrl-Z stops both, and whoever wakes the parent wakes both
+                os.kill(pid, signal.SIGSTOP)
+                os.kill(os.getpid(), signal.SIGSTOP)
+                os.kill(pid, signal.SIGCONT)
+            else:
+                os.kill(pid, signal.SIGINT)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)}
     try:
         _, status = os.waitpid(pid, 0)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import traceback
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 
-from pruningbench.components import Context, Recipe, RecipeJob, VisionModel
+from pruningbench.allocation import number_to_prune
+from pruningbench.components import Context, Pruner, Recipe, RecipeJob, VisionModel
 from pruningbench.errors import PluginError
 from pruningbench.files import write_whole
 from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
@@ -24,7 +27,7 @@ from pruningbench.masks import Masks, measured_sparsity
 from pruningbench.plan import Cell, TaskRun
 from pruningbench.plugins import Registry
 from pruningbench.randomness import isolated_randomness
-from pruningbench.store.cache import Cache
+from pruningbench.store.cache import Cache, tensors_digest
 from pruningbench.store.records import Record, Status
 from pruningbench.version import __version__
 
@@ -64,7 +67,7 @@ class Worker:
             session = self._session_of(cell)
             model, masks = self._prepare(cell, session)
             sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's component may raise anything
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - components may raise anything
             seconds = time.perf_counter() - start
             for run in job.tasks:
                 yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
@@ -111,7 +114,12 @@ class Worker:
             raise PluginError(f"{cell.recipe.name!r} is a {recipe.kind}, not a recipe")
         file = self.checkpoint(cell.key)
         if recipe.trains and file.exists():
-            return model, _restore(file, model)
+            try:
+                return model, _restore(file, model)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, training makes it again
+                self.report(f"damaged checkpoint is made again ({error})")
+                file.unlink(missing_ok=True)
+                model = session.dense.clone()
         untouched = _version(model.network)
 
         def prune(target: VisionModel, sparsity: float) -> Masks:
@@ -124,8 +132,12 @@ class Worker:
         with isolated_randomness(seed):
             masks = recipe.run(RecipeJob(model, cell.sparsity, prune, data, context))
         model.network.eval()
+        check_masks(cell, masks, session.prunable_names(cell))
         if recipe.trains:
-            _keep(file, model, masks)
+            try:
+                _keep(file, model, masks)
+            except OSError as error:  # costs a training if this process is killed, and nothing else
+                self.report(f"checkpoint cannot be written ({error.strerror})")
         return model, masks
 
     def _run_task(
@@ -147,7 +159,7 @@ class Worker:
         try:
             measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
             fingerprint = self._fingerprint(run)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's component may raise anything
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - anybody's component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
             measured_before = replace(
                 failure,
@@ -186,7 +198,14 @@ class Worker:
 
     def _fingerprint(self, run: TaskRun) -> str:
         use = run.task.references.get(getattr(run.task.component, "main_data", ""))
-        return self.shelf.open(use).fingerprint if use is not None else ""
+        if use is None:
+            return ""
+        data = self.shelf.open(use).fingerprint
+        others = {name: self.shelf.open(other).fingerprint for name, other in run.task.references.items()}
+        if not all(isinstance(fingerprint, str) for fingerprint in others.values()):
+            raise PluginError(f"dataset {use.name!r}: its fingerprint must be text")
+        # how the task is set and what other data it uses decide as well whether values may be compared
+        return f"{data}:{content_hash([run.task.identity(), others], length=8)}"
 
     def _base(self, cell: Cell, sparsities: tuple[float, float], prepare_seconds: float) -> Record:
         return Record(
@@ -240,21 +259,55 @@ def _state(network: torch.nn.Module) -> tuple[object, ...]:
 
 
 def _keep(file: Path, model: VisionModel, masks: Masks) -> None:
-    """Write a trained cell's weights and masks, so that a kill during its tasks costs no training."""
+    """Write a trained cell's weights and masks, so that a kill during its tasks costs no training.
+
+    Raises:
+        OSError: if the disk refuses; nothing half-written stays.
+    """
     tensors = {f"weights/{name}": tensor.detach().cpu().contiguous().clone()
                for name, tensor in model.network.state_dict().items()}  # fmt: skip
     tensors |= {f"masks/{name}": mask for name, mask in masks.items()}
-    write_whole(file, save(tensors))
+    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(masks.provenance)}
+    write_whole(file, save(tensors, meta))
 
 
 def _restore(file: Path, model: VisionModel) -> Masks:
-    stored = load_file(file)
+    with safe_open(file, framework="pt") as opened:
+        meta = opened.metadata() or {}
+        stored = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - no mapping
+    if meta.get("digest") != tensors_digest(stored):
+        raise ValueError("its content does not match its digest")
     weights = {name.removeprefix("weights/"): t for name, t in stored.items() if name.startswith("weights/")}
     model.network.load_state_dict(weights)
     model.network.eval()
     order = dict(model.network.named_parameters())
     masks = {name.removeprefix("masks/"): t for name, t in stored.items() if name.startswith("masks/")}
-    return Masks({name: masks[name] for name in order if name in masks})
+    return Masks({name: masks[name] for name in order if name in masks}, json.loads(meta["provenance"]))
+
+
+def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
+    """Make sure that a pruner did what was asked: it is never taken at its word.
+
+    Raises:
+        PluginError: for masks of other parameters than the scope allows, another number of pruned weights
+            than ``round(sparsity * prunable)`` from a pruner that claims to be exact, or provenance that
+            cannot be stored.
+    """
+    pruner = cell.pruner.component if cell.pruner else None
+    if not isinstance(masks, Masks):
+        raise PluginError(f"recipe {cell.recipe.label!r} returned a {type(masks).__name__}, not Masks")
+    strange = sorted(set(masks) - set(prunable))
+    if strange:
+        raise PluginError(f"pruner {cell.pruner_label!r} masks {strange[0]!r}, which is not prunable in this scope")
+    lacking = [name for name in prunable if name not in masks]
+    pruned, asked = masks.total - masks.kept, number_to_prune(cell.sparsity, masks.total)
+    if isinstance(pruner, Pruner) and pruner.exact and (lacking or pruned != asked):
+        what = f"left out {lacking[0]!r}" if lacking else f"pruned {pruned} of {masks.total} weights, not {asked}"
+        raise PluginError(f"pruner {cell.pruner_label!r} {what}, at sparsity {cell.sparsity:g}")
+    try:
+        json.dumps(masks.provenance)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"pruner {cell.pruner_label!r}: the masks' provenance cannot be stored ({error})") from error
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -128,8 +128,9 @@ class Board:
 def build(frame: pd.DataFrame) -> list[Board]:
     """Turn a table of results (`pruningbench.results.load_results`) into boards.
 
-    Runs on which a (task, variant, metric) was measured on different data are never ranked together:
-    they go to boards of their own. Of measurements of the same (model, pruner, recipe, sparsity, seed,
+    Runs on which a (task, variant, metric) was measured on different data, or whose models of one name
+    were made differently (another scope, other training data), are never ranked together: they go to
+    boards of their own. Of measurements of the same (model, pruner, recipe, sparsity, seed,
     task, variant, metric) on the same data, the one given last counts, and a note says so.
 
     Args:
@@ -158,7 +159,7 @@ def _board(group: Group, groups: Sequence[Group]) -> Board:
 
 
 def _title(suites: Sequence[str], group: Group, groups: Sequence[Group]) -> str:
-    """Name the suites, and the fingerprint of each task whose data differ between the boards."""
+    """Name the suites; of several boards also the runs, and the fingerprint of each task whose data differ."""
     seen: dict[str, set[str]] = {}
     for other in groups:
         for (task, _, _), fingerprint in other.fingerprints.items():
@@ -166,6 +167,8 @@ def _title(suites: Sequence[str], group: Group, groups: Sequence[Group]) -> str:
     own = {task: fingerprint for (task, _, _), fingerprint in group.fingerprints.items()}
     differing = [f"{task} {own[task][:12] or 'unknown'}" for task in seen if task in own and len(seen[task]) > 1]
     title = " + ".join(suites)
+    if len(groups) > 1 and not differing:
+        title += f" · {', '.join(dict.fromkeys(str(m['run']) for m in group.measurements))}"
     return f"{title} (data of {', '.join(differing)})" if differing else title
 
 
@@ -277,7 +280,7 @@ def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     directed = [column for column in columns if column.higher_is_better is not None]
     table = [{c.key: row.cells[c.key].value for c in directed if c.key in row.cells} for row in contest]
     directions = {c.key: bool(c.higher_is_better) for c in directed}
-    ranks = mean_ranks(table, directions)
+    ranks = mean_ranks(table, directions, lambda key: key[0])
     best = best_of(table, directions)
     return [
         replace(

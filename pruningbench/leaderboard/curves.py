@@ -174,7 +174,8 @@ def _density_axis(axes: Axes, sparsities: Sequence[float]) -> None:
         return
     ends = math.log(1 - sparsities[0]), math.log(1 - sparsities[-1])
     span = max(ends[0] - ends[1], 0.1)
-    axes.set_xlim(math.exp(ends[0] + 0.05 * span), math.exp(ends[1] - 0.05 * span))
+    margin = max(0.05 * span, 0.05)  # a single sparsity needs room as well
+    axes.set_xlim(math.exp(ends[0] + margin), math.exp(ends[1] - margin))
     shown: list[float] = []
     for sparsity in reversed(sparsities):  # where ticks are too near to each other, the sparser one stays
         place = math.log(1 - sparsity)

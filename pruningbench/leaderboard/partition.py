@@ -1,4 +1,4 @@
-"""Which results may be compared: those measured on the same data."""
+"""Which results may be compared: those measured on the same data, of models made in the same way."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ Measurement = dict[Any, Any]
 
 @dataclass
 class Group:
-    """Rows that agree on the data of each (task, variant, metric).
+    """Rows that agree on the data of each (task, variant, metric), and on how each model was made.
 
     Attributes:
         fingerprints: the data of each (task, variant, metric) measured so far.
+        cells: the key of the cell behind each (model, pruner, recipe, sparsity, seed); two keys under one
+            name differ in something that no table shows, such as the scope or the training data.
         measurements: the rows, in the order given.
     """
 
     fingerprints: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    cells: dict[tuple[Any, ...], str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
 
-    def fits(self, fingerprints: dict[tuple[str, str, str], str]) -> bool:
-        """Whether nothing here was measured on other data than there."""
-        return all(self.fingerprints.get(key, own) == own for key, own in fingerprints.items())
+    def fits(self, other: Group) -> bool:
+        """Whether nothing here was measured on other data, or made in another way, than there."""
+        return all(self.fingerprints.get(key, own) == own for key, own in other.fingerprints.items()) and all(
+            self.cells.get(name, key) == key for name, key in other.cells.items()
+        )
 
     def add(self, other: Group) -> None:
         """Take in the rows of a group that fits."""
         self.fingerprints |= other.fingerprints
+        self.cells |= other.cells
         self.measurements += other.measurements
 
 
@@ -47,9 +53,9 @@ def partition(measurements: Iterable[Measurement]) -> list[Group]:
     current: dict[tuple[str, str, str], Group] = {}
     for measurement in measurements:
         run = (measurement["suite"], measurement["run"])
-        row = Group(_fingerprint(measurement), [measurement])
+        row = Group(_fingerprint(measurement), _cell(measurement), [measurement])
         cell = current.get((*run, measurement["cell"]))
-        if cell is None or not cell.fits(row.fingerprints):
+        if cell is None or not cell.fits(row):
             cell = current[(*run, measurement["cell"])] = Group()
             runs.setdefault(run, []).append(cell)
         cell.add(row)
@@ -62,11 +68,16 @@ def _fingerprint(measurement: Measurement) -> dict[tuple[str, str, str], str]:
     return {column_key(measurement): str(measurement["data_fingerprint"] or "")}
 
 
+def _cell(measurement: Measurement) -> dict[tuple[Any, ...], str]:
+    m = measurement
+    return {(m["model"], m["pruner"], m["recipe"], float(m["sparsity"]), int(m["seed"])): str(m["cell"])}
+
+
 def _gather(groups: Iterable[Group]) -> list[Group]:
     gathered: list[Group] = []
     for group in groups:
         for earlier in gathered:
-            if earlier.fits(group.fingerprints):
+            if earlier.fits(group):
                 earlier.add(group)
                 break
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -21,23 +21,33 @@ def ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
     return [sum(o < own for o in order) + (sum(o == own for o in order) + 1) / 2 for own in order]
 
 
-def mean_ranks(table: Sequence[Mapping[Key, float]], directions: Mapping[Key, bool]) -> list[float | None]:
-    """Return for each row the mean of its places over the columns it has.
+def mean_ranks(
+    table: Sequence[Mapping[Key, float]], directions: Mapping[Key, bool], task_of: Callable[[Key], Hashable]
+) -> list[float | None]:
+    """Return for each row the mean over tasks of the mean of its places in the columns of the task.
+
+    A task counts once, however many columns it has. A row that lacks a column counts as last there.
 
     Args:
-        table: rows that compete: column -> value; a column that was not measured is absent, and the
-            row is ranked by its other columns.
+        table: rows that compete: column -> value; a column that was not measured is absent.
         directions: ranked columns, and whether higher is better.
+        task_of: the task that a column belongs to.
 
     Returns:
         A mean place >= 1 a row; None for a row that has none of the columns.
     """
-    places: list[list[float]] = [[] for _ in table]
+    places: list[dict[Hashable, list[float]]] = [{} for _ in table]
     for key, higher_is_better in directions.items():
-        having = [i for i, row in enumerate(table) if key in row]
-        for i, place in zip(having, ranks([table[i][key] for i in having], higher_is_better), strict=True):
-            places[i].append(place)
-    return [sum(own) / len(own) if own else None for own in places]
+        if not any(key in row for row in table):
+            continue
+        column = ranks([row.get(key, math.nan) for row in table], higher_is_better)
+        for own, place in zip(places, column, strict=True):
+            own.setdefault(task_of(key), []).append(place)
+    means = [[sum(task) / len(task) for task in own.values()] for own in places]
+    return [
+        sum(own) / len(own) if own and any(key in row for key in directions) else None
+        for own, row in zip(means, table, strict=True)
+    ]
 
 
 def best_of(table: Sequence[Mapping[Key, float]], directions: Mapping[Key, bool]) -> list[set[Key]]:

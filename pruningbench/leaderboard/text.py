@@ -192,7 +192,8 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         signs.append("↑ higher is better, ↓ lower is better")
     if any(row.rank is not None for row in board.rows):
         signs.append(
-            "rank: place (1 = best) among the rows of the same model and sparsity, mean over the columns with an arrow"
+            "rank: place (1 = best) among the rows of the same model and sparsity: "
+            "mean over the tasks, and within a task over its columns with an arrow"
         )
     entries = [entry for row in board.rows for entry in row.cells.values()]
     if any(entry.best for entry in entries):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.files import write_whole
+from pruningbench.files import expanded, write_whole
 from pruningbench.identity import canonical_json, content_hash
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def default_cache_folder() -> Path:
     """Return ``$PRUNINGBENCH_CACHE``, or the user's cache folder of this platform."""
     named = os.environ.get("PRUNINGBENCH_CACHE")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     from platformdirs import user_cache_path
 
     return user_cache_path("pruningbench", appauthor=False)
@@ -70,10 +71,15 @@ class Cache:
 
         try:
             with safe_open(os.fspath(path), framework="pt") as file:
-                if (file.metadata() or {}).get("identity") != canonical_json(identity):
+                meta = file.metadata() or {}
+                if meta.get("identity") != canonical_json(identity):
                     return None
                 # cloned: memory of the file is not aligned, which may change the order of sums
-                return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+                found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+            if tensors_digest(found) == meta.get("digest"):
+                return found
+            warnings.warn(f"{path}: damaged cache file is made again (wrong digest)", stacklevel=3)
+            return None
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError) as error:
@@ -86,7 +92,8 @@ class Cache:
         if not self._writable:
             return
         try:
-            write_whole(path, save(tensors, {"identity": canonical_json(identity)}))
+            meta = {"identity": canonical_json(identity), "digest": tensors_digest(tensors)}
+            write_whole(path, save(tensors, meta))
         except OSError as error:
             self._writable = False
             warnings.warn(
@@ -94,3 +101,15 @@ class Cache:
                 "again next time (set PRUNINGBENCH_CACHE to another folder)",
                 stacklevel=3,
             )
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of named tensors on any device: names, shapes, types and bits, as 64 hex digits."""
+    import torch
+
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        sha.update(f"{name} {tuple(tensors[name].shape)} {flat.dtype}".encode())
+        sha.update(flat.view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()

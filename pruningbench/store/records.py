@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
@@ -95,7 +95,11 @@ class Record:
             if name in kept:
                 kept[name] = math.nan if kept[name] is None else float(kept[name])
         record = cls(**kept)
-        if not isinstance(record.cell, str) or not isinstance(record.parts, int) or record.part > record.parts:
+        for name, types in _TYPES.items():
+            value = getattr(record, name)
+            if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
+                raise TypeError(f"{name} is {value!r}")
+        if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
         return record
 
@@ -103,3 +107,13 @@ class Record:
     def group(self) -> tuple[str, str, int]:
         """The task run this line belongs to: (cell, task, attempt)."""
         return (self.cell, self.task, self.attempts)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool | None": (bool, type(None)),
+    "Status": (str,),
+}
+_TYPES = {f.name: _TYPES[str(f.type)] for f in fields(Record)}

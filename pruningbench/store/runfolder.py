@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruningbench.errors import RunFolderError
-from pruningbench.files import write_whole
+from pruningbench.files import expanded, write_whole
 from pruningbench.identity import content_hash
 
 if sys.platform != "win32":
@@ -27,7 +27,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self._lock: int | None = None
 
     @property
@@ -165,6 +165,10 @@ class RunFolder:
         Raises:
             RunFolderError: if another process is at it.
         """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
         if sys.platform == "win32":
             return
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)

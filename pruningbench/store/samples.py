@@ -35,6 +35,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 def write_exhibit(path: Path, exhibit: Exhibit) -> None:
     """Store an exhibit for the figures."""
+    write_arrays(path, exhibit_arrays(exhibit))
+
+
+def exhibit_arrays(exhibit: Exhibit) -> dict[str, Array]:
+    """Return an exhibit as the named arrays in which it is stored."""
     arrays: dict[str, Array] = {
         "kind": np.array(exhibit.kind),
         "images": exhibit.images.detach().cpu().float().numpy(),
@@ -47,7 +52,7 @@ def write_exhibit(path: Path, exhibit: Exhibit) -> None:
         if boxes:
             arrays[name] = np.concatenate([b.detach().cpu().float().numpy().reshape(-1, 4) for b in boxes])
             arrays[f"{name}_counts"] = np.array([len(b) for b in boxes])
-    write_arrays(path, arrays)
+    return arrays
 
 
 def read_exhibit(path: Path) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""The Fisher matrix of all prunable parameters: its diagonal, and its blocks streamed by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pruningbench.components import PruningContext
+from pruningbench.errors import PruningBenchError
+from pruningbench_hessian.blocks import BlockGram
+from pruningbench_hessian.gradients import Draw, Fisher, Method, draws, per_sample_gradients, scoring
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Whose gradients make the Fisher matrix: the pruner's name and its fields of the same names."""
+
+    pruner: str
+    fisher: Fisher
+    samples: int
+    draw_seed: int
+    gradients: Method
+
+    def draws(self, context: PruningContext) -> list[Draw]:
+        """Return images and targets; call it inside `scoring`."""
+        return draws(context, self.pruner, self.fisher, self.samples, self.draw_seed)
+
+
+def mean_of_gradients(
+    context: PruningContext, sampling: Sampling, of: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Return the mean over the samples of ``of(gradients, weights)``, float64 in the parameters' shapes.
+
+    Args:
+        context: what is scored.
+        sampling: whose gradients.
+        of: elementwise, (samples, weights) float64 gradients and (weights,) float64 weights.
+    """
+    with scoring(context):
+        given = sampling.draws(context)
+        count = sum(len(draw.images) for draw in given)
+        weights = {name: _double(p.detach()).flatten() for name, p in context.parameters.items()}
+        sums = {name: torch.zeros_like(w) for name, w in weights.items()}
+        for chunk in per_sample_gradients(
+            context.network, context.parameters, given, sampling.pruner, sampling.gradients
+        ):
+            for name, gradients in chunk.items():
+                sums[name] += of(_double(gradients), weights[name]).sum(0)
+    return {name: (sums[name] / count).view(p.shape).to(p.device) for name, p in context.parameters.items()}
+
+
+class BlockCurvature:
+    """The damped block Fisher matrices of a network, a few layers at a time.
+
+    Iterating takes one pass of gradients for each group of layers whose Gram matrices fit in memory
+    together. If all of them fit, they are kept for the next iteration, which then costs nothing.
+
+    Args:
+        context: what is pruned; its weights must not change between iterations.
+        sampling: whose gradients.
+        block_size: weights a block.
+        damping: what is added to the diagonal.
+        relative: whether `damping` is a share of each parameter's mean squared gradient.
+        memory_gb: GiB that Gram matrices may take at a time.
+    """
+
+    def __init__(
+        self,
+        context: PruningContext,
+        sampling: Sampling,
+        *,
+        block_size: int,
+        damping: float,
+        relative: bool,
+        memory_gb: float,
+    ) -> None:
+        self._context, self._sampling = context, sampling
+        self._block_size, self._damping, self._relative = block_size, damping, relative
+        self._limit = int(memory_gb * 2**30)
+        self._given: list[Draw] | None = None
+        self._kept: dict[str, BlockGram] | None = None
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[tuple[str, BlockGram]]:
+        """Yield each parameter's name and Gram matrices, in the order of the context.
+
+        Raises:
+            PruningBenchError: if the data do not do, or one layer alone takes more memory than allowed.
+        """
+        if self._kept is not None:
+            yield from self._kept.items()
+            return
+        with scoring(self._context):
+            self._given = self._given or self._sampling.draws(self._context)
+        groups = self._groups(sum(len(draw.images) for draw in self._given))
+        for group in groups:
+            grams = self._grams(group, self._given)
+            if len(groups) == 1:
+                self._kept = grams
+            yield from grams.items()
+
+    def _groups(self, samples: int) -> list[dict[str, nn.Parameter]]:
+        groups: list[dict[str, nn.Parameter]] = []
+        taken = self._limit + 1
+        for name, parameter in self._context.parameters.items():
+            needed = BlockGram.bytes(parameter.numel(), self._block_size, samples, parameter.element_size())
+            if needed > self._limit:
+                raise PruningBenchError(
+                    f"pruner {self._sampling.pruner!r}: {name!r} alone needs {needed / 2**30:.3g} GiB for its blocks: "
+                    "raise memory_gb, or lower block_size or samples"
+                )
+            if taken + needed > self._limit:
+                groups.append({})
+                taken = 0
+            groups[-1][name] = parameter
+            taken += needed
+        return groups
+
+    def _grams(self, group: Mapping[str, nn.Parameter], given: list[Draw]) -> dict[str, BlockGram]:
+        self.passes += 1
+        samples = sum(len(draw.images) for draw in given)
+        grams = {
+            name: BlockGram(
+                parameter.numel(), self._block_size, samples, damping=self._damping,
+                relative=self._relative, dtype=parameter.dtype, device=parameter.device,
+            )
+            for name, parameter in group.items()
+        }  # fmt: skip
+        with scoring(self._context):
+            for chunk in per_sample_gradients(
+                self._context.network, group, given, self._sampling.pruner, self._sampling.gradients
+            ):
+                for name, gradients in chunk.items():
+                    grams[name].add(gradients)
+        return grams
+
+    def saliencies(self) -> dict[str, Tensor]:
+        """Return ``w^2 / (2 [F^-1]_qq)``, float64 in the parameters' shapes.
+
+        Raises:
+            PruningBenchError: as iterating, or if a matrix is not positive-definite.
+        """
+        found = {}
+        for name, gram in self:
+            parameter = self._context.parameters[name]
+            with naming(self._sampling.pruner, name):
+                diagonal = gram.inverse_diagonal()
+            squares = parameter.detach().to(diagonal.device).double().flatten().square()
+            found[name] = (squares / (2 * diagonal)).view(parameter.shape)
+        return found
+
+
+@contextmanager
+def naming(pruner: str, parameter: str) -> Iterator[None]:
+    """Say in an error of the linear algebra whose curvature it was about."""
+    try:
+        yield
+    except PruningBenchError as error:
+        raise PruningBenchError(f"pruner {pruner!r}, parameter {parameter!r}: {error}") from error
+
+
+def unsuited(network: nn.Module) -> str | None:
+    """Return why single samples have no gradients in this network, or None if they do."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            return f"batch norm {name!r} keeps no running statistics, so a sample has no gradient of its own"
+    return None
+
+
+def _double(values: Tensor) -> Tensor:
+    return (values.cpu() if values.device.type == "mps" else values).double()

@@ -1,0 +1,152 @@
+"""Layer-wise criteria: weights against the inputs they meet, one layer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pruningbench.allocation import Allocation, layer_keep_counts
+from pruningbench.components import PruningContext
+from pruningbench.selection import keep_highest
+from pruningbench_hessian.blocks import cholesky
+from pruningbench_hessian.inputs import for_each_input
+from pruningbench_hessian.surgeon import greedy_removals, joint_update
+
+_STEP_ENTRIES = 1 << 23
+
+
+def wanda_scores(context: PruningContext, pruner: str, samples: int, *, per_channel: bool) -> dict[str, Tensor]:
+    """Return ``|w_ij| * ||X_j||_2``, float64 in the parameters' shapes.
+
+    Raises:
+        PruningBenchError: without images, or for a parameter that meets no inputs.
+    """
+    squares: dict[str, Tensor] = {}
+
+    def add(name: str, first: int, groups: int, columns: Tensor) -> None:
+        sums = _double(columns).square().sum(2)
+        total = squares.setdefault(name, sums.new_zeros(groups, sums.shape[1]))
+        total[first : first + len(sums)] += sums
+
+    for_each_input(context, list(context.parameters), pruner, samples, add, per_channel=per_channel)
+    scores = {}
+    for name, parameter in context.parameters.items():
+        sizes = grouped(_double(parameter.detach()).abs(), len(squares[name]))
+        norms = squares[name].sqrt()
+        norms = norms.repeat_interleave(sizes.shape[2] // norms.shape[1], dim=1)
+        scores[name] = (sizes * norms.unsqueeze(1)).view(parameter.shape).to(parameter.device)
+    return scores
+
+
+def layer_hessians(context: PruningContext, names: Sequence[str], pruner: str, samples: int) -> dict[str, Tensor]:
+    """Return ``H = 2 X X'`` of the named layers, (groups, d, d) float64, X over all images and positions."""
+    hessians: dict[str, Tensor] = {}
+
+    def add(name: str, first: int, groups: int, columns: Tensor) -> None:
+        columns = _double(columns)
+        total = hessians.setdefault(name, columns.new_zeros(groups, columns.shape[1], columns.shape[1]))
+        total[first : first + len(columns)] += 2 * columns @ columns.transpose(1, 2)
+
+    for_each_input(context, names, pruner, samples, add)
+    return hessians
+
+
+def damped(hessians: Tensor, share: float) -> Tensor:
+    """Return (groups, d, d) matrices with `share` of each one's mean diagonal added to its diagonal."""
+    means = hessians.diagonal(dim1=1, dim2=2).mean(1)
+    added = torch.where(means > 0, share * means, 1.0)  # inputs that are always zero rank by magnitude
+    return hessians + torch.diag_embed(added.unsqueeze(1).expand(-1, hessians.shape[1]))
+
+
+def grouped(values: Tensor, groups: int) -> Tensor:
+    """Reshape a parameter (rows, ...) to (groups, rows / groups, d)."""
+    return values.reshape(groups, values.shape[0] // groups, -1)
+
+
+def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocation) -> dict[str, Tensor]:
+    """Return masks that prune the same number of weights in each row of a layer, up to one.
+
+    What does not divide by the rows goes to the rows whose next weight scores lowest. Exactly
+    ``round(sparsity * total)`` weights are pruned; among equal scores the first are kept.
+    """
+    kept = layer_keep_counts({name: tuple(s.shape) for name, s in scores.items()}, sparsity, allocation)
+    masks = {}
+    for name, score in scores.items():
+        rows = score.flatten(1)
+        each, rest = divmod(score.numel() - kept[name], len(rows))
+        # stable and flipped: of equals the last comes first, as it is pruned first
+        order = rows.shape[1] - 1 - rows.flip(1).argsort(dim=1, stable=True)
+        mask = torch.ones_like(rows, dtype=torch.bool).scatter_(1, order[:, :each], False)
+        if rest:
+            following = order[:, each : each + 1]
+            more = ~keep_highest([rows.gather(1, following)], rest)[0]
+            mask.scatter_(1, following, ~more)
+        masks[name] = mask.view(score.shape)
+    return masks
+
+
+def sparsegpt(weights: Tensor, hessians: Tensor, prune: int, columns: int = 128) -> tuple[Tensor, Tensor]:
+    """Prune columns from left to right, each removal repaired by the columns to its right.
+
+    Args:
+        weights: (groups, rows, d) float64.
+        hessians: (groups, d, d) float64, damped.
+        prune: weights to prune in all, at most as many as there are.
+        columns: columns whose mask is chosen at once by ``w^2 / U_jj^2``, U the upper Cholesky factor of the
+            inverse; each such block prunes its share of `prune`, exact in sum.
+
+    Returns:
+        New weights, and a bool mask of their shape, True = kept; pruned weights are exactly zero.
+
+    Raises:
+        PruningBenchError: if a matrix is not positive-definite.
+
+    Source: Frantar and Alistarh, SparseGPT (ICML 2023), algorithm 1.
+    """
+    upper = cholesky(torch.cholesky_inverse(cholesky(hessians))).transpose(1, 2)
+    left, mask = weights.clone(), torch.ones_like(weights, dtype=torch.bool)
+    width = weights.shape[2]
+    for start in range(0, width, columns):
+        stop = min(start + columns, width)
+        pivots = upper.diagonal(dim1=1, dim2=2)[:, start:stop]
+        share = round(prune * stop / width) - round(prune * start / width)
+        scores = (left[..., start:stop] / pivots.unsqueeze(1)).square()
+        mask[..., start:stop] = keep_highest([scores], share)[0]
+        errors = torch.zeros_like(scores)
+        for j in range(start, stop):
+            error = left[..., j].masked_fill(mask[..., j], 0) / upper[:, j, j].unsqueeze(1)
+            left[..., j:stop] -= error.unsqueeze(2) * upper[:, j, j:stop].unsqueeze(1)
+            errors[..., j - start] = error
+        left[..., stop:] -= errors @ upper[:, start:stop, stop:]
+    return left.masked_fill(~mask, 0), mask
+
+
+def obc(weights: Tensor, hessians: Tensor, prune: int) -> tuple[Tensor, Tensor]:
+    """Prune each row by exact greedy Optimal Brain Surgeon.
+
+    A row loses as many weights, in its own order, as it has among the `prune` lowest removal costs of all
+    rows. Arguments, results and errors are those of `sparsegpt`.
+
+    Source: Frantar, Singh, Alistarh, Optimal brain compression (NeurIPS 2022), algorithm 1 and section 4.
+    """
+    groups, rows, width = weights.shape
+    flat = weights.reshape(groups * rows, width)
+    of_row = torch.arange(groups, device=flat.device).repeat_interleave(rows)
+    inverses = torch.cholesky_inverse(cholesky(hessians))
+    parts = torch.split(torch.arange(len(flat), device=flat.device), max(1, _STEP_ENTRIES // width**2))
+    traces = [
+        greedy_removals(inverses[of_row[part]], flat[part], torch.ones_like(flat[part], dtype=torch.bool))
+        for part in parts
+    ]
+    orders, costs = torch.cat([order for order, _ in traces]), torch.cat([cost for _, cost in traces])
+    counts = (~keep_highest([costs], prune)[0]).sum(1, keepdim=True)
+    steps = torch.arange(width, device=flat.device)
+    mask = torch.empty_like(costs, dtype=torch.bool).scatter_(1, orders, steps >= counts)
+    new = torch.cat([joint_update(hessians[of_row[part]], flat[part], mask[part]) for part in parts])
+    return new.view(weights.shape), mask.view(weights.shape)
+
+
+def _double(values: Tensor) -> Tensor:
+    return (values.cpu() if values.device.type == "mps" else values).double()

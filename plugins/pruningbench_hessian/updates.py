@@ -1,0 +1,201 @@
+"""The pruners that also update the weights they keep: `obs`, `cap` and `layer-obs`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pruningbench.components import Pruner, PruningContext, param
+from pruningbench_hessian.fields import Blocked
+from pruningbench_hessian.scores import ALLOCATION_DOC, Allocation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pruningbench.masks import Masks
+    from pruningbench_hessian.fisher import BlockCurvature
+
+
+@dataclass(frozen=True)
+class _BlockSurgeon(Blocked):
+    """Ranks weights by the block Fisher matrix, prunes the lowest and updates the others jointly."""
+
+    allocation: Allocation = param("global", doc=ALLOCATION_DOC)
+
+    @abstractmethod
+    def _ranking(self, context: PruningContext, curvature: BlockCurvature) -> dict[str, Tensor]:
+        """Return for each parameter scores of its shape, higher = keep."""
+
+    def prune(self, context: PruningContext, sparsity: float) -> Masks:
+        """Return masks and update the kept weights of the network in place; pruned ones become zero."""
+        import torch
+
+        from pruningbench.allocation import allocate
+        from pruningbench.components import check_scores
+        from pruningbench.masks import Masks
+        from pruningbench_hessian.fisher import naming
+        from pruningbench_hessian.surgeon import joint_update
+
+        curvature = self.curvature(context)
+        scores = check_scores(self._ranking(context, curvature), context.parameters)
+        masks = allocate(scores, sparsity, self.allocation)
+        updated = {}
+        for name, gram in curvature:
+            parameter = context.parameters[name]
+            with naming(self.registered, name):
+                parts = []
+                for part in gram.steps():
+                    matrices = gram.matrices(part)
+                    weights = gram.to_blocks(parameter.detach().flatten().to(matrices))[part]
+                    kept = gram.to_blocks(masks[name].flatten().to(matrices.device))[part]
+                    parts.append(joint_update(matrices, weights, kept))
+            updated[name] = gram.from_blocks(torch.cat(parts)).view(parameter.shape)
+        _write(context.parameters, updated)
+        return Masks(masks, {"sparsity": sparsity})
+
+
+@dataclass(frozen=True)
+class Obs(_BlockSurgeon):
+    """Block Fisher with the joint update: prune as `block-fisher`, then repair what is kept.
+
+    The score is ``w^2 / (2 [F^-1]_qq)``; the kept weights of each block are moved to the minimum of
+    ``dw' F dw / 2`` with all pruned ones at zero, in place. Cost: as `block-fisher`, and all of it twice when
+    the blocks of all layers do not fit in ``memory_gb`` together; one more Cholesky factorisation. Needs
+    labels, except with ``fisher`` true or gram. Higher = keep. Sources: Hassibi and Stork, Optimal brain
+    surgeon (1992); Singh and Alistarh, WoodFisher (NeurIPS 2020).
+    """
+
+    registered: ClassVar[str] = "obs"
+
+    def _ranking(self, context: PruningContext, curvature: BlockCurvature) -> dict[str, Tensor]:
+        return curvature.saliencies()
+
+
+@dataclass(frozen=True)
+class Cap(_BlockSurgeon):
+    """CAP: greedy Optimal Brain Surgeon inside each block, merged over all blocks, then one joint update.
+
+    In each block the weight of least ``w^2 / (2 [F^-1]_qq)`` goes first; weights and F^-1 are updated, and so
+    on until the block is empty. Removals of all blocks are merged by the running maximum of their costs
+    (``merge`` greedy) or their running sum (cumulative). The kept weights then take the joint update of
+    `obs`. Cost: passes and memory of `obs`, and block_size^2 multiplications a weight. Needs labels, except
+    with ``fisher`` true or gram. What is pruned last is kept. Source: Kuznedelev, Kurtic, Frantar, Alistarh,
+    CAP: Correlation-aware pruning for highly-accurate sparse vision models (NeurIPS 2023).
+    """
+
+    registered: ClassVar[str] = "cap"
+
+    merge: Literal["greedy", "cumulative"] = param(
+        "greedy", doc="costs by which blocks are merged: greedy (running maximum) or cumulative"
+    )
+
+    def _ranking(self, context: PruningContext, curvature: BlockCurvature) -> dict[str, Tensor]:
+        import torch
+
+        from pruningbench_hessian.fisher import naming
+        from pruningbench_hessian.surgeon import greedy_removals, merge_keys, removal_ranks
+
+        removals, grams = [], []
+        for name, gram in curvature:
+            flat = context.parameters[name].detach().flatten()
+            counted = gram.to_blocks(torch.ones_like(flat, dtype=torch.bool))
+            orders, keys = [], []
+            with naming(self.registered, name):
+                for part in gram.steps():
+                    inverses = gram.inverses(part)
+                    weights = gram.to_blocks(flat.to(inverses))[part]
+                    order, costs = greedy_removals(inverses, weights, counted[part].to(inverses.device))
+                    orders.append(order)
+                    keys.append(merge_keys(costs, self.merge))
+            removals.append((torch.cat(orders), torch.cat(keys)))
+            grams.append((gram.weights, context.parameters[name].shape))
+        ranks = removal_ranks(removals)
+        return {
+            name: rank.flatten()[:weights].view(shape)
+            for name, rank, (weights, shape) in zip(context.parameters, ranks, grams, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class LayerObs(Pruner):
+    """Layer-wise Optimal Brain Surgeon: keep each layer's outputs on its inputs, with weight updates.
+
+    Each layer minimises ``||W X - W' X||^2``, whose Hessian for every row is ``H = 2 X X'`` plus damping; X
+    are the columns of the im2col matrix for convolutions. ``method`` sparsegpt prunes columns from left to
+    right by ``w^2 / U_jj^2`` (U the Cholesky factor of H^-1) and repairs with the columns to the right; obc
+    removes weights row by row by exact ``w^2 / [H^-1]_qq``, all others repaired. Kept weights change in
+    place. Cost, d inputs of a row: with ``rerun`` one forward pass a layer and memory d^2, otherwise one
+    pass and the d^2 of all layers; sparsegpt d^3 + rows d^2, obc rows d^3 operations: for small layers only.
+    Needs images, no labels. Higher = keep. Sources: Frantar and Alistarh, SparseGPT (ICML 2023); Frantar,
+    Singh, Alistarh, Optimal brain compression (NeurIPS 2022).
+    """
+
+    registered: ClassVar[str] = "layer-obs"
+    needs_data: ClassVar[bool] = True
+
+    method: Literal["sparsegpt", "obc"] = param("sparsegpt", doc="sparsegpt (columns in order) or obc (exact, slow)")
+    samples: int = param(256, doc="images used, from the first on; at least 1")
+    damping: float = param(0.01, doc="added to the diagonal of H, as a share of its mean; above 0")
+    columns: int = param(128, doc="columns whose mask sparsegpt chooses at once; at least 1")
+    rerun: bool = param(True, doc="take each layer's inputs from the network with the layers before it pruned")
+    allocation: Literal["uniform", "uniform-plus", "erk"] = param(
+        "uniform", doc="how the sparsity is shared between layers: uniform, uniform-plus or erk"
+    )
+
+    def problem(self) -> str | None:
+        """Refuse numbers out of range."""
+        if not 0 < self.damping < float("inf"):
+            return "damping must be above 0 and finite"
+        wrong = [name for name in ("samples", "columns") if getattr(self, name) < 1]
+        return f"{wrong[0]} must be at least 1" if wrong else None
+
+    def refuses(self, network: nn.Module) -> str | None:
+        """Refuse layers that are no linear map or convolution of their inputs."""
+        from pruningbench_hessian.inputs import unsuited
+
+        return unsuited(network)
+
+    def prune(self, context: PruningContext, sparsity: float) -> Masks:
+        """Return masks and update the kept weights of the network in place; pruned ones become zero."""
+        from pruningbench.allocation import layer_keep_counts
+        from pruningbench.masks import Masks
+        from pruningbench_hessian.layerwise import layer_hessians
+
+        parameters = context.parameters
+        kept = layer_keep_counts({n: tuple(p.shape) for n, p in parameters.items()}, sparsity, self.allocation)
+        dense = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        masks = {}
+        try:
+            for names in [[name] for name in parameters] if self.rerun else [list(parameters)]:
+                hessians = layer_hessians(context, names, self.registered, self.samples)
+                for name in names:
+                    prune = parameters[name].numel() - kept[name]
+                    new, masks[name] = self._prune_layer(name, parameters[name], hessians.pop(name), prune)
+                    _write(parameters, {name: new})
+        except BaseException:
+            _write(parameters, dense)
+            raise
+        return Masks(masks, {"sparsity": sparsity})
+
+    def _prune_layer(self, name: str, parameter: Tensor, hessian: Tensor, prune: int) -> tuple[Tensor, Tensor]:
+        from pruningbench_hessian.fisher import naming
+        from pruningbench_hessian.layerwise import damped, grouped, obc, sparsegpt
+
+        weights = grouped(parameter.detach().to(hessian), len(hessian))
+        with naming(self.registered, name):
+            matrices = damped(hessian, self.damping)
+            if self.method == "obc":
+                new, mask = obc(weights, matrices, prune)
+            else:
+                new, mask = sparsegpt(weights, matrices, prune, self.columns)
+        return new.view(parameter.shape), mask.view(parameter.shape)
+
+
+def _write(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    import torch
+
+    with torch.no_grad():
+        for name, value in values.items():
+            parameters[name].copy_(value)

@@ -1,0 +1,17 @@
+"""Pruning at initialization, safe on pretrained weights: SNIP, iterative SNIP, FORCE, GraSP, SynFlow, NTK-SAP, PX."""
+
+from __future__ import annotations
+
+from pruningbench.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def pruningbench_register_pruners(register: Register) -> None:
+    """Register the pruners that were made for pruning at initialization."""
+    register("snip", "pruningbench_pai.sensitivity:Snip")
+    register("iterative-snip", "pruningbench_pai.sensitivity:IterativeSnip")
+    register("force", "pruningbench_pai.sensitivity:Force")
+    register("grasp", "pruningbench_pai.sensitivity:Grasp")
+    register("synflow", "pruningbench_pai.flow:SynFlow")
+    register("ntk-sap", "pruningbench_pai.kernel:NtkSap")
+    register("px", "pruningbench_pai.kernel:PathExclusion")

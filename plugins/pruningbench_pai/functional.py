@@ -1,0 +1,109 @@
+"""Runs a network with other weights than its own, and leaves it exactly as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pruningbench.components import PruningContext
+from pruningbench.errors import UsageError
+from pruningbench.preservation import preserved
+from pruningbench.randomness import isolated_randomness
+
+
+@contextmanager
+def at_rest(context: PruningContext, pruner: str) -> Iterator[nn.Module]:
+    """Lend the network in eval mode, with gradients on and autocast off; restore everything afterwards.
+
+    Weights, buffers, flags, gradients and the random state are restored also when the block raises.
+    """
+    device = next(iter(context.parameters.values())).device.type
+    with (
+        isolated_randomness("pruningbench_pai", pruner, context.seed),
+        preserved(context.network),
+        torch.enable_grad(),
+        torch.autocast(device, enabled=False),
+    ):
+        context.network.eval()
+        yield context.network
+
+
+def run(network: nn.Module, tensors: Mapping[str, Tensor], images: Tensor, pruner: str) -> Tensor:
+    """Return the network's output (B, C) with the named parameters and buffers replaced by `tensors`.
+
+    Tied parameters follow the one that is named. Nothing is written to the network's own tensors.
+
+    Raises:
+        UsageError: if the output is no (B, C) tensor.
+    """
+    output = torch.func.functional_call(network, dict(tensors), (images,))
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        what = f"{tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(
+            f"pruner {pruner!r} needs a network with outputs (B, C), {type(network).__name__} gives {what}"
+        )
+    return output
+
+
+def leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parameters' values as leaves of a new graph; they share memory with the parameters."""
+    return {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
+
+
+def gradients(value: Tensor, inputs: Mapping[str, Tensor], *, graph: bool = False) -> dict[str, Tensor]:
+    """Return d value / d input by name, zero where `value` does not depend on it; `.grad` is not touched."""
+    found = torch.autograd.grad(value, list(inputs.values()), create_graph=graph, allow_unused=True)
+    return {
+        name: torch.zeros_like(tensor) if gradient is None else gradient
+        for (name, tensor), gradient in zip(inputs.items(), found, strict=True)
+    }
+
+
+def double_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return detached copies of all parameters and buffers, floating ones in float64, by name.
+
+    They lie on the network's device, or on the CPU where that device has no float64 (MPS).
+    """
+    state = [*network.named_parameters(), *network.named_buffers()]
+    copies = {}
+    for name, tensor in state:
+        here = tensor.detach().cpu() if tensor.device.type == "mps" else tensor.detach()
+        copies[name] = here.to(torch.float64, copy=True) if here.is_floating_point() else here.clone()
+    return copies
+
+
+def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
+    """Return prefix ("layer1.bn.") -> each module that normalises by running statistics."""
+    return {
+        f"{name}." if name else "": module
+        for name, module in network.named_modules()
+        if isinstance(getattr(module, "running_var", None), Tensor)
+    }
+
+
+def input_shape(context: PruningContext, size: int, pruner: str) -> tuple[int, ...]:
+    """Return (C, H, W), or whatever one input's shape is.
+
+    It is `size` squared with the channels of the first convolution where a size is given, else the
+    shape of the given batches, else what the network's ``default_cfg`` says (as timm's do).
+
+    Raises:
+        UsageError: if none of them tells.
+    """
+    if size:
+        first = next((m for m in context.network.modules() if isinstance(m, nn.Conv2d)), None)
+        return (first.in_channels if first is not None else 3, size, size)
+    if context.batches is not None:
+        for images, _labels in context.batches():
+            return tuple(images.shape[1:])
+    told = getattr(context.network, "pretrained_cfg", None) or getattr(context.network, "default_cfg", None)
+    shape = told.get("input_size") if isinstance(told, Mapping) else None
+    if shape is None:
+        raise UsageError(
+            f"pruner {pruner!r} cannot tell the input size of {type(context.network).__name__}: "
+            "set image_size, or give batches"
+        )
+    return tuple(int(length) for length in shape)

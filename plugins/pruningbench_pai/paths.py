@@ -1,0 +1,68 @@
+"""The path kernel's estimate that PX takes its scores from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruningbench.components import PruningContext
+from pruningbench.errors import UsageError
+from pruningbench_pai.functional import batch_norms, double_state, gradients, run
+from pruningbench_pai.interception import Gated, Gates, Linear
+
+
+def path_scores(
+    context: PruningContext, masks: Mapping[str, Tensor], variant: Literal["path", "code"]
+) -> dict[str, Tensor]:
+    """Return ``w^2 |dR/dw^2|`` in float64 for each masked parameter, R = sum of z1 z2 over the data.
+
+    Raises:
+        UsageError: if there are no batches.
+    """
+    network = context.network
+    own = double_state(network)
+    masks = {name: mask.to(own[name].device) for name, mask in masks.items()}
+    linear = {name for name in masks if own[name].ndim == 2} if variant == "code" else set()
+    own.update({name: own[name] * masks[name] for name in masks})
+    squares = {name: (own[name].clone() if name in linear else own[name].square()).requires_grad_() for name in masks}
+    ones = {name: own[name] if name in linear else masks[name].to(torch.float64) for name in masks}
+    unit, scaled = (_norms(network, own, squared=s) if variant == "path" else {} for s in (False, True))
+    total = {name: torch.zeros_like(own[name]) for name in masks}
+    device, count = next(iter(squares.values())).device, 0
+    for images, _labels in context.batches() if context.batches is not None else ():
+        x = images.to(device=device, dtype=torch.float64)
+        with torch.no_grad():
+            with Gates("px") as gates:
+                run(network, own, x, "px")
+            with Gated("px", gates.open):
+                z1 = run(network, {**own, **unit, **ones}, x.square(), "px")
+        with Linear("px"):
+            z2 = run(network, {**own, **scaled, **squares}, torch.ones_like(x[:1]), "px")
+        for name, gradient in gradients((z1.sum(0) * z2[0]).sum(), squares).items():
+            total[name] += gradient
+        count += len(images)
+    if not count:
+        raise UsageError("pruner 'px' needs data: there are no batches")
+    return {name: (own[name].square() * gradient).detach().abs() for name, gradient in total.items()}
+
+
+def _norms(network: nn.Module, own: Mapping[str, Tensor], *, squared: bool) -> dict[str, Tensor]:
+    """Return what makes batch norms the identity, or scalings by scale^2 / variance, and biases zero."""
+    changed = {
+        name: torch.zeros_like(tensor)
+        for name, tensor in own.items()
+        if name.rpartition(".")[2] in ("bias", "in_proj_bias")
+    }
+    for prefix, module in batch_norms(network).items():
+        eps = float(getattr(module, "eps", 0.0))
+        deviation = (own[f"{prefix}running_var"] + eps).sqrt()
+        changed[f"{prefix}running_mean"] = torch.zeros_like(deviation)
+        if f"{prefix}weight" in own:
+            scale = own[f"{prefix}weight"]
+            changed[f"{prefix}weight"] = scale.square() / deviation if squared else deviation
+        else:  # without a scale to set, the variance is set so that the division gives the same
+            changed[f"{prefix}running_var"] = (deviation**4 if squared else torch.ones_like(deviation)) - eps
+    return changed

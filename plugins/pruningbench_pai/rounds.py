@@ -1,0 +1,48 @@
+"""Pruning in rounds: the schedule of sparsities, and masks that shrink or may grow back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from pruningbench.allocation import allocate, number_to_prune
+from pruningbench.components import PruningContext, check_scores
+from pruningbench.masks import Masks
+
+Score = Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]]
+"""(masks so far, round from 0) -> scores >= 0 by name."""
+
+
+def sparsities(sparsity: float, rounds: int) -> list[float]:
+    """Return the sparsity after each round: the density falls as density^(k / rounds), k = 1 .. rounds."""
+    return [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)] + [sparsity]
+
+
+def prune_in_rounds(
+    context: PruningContext, sparsity: float, rounds: int, score: Score, pruner: str, *, revival: bool = False
+) -> Masks:
+    """Score and prune again and again, with an exact number of weights after each round.
+
+    Args:
+        context: names the prunable parameters and hears of the progress.
+        sparsity: share of the weights pruned in the end, in [0, 1).
+        rounds: number of rounds, >= 1.
+        score: scores the network as the masks so far leave it; none of the scores is negative.
+        pruner: name for reports.
+        revival: whether a pruned weight may return. If not, a pruned weight ranks below every other,
+            also below those that score zero.
+    """
+    masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in context.parameters.items()}
+    total = sum(mask.numel() for mask in masks.values())
+    for number, level in enumerate(sparsities(sparsity, rounds)):
+        if number_to_prune(level, total) == 0:
+            continue
+        context.report(f"{pruner} round {number + 1}/{rounds}")
+        scores = check_scores(score(masks, number), context.parameters)
+        scores = {name: value.to(masks[name].device) for name, value in scores.items()}
+        if not revival:
+            scores = {name: value.masked_fill(~masks[name], -1.0) for name, value in scores.items()}
+        masks = allocate(scores, level)
+    return Masks(masks, {"sparsity": sparsity})
