@@ -100,7 +100,8 @@ def prune(
     """Return masks of any network by any registered pruner; the network is left as it was.
 
     Args:
-        network: any module; its weights stay as they are (apply the masks yourself).
+        network: any module; its weights stay as they are (apply the masks yourself). Of a pruner that also
+            updates the weights it keeps, this gives the masks only; in a suite the updates count.
         name: a registered pruner.
         sparsity: share of the prunable weights to prune, in [0, 1); exactly
             ``round(sparsity * prunable)`` weights are pruned.
@@ -160,6 +161,9 @@ def _pruning(
     given = list(batches) if batches is not None else []
     if pruner.needs_data and not given:
         raise UsageError(f"pruner {name!r} needs data: give batches=[(images, labels), ...]")
+    reason = pruner.refuses(network)
+    if reason:
+        raise UsageError(f"pruner {name!r} cannot prune this {type(network).__name__}: {reason}")
     parameters = prunable_parameters(network, scope)
     context = PruningContext(network, parameters, seed, (lambda: iter(given)) if given else None)
     with isolated_randomness("prune", seed, use.identity()), preserved(network):

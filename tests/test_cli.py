@@ -200,12 +200,20 @@ def test_a_failing_component(pruningbench: Command, suite_file: Write, tmp_path:
     assert sum(record["status"] == "ok" for record in records) == 10
 
 
-@pytest.mark.parametrize(("how", "words"), [("die_at", "SIGKILL"), ("exit_at", "left without a word")])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("die_at: 0.9", "SIGKILL"),
+        ("exit_at: 0.9", "left without a word"),
+        ("exit_at: 0.9, exit_code: 64", "exit status 64"),
+        ("exit_at: 0.9, exit_code: 0", "exit status 0"),
+    ],
+)
 def test_a_component_that_kills_its_process(
     how: str, words: str, pruningbench: Command, suite_file: Write, tmp_path: Path, toy_log: Callable[[], list[str]]
 ) -> None:
     """The cell is crashed, all others run, in one command; and it is not tried for ever."""
-    text = with_task(f"{how}: 0.9").replace("recipes: [none, {use: finetune, epochs: 1}]", "recipes: [none]")
+    text = with_task(how).replace("recipes: [none, {use: finetune, epochs: 1}]", "recipes: [none]")
     done = pruningbench("run", suite_file(text), check=1)
     table = load_results(tmp_path / "runs/toy")
     crashed = table[table["status"] == "crashed"]
@@ -282,3 +290,51 @@ def test_the_live_display_on_a_terminal(suite_file: Write, tmp_path: Path) -> No
     assert b"/9 cells" in shown
     assert b"4 failed" in shown
     assert shown.count(b"\x1b[?25h") >= 1  # the cursor is back
+
+
+def test_retrying_goes_on_after_a_crash(pruningbench: Command, suite_file: Write, tmp_path: Path) -> None:
+    text = with_task("die_at: 0.5, fail_at: 0.9").replace(
+        "recipes: [none, {use: finetune, epochs: 1}]", "recipes: [none]"
+    )
+    pruningbench("run", suite_file(text), check=1)
+    pruningbench("run", suite_file(text), "--retry-failed", check=1)
+    table = load_results(tmp_path / "runs/toy")
+    again = table[table["status"] != "ok"]
+    assert set(again["attempts"]) == {2}
+    assert dict(zip(again["sparsity"], again["status"], strict=False)) == {0.5: "crashed", 0.9: "failed"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "quickstart", "--out", "~nobody-of-this-name/x"], "nobody-of-this-name"),
+        (["run", "~nobody-of-this-name/x.yaml"], "nobody-of-this-name"),
+        (["run", "x" * 300], "x" * 80),
+        (["plan", "quickstart", "--set", "models.²=x"], "items 0 to 1"),
+        (["run", "quickstart", "--shard", "²/4"], "I/N"),
+        (["plan", "quickstart", "--set", "data=false"], "a dataset is a name"),
+    ],
+)
+def test_odd_requests(arguments: list[str], words: str, pruningbench: Command) -> None:
+    done = pruningbench(*arguments, check=2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written(pruningbench: Command) -> None:
+    environment = toy_environment()
+    for target in (">&-", "> /dev/full", "| true"):
+        line = f"{COMMAND[0]} -c '{COMMAND[2]}' list {target}"
+        done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr, target
+        assert "Exception ignored" not in done.stderr, target
+
+
+def test_plugins_that_print_do_not_spoil_json(pruningbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "loud-2.0.dist-info").mkdir()
+    (tmp_path / "loud-2.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 2.0\n")
+    (tmp_path / "loud-2.0.dist-info" / "entry_points.txt").write_text("[pruningbench]\nloud = loud_plugin\n")
+    (tmp_path / "loud_plugin.py").write_text("print('hello')\n")
+    path = os.pathsep.join([str(tmp_path), toy_environment()["PYTHONPATH"]])
+    assert json.loads(pruningbench("list", "--json", check=0, PYTHONPATH=path).stdout)
+    assert "typo" in pruningbench("list", check=0, PRUNINGBENCH_PLUGINS="typo").stderr

@@ -154,3 +154,15 @@ def test_results_of_several_runs_and_of_none(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "results.jsonl").touch()
     assert tuple(load_results(tmp_path / "c").columns) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("n", None), ("seed", None), ("attempts", "x"), ("metric", None), ("sparsity", None), ("status", None),
+     ("status", "fine"), ("part", 0), ("parts", True), ("higher_is_better", "yes"), ("value", [1])],
+)  # fmt: skip
+def test_lines_of_the_wrong_type_are_damage(field: str, value: object, tmp_path: Path) -> None:
+    lines = [json.dumps({**record(cell=f"c{i}").to_json(), **({field: value} if i == 1 else {})}) for i in range(3)]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunFolderError, match=r"r\.jsonl:2: damaged"):
+        read_journal(tmp_path / "r.jsonl")

@@ -14,7 +14,6 @@ from pruningbench_data import pruningbench_register_datasets
 from pruningbench_timm import SceneAugmentation, pruningbench_register_models
 from pruningbench_timm.digits import SEEN, DigitsResNet, DigitsViT
 from pruningbench_timm.networks import sines
-from pruningbench_timm.vision import weights_fingerprint
 from torch import Tensor
 
 from pruningbench.allocation import allocate
@@ -24,6 +23,7 @@ from pruningbench.identity import canonical_json
 from pruningbench.masks import Masks
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.scope import Scope, prunable_parameters
+from pruningbench.store.cache import tensors_digest
 
 REGISTRY = Registry()
 PLUGIN = Plugin("t", "test", "0")
@@ -229,9 +229,9 @@ def test_plain_digits_keep_the_background_black() -> None:
 
 def test_the_fingerprint_hears_every_weight() -> None:
     state = {"a": torch.zeros(2, 2), "b": torch.ones(3)}
-    assert weights_fingerprint(state) == weights_fingerprint(dict(reversed(state.items())))
+    assert tensors_digest(state) == tensors_digest(dict(reversed(state.items())))
     for change in ({"a": torch.zeros(4)}, {"b": torch.tensor([1.0, 1.0, 1.0 + 1e-7])}, {"b": torch.ones(3).double()}):
-        assert weights_fingerprint({**state, **change}) != weights_fingerprint(state)
+        assert tensors_digest({**state, **change}) != tensors_digest(state)
 
 
 # ---- quality of the trained networks -----------------------------------------------------------------

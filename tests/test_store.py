@@ -217,3 +217,17 @@ def test_a_resumed_run_records_what_changed(tmp_path: Path) -> None:
     assert stored["threads"] == 2
     assert stored["resumed"] == [{"time": "t1", "changed": {"threads": 4}}]
     assert stored["suite_digest"] == "d"
+
+
+def test_flipped_bits_in_the_cache_are_noticed(tmp_path: Path) -> None:
+    calls: list[int] = []
+    cache = Cache(tmp_path)
+    cache.tensors("weights", {"x": 1}, lambda: made(calls))
+    path = cache.path("weights", {"x": 1})
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 0x40
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="wrong digest"):
+        got = cache.tensors("weights", {"x": 1}, lambda: made(calls))
+    assert torch.equal(got["a"], torch.arange(5.0))
+    assert len(calls) == 2

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class _BlockSurgeon(Blocked):
     """Ranks weights by the block Fisher matrix, prunes the lowest and updates the others jointly."""
 
+    updates_weights: ClassVar[bool] = True
+
     allocation: Allocation = param("global", doc=ALLOCATION_DOC)
 
     @abstractmethod
@@ -133,6 +135,7 @@ class LayerObs(Pruner):
     """
 
     registered: ClassVar[str] = "layer-obs"
+    updates_weights: ClassVar[bool] = True
     needs_data: ClassVar[bool] = True
 
     method: Literal["sparsegpt", "obc"] = param("sparsegpt", doc="sparsegpt (columns in order) or obc (exact, slow)")

@@ -82,6 +82,7 @@ class PathExclusion(Pruner):
 
     needs_data: ClassVar[bool] = True
 
+    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
     rounds: int = param(100, doc="rounds, >= 1; the density falls as density^(k / rounds)")
     variant: Literal["path", "code"] = param(
         "path", doc="path (batch norm as positive scaling) or code (batch norm and linear layers untouched)"

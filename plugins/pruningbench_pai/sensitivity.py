@@ -27,6 +27,7 @@ class Snip(ScorePruner):
 
     needs_data: ClassVar[bool] = True
 
+    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
     allocation: Literal["global", "uniform", "erk"] = param("global", doc=_ALLOCATION, scores=False)
 
     def score(self, context: PruningContext) -> dict[str, Tensor]:
@@ -54,6 +55,7 @@ class Grasp(ScorePruner):
     needs_data: ClassVar[bool] = True
 
     temperature: float = param(200.0, doc="divisor of the logits, > 0")
+    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
     allocation: Literal["global", "uniform", "erk"] = param("global", doc=_ALLOCATION, scores=False)
 
     def problem(self) -> str | None:
@@ -76,6 +78,7 @@ class _SnipInRounds(Pruner):
     revival: ClassVar[bool]
     title: ClassVar[str]
 
+    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
     rounds: int = param(100, doc="rounds, >= 1; the density falls as density^(k / rounds)")
 
     def problem(self) -> str | None:

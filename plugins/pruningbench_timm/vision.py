@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -89,16 +88,6 @@ def classifier_names(network: nn.Module) -> tuple[str, ...]:
     asked: Any = network
     inside = {id(parameter) for parameter in asked.get_classifier().parameters()}
     return tuple(name for name, parameter in network.named_parameters() if id(parameter) in inside)
-
-
-def weights_fingerprint(state: Mapping[str, Tensor]) -> str:
-    """Return a short hash of names, shapes, types and values of a state dict, in any order."""
-    sha = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        sha.update(value.numpy().tobytes())
-    return sha.hexdigest()[:16]
 
 
 def _last_keys(network: Any, images: Tensor) -> Tensor:

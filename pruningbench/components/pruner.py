@@ -52,13 +52,16 @@ class Pruner(Component, ABC):
     `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data; the
     harness shares masks between seeds and models' data accordingly. `exact` is the promise of exactly
     ``round(sparsity * prunable)`` pruned weights, which the harness checks; False for patterns and
-    structures that cannot keep it.
+    structures that cannot keep it. `updates_weights` says that `prune` also changes weights that are kept;
+    the masks of all others are made once and shared by recipes and runs. A field ``batches`` (int or None)
+    limits the scoring data that the harness gives.
     """
 
     kind: ClassVar[Kind] = "pruner"
     seeded: ClassVar[bool] = False
     needs_data: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    updates_weights: ClassVar[bool] = False
 
     @abstractmethod
     def prune(self, context: PruningContext, sparsity: float) -> Masks:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.events import CellDone, CellJob, Event, Observer, Prepared, Step, TaskDone
+from pruningbench.harness.supervisor import check_interrupt
 from pruningbench.plan import Cell, Plan
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record
@@ -142,6 +143,7 @@ class Driver:
         failed: set[str] = set()
         try:
             for event in execute(jobs):
+                check_interrupt()
                 computed += isinstance(event, TaskDone)
                 self._handle(event, failed)
         except OSError as error:

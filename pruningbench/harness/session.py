@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -21,12 +22,12 @@ from pruningbench.components import (
     check_scores,
 )
 from pruningbench.components.base import Use
-from pruningbench.errors import PluginError
+from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.identity import content_hash, derive_seed
 from pruningbench.masks import Masks
 from pruningbench.plan import Cell, mask_identity, score_identity
 from pruningbench.plugins import Registry
-from pruningbench.randomness import isolated_randomness
+from pruningbench.randomness import generator_for, isolated_randomness
 from pruningbench.scope import Scope, prunable_parameters
 from pruningbench.store.cache import Cache, tensors_digest
 
@@ -107,23 +108,35 @@ class ModelSession:
         pruner = cell.pruner.component
         if not isinstance(pruner, Pruner):
             raise PluginError(f"{cell.pruner.name!r} is a {pruner.kind}, not a pruner")
-        if isinstance(pruner, ScorePruner) and untouched:
+        reason = pruner.refuses(model.network)
+        if reason:
+            raise PruningBenchError(f"pruner {cell.pruner_label!r} cannot prune {self.use.label!r}: {reason}")
+        if untouched and not pruner.updates_weights:
             masks = self._shared_masks(cell, pruner, sparsity)
         else:
-            with isolated_randomness("prune", cell.seed, cell.pruner.identity()):
-                masks = pruner.prune(self._pruning_context(cell, model), sparsity)
-        if not isinstance(masks, Masks):
-            raise PluginError(f"pruner {cell.pruner.name!r} returned a {type(masks).__name__}, not Masks")
+            masks = self._own_masks(cell, pruner, model, sparsity)
         masks.apply(model.network)
         return masks
 
-    def _shared_masks(self, cell: Cell, pruner: ScorePruner, sparsity: float) -> Masks:
+    def _own_masks(self, cell: Cell, pruner: Pruner, model: VisionModel, sparsity: float) -> Masks:
+        with isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None):
+            masks = pruner.prune(self._pruning_context(cell, model), sparsity)
+        if not isinstance(masks, Masks):
+            raise PluginError(f"pruner {cell.pruner_label!r} returned a {type(masks).__name__}, not Masks")
+        return masks
+
+    def _shared_masks(self, cell: Cell, pruner: Pruner, sparsity: float) -> Masks:
         identity = {**mask_identity(cell), "sparsity": sparsity, **self._weights_identity()}
         key = content_hash(identity)
         if self._masks is None or self._masks[0] != key:
 
             def make() -> dict[str, torch.Tensor]:
-                return pruner.threshold(self._shared_scores(cell, pruner), sparsity).packed()
+                if isinstance(pruner, ScorePruner):
+                    masks = pruner.threshold(self._shared_scores(cell, pruner), sparsity)
+                else:
+                    masks = self._own_masks(cell, pruner, self.dense, sparsity)
+                check_names(cell.pruner_label, masks, self.prunable_names(cell))
+                return masks.packed()
 
             packed = self._cache.tensors("masks", identity, make)
             shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
@@ -172,9 +185,27 @@ class ModelSession:
 
             labels = model.labels_of(samples)
 
+            # in an order of its own, so that a few batches of class-ordered data hold all classes
+            order = torch.randperm(len(samples), generator=generator_for("scoring order")).tolist()
+            most = getattr(pruner, "batches", None)
+
             def batches() -> Any:
-                for batch in model.batches(samples, cell.batch_size):
+                for batch in islice(model.batches(samples, cell.batch_size, index=order), most):
                     yield batch.images, None if labels is None else labels[batch.index].to(model.device)
 
         context = self._context(cell.seed)
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report)
+
+
+def check_names(pruner: str, masks: Masks, prunable: Sequence[str]) -> None:
+    """Make sure that masks cover the prunable parameters and no others.
+
+    Raises:
+        PluginError: naming the first parameter that is too many or too few.
+    """
+    strange = sorted(set(masks) - set(prunable))
+    lacking = [name for name in prunable if name not in masks]
+    if strange:
+        raise PluginError(f"pruner {pruner!r} masks {strange[0]!r}, which is not prunable in this scope")
+    if lacking:
+        raise PluginError(f"pruner {pruner!r} gave no mask for {lacking[0]!r}")

@@ -73,7 +73,7 @@ def _fork(work: Callable[[], int]) -> tuple[int, int]:
         os.close(reading)
         os.setpgid(0, 0)  # Ctrl-C reaches the parent only, which passes it on once
         _die_with(parent)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
         code = work()
     except KeyboardInterrupt:
         code = 130
@@ -83,6 +83,21 @@ def _fork(work: Callable[[], int]) -> tuple[int, int]:
         _flush()
         os.write(writing, str(code).encode())
         os._exit(0)
+
+
+_interrupted = threading.Event()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Interrupt what the child is at, and remember it: an exception may be lost in somebody's callback."""
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def check_interrupt() -> None:
+    """Raise KeyboardInterrupt if this process was asked to stop, even if nothing came of that."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _flush() -> None:

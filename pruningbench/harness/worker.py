@@ -21,7 +21,7 @@ from pruningbench.errors import PluginError
 from pruningbench.files import write_whole
 from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
-from pruningbench.harness.session import DataShelf, ModelSession
+from pruningbench.harness.session import DataShelf, ModelSession, check_names
 from pruningbench.identity import content_hash, derive_seed
 from pruningbench.masks import Masks, measured_sparsity
 from pruningbench.plan import Cell, TaskRun
@@ -296,14 +296,13 @@ def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
     pruner = cell.pruner.component if cell.pruner else None
     if not isinstance(masks, Masks):
         raise PluginError(f"recipe {cell.recipe.label!r} returned a {type(masks).__name__}, not Masks")
-    strange = sorted(set(masks) - set(prunable))
-    if strange:
-        raise PluginError(f"pruner {cell.pruner_label!r} masks {strange[0]!r}, which is not prunable in this scope")
-    lacking = [name for name in prunable if name not in masks]
+    check_names(cell.pruner_label, masks, prunable)
     pruned, asked = masks.total - masks.kept, number_to_prune(cell.sparsity, masks.total)
-    if isinstance(pruner, Pruner) and pruner.exact and (lacking or pruned != asked):
-        what = f"left out {lacking[0]!r}" if lacking else f"pruned {pruned} of {masks.total} weights, not {asked}"
-        raise PluginError(f"pruner {cell.pruner_label!r} {what}, at sparsity {cell.sparsity:g}")
+    if isinstance(pruner, Pruner) and pruner.exact and pruned != asked:
+        raise PluginError(
+            f"pruner {cell.pruner_label!r} pruned {pruned} of {masks.total} weights, not {asked}, "
+            f"at sparsity {cell.sparsity:g}"
+        )
     try:
         json.dumps(masks.provenance)
     except (TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from pruningbench.components import (
     Context,
     Dataset,
     DatasetRef,
+    Exhibit,
     Metric,
     Model,
     Outputs,
@@ -29,6 +30,7 @@ from pruningbench.components import (
     VisionModel,
     param,
 )
+from pruningbench.masks import Masks
 
 
 def log(line: str) -> None:
@@ -102,6 +104,12 @@ class ToyPruner(ScorePruner):
     shift: float = param(0.0, doc="added to all scores")
     nan: bool = param(False, doc="give a NaN score")
     allocation: str = param("global", doc="global or uniform", scores=False)
+    lie: str = param("", doc="prune nothing, too much, or another parameter", scores=False)
+
+    def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
+        if self.lie == "other":
+            return Masks({"1.weight": torch.zeros(8, dtype=torch.bool)})
+        return super().threshold(scores, {"nothing": 0.0, "more": 0.95}.get(self.lie, sparsity))
 
     def score(self, context: PruningContext) -> dict[str, Tensor]:
         log("score")
@@ -120,12 +128,14 @@ class ToyTask(Task):
     fail_at: float = param(-1.0, doc="raise when the model has this share of zeros (rounded to .1)")
     die_at: float = param(-1.0, doc="kill the process then")
     exit_at: float = param(-1.0, doc="leave the process without a word then")
+    exit_code: int = param(1, doc="with this status")
     quit_at: float = param(-1.0, doc="raise SystemExit then")
     fits: int = param(1000, doc="largest batch that fits into memory")
     meddle: bool = param(False, doc="change the model's weights")
     noise: bool = param(False, doc="add draws from the global random state to the scores")
     seconds: float = param(0.0, doc="pretend to work for so long")
     twice: bool = param(False, doc="yield one variant twice")
+    strange: str = param("", doc="yield a variant or an exhibit that is none")
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
         weights = torch.cat([p.detach().flatten() for n, p in model.network.named_parameters() if p.ndim > 1])
@@ -137,7 +147,7 @@ class ToyTask(Task):
         if zeros == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if zeros == self.exit_at:
-            os._exit(1)
+            os._exit(self.exit_code)
         if zeros == self.quit_at:
             raise SystemExit(3)
         if context.batch_size > self.fits:
@@ -151,8 +161,9 @@ class ToyTask(Task):
                     parameter.zero_()
         if self.noise:
             scores = scores + torch.randn(scores.shape)
-        outputs = Predictions(scores, torch.cat([b.labels for b in batches]))
-        yield "", outputs
+        exhibit = Exhibit("maps", [1, 2], ("a",)) if self.strange == "exhibit" else None
+        outputs = Predictions(scores, torch.cat([b.labels for b in batches]), exhibit=exhibit)
+        yield 3 if self.strange == "variant" else "", outputs
         if self.twice:
             yield "", outputs
 
@@ -175,8 +186,10 @@ class ToyMargin(Metric):
 
     consumes: ClassVar[type[Outputs]] = Predictions
     scale: float = param(1.0, doc="factor")
+    short: bool = param(False, doc="leave out half of the samples")
 
     def values(self, outputs: Predictions) -> Tensor:
         rows = torch.arange(len(outputs.labels))
         margin = outputs.scores[rows, outputs.labels] - outputs.scores[rows, 1 - outputs.labels]
-        return torch.where(margin == 0, torch.nan, margin * self.scale)
+        values = torch.where(margin == 0, torch.nan, margin * self.scale)
+        return values[::2] if self.short else values
