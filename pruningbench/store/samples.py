@@ -17,9 +17,13 @@ Array = NDArray[Any]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write named arrays as a compressed .npz that appears whole or not at all."""
+    """Write named arrays as an .npz that appears whole or not at all.
+
+    Small ones are not compressed: that would take longer than writing them.
+    """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    large = sum(array.nbytes for array in arrays.values()) > 1 << 18
+    (np.savez_compressed if large else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
 
 
@@ -42,7 +46,7 @@ def exhibit_arrays(exhibit: Exhibit) -> dict[str, Array]:
     """Return an exhibit as the named arrays in which it is stored."""
     arrays: dict[str, Array] = {
         "kind": np.array(exhibit.kind),
-        "images": exhibit.images.detach().cpu().float().numpy(),
+        "images": exhibit.images.detach().cpu().half().numpy(),  # intensities: enough for any screen
         "keys": np.array(exhibit.keys, dtype=str),
         "captions": np.array(exhibit.captions, dtype=str),
     }
@@ -66,7 +70,7 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     stored = read_arrays(path)
     exhibit: dict[str, Any] = {
         "kind": str(stored["kind"]),
-        "images": stored["images"],
+        "images": stored["images"].astype(np.float32),
         "keys": tuple(map(str, stored["keys"])),
         "captions": tuple(map(str, stored["captions"])),
     }
