@@ -168,6 +168,8 @@ def _density_axis(axes: Axes, sparsities: Sequence[float]) -> None:
     """Scale the horizontal axis by the log of what remains, dense on the left, ticks in % of sparsity."""
     from matplotlib.ticker import NullLocator
 
+    if sparsities:  # before the log scale, which warns about limits around a single point
+        axes.set_xlim(1 - sparsities[0] / 2, (1 - sparsities[-1]) / 2)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     if not sparsities:
