@@ -231,3 +231,12 @@ def test_flipped_bits_in_the_cache_are_noticed(tmp_path: Path) -> None:
         got = cache.tensors("weights", {"x": 1}, lambda: made(calls))
     assert torch.equal(got["a"], torch.arange(5.0))
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("content", ['{"suite_digest": "d", "resumed": 3}', "[1]", "{"])
+def test_a_damaged_environment_is_named(content: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create("name: a\n", "d")
+    folder.environment.write_text(content)
+    with pytest.raises(RunFolderError, match=r"environment\.json"):
+        folder.write_environment({"pruningbench": "0.1.0", "time": "t0"})
