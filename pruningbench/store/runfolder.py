@@ -144,10 +144,10 @@ class RunFolder:
         try:
             stored: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
             if not isinstance(stored.get("resumed", []), list):
-                raise ValueError("`resumed` is no list")
+                raise TypeError("`resumed` is no list")
         except FileNotFoundError:
             stored = {}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{self.environment}: damaged ({error}); choose another --out") from None
         changed: dict[str, list[Any]] = {}
         if "pruningbench" not in stored:
