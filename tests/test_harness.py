@@ -11,40 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TOY_SUITE
+from toyruns import measured, run, with_task
 
 from pruningbench.errors import MissingDataError, RunFolderError, UsageError
 from pruningbench.harness.driver import Summary
-from pruningbench.harness.events import Observer
 from pruningbench.harness.measure import with_smaller_batches
 from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
-from pruningbench.leaderboard import build
 from pruningbench.masks import Masks
-from pruningbench.plan import Cell
 from pruningbench.plugins import Registry
 from pruningbench.results import load_results
-from pruningbench.store.records import Record
 from pruningbench.store.samples import read_arrays
 from pruningbench.suite import suite_from_text
 
 Log = Callable[[], list[str]]
-
-
-def run(text: str, registry: Registry, out: Path, **options: object) -> Summary:
-    prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu", **options))  # type: ignore[arg-type]
-    return execute(prepared, registry)
-
-
-def measured(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what has to be equal between two runs of the same suite."""
-    return table.drop(columns=["run", "seconds", "peak_memory_mb"]).sort_values(
-        ["cell", "task", "variant", "metric"], ignore_index=True
-    )
-
-
-def with_task(fields: str, text: str = TOY_SUITE) -> str:
-    old = "{use: toy-task, data: {use: toy-data, split: test}}"
-    assert old in text
-    return text.replace(old, f"{{use: toy-task, data: {{use: toy-data, split: test}}, {fields}}}")
 
 
 def test_a_run_measures_everything_once(toy_registry: Registry, tmp_path: Path, toy_log: Log) -> None:
@@ -306,116 +285,3 @@ def test_a_finished_run_is_summarised_from_its_journal(toy_registry: Registry, t
     suite = suite_from_text(with_task("fail_at: 0.9"), toy_registry)
     summary = finished_summary(prepare(suite, toy_registry, tmp_path / "run", RunOptions()))
     assert (summary.computed, summary.resumed, len(summary.not_ok)) == (0, 9, 4)
-
-
-@pytest.mark.parametrize(
-    ("lie", "words"),
-    [("nothing", "pruned 0 of 328 weights, not 164"), ("more", "pruned 312 of 328"), ("other", "'1.weight'")],
-)
-def test_pruners_are_not_taken_at_their_word(lie: str, words: str, toy_registry: Registry, tmp_path: Path) -> None:
-    text = TOY_SUITE.replace(
-        "[toy-pruner, {use: toy-pruner, allocation: uniform}]", f"[{{use: toy-pruner, lie: {lie}}}]"
-    )
-    summary = run(text.replace("[0, 0.5, 0.9]", "[0, 0.5]"), toy_registry, tmp_path / "run")
-    assert len(summary.not_ok) == 2
-    assert all(words in record.error for record in summary.not_ok), summary.not_ok[0].error
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"), [("strange: variant", "variant 3, which is no text"), ("strange: exhibit", "cannot be stored")]
-)
-def test_what_cannot_be_stored_is_the_tasks_failure(
-    fields: str, words: str, toy_registry: Registry, tmp_path: Path
-) -> None:
-    summary = run(with_task(fields), toy_registry, tmp_path / "run")
-    assert len(summary.not_ok) == 9
-    assert words in summary.not_ok[0].error
-
-
-def test_metrics_give_a_value_for_each_sample(toy_registry: Registry, tmp_path: Path) -> None:
-    text = TOY_SUITE.replace("metrics: [toy-margin]", "metrics: [{use: toy-margin, short: true}]")
-    summary = run(text, toy_registry, tmp_path / "run")
-    assert "returned 32 values for 64 samples" in summary.not_ok[0].error
-
-
-def test_another_protocol_is_another_fingerprint(toy_registry: Registry, tmp_path: Path) -> None:
-    """Values of a task with other settings, or other data, must not be ranked together."""
-    run(TOY_SUITE, toy_registry, tmp_path / "a")
-    run(with_task("noise: true"), toy_registry, tmp_path / "b")
-    a, b = (set(load_results(tmp_path / name)["data_fingerprint"]) for name in ("a", "b"))
-    assert len(a) == len(b) == 1
-    assert a != b
-    assert {f.partition(":")[0] for f in a} == {f.partition(":")[0] for f in b}
-    boards = build(load_results([tmp_path / "a", tmp_path / "b"]))
-    assert len(boards) == 2
-
-
-def test_models_of_one_name_made_differently_stand_on_boards_of_their_own(
-    toy_registry: Registry, tmp_path: Path
-) -> None:
-    run(TOY_SUITE, toy_registry, tmp_path / "a")
-    run(TOY_SUITE + "scope: {head: false}\n", toy_registry, tmp_path / "b")
-    boards = build(load_results([tmp_path / "a", tmp_path / "b"]))
-    assert len(boards) == 2
-    assert boards[0].title != boards[1].title
-
-
-def interrupted_after_training(text: str, registry: Registry, out: Path) -> Path:
-    """Run until the first trained cell has its checkpoint; return that."""
-
-    class Stop(Observer):
-        def task_done(self, cell: Cell, task: str, record: Record) -> None:
-            if cell.recipe.name == "finetune":
-                raise KeyboardInterrupt
-
-    prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu"))
-    with pytest.raises(KeyboardInterrupt):
-        execute(prepared, registry, Stop())
-    (checkpoint,) = (out / "checkpoints").iterdir()
-    return checkpoint
-
-
-TWO_TASKS = TOY_SUITE.replace(
-    "tasks:\n", "tasks:\n  - {use: toy-task, noise: true, data: {use: toy-data, split: test}}\n"
-)
-
-
-@pytest.mark.parametrize("damage", ["none", "cut", "flip", "other"])
-def test_checkpoints_are_used_or_made_again(damage: str, toy_registry: Registry, tmp_path: Path) -> None:
-    run(TWO_TASKS, toy_registry, tmp_path / "whole")
-    checkpoint = interrupted_after_training(TWO_TASKS, toy_registry, tmp_path / "cut")
-    content = bytearray(checkpoint.read_bytes())
-    if damage == "cut":
-        checkpoint.write_bytes(content[:-9])
-    elif damage == "flip":
-        content[-20] ^= 0x40
-        checkpoint.write_bytes(content)
-    elif damage == "other":
-        checkpoint.write_bytes(b"garbage")
-    run(TWO_TASKS, toy_registry, tmp_path / "cut")
-    pd.testing.assert_frame_equal(
-        measured(load_results(tmp_path / "whole")), measured(load_results(tmp_path / "cut")), check_exact=True
-    )
-    for name in (path.name for path in (tmp_path / "whole" / "masks").iterdir()):
-        one, two = (Masks.load(tmp_path / part / "masks" / name) for part in ("whole", "cut"))
-        assert one == two
-        assert one.provenance == two.provenance
-
-
-def test_a_checkpoint_that_cannot_be_written_costs_nothing(
-    toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pruningbench.harness.worker.write_whole", full)
-    assert run(TOY_SUITE, toy_registry, tmp_path / "run").ok
-
-
-def test_the_faster_of_two_suites_has_the_folder(toy_registry: Registry, tmp_path: Path) -> None:
-    first = prepare(suite_from_text(TOY_SUITE, toy_registry), toy_registry, tmp_path / "run", RunOptions(device="cpu"))
-    other = TOY_SUITE.replace("0.9]", "0.8]")
-    second = prepare(suite_from_text(other, toy_registry), toy_registry, tmp_path / "run", RunOptions(device="cpu"))
-    execute(first, toy_registry)
-    with pytest.raises(RunFolderError, match="belongs to another suite"):
-        execute(second, toy_registry)

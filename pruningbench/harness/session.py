@@ -66,9 +66,8 @@ class ModelSession:
     Args:
         use: the model.
         context: makes a context for a seed.
-        registry: where recipes and data are looked up.
         cache: weights, scores and masks on disk.
-        open_data: opens the scoring data.
+        shelf: opens the scoring data.
     """
 
     def __init__(self, use: Use, context: Callable[[int], Context], cache: Cache, shelf: DataShelf) -> None:

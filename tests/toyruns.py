@@ -1,0 +1,31 @@
+"""Runs of the toy suite in this process, for the tests of the harness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from conftest import TOY_SUITE
+
+from pruningbench.harness.driver import Summary
+from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.plugins import Registry
+from pruningbench.suite import suite_from_text
+
+
+def run(text: str, registry: Registry, out: Path, **options: object) -> Summary:
+    prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu", **options))  # type: ignore[arg-type]
+    return execute(prepared, registry)
+
+
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what has to be equal between two runs of the same suite."""
+    return table.drop(columns=["run", "seconds", "peak_memory_mb"]).sort_values(
+        ["cell", "task", "variant", "metric"], ignore_index=True
+    )
+
+
+def with_task(fields: str, text: str = TOY_SUITE) -> str:
+    old = "{use: toy-task, data: {use: toy-data, split: test}}"
+    assert old in text
+    return text.replace(old, f"{{use: toy-task, data: {{use: toy-data, split: test}}, {fields}}}")
