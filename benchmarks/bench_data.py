@@ -24,7 +24,7 @@ from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
 
-from pruningbench.components import EncodedSamples, Preprocessing, VisionModel
+from pruningbench.contract import EncodedSamples, Preprocessing, VisionModel
 
 IMAGES = int(os.environ.get("PRUNINGBENCH_BENCH_IMAGES", "256"))
 BATCH = 32

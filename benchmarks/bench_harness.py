@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruningbench.components import Context
+from pruningbench.contract import Context
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.harness.session import DataShelf
-from pruningbench.masks import Masks
-from pruningbench.plan import Plan, make_plan
 from pruningbench.plugins import load_registry
-from pruningbench.scope import prunable_parameters
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
-from pruningbench.suite import Suite, load_suite
+from pruningbench.suite.plan import Plan, make_plan
+from pruningbench.suite.schema import Suite, load_suite
 
 SETTINGS = ["models=[digits-resnet]", "recipes=[none]"]
 ROUNDS = 3
@@ -40,7 +40,7 @@ def bare_loop(plan: Plan) -> int:
     for cell in plan.cells:
         pruned = model.clone()
         if cell.pruner is not None:
-            from pruningbench.components import PruningContext
+            from pruningbench.contract import PruningContext
 
             parameters = prunable_parameters(pruned.network)
             masks: Masks = cell.pruner.component.prune(PruningContext(pruned.network, parameters), cell.sparsity)

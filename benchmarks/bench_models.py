@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pruningbench.components import ArraySamples, Context, EncodedSamples, Samples, VisionModel
+from pruningbench.contract import ArraySamples, Context, EncodedSamples, Samples, VisionModel
 from pruningbench.store.cache import Cache
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -17,7 +17,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from pruningbench.selection import keep_highest
+from pruningbench.pruning.top_k import keep_highest
 
 SCORES = int(float(os.environ.get("PRUNINGBENCH_BENCH_SCORES", "10e6")))
 LAYER = 2_359_296  # weights of one linear map of a ViT-B/16 block, 768 x 3072

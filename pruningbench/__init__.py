@@ -16,7 +16,7 @@ from pruningbench.version import __version__
 
 if TYPE_CHECKING:
     from pruningbench.api import Run, load_results, prune, run, score
-    from pruningbench.components import (
+    from pruningbench.contract import (
         ArraySamples,
         Attributions,
         Boxes,
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
         VisionModel,
         param,
     )
-    from pruningbench.diagnostics import Diagnosis, diagnose
     from pruningbench.errors import CollapseWarning, PruningBenchError
     from pruningbench.hookspecs import hookimpl
-    from pruningbench.masks import Masks
-    from pruningbench.recalibration import recalibrate
-    from pruningbench.scope import Scope
+    from pruningbench.pruning.diagnostics import Diagnosis, diagnose
+    from pruningbench.pruning.masks import Masks
+    from pruningbench.pruning.scope import Scope
+    from pruningbench.training.recalibration import recalibrate
 
 _HOMES = {
     "pruningbench.api": ("Run", "load_results", "prune", "run", "score"),
-    "pruningbench.components": (
+    "pruningbench.contract": (
         "ArraySamples", "Attributions", "Boxes", "Context", "Dataset", "DatasetRef", "Exhibit", "Metric",
         "Model", "Outputs", "Predictions", "Preprocessing", "Pruner", "PruningContext", "Sample", "Samples",
         "ScorePruner", "Task", "VisionModel", "param",
     ),
-    "pruningbench.diagnostics": ("Diagnosis", "diagnose"),
+    "pruningbench.pruning.diagnostics": ("Diagnosis", "diagnose"),
     "pruningbench.errors": ("CollapseWarning", "PruningBenchError"),
     "pruningbench.hookspecs": ("hookimpl",),
-    "pruningbench.masks": ("Masks",),
-    "pruningbench.recalibration": ("recalibrate",),
-    "pruningbench.scope": ("Scope",),
+    "pruningbench.pruning.masks": ("Masks",),
+    "pruningbench.training.recalibration": ("recalibrate",),
+    "pruningbench.pruning.scope": ("Scope",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -11,22 +11,22 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.binding import bind
-from pruningbench.components import Pruner, PruningContext, ScorePruner, check_scores, check_weights
+from pruningbench.contract import Pruner, PruningContext, ScorePruner, check_scores, check_weights
 from pruningbench.errors import CollapseWarning, UsageError
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
-from pruningbench.results import load_results
-from pruningbench.suite import load_suite
+from pruningbench.suite.binding import bind
+from pruningbench.suite.schema import load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
-    from pruningbench.scope import Scope
+    from pruningbench.pruning.masks import Masks
+    from pruningbench.pruning.scope import Scope
 
 __all__ = ["Run", "load_results", "prune", "run", "score"]
 
@@ -124,7 +124,7 @@ def prune(
         if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
             raise UsageError(f"sparsity must be a number in [0, 1), got {sparsity!r}")
         masks = pruner.prune(context, float(sparsity))
-    from pruningbench.diagnostics import collapse
+    from pruningbench.pruning.diagnostics import collapse
 
     emptied = collapse(masks, float(sparsity))
     if emptied:
@@ -164,9 +164,9 @@ def _pruning(
     """Lend a pruner and its context; network and random state are restored afterwards."""
     from torch import nn
 
-    from pruningbench.preservation import preserved
-    from pruningbench.randomness import isolated_randomness
-    from pruningbench.scope import prunable_parameters
+    from pruningbench.base.randomness import isolated_randomness
+    from pruningbench.pruning.preservation import preserved
+    from pruningbench.pruning.scope import prunable_parameters
 
     if not isinstance(network, nn.Module):
         raise UsageError(f"network must be a torch.nn.Module, got {type(network).__name__}")

@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from pruningbench import hookspecs
-from pruningbench.components.base import KINDS, Component, Kind
+from pruningbench.contract.component import KINDS, Component, Kind
 from pruningbench.errors import PluginError, UnknownComponentError, did_you_mean
 
 ENTRY_POINTS = "pruningbench"

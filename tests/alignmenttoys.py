@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import ArraySamples, Context, Preprocessing, TensorCache, VisionModel
+from pruningbench.contract import ArraySamples, Context, Preprocessing, TensorCache, VisionModel
 
 NAN = float("nan")
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from pruningbench_timm import pruningbench_register_models
 
-from pruningbench.binding import bind
-from pruningbench.components import Context, VisionModel
+from pruningbench.contract import Context, VisionModel
 from pruningbench.plugins import Plugin, Registry
+from pruningbench.suite.binding import bind
 
 REGISTRY = Registry()
 pruningbench_register_models(lambda name, target: REGISTRY.add("model", name, target, Plugin("t", "test", "0")))

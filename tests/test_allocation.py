@@ -12,7 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruningbench.allocation import LAYERWISE, Allocation, allocate, layer_densities, layer_keep_counts, number_to_prune
+from pruningbench.pruning.allocation import (
+    LAYERWISE,
+    Allocation,
+    allocate,
+    layer_densities,
+    layer_keep_counts,
+    number_to_prune,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data/pruners/resnet20-allocations.json").read_text())

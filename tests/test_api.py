@@ -14,7 +14,7 @@ from torch import nn
 
 import pruningbench as pb
 from pruningbench.errors import UsageError
-from pruningbench.preservation import preserved
+from pruningbench.pruning.preservation import preserved
 
 
 def network() -> nn.Module:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from fileserver import FileServer
 
-from pruningbench import fetch as fetching
-from pruningbench.archives import merge, unpack
 from pruningbench.errors import FetchError
-from pruningbench.fetch import UNFINISHED, Download, fetch
+from pruningbench.images import fetch as fetching
+from pruningbench.images.archives import merge, unpack
+from pruningbench.images.fetch import UNFINISHED, Download, fetch
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_an_interrupted_move_is_marked_and_finished_later(
 
     item = Download(server.url("a.tgz"), "a.tgz", unpack=True)
     with monkeypatch.context() as patch:
-        patch.setattr("pruningbench.archives.merge", interrupted)
+        patch.setattr("pruningbench.images.archives.merge", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fetch([item], folder)
     assert (folder / UNFINISHED).exists()

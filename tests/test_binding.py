@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Context, Dataset, DatasetRef, Kind, Outputs, Samples, Task, Use, VisionModel, param
-from pruningbench.components.base import Component
+from pruningbench.contract import Context, Dataset, DatasetRef, Kind, Outputs, Samples, Task, Use, VisionModel, param
+from pruningbench.contract.component import Component
 from pruningbench.errors import FieldError, PluginError
 from pruningbench.plugins import BrokenPlugin, Plugin, Registry
+from pruningbench.suite.binding import BindingError, bind
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import pytest
 from conftest import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.cli.main import COMMANDS
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.reference import describe_fields
-from pruningbench.results import load_results
+from pruningbench.suite.reference import describe_fields
 
 Write = Callable[..., Path]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import (
+from pruningbench.contract import (
     KINDS,
     ArraySamples,
     Attributions,
@@ -29,12 +29,12 @@ from pruningbench.components import (
     check_scores,
     param,
 )
+from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import ScoreError, ViewUnavailableError
-from pruningbench.statistics import bootstrap
 
 
 def test_components_import_no_torch() -> None:
-    code = "import sys, pruningbench.components, pruningbench.binding; print('torch' in sys.modules)"
+    code = "import sys, pruningbench.contract, pruningbench.suite.binding; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -7,7 +7,7 @@ import torch
 from test_plugin_transfer import NoCache, Tiny, blobs, tiny
 from torch import Tensor, nn
 
-from pruningbench.components import Context, Preprocessing, Sample, Samples
+from pruningbench.contract import Context, Preprocessing, Sample, Samples
 
 
 class Ragged(Samples):

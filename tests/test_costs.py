@@ -15,19 +15,20 @@ from torch import nn
 from toyruns import run
 
 import pruningbench as pb
-from pruningbench.binding import bind
+from pruningbench.base.machine import device_memory, main_memory, resolve_device
 from pruningbench.cli.plan import describe
-from pruningbench.components import Cost, Outline, Pruner
-from pruningbench.components.cost import read_bytes
+from pruningbench.contract import Cost, Outline, Pruner
+from pruningbench.contract.cost import read_bytes
 from pruningbench.errors import UsageError
-from pruningbench.estimates import Estimate
-from pruningbench.machine import device_memory, main_memory, resolve_device
-from pruningbench.outlines import activation_bytes, input_shape, outline, state_bytes
-from pruningbench.plan import Plan, make_plan
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry, load_registry
-from pruningbench.results import load_results
-from pruningbench.scope import Scope
-from pruningbench.suite import suite_from_text
+from pruningbench.pruning.footprint import activation_bytes, input_shape, state_bytes
+from pruningbench.pruning.scope import Scope
+from pruningbench.suite.binding import bind
+from pruningbench.suite.estimates import Estimate
+from pruningbench.suite.outlines import outline
+from pruningbench.suite.plan import Plan, make_plan
+from pruningbench.suite.schema import suite_from_text
 
 CPU = torch.device("cpu")
 DIGITS = """\
@@ -250,7 +251,7 @@ def test_plans_refuse_what_an_architecture_cannot(toy_registry: Registry) -> Non
 
 
 def test_plans_refuse_what_memory_cannot_hold(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pruningbench.machine.main_memory", lambda: 3_000_000)
+    monkeypatch.setattr("pruningbench.base.machine.main_memory", lambda: 3_000_000)
     costs = planned(DIGITS.replace("[magnitude, synflow]", "[magnitude, snip]"), toy_registry).costs("cpu")
     assert {pair for pair, estimate in costs.items() if estimate.refusal} == {
         ("digits-resnet", "snip"), ("digits-vit", "snip"),

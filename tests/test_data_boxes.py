@@ -16,7 +16,7 @@ from pruningbench_data.photos import Photos
 from pruningbench_data.voc import CLASSES, Voc07, Voc12
 from tinydata import opened, save
 
-from pruningbench.components import EncodedSamples
+from pruningbench.contract import EncodedSamples
 from pruningbench.errors import DataError, MissingDataError
 
 

@@ -15,12 +15,12 @@ from pruningbench_data import pruningbench_register_datasets
 from pruningbench_data.cifar import Cifar10
 from tinydata import binary, cifar_images, class_folders
 
-from pruningbench.binding import bind
 from pruningbench.cli.data import describe, human_size, progress_bar
 from pruningbench.cli.main import cli, guarded
-from pruningbench.components import Dataset
-from pruningbench.fetch import Download
+from pruningbench.contract import Dataset
+from pruningbench.images.fetch import Download
 from pruningbench.plugins import Plugin, Registry
+from pruningbench.suite.binding import bind
 
 SUITE = """\
 name: needs-data

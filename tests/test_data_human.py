@@ -17,7 +17,7 @@ from pruningbench_data.model_vs_human import CONTROLS, SUBJECTS, Experiment, Mod
 from pruningbench_data.triplets import Nights, Things
 from tinydata import binary, cifar_images, opened, png_table, save
 
-from pruningbench.components import (
+from pruningbench.contract import (
     NO_ANSWER,
     NOT_SHOWN,
     HumanDecisions,

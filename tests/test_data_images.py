@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from pruningbench.components import EncodedSamples, Preprocessing, Sample, Samples, VisionModel, decode, read_ahead
-from pruningbench.components import resized as resizing
-from pruningbench.components.resized import ResizedSamples
+from pruningbench.contract import EncodedSamples, Preprocessing, Sample, Samples, VisionModel
+from pruningbench.contract import resized as resizing
+from pruningbench.contract.encoded import ResizedSamples
 from pruningbench.errors import DataError, UsageError
+from pruningbench.images.ahead import read_ahead
+from pruningbench.images.decode import decode
 
 SMALL = Preprocessing((0.5,) * 3, (0.5,) * 3, size=16, crop=0.8)
 

@@ -15,7 +15,7 @@ from pruningbench_data._sampling import Sampled
 from pruningbench_data.folder import Folder
 from tinydata import class_folders, opened, save
 
-from pruningbench.components import Samples
+from pruningbench.contract import Samples
 from pruningbench.errors import UsageError
 
 

@@ -19,7 +19,7 @@ from pruningbench_data.voc import Voc07, Voc12
 from tinydata import binary, cifar_images, class_folders, opened, png_table, save, shown
 
 from pruningbench.errors import DataError, MissingDataError
-from pruningbench.fetch import UNFINISHED, Download
+from pruningbench.images.fetch import UNFINISHED, Download
 
 
 @pytest.fixture(autouse=True)
@@ -237,5 +237,5 @@ def test_fetching_cifar_reads_the_official_archive(root: Path, monkeypatch: pyte
     server.close()
     Cifar10().fetch()  # it is there: no network is needed
     with pytest.raises(MissingDataError, match="all was fetched, and still .*data_batch_1.bin is not there"):
-        monkeypatch.setattr("pruningbench.components.dataset.fetch", lambda *_arguments: None)
+        monkeypatch.setattr("pruningbench.contract.dataset.fetch", lambda *_arguments: None)
         Cifar10(split="train").fetch()

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pruningbench as pb
-from pruningbench.diagnostics import collapse, mask_summary
 from pruningbench.errors import MaskError
 from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
-from pruningbench.masks import Masks
 from pruningbench.plugins import Registry
-from pruningbench.suite import suite_from_text
+from pruningbench.pruning.diagnostics import collapse, mask_summary
+from pruningbench.pruning.masks import Masks
+from pruningbench.suite.schema import suite_from_text
 
 
 def masks_of(**rows: list[list[int]]) -> Masks:

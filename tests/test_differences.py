@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from test_leaderboard import record, write_run
 
+from pruningbench.contract.statistics import Floats, bootstrap, mean, paired_bootstrap
 from pruningbench.leaderboard import Board, build, render
 from pruningbench.leaderboard.differences import Pairs
-from pruningbench.results import load_results
-from pruningbench.statistics import Floats, bootstrap, mean, paired_bootstrap
+from pruningbench.leaderboard.results import load_results
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_arrays

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.pruning.scope import prunable_parameters
 
 EXAMPLE = Path(__file__).parent.parent / "examples/cifar_resnet20.py"
 

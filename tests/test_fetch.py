@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from fileserver import FileServer
 
-from pruningbench import fetch as fetching
 from pruningbench.errors import FetchError, UsageError
-from pruningbench.fetch import Download, data_folder, fetch
+from pruningbench.images import fetch as fetching
+from pruningbench.images.fetch import Download, data_folder, fetch
 
 CONTENT = bytes(range(256)) * 20_000  # five blocks
 

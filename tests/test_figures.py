@@ -17,13 +17,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import FigureImage, imread
 from test_leaderboard import failure, record, write_run
 
-from pruningbench.components import Exhibit
+from pruningbench.contract import Exhibit
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.leaderboard import build, draw_figures
 from pruningbench.leaderboard.curves import curves
 from pruningbench.leaderboard.grids import grids
+from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.tiles import GREY, fit, image_tile, map_tile
-from pruningbench.results import load_results
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_exhibit

@@ -12,12 +12,12 @@ import torch
 from test_figures import conditions, is_picture
 from test_leaderboard import record, write_run
 
-from pruningbench.components import Curve, Metric, Predictions
+from pruningbench.contract import Curve, Metric, Predictions
 from pruningbench.errors import PluginError
 from pruningbench.harness.measure import Measured, _apply
 from pruningbench.leaderboard import draw_figures
 from pruningbench.leaderboard.profiles import profiles
-from pruningbench.results import load_results
+from pruningbench.leaderboard.results import load_results
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_arrays
 

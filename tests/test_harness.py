@@ -17,11 +17,11 @@ from pruningbench.errors import MissingDataError, RunFolderError, UsageError
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.measure import with_smaller_batches
 from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
-from pruningbench.masks import Masks
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.results import load_results
+from pruningbench.pruning.masks import Masks
 from pruningbench.store.samples import read_arrays
-from pruningbench.suite import suite_from_text
+from pruningbench.suite.schema import suite_from_text
 
 Log = Callable[[], list[str]]
 

@@ -13,12 +13,12 @@ from pruningbench.errors import RunFolderError
 from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard import build
-from pruningbench.masks import Masks
-from pruningbench.plan import Cell
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.results import load_results
+from pruningbench.pruning.masks import Masks
 from pruningbench.store.records import Record
-from pruningbench.suite import suite_from_text
+from pruningbench.suite.plan import Cell
+from pruningbench.suite.schema import suite_from_text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruningbench.errors import PruningBenchError, RunFolderError
-from pruningbench.results import COLUMNS, load_results
+from pruningbench.leaderboard.results import COLUMNS, load_results
 from pruningbench.store.journal import Journal, latest, read_journal
 from pruningbench.store.records import Record
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import COMMAND, TOY_SUITE, Command, toy_environment
 
-from pruningbench.results import load_results
+from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
 
 SUITE = (

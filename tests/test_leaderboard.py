@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from pruningbench.identity import content_hash
+from pruningbench.base.identity import content_hash
 from pruningbench.leaderboard import Board, Row, build
 from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.ranking import best_of, mean_ranks, ranks
-from pruningbench.results import load_results
+from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import Journal
 from pruningbench.store.records import Record
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pruningbench.base.randomness import isolated_randomness
 from pruningbench.errors import MaskError
-from pruningbench.masks import FORMAT, Masks, measured_sparsity
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
+from pruningbench.pruning.masks import FORMAT, Masks, measured_sparsity
+from pruningbench.pruning.scope import prunable_parameters
 
 
 def network() -> nn.Sequential:

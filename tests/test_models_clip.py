@@ -13,8 +13,8 @@ from modelkit import component, images, load
 from pruningbench_timm.zeroshot import text_directions
 from torch.nn.functional import normalize, softmax
 
-from pruningbench.binding import BindingError
 from pruningbench.errors import MissingDataError, PruningBenchError, UsageError
+from pruningbench.suite.binding import BindingError
 
 TINY = {
     "embed_dim": 16,
@@ -53,7 +53,7 @@ def test_directions_are_means_of_unit_embeddings() -> None:
 def test_logits_are_scaled_cosines_of_image_and_text() -> None:
     model, x = clip(seed=2), images()
     torch.manual_seed(0)
-    from pruningbench.randomness import isolated_randomness
+    from pruningbench.base.randomness import isolated_randomness
 
     with isolated_randomness(2, "initial weights"):
         reference: Any = open_clip.create_model("tiny-clip").eval()
@@ -99,7 +99,7 @@ def test_patch_features_are_the_last_blocks_projections() -> None:
 
 
 def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
-    from pruningbench.randomness import isolated_randomness
+    from pruningbench.base.randomness import isolated_randomness
 
     with isolated_randomness(7, "initial weights"):
         stored = open_clip.create_model("tiny-clip").state_dict()

@@ -11,7 +11,7 @@ import torch
 from modelkit import component, load
 from PIL import Image
 
-from pruningbench.components import Sample, VisionModel, class_title
+from pruningbench.contract import Sample, VisionModel, class_title
 from pruningbench.errors import MissingDataError
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"

@@ -12,9 +12,9 @@ from modelkit import REGISTRY, component, images, load
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import imagenet_classes
+from pruningbench.contract import imagenet_classes
 from pruningbench.errors import MissingDataError, PruningBenchError, UsageError, ViewUnavailableError
+from pruningbench.suite.binding import BindingError, bind
 
 CODE = """
 import torch

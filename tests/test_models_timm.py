@@ -17,10 +17,10 @@ from pruningbench_timm.build import known_source, preprocessing_of
 from timm.data import create_transform
 from timm.models import get_pretrained_cfg
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Preprocessing, Sample, class_title, class_titles, imagenet_classes
-from pruningbench.components.labels import is_wordnet_id
+from pruningbench.contract import Preprocessing, Sample, class_title, class_titles, imagenet_classes
+from pruningbench.contract.labels import is_wordnet_id
 from pruningbench.errors import MissingDataError, UsageError
+from pruningbench.suite.binding import BindingError, bind
 
 PAPERS = ["resnet", "vit", "swin", "dino", "dinov2", "mocov2"]
 
@@ -246,9 +246,9 @@ def test_plans_tell_what_comes_down_by_itself_from_what_has_to_be_there(
 ) -> None:
     from huggingface_hub import constants
 
-    from pruningbench.plan import make_plan
     from pruningbench.plugins import load_registry
-    from pruningbench.suite import suite_from_text
+    from pruningbench.suite.plan import make_plan
+    from pruningbench.suite.schema import suite_from_text
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     registry = load_registry()

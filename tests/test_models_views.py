@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import softmax
 
-from pruningbench.components import VisionModel
+from pruningbench.contract import VisionModel
 from pruningbench.errors import ViewUnavailableError
 
 CNNS = ["resnet18", "convnext_atto", "test_efficientnet relu6", "test_efficientnet"]

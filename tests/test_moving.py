@@ -17,11 +17,11 @@ from test_training import quick, toy_model, toy_samples
 from torch import nn
 
 import pruningbench as pb
-from pruningbench.components import PruningContext
+from pruningbench.contract import PruningContext
 from pruningbench.errors import UsageError
-from pruningbench.masks import Masks
-from pruningbench.scope import prunable_parameters
-from pruningbench.training import fit, number_of_steps
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
+from pruningbench.training.fit import fit, number_of_steps
 
 NAMES = ["gradual", "movement", "rigl"]
 
@@ -205,8 +205,8 @@ def test_rigl_keeps_the_number_of_weights_whatever_ties_there_are(
 def test_fit_keeps_moving_masks_in_force(name: str, optimizer: str) -> None:
     """After every step the weights that the masks prune are zero, and so are their moments."""
     model, samples, how = toy_model(), toy_samples(), quick(optimizer=optimizer, weight_decay=0.01, clip_norm=1.0)
-    from pruningbench.binding import bind
     from pruningbench.plugins import load_registry
+    from pruningbench.suite.binding import bind
 
     component: Any = bind(load_registry(), "pruner", {"use": name, "interval": 3}).component
     motion = component.motion(context_of(model.network), 0.8, number_of_steps(samples, how))

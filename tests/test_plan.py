@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruningbench.errors import UsageError
-from pruningbench.plan import DENSE, make_plan, shard
 from pruningbench.plugins import Registry
-from pruningbench.suite import load_suite, suite_from_text
+from pruningbench.suite.plan import DENSE, make_plan, shard
+from pruningbench.suite.schema import load_suite, suite_from_text
 
 
 def test_quickstart_cells(toy_registry: Registry) -> None:

@@ -31,10 +31,10 @@ from pruningbench_alignment.decision_metrics import (
 from pruningbench_alignment.decisions import compared_conditions, pool, select
 from sklearn.metrics import cohen_kappa_score
 
-from pruningbench.components import NO_ANSWER, NOT_SHOWN, HumanDecisions, Responses
-from pruningbench.components.labels import imagenet_classes
+from pruningbench.contract import NO_ANSWER, NOT_SHOWN, HumanDecisions, Responses
+from pruningbench.contract.labels import imagenet_classes
+from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import PruningBenchError
-from pruningbench.statistics import bootstrap
 
 DATA = Path(__file__).parent / "data" / "alignment"
 PEOPLE, NETWORK = np.load(DATA / "people.npz"), np.load(DATA / "network.npz")

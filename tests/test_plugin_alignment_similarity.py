@@ -26,9 +26,9 @@ from scipy.special import rel_entr
 from scipy.stats import entropy, spearmanr
 from torch import Tensor
 
-from pruningbench.components import HumanLabelCounts, HumanMaps, HumanSimilarity, Preprocessing, Responses
+from pruningbench.contract import HumanLabelCounts, HumanMaps, HumanSimilarity, Preprocessing, Responses
+from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import PruningBenchError
-from pruningbench.statistics import bootstrap
 
 SOFT = np.load(Path(__file__).parent / "data" / "alignment" / "softlabels.npz")
 

@@ -20,7 +20,7 @@ from pruningbench_alignment.metrics import (
 from pruningbench_alignment.tasks import ClickMe, Nights, OddOneOut, RepresentationalSimilarity, SoftLabels
 from pruningbench_alignment.triplets import closer_one, repeated_agreement
 
-from pruningbench.components import (
+from pruningbench.contract import (
     NOT_SHOWN,
     ArraySamples,
     Context,
@@ -34,8 +34,8 @@ from pruningbench.components import (
 )
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.figures import draw_figures
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.results import load_results
 
 # model-vs-human
 

@@ -18,9 +18,9 @@ from pruningbench_data.digits import Digits
 from pruningbench_data.scenes import GAP, DigitScenes
 from sklearn.datasets import load_digits
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import ArraySamples
+from pruningbench.contract import ArraySamples
 from pruningbench.plugins import Plugin, Registry
+from pruningbench.suite.binding import BindingError, bind
 
 
 @pytest.fixture

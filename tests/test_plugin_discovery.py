@@ -20,7 +20,7 @@ from pruningbench_discovery.task import Discovery
 from scipy import ndimage
 from torch import Tensor, nn
 
-from pruningbench.components import (
+from pruningbench.contract import (
     ArraySamples,
     Boxes,
     ComponentRef,

@@ -23,8 +23,8 @@ from scipy import ndimage
 from test_plugin_discovery import Patchy, Transformer, context, scenes
 from torch import Tensor, nn
 
-from pruningbench.components import ArraySamples, Boxes, Preprocessing
-from pruningbench.statistics import bootstrap
+from pruningbench.contract import ArraySamples, Boxes, Preprocessing
+from pruningbench.contract.statistics import bootstrap
 
 TOKENCUT = np.load(Path(__file__).parent / "data" / "discovery" / "tokencut.npz")
 NAN = float("nan")

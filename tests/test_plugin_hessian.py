@@ -18,13 +18,13 @@ from pruningbench_hessian.updates import Cap, LayerObs, Obs
 from torch import nn
 from torch.nn import functional
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Pruner, PruningContext
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import Pruner, PruningContext
 from pruningbench.errors import PruningBenchError
-from pruningbench.layer_inputs import im2col
 from pruningbench.plugins import Plugin, Registry, _register
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
+from pruningbench.pruning.scope import prunable_parameters
+from pruningbench.pruning.weight_inputs import im2col
+from pruningbench.suite.binding import BindingError, bind
 
 DATA = Path(__file__).parent / "data/hessian"
 BLOCKS = {"block_size": 16, "samples": 12}

@@ -16,7 +16,7 @@ from pruningbench_interpretability.settings import Settings
 from pruningbench_interpretability.task import Interpretability
 from torch import Tensor, nn
 
-from pruningbench.components import (
+from pruningbench.contract import (
     ArraySamples,
     ComponentRef,
     Context,

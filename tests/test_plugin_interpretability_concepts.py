@@ -23,10 +23,10 @@ from pruningbench_interpretability.crops import CropGrid
 from torch import Tensor, nn
 from toyruns import run
 
-from pruningbench.components import ArraySamples, Concepts, Context, Preprocessing, VisionModel
+from pruningbench.contract import ArraySamples, Concepts, Context, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.results import load_results
 from pruningbench.store.samples import read_exhibit
 
 NAN = float("nan")

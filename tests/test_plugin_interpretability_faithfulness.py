@@ -36,7 +36,7 @@ from pruningbench_interpretability.perturbation import blur, mean_drop
 from test_plugin_interpretability_metrics import COMPLEXITY, attributions, faithfulness_case, undefined_maps
 from torch import Tensor
 
-from pruningbench.components import Attributions
+from pruningbench.contract import Attributions
 
 MORE = np.load(Path(__file__).parent / "data" / "interpretability" / "faithfulness_more.npz")
 NAN = float("nan")

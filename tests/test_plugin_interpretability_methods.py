@@ -24,7 +24,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pruningbench.components import Preprocessing, VisionModel
+from pruningbench.contract import Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError, ViewUnavailableError
 
 DATA = Path(__file__).parent / "data" / "interpretability"
@@ -381,7 +381,7 @@ def test_task_names_exactly_the_methods():
 def test_unsupported_methods_are_refused_or_skipped():
     from test_plugin_interpretability import context
 
-    from pruningbench.components import ArraySamples
+    from pruningbench.contract import ArraySamples
 
     images = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     notes, lent = [], context(ArraySamples(images))

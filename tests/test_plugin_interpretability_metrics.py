@@ -23,7 +23,7 @@ from pruningbench_interpretability.metrics import Gini, RelevanceMass, Relevance
 from pruningbench_interpretability.ranking import pixel_ranks
 from torch import Tensor, nn
 
-from pruningbench.components import Attributions
+from pruningbench.contract import Attributions
 
 DATA = Path(__file__).parent / "data" / "interpretability"
 COMPLEXITY, FAITHFULNESS = np.load(DATA / "complexity.npz"), np.load(DATA / "faithfulness.npz")

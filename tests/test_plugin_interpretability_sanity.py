@@ -26,7 +26,7 @@ from scipy.ndimage import correlate
 from test_plugin_interpretability import context, linear, pictures, tiny
 from torch import Tensor
 
-from pruningbench.components import Attributions
+from pruningbench.contract import Attributions
 
 NAN = float("nan")
 SANITY = (

@@ -20,11 +20,11 @@ from pruningbench_magnitude.pruners import Magnitude, Random
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import PruningContext
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import PruningContext
 from pruningbench.plugins import Plugin, Registry, _register
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
+from pruningbench.pruning.scope import prunable_parameters
+from pruningbench.suite.binding import BindingError, bind
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data/pruners/resnet20-allocations.json").read_text())
 MAGNITUDE_ALLOCATIONS = ["global", "uniform", "uniform-plus", "erk", "lamp"]

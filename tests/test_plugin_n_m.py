@@ -15,12 +15,12 @@ from torch import nn
 from torch.sparse import _semi_structured_conversions as semi_structured
 
 import pruningbench as pb
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Outline, PruningContext
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import Outline, PruningContext
 from pruningbench.errors import PruningBenchError, UsageError
 from pruningbench.plugins import load_registry
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import Scope, prunable_parameters
+from pruningbench.pruning.scope import Scope, prunable_parameters
+from pruningbench.suite.binding import BindingError, bind
 
 GOLDEN = np.load(Path(__file__).parent / "data/pruners/n_m.npz")
 

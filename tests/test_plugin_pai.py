@@ -21,11 +21,11 @@ from pruningbench_pai.tangents import Draw, kernel_scores
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pruningbench.components import Pruner, PruningContext, ScorePruner
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import Pruner, PruningContext, ScorePruner
 from pruningbench.errors import PruningBenchError, ScoreError, UsageError
 from pruningbench.plugins import Plugin, Registry, _register
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
+from pruningbench.pruning.scope import prunable_parameters
 
 DATA = Path(__file__).parent / "data/pai"
 TOY: dict[str, Tensor] = {k: torch.from_numpy(np.array(v)) for k, v in np.load(DATA / "toy_conv.npz").items()}

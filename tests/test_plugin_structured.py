@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune as torch_prune
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Outline, PruningContext
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import Outline, PruningContext
 from pruningbench.errors import PruningBenchError, UsageError
-from pruningbench.masks import Masks
 from pruningbench.plugins import Plugin, Registry, _register
-from pruningbench.randomness import isolated_randomness
-from pruningbench.reference import describe_fields
-from pruningbench.scope import Scope, prunable_parameters
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import Scope, prunable_parameters
+from pruningbench.suite.binding import BindingError, bind
+from pruningbench.suite.reference import describe_fields
 
 
 class Grouped(nn.Module):

@@ -16,14 +16,13 @@ from pruningbench_timm.digits import SEEN, DigitsResNet, DigitsViT
 from pruningbench_timm.networks import sines
 from torch import Tensor
 
-from pruningbench.allocation import allocate
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import ComponentRef, Context, Samples, VisionModel
-from pruningbench.identity import canonical_json
-from pruningbench.masks import Masks
+from pruningbench.base.identity import canonical_json, tensors_digest
+from pruningbench.contract import ComponentRef, Context, Samples, VisionModel
 from pruningbench.plugins import Plugin, Registry
-from pruningbench.scope import Scope, prunable_parameters
-from pruningbench.store.cache import tensors_digest
+from pruningbench.pruning.allocation import allocate
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import Scope, prunable_parameters
+from pruningbench.suite.binding import BindingError, bind
 
 REGISTRY = Registry()
 PLUGIN = Plugin("t", "test", "0")

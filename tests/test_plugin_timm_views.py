@@ -14,7 +14,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pruningbench.components import VisionModel
+from pruningbench.contract import VisionModel
 from pruningbench.errors import ViewUnavailableError
 
 

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from pruningbench.components import (
+from pruningbench.contract import (
     ArraySamples,
     ComponentRef,
     Context,

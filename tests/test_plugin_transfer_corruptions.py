@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from test_plugin_transfer import blobs, context, tiny
 from torch import Tensor
 
-from pruningbench.components import ArraySamples
+from pruningbench.contract import ArraySamples
 from pruningbench.errors import PruningBenchError
 
 

@@ -11,9 +11,9 @@ from test_plugin_transfer import blobs, context, tiny
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruningbench.components import ArraySamples, Costs, Preprocessing, VisionModel
+from pruningbench.contract import ArraySamples, Costs, Preprocessing, VisionModel
+from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import PruningBenchError
-from pruningbench.statistics import bootstrap
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

@@ -22,8 +22,8 @@ from pruningbench_transfer.similarity import cka_values, neuron_values
 from sklearn.linear_model import Ridge, RidgeClassifier
 from torch import Tensor
 
-from pruningbench.components import Features, GroupedPredictions, Predictions
-from pruningbench.statistics import bootstrap
+from pruningbench.contract import Features, GroupedPredictions, Predictions
+from pruningbench.contract.statistics import bootstrap
 
 DATA = Path(__file__).parent / "data" / "transfer"
 KNN, HEADS = np.load(DATA / "knn.npz"), np.load(DATA / "heads.npz")

@@ -22,14 +22,14 @@ from test_plugin_transfer import Tiny, blobs, context, tiny
 from torch import Tensor, nn
 from toyruns import run
 
-from pruningbench.components import ArraySamples, GroupedPredictions, Preprocessing, VisionModel
+from pruningbench.contract import ArraySamples, GroupedPredictions, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.masks import Masks
-from pruningbench.plan import make_plan
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
-from pruningbench.results import load_results
-from pruningbench.suite import load_suite
-from pruningbench.training import FitSettings, TrainingError, fit
+from pruningbench.pruning.masks import Masks
+from pruningbench.suite.plan import make_plan
+from pruningbench.suite.schema import load_suite
+from pruningbench.training.fit import FitSettings, TrainingError, fit
 
 NAN = float("nan")
 

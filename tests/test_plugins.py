@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pruningbench.components.base import Component
+from pruningbench.contract.component import Component
 from pruningbench.errors import PluginError, UnknownComponentError
 from pruningbench.plugins import ENTRY_POINTS, Registry, build_registry, wanted_plugins
 
@@ -24,7 +24,7 @@ GOOD = """
 """
 PARTS = '''
     from dataclasses import dataclass
-    from pruningbench.components import Pruner
+    from pruningbench.contract import Pruner
 
     @dataclass(frozen=True)
     class Good(Pruner):
@@ -159,7 +159,7 @@ def test_names_are_kebab_case(install: Install, name: str) -> None:
 CLASSES = """
     from dataclasses import dataclass
     from pruningbench.hookspecs import hookimpl
-    from pruningbench.components import Dataset, Pruner
+    from pruningbench.contract import Dataset, Pruner
 
     class Plain:
         pass

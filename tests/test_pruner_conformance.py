@@ -18,11 +18,11 @@ from torch.nn import functional
 from toyruns import run
 
 import pruningbench as pb
-from pruningbench.binding import bind
-from pruningbench.components import ArraySamples, Context, Pruner, ScorePruner
+from pruningbench.contract import ArraySamples, Context, Pruner, ScorePruner
 from pruningbench.errors import CollapseWarning, MaskError, PruningBenchError, ScoreError, UsageError
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry, load_registry
-from pruningbench.results import load_results
+from pruningbench.suite.binding import bind
 
 FAST: dict[str, dict[str, Any]] = {
     **{name: {"rounds": 2} for name in ("iterative-snip", "force", "synflow", "px")},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruningbench.randomness import generator_for, isolated_randomness
+from pruningbench.base.randomness import generator_for, isolated_randomness
 
 Draw = tuple[float, float, float]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from pruningbench.base.randomness import isolated_randomness
 from pruningbench.errors import PruningBenchError
-from pruningbench.randomness import isolated_randomness
-from pruningbench.recalibration import recalibrate
+from pruningbench.training.recalibration import recalibrate
 
 
 def network() -> nn.Sequential:

@@ -16,19 +16,19 @@ from test_training import toy_model, toy_samples
 from torch import Tensor, nn
 from toyruns import measured, run
 
-from pruningbench.binding import bind
-from pruningbench.components import Context, PruningContext, RecipeJob, VisionModel
+from pruningbench.contract import Context, PruningContext, RecipeJob, VisionModel
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.session import prune_within
-from pruningbench.masks import Masks
-from pruningbench.plan import make_plan
+from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.recipes import Finetune, Iterative, NoTraining
-from pruningbench.results import load_results
-from pruningbench.scope import prunable_parameters
 from pruningbench.store.cache import Cache
-from pruningbench.suite import suite_from_text
-from pruningbench.training import FitSettings, fit
+from pruningbench.suite.binding import bind
+from pruningbench.suite.plan import make_plan
+from pruningbench.suite.schema import suite_from_text
+from pruningbench.training.fit import FitSettings, fit
 
 
 class Job:
@@ -133,7 +133,7 @@ def test_one_trajectory_serves_all_sparsities(rewind: Any) -> None:
 
 
 def by_hand(model: VisionModel, masks: Masks | None, stage: str, **how: Any) -> None:
-    from pruningbench.identity import derive_seed
+    from pruningbench.base.identity import derive_seed
 
     settings = FitSettings(2, "sgd", 0.05, batch_size=16)
     fit(model, toy_samples(), settings, seed=derive_seed(7, stage), masks=masks, **how)
@@ -157,7 +157,7 @@ def test_imp_rewinds_the_weights_that_are_left(rewind: Any) -> None:
     masks = Iterative(rate=0.5, rewind=rewind, early_epochs=1, **QUICK).run(job.job)
     start = state(model)
     if rewind != "pretrained":
-        from pruningbench.identity import derive_seed
+        from pruningbench.base.identity import derive_seed
 
         model.reinitialise(derive_seed(7, "initial weights"))
         start = state(model)

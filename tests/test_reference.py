@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from pruningbench.components import Dataset, param
-from pruningbench.components.base import Kind
+from pruningbench.contract import Dataset, param
+from pruningbench.contract.component import Kind
 from pruningbench.errors import UsageError
 from pruningbench.plugins import CORE, Plugin, Registry, load_registry
-from pruningbench.reference import as_markdown, below_the_marker, describe, update
+from pruningbench.suite.reference import as_markdown, below_the_marker, describe, update
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES: dict[str, Kind] = {

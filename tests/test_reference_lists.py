@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pruningbench.binding import BindingError, bind
-from pruningbench.components import Context, Dataset, DatasetRef, Samples, Task, VisionModel, param
+from pruningbench.contract import Context, Dataset, DatasetRef, Samples, Task, VisionModel, param
 from pruningbench.plugins import Plugin, Registry
+from pruningbench.suite.binding import BindingError, bind
 
 
 @dataclass(frozen=True)

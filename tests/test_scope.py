@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pruningbench.errors import MaskError, UsageError
-from pruningbench.scope import Scope, prunable_parameters
+from pruningbench.pruning.scope import Scope, prunable_parameters
 
 
 class Tied(nn.Module):

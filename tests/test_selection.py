@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pruningbench import selection
-from pruningbench.selection import keep_highest
+from pruningbench.pruning import top_k as selection
+from pruningbench.pruning.top_k import keep_highest
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, float("inf"), float("-inf"), 1e-45, -1e-45, 5e-324, 3.4e38, -3.4e38]
 

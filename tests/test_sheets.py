@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruningbench.components import Exhibit
+from pruningbench.contract import Exhibit
 from pruningbench.leaderboard.exhibits import Shown, _read
 from pruningbench.leaderboard.sheets import sheets
 from pruningbench.store.samples import write_exhibit

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pruningbench.statistics import Estimate, Floats, bootstrap, mean
+from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean
 
 
 def test_the_mean_equals_an_independent_computation() -> None:

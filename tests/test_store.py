@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pruningbench.components import Exhibit
+from pruningbench.base.files import default_cache_folder
+from pruningbench.contract import Exhibit
 from pruningbench.errors import RunFolderError
-from pruningbench.files import default_cache_folder
 from pruningbench.store.cache import Cache
 from pruningbench.store.environment import capture, source_state
 from pruningbench.store.runfolder import RunFolder

@@ -10,9 +10,9 @@ import pytest
 from conftest import TOY_SUITE
 
 from pruningbench.errors import SuiteError, UsageError
-from pruningbench.plan import Cell
 from pruningbench.plugins import Registry
-from pruningbench.suite import Suite, find_suite, load_suite, shipped_suites, suite_from_text
+from pruningbench.suite.plan import Cell
+from pruningbench.suite.schema import Suite, find_suite, load_suite, shipped_suites, suite_from_text
 
 BASE = """\
 name: toy

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import ArraySamples, Preprocessing, VisionModel
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import ArraySamples, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.masks import Masks
-from pruningbench.randomness import isolated_randomness
-from pruningbench.scope import prunable_parameters
-from pruningbench.training import FitSettings, TrainingError, _rate, epoch_batches, fit, make_optimizer
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
+from pruningbench.training.fit import FitSettings, TrainingError, _rate, epoch_batches, fit, make_optimizer
 
 
 def toy_samples(n: int = 96) -> ArraySamples:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruningbench.errors import SuiteError
-from pruningbench.yamlsource import apply_setting, parse_yaml, read_yaml
+from pruningbench.suite.yamlsource import apply_setting, parse_yaml, read_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("abcxyz-. ", max_size=8)

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
-from pruningbench.components import Dataset, Samples
+from pruningbench.contract import Dataset, Samples
 
 
 def opened(dataset: Dataset) -> Any:

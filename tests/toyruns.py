@@ -10,7 +10,7 @@ from conftest import TOY_SUITE
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import Registry
-from pruningbench.suite import suite_from_text
+from pruningbench.suite.schema import suite_from_text
 
 
 def run(text: str, registry: Registry, out: Path, **options: object) -> Summary:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.hookspecs import Register, hookimpl
+from pruningbench.contract import Register, hookimpl
 
 if TYPE_CHECKING:
     from pruningbench_alignment.categories import decisions_16

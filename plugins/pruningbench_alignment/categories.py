@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pruningbench.components.labels import imagenet_classes
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import PruningBenchError
+from pruningbench.contract.labels import imagenet_classes
 
 _SIXTEEN: dict[str, str] = {
     "airplane": "404",

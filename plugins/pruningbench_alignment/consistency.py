@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pruningbench.statistics import Floats
+from pruningbench.contract.statistics import Floats
 
 SHOWN_TO_NOBODY = -1.0
 """In a table of trials: this person was never shown this image."""

@@ -6,12 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pruningbench.components import HumanDecisions, Metric, Outputs, Responses
+from pruningbench.contract import HumanDecisions, Metric, Outputs, Responses
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.statistics import Floats
+    from pruningbench.contract.statistics import Floats
 
 FRACTION: tuple[float, float] = (0.0, 1.0)
 
@@ -181,7 +181,7 @@ class ShapeBias(Metric):
 
     def ceiling(self, outputs: Responses) -> float:
         """Mean of the people's own shape bias."""
-        from pruningbench.statistics import mean
+        from pruningbench.contract.statistics import mean
 
         human: Any = outputs.human
         votes = (self._votes(answers, human) for answers in human.answers.cpu())

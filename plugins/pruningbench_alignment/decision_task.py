@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.components import Context, DatasetRef, Responses, Samples, Task, VisionModel, param
+from pruningbench.contract import Context, DatasetRef, Responses, Samples, Task, VisionModel, param
 
 if TYPE_CHECKING:
-    from pruningbench.components import HumanDecisions
+    from pruningbench.contract import HumanDecisions
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ModelVsHuman(Task):
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Responses]]:
         """Yield the decisions of each data set, and of all together."""
-        from pruningbench.errors import PruningBenchError
+        from pruningbench.contract import PruningBenchError
         from pruningbench_alignment.decisions import compared_conditions, decisions_of, pool, select
 
         kept: dict[str, Responses] = {}

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pruningbench.components import NO_ANSWER, NOT_SHOWN, HumanDecisions, Responses, Samples
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import NO_ANSWER, NOT_SHOWN, HumanDecisions, PruningBenchError, Responses, Samples
 from pruningbench_alignment.consistency import SHOWN_TO_NOBODY
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pruningbench.components import (
+from pruningbench.contract import (
     HumanLabelCounts,
     HumanOddOneOut,
     HumanTwoAlternatives,
@@ -18,7 +18,7 @@ from pruningbench_alignment.outputs import MapPairs, Similarities
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.statistics import Floats
+    from pruningbench.contract.statistics import Floats
 
 CLICKME_CEILING = 0.65753
 """Spearman correlation between people's own ClickMe maps (Fel et al., 2022)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.components import Outputs
+from pruningbench.contract import Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor

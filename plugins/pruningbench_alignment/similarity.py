@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruningbench.components import VisionModel
-from pruningbench.statistics import Floats
+from pruningbench.contract import VisionModel
+from pruningbench.contract.statistics import Floats
 
 UNKNOWN = float("inf")
 """In `similarity_rows`: nothing is known of this pair. Not NaN, which would leave out the whole row."""

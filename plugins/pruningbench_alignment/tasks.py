@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pruningbench.components import (
+from pruningbench.contract import (
     Context,
     DatasetRef,
     HumanLabelCounts,
@@ -14,19 +14,19 @@ from pruningbench.components import (
     HumanOddOneOut,
     HumanSimilarity,
     HumanTwoAlternatives,
+    PruningBenchError,
     Responses,
     Samples,
     Task,
     VisionModel,
     param,
 )
-from pruningbench.errors import PruningBenchError
 from pruningbench_alignment.outputs import MapPairs, Similarities
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.components import HumanResponses
+    from pruningbench.contract import HumanResponses
 
 H = TypeVar("H", bound="HumanResponses")
 

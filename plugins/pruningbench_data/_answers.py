@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruningbench.components import NO_ANSWER, NOT_SHOWN, HumanDecisions
-from pruningbench.errors import DataError
+from pruningbench.contract import NO_ANSWER, NOT_SHOWN, DataError, HumanDecisions
 from pruningbench_data._disk import files_as_samples
 from pruningbench_data._layouts import SUFFIXES
 from pruningbench_data._sampling import Choice
 from pruningbench_data.model_vs_human import CATEGORIES, CONTROLS
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
     from pruningbench_data.model_vs_human import ModelVsHuman
 
 COLUMNS = ("subj", "object_response", "category", "condition", "imagename")

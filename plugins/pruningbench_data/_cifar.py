@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.components import ArraySamples, HumanLabelCounts
-from pruningbench.errors import DataError
+from pruningbench.contract import ArraySamples, DataError, HumanLabelCounts
 from pruningbench_data._digests import fingerprint
 from pruningbench_data._parquet import Columns, ParquetImages
 from pruningbench_data._sampling import Choice
@@ -107,7 +106,7 @@ def read_parquet(path: Path, split: str, classes: Sequence[str] | None) -> Image
 
 def _decoded(table: ParquetImages, row: int) -> NDArray[np.uint8]:
     """Return an image as (3, 32, 32)."""
-    from pruningbench.components import decode
+    from pruningbench.images.decode import decode
 
     try:
         image = decode(table.image(row), upright=False)

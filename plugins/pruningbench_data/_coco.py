@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pruningbench.components import EncodedSamples
-from pruningbench.errors import DataError
-from pruningbench.files import default_cache_folder, write_whole
+from pruningbench.contract import DataError, EncodedSamples, default_cache_folder, write_whole
 from pruningbench_data._digests import contents, fingerprint
 from pruningbench_data.coco import ANNOTATIONS, LIST
 

@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from pruningbench.errors import DataError
-from pruningbench.files import default_cache_folder
+from pruningbench.contract import DataError, default_cache_folder
 
 CONTENT_LIMIT = 16 * 2**30
 """Largest selection, in bytes, whose content is hashed."""

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import Dataset
-from pruningbench.errors import MissingDataError
-from pruningbench.fetch import UNFINISHED, Progress, data_folder, silent
+from pruningbench.contract import Dataset, MissingDataError
+from pruningbench.images.fetch import UNFINISHED, Progress, data_folder, silent
 
 if TYPE_CHECKING:
-    from pruningbench.components import Context, HumanResponses, Samples
+    from pruningbench.contract import Context, HumanResponses, Samples
     from pruningbench_data._sampling import Choice
 
 
@@ -98,7 +97,7 @@ def files_as_samples(
     """
     import torch
 
-    from pruningbench.components import EncodedSamples
+    from pruningbench.contract import EncodedSamples
     from pruningbench_data._digests import contents, fingerprint
 
     keys = [files[i] for i in choice.positions]
@@ -119,7 +118,7 @@ def unlabelled_files(
     root: Path, files: Sequence[str], keys: Sequence[str], human: HumanResponses, remedy: str
 ) -> Samples:
     """Return image files below `root` without labels, with the answers of people to them."""
-    from pruningbench.components import EncodedSamples
+    from pruningbench.contract import EncodedSamples
     from pruningbench_data._digests import contents, fingerprint
 
     paths = [root / file for file in files]

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pruningbench.errors import FetchError
-from pruningbench.fetch import Progress, data_folder
-from pruningbench.files import write_whole
+from pruningbench.contract import FetchError, write_whole
+from pruningbench.images.fetch import Progress, data_folder
 
 T = TypeVar("T")
 BLOCK = 1 << 20

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pruningbench.errors import DataError, MissingDataError
+from pruningbench.contract import DataError, MissingDataError
 
 GROUPS_KEPT = 4
 """Row groups whose images stay in memory."""

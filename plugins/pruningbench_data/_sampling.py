@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruningbench.components import Dataset, param
-from pruningbench.errors import UsageError, did_you_mean
+from pruningbench.contract import Dataset, UsageError, did_you_mean, param
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruningbench.components import EncodedSamples
+from pruningbench.contract import EncodedSamples
 from pruningbench_data._digests import contents, fingerprint
 from pruningbench_data._parquet import Columns, ParquetImages
 

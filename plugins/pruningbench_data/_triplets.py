@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruningbench.components import HumanOddOneOut, HumanTwoAlternatives
-from pruningbench.errors import DataError
+from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives
 from pruningbench_data._disk import unlabelled_files
 from pruningbench_data._layouts import SUFFIXES
 from pruningbench_data.triplets import CONCEPTS
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
     from pruningbench_data.triplets import Nights, Things
 
 COLUMNS = ("id", "votes", "right_vote", "ref_path", "left_path", "right_path", "split")

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pruningbench.components import EncodedSamples
-from pruningbench.errors import DataError
+from pruningbench.contract import DataError, EncodedSamples
 from pruningbench_data._digests import contents, fingerprint
 from pruningbench_data.voc import CLASSES
 

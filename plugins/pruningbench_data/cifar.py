@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import DataCard, param
-from pruningbench.fetch import Download
+from pruningbench.contract import DataCard, param
+from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Sampled
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
     from pruningbench_data._cifar import Images
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

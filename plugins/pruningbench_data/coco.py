@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import DataCard, param
-from pruningbench.fetch import Download
+from pruningbench.contract import DataCard, param
+from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 LIST = "coco_20k_filenames.txt"
 ANNOTATIONS = "annotations/instances_train2014.json"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import ArraySamples, Context, DataCard, Dataset, param
+from pruningbench.contract import ArraySamples, Context, DataCard, Dataset, param
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 SCAN = 8
 """Side of a scan in pixels."""

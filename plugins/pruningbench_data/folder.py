@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import DataCard, param
-from pruningbench.fetch import data_folder
-from pruningbench.files import expanded
+from pruningbench.contract import DataCard, expanded, param
+from pruningbench.images.fetch import data_folder
 from pruningbench_data._disk import OnDisk, files_as_samples
 from pruningbench_data._layouts import class_folders, labelled_files
 from pruningbench_data._sampling import Sampled
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import DataCard, param
-from pruningbench.errors import DataError, MissingDataError
-from pruningbench.fetch import Progress, data_folder, silent
-from pruningbench.files import expanded
+from pruningbench.contract import DataCard, DataError, MissingDataError, expanded, param
+from pruningbench.images.fetch import Progress, data_folder, silent
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Sampled
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

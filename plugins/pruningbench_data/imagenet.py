@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import DataCard, param
-from pruningbench.errors import DataError
-from pruningbench.fetch import data_folder
-from pruningbench.files import expanded
+from pruningbench.contract import DataCard, DataError, expanded, param
+from pruningbench.images.fetch import data_folder
 from pruningbench_data._disk import OnDisk, files_as_samples
 from pruningbench_data._layouts import class_folders, labelled_files
 from pruningbench_data._sampling import Sampled
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 TASKS = 10
 _WNID = re.compile(r"n\d{8}")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import DataCard, param
-from pruningbench.fetch import Download
+from pruningbench.contract import DataCard, param
+from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk, files_as_samples
 from pruningbench_data._layouts import labelled_files
 from pruningbench_data._sampling import Sampled
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 WNIDS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079",
          "n03394916", "n03417042", "n03425413", "n03445777", "n03888257")  # fmt: skip

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import DataCard, param
+from pruningbench.contract import DataCard, param
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 PHOTOS = {
     "astronaut": "astronaut.png",
@@ -67,7 +67,7 @@ class Photos(OnDisk, Limited):
 
     def open(self) -> Samples:
         """Return RGB photographs; keys are their names."""
-        from pruningbench.components import EncodedSamples
+        from pruningbench.contract import EncodedSamples
         from pruningbench_data._digests import contents, fingerprint
 
         keys = [self.names[i] for i in self.taken(self.names)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import ArraySamples, Context, DataCard, Dataset, param
+from pruningbench.contract import ArraySamples, Context, DataCard, Dataset, param
 from pruningbench_data.digits import CARD, LARGEST, SCAN, classes_problem
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 GAP = 2
 """Pixels that stay free between the boxes of two objects, and between an object and clutter."""
@@ -75,7 +75,7 @@ class DigitScenes(Dataset):
         del context
         import torch
 
-        from pruningbench.identity import derive_seed
+        from pruningbench.contract import derive_seed
         from pruningbench_data._compose import Layout, compose
 
         layout = Layout(self.size, self.objects, self.sides, self.clutter, self.noise, GAP)

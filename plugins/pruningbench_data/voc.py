@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import DataCard, param
-from pruningbench.errors import DataError, did_you_mean
-from pruningbench.fetch import Download
+from pruningbench.contract import DataCard, DataError, did_you_mean, param
+from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
 
 CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",

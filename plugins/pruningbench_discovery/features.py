@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, pad
 
-from pruningbench.components import Facet, VisionModel
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.contract import Facet, ViewUnavailableError, VisionModel
 
 Normalise = Literal["auto", "map", "channels", "none"]
 

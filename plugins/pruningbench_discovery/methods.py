@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pruningbench.components import Facet, VisionModel
+from pruningbench.contract import Facet, VisionModel
 from pruningbench_discovery.background import FOUND_TAU, found_background
 from pruningbench_discovery.features import Normalise, attention_to_patches, patches_of
 from pruningbench_discovery.grid import bounding_boxes, largest_component, pixels_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pruningbench.components import Boxes, Metric, Outputs, param
+from pruningbench.contract import Boxes, Metric, Outputs, param
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.statistics import Floats
+    from pruningbench.contract.statistics import Floats
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import (
+from pruningbench.contract import (
     Batch,
     Boxes,
     Context,
     DatasetRef,
     Exhibit,
     Facet,
+    PruningBenchError,
     Samples,
     Task,
     VisionModel,
     param,
 )
-from pruningbench.errors import PruningBenchError
 
 if TYPE_CHECKING:
     from torch import Tensor

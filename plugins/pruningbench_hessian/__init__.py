@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.hookspecs import Register, hookimpl
+from pruningbench.contract import Register, hookimpl
 
 if TYPE_CHECKING:
     from pruningbench_hessian.blocks import BlockGram

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import PruningBenchError
 from pruningbench_hessian.costs import STEP_ENTRIES
 
 _NO_CURVATURE = 1e-30

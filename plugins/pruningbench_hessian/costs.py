@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pruningbench.components import Cost, Outline
-from pruningbench.components.cost import DOUBLE, FLOAT
+from pruningbench.contract import Cost, Outline
+from pruningbench.contract.cost import DOUBLE, FLOAT
 
 CHUNK_BYTES = 1 << 28
 CHUNK_SAMPLES = 64

@@ -6,7 +6,7 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 
 if TYPE_CHECKING:
     from torch import nn

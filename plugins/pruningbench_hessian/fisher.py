@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import PruningBenchError, RefusedError
+from pruningbench.contract import PruningBenchError, PruningContext, RefusedError
 from pruningbench_hessian.blocks import BlockGram
 from pruningbench_hessian.costs import block_bytes, groups_that_fit, too_large
 from pruningbench_hessian.gradients import Draw, Fisher, Method, draws, per_sample_gradients, scoring

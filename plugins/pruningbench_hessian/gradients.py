@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import PruningBenchError
-from pruningbench.preservation import preserved
-from pruningbench.randomness import generator_for, isolated_randomness
+from pruningbench.contract import PruningBenchError, PruningContext, generator_for, isolated_randomness
+from pruningbench.pruning.preservation import preserved
 from pruningbench_hessian.costs import chunk_samples
 
 Fisher = Literal["empirical", "true", "gram"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pruningbench.components import PruningContext
-from pruningbench.layer_inputs import Sink, watch_inputs
+from pruningbench.contract import PruningContext
+from pruningbench.pruning.weight_inputs import Sink, watch_inputs
 
 
 def for_each_input(context: PruningContext, names: Sequence[str], pruner: str, samples: int, sink: Sink) -> None:

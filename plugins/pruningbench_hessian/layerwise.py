@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pruningbench.allocation import Allocation, layer_keep_counts
-from pruningbench.components import PruningContext
-from pruningbench.layer_inputs import in_double, weights_times_inputs
-from pruningbench.selection import keep_highest
+from pruningbench.contract import PruningContext
+from pruningbench.pruning.allocation import Allocation, layer_keep_counts
+from pruningbench.pruning.top_k import keep_highest
+from pruningbench.pruning.weight_inputs import in_double, weights_times_inputs
 from pruningbench_hessian.blocks import cholesky
 from pruningbench_hessian.costs import STEP_ENTRIES
 from pruningbench_hessian.inputs import for_each_input

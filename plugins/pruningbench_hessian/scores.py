@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, PruningContext, ScorePruner, param
+from pruningbench.contract import Cost, Outline, PruningContext, ScorePruner, param
 from pruningbench_hessian.fields import Blocked, Sampled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 ALLOCATION_DOC = "how the sparsity is shared between layers: global, uniform, uniform-plus or erk"
 Allocation = Literal["global", "uniform", "uniform-plus", "erk"]
@@ -120,7 +120,7 @@ class Wanda(ScorePruner):
 
     def refuses(self, network: nn.Module) -> str | None:
         """Refuse layers that are no linear map or convolution of their inputs."""
-        from pruningbench.layer_inputs import without_inputs
+        from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
 
@@ -138,8 +138,8 @@ class Wanda(ScorePruner):
 
     def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
         """Prune each row, layer, or all together, exactly ``round(sparsity * prunable)`` in all."""
-        from pruningbench.allocation import allocate
-        from pruningbench.masks import Masks
+        from pruningbench.pruning.allocation import allocate
+        from pruningbench.pruning.masks import Masks
         from pruningbench_hessian.layerwise import row_masks
 
         if self.group == "row":

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 from pruningbench_hessian.fields import Blocked
 from pruningbench_hessian.scores import ALLOCATION_DOC, Allocation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
     from pruningbench_hessian.fisher import BlockCurvature
 
 
@@ -42,9 +42,9 @@ class _BlockSurgeon(Blocked):
         """Return masks and update the kept weights of the network in place; pruned ones become zero."""
         import torch
 
-        from pruningbench.allocation import allocate
-        from pruningbench.components import check_scores
-        from pruningbench.masks import Masks
+        from pruningbench.contract import check_scores
+        from pruningbench.pruning.allocation import allocate
+        from pruningbench.pruning.masks import Masks
         from pruningbench_hessian.fisher import naming
         from pruningbench_hessian.surgeon import joint_update
 
@@ -166,7 +166,7 @@ class LayerObs(Pruner):
 
     def refuses(self, network: nn.Module) -> str | None:
         """Refuse layers that are no linear map or convolution of their inputs."""
-        from pruningbench.layer_inputs import without_inputs
+        from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
 
@@ -178,8 +178,8 @@ class LayerObs(Pruner):
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Return masks and update the kept weights of the network in place; pruned ones become zero."""
-        from pruningbench.allocation import layer_keep_counts
-        from pruningbench.masks import Masks
+        from pruningbench.pruning.allocation import layer_keep_counts
+        from pruningbench.pruning.masks import Masks
         from pruningbench_hessian.layerwise import layer_hessians
 
         parameters = context.parameters
@@ -199,7 +199,7 @@ class LayerObs(Pruner):
         return Masks(masks, {"sparsity": sparsity})
 
     def _prune_layer(self, name: str, parameter: Tensor, hessian: Tensor, prune: int) -> tuple[Tensor, Tensor]:
-        from pruningbench.layer_inputs import by_group
+        from pruningbench.pruning.weight_inputs import by_group
         from pruningbench_hessian.fisher import naming
         from pruningbench_hessian.layerwise import damped, obc, sparsegpt
 

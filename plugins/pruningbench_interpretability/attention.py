@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pruningbench.components import VisionModel
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.contract import ViewUnavailableError, VisionModel
 from pruningbench_interpretability.settings import Settings
 
 MOST_BYTES = 1 << 28

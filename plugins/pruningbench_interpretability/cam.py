@@ -9,8 +9,7 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pruningbench.components import VisionModel
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.contract import ViewUnavailableError, VisionModel
 from pruningbench_interpretability.settings import Logits, Settings, at_target, out_of_place, split, watching
 
 

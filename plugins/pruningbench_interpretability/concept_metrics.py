@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import Concepts, Metric, Outputs, param
+from pruningbench.contract import Concepts, Metric, Outputs, param
 
 if TYPE_CHECKING:
     from torch import Tensor

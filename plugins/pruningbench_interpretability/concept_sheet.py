@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruningbench.components import Concepts, Exhibit
+from pruningbench.contract import Concepts, Exhibit
 from pruningbench_interpretability.coherence import concept_coherence, match_concepts, top_crops
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.components import Samples, VisionModel
+    from pruningbench.contract import Samples, VisionModel
 
 
 def exhibit(found: Concepts, model: VisionModel, samples: Samples, count: int) -> Exhibit | None:

@@ -6,8 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import Concepts, Context, DatasetRef, ModelRef, Samples, Task, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import (
+    Concepts,
+    Context,
+    DatasetRef,
+    ModelRef,
+    PruningBenchError,
+    Samples,
+    Task,
+    VisionModel,
+    param,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

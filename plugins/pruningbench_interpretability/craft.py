@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from pruningbench.components import Concepts, Context, Samples, VisionModel
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import Concepts, Context, PruningBenchError, Samples, VisionModel
 from pruningbench_interpretability.crops import CropGrid
 from pruningbench_interpretability.factorisation import nmf, nnls
 from pruningbench_interpretability.sobol import Sampler, jansen_total, replicated_design

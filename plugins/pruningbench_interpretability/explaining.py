@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pruningbench.components import VisionModel
+from pruningbench.contract import VisionModel
 from pruningbench_interpretability.methods import METHODS, Pooling, attribute, pool
 from pruningbench_interpretability.settings import Settings
 

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import Attributions, Curve, Metric, Outputs, param
+from pruningbench.contract import Attributions, Curve, Metric, Outputs, param
 
 if TYPE_CHECKING:
     from torch import Tensor

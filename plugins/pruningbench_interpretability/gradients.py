@@ -9,9 +9,7 @@ import torch
 from captum.attr import DeepLift, IntegratedGradients, Saliency
 from torch import Tensor
 
-from pruningbench.components import VisionModel
-from pruningbench.errors import ViewUnavailableError
-from pruningbench.randomness import generator_for
+from pruningbench.contract import ViewUnavailableError, VisionModel, generator_for
 from pruningbench_interpretability.settings import Logits, Settings, out_of_place, split, watching
 
 INCOMPLETE = 0.05

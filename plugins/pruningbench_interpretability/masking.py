@@ -7,8 +7,7 @@ from captum.attr import Occlusion
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pruningbench.components import VisionModel
-from pruningbench.randomness import generator_for
+from pruningbench.contract import VisionModel, generator_for
 from pruningbench_interpretability.settings import Settings, split
 
 TOGETHER = 32

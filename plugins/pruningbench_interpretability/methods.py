@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pruningbench.components import VisionModel
+from pruningbench.contract import VisionModel
 from pruningbench_interpretability.attention import attention_rollout_maps, last_attention_maps
 from pruningbench_interpretability.cam import grad_cam, guided_grad_cam
 from pruningbench_interpretability.gradients import (

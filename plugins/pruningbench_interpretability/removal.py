@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pruningbench.randomness import generator_for
+from pruningbench.contract import generator_for
 from pruningbench_interpretability.perturbation import Order, score_of
 from pruningbench_interpretability.ranking import is_ranked, pixel_ranks
 from pruningbench_interpretability.road import road_impute

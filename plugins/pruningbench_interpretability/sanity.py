@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Attributions, Metric, Outputs, param
+from pruningbench.contract import Attributions, Metric, Outputs, param
 
 if TYPE_CHECKING:
     from torch import Tensor

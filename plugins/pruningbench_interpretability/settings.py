@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import VisionModel
+from pruningbench.contract import VisionModel
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from captum.metrics import infidelity as captum_infidelity
 from captum.metrics import sensitivity_max
 from torch import Tensor
 
-from pruningbench.randomness import generator_for, isolated_randomness
+from pruningbench.contract import generator_for, isolated_randomness
 from pruningbench_interpretability.ranking import is_ranked
 
 Explain = Callable[[Tensor, Tensor], Tensor]

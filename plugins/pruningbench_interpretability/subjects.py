@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from pruningbench.components import Context, Samples, VisionModel
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import Context, PruningBenchError, Samples, VisionModel
 
 if TYPE_CHECKING:
     from pruningbench_interpretability.explaining import ModelExplainer

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.components import (
+from pruningbench.contract import (
     Attributions,
     Context,
     DatasetRef,
     Exhibit,
     Samples,
     Task,
+    ViewUnavailableError,
     VisionModel,
     class_title,
     param,
 )
-from pruningbench.errors import ViewUnavailableError
 
 if TYPE_CHECKING:
     from torch import Tensor

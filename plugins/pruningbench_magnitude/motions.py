@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pruningbench.allocation import Allocation, allocate
-from pruningbench.components import Motion
-from pruningbench.errors import UsageError
-from pruningbench.masks import Masks
-from pruningbench.selection import keep_highest
+from pruningbench.contract import Motion, UsageError
+from pruningbench.pruning.allocation import Allocation, allocate
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.top_k import keep_highest
 from pruningbench_magnitude.schedule import CubicSchedule
 
 Parameters = Mapping[str, nn.Parameter]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import MovingPruner, PruningContext, param
+from pruningbench.contract import MovingPruner, PruningContext, param
 from pruningbench_magnitude.schedule import CubicSchedule, span_problem
 
 if TYPE_CHECKING:
-    from pruningbench.components import Motion
+    from pruningbench.contract import Motion
 
 _ALLOCATION = "how the sparsity is shared between layers: "
 _BEGIN = "share of the training before the first pruning, in [0, 1)"
@@ -112,8 +112,8 @@ class Rigl(MovingPruner):
         """Draw the first masks."""
         import torch
 
-        from pruningbench.allocation import allocate
-        from pruningbench.masks import Masks
+        from pruningbench.pruning.allocation import allocate
+        from pruningbench.pruning.masks import Masks
         from pruningbench_magnitude.motions import RiglMotion
 
         parameters = context.parameters

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class NOfM(Pruner):
 
     def refuses(self, network: nn.Module) -> str | None:
         """Refuse transposed convolutions and bilinear maps: their second dimension is no input dimension."""
-        from pruningbench.layer_inputs import without_inputs
+        from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
 
@@ -95,9 +95,8 @@ class NOfM(Pruner):
         """
         import torch
 
-        from pruningbench.components import check_scores
-        from pruningbench.errors import UsageError
-        from pruningbench.masks import Masks
+        from pruningbench.contract import UsageError, check_scores
+        from pruningbench.pruning.masks import Masks
 
         if sparsity == 0:
             return Masks.ones(context.parameters)
@@ -130,7 +129,7 @@ class NOfM(Pruner):
     def _scores(self, context: PruningContext, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         if self.scores == "magnitude":
             return {name: parameter.detach().abs() for name, parameter in parameters.items()}
-        from pruningbench.layer_inputs import weights_times_inputs
+        from pruningbench.pruning.weight_inputs import weights_times_inputs
 
         images = (images for images, _ in context.first_images(self.registered, self.samples))
         return weights_times_inputs(

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, PruningContext, ScorePruner, param
+from pruningbench.contract import Cost, Outline, PruningContext, ScorePruner, param
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 MASKING = "S + 6 W + 9 Wmax: state, scores, masks"
 _ALLOCATION = "how the sparsity is shared between layers: "
@@ -79,8 +79,8 @@ class Magnitude(ScorePruner):
         """Turn magnitudes into masks; for LAMP they are rescaled here, so all allocations share them."""
         if self.allocation != "lamp":
             return super().threshold(scores, sparsity)
-        from pruningbench.allocation import allocate
-        from pruningbench.masks import Masks
+        from pruningbench.pruning.allocation import allocate
+        from pruningbench.pruning.masks import Masks
         from pruningbench_magnitude.lamp import lamp_scores
 
         rescaled = {name: lamp_scores(score) for name, score in scores.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruningbench.hookspecs import Register, hookimpl
+from pruningbench.contract import Register, hookimpl
 
 
 @hookimpl

@@ -7,8 +7,8 @@ batch. A backward pass takes about half as much again as what was kept for it.
 
 from __future__ import annotations
 
-from pruningbench.components import Cost, Outline
-from pruningbench.components.cost import SCORING_BATCH
+from pruningbench.contract import Cost, Outline
+from pruningbench.contract.cost import SCORING_BATCH
 
 
 def gradient_cost(outline: Outline, batches: int | None, rounds: int | None = None) -> Cost:

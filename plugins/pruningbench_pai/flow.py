@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SynFlow(Pruner):
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Score the masked network and prune, round by round; a pruned weight never returns."""
-        from pruningbench.errors import RefusedError
+        from pruningbench.contract import RefusedError
         from pruningbench_pai.functional import at_rest, input_shape
         from pruningbench_pai.rounds import prune_in_rounds
         from pruningbench_pai.synapses import flow_scores, positive_state

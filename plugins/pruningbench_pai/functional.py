@@ -8,10 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import UsageError
-from pruningbench.preservation import preserved
-from pruningbench.randomness import isolated_randomness
+from pruningbench.contract import PruningContext, UsageError, isolated_randomness
+from pruningbench.pruning.preservation import preserved
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from pruningbench.errors import RefusedError
+from pruningbench.contract import RefusedError
 
 _RELU = frozenset({functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu6})
 _RECTIFIERS = _RELU | {

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class PathExclusion(Pruner):
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Score the masked network and prune, round by round."""
-        from pruningbench.errors import RefusedError
+        from pruningbench.contract import RefusedError
         from pruningbench_pai.functional import at_rest
         from pruningbench_pai.paths import path_scores
         from pruningbench_pai.rounds import prune_in_rounds

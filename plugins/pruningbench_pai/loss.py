@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import PruningBenchError, UsageError
+from pruningbench.contract import PruningBenchError, PruningContext, UsageError
 from pruningbench_pai.functional import gradients, leaves, run
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import UsageError
+from pruningbench.contract import PruningContext, UsageError
 from pruningbench_pai.functional import batch_norms, double_state, gradients, run
 from pruningbench_pai.interception import Gated, Gates, Linear, NoiseNorm
 

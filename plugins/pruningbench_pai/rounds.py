@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pruningbench.allocation import allocate, number_to_prune
-from pruningbench.components import PruningContext, check_scores
-from pruningbench.masks import Masks
+from pruningbench.contract import PruningContext, check_scores
+from pruningbench.pruning.allocation import allocate, number_to_prune
+from pruningbench.pruning.masks import Masks
 
 Score = Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]]
 """(masks so far, round from 0) -> scores >= 0 by name."""

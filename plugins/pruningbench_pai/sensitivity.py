@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, ScorePruner, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, ScorePruner, param
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 _ALLOCATION = "how the sparsity is shared between layers: global, uniform or erk"
 

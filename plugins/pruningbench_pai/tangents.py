@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import PruningContext
+from pruningbench.contract import PruningContext
 from pruningbench_pai.functional import batch_norms, gradients, run
 from pruningbench_pai.interception import NoiseNorm
 

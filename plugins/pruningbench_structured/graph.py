@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruningbench.errors import PruningBenchError, UsageError
+from pruningbench.contract import PruningBenchError, UsageError
 
 MISSING = "structured pruning needs the Torch-Pruning library: pip install 'pruningbench[structured]'"
 

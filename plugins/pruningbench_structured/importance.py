@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pruningbench.components import PruningContext
-from pruningbench.errors import PruningBenchError
-from pruningbench.layer_inputs import in_double
-from pruningbench.preservation import preserved
+from pruningbench.contract import PruningBenchError, PruningContext
+from pruningbench.pruning.preservation import preserved
+from pruningbench.pruning.weight_inputs import in_double
 from pruningbench_structured.graph import ChannelGraph, ChannelGroup
 
 

@@ -6,12 +6,12 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.components import Cost, Outline, Pruner, PruningContext, param
+from pruningbench.contract import Cost, Outline, Pruner, PruningContext, param
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
     from pruningbench_structured.graph import ChannelGraph
 
 
@@ -83,7 +83,7 @@ class Structured(Pruner):
             PruningBenchError: without images, for a network that cannot be traced, or one that computes
                 something else without the channels.
         """
-        from pruningbench.masks import Masks
+        from pruningbench.pruning.masks import Masks
         from pruningbench_structured.graph import channel_graph
         from pruningbench_structured.shrinking import removal_masks, silence, without
 
@@ -109,8 +109,8 @@ class Structured(Pruner):
 
     def _removed(self, context: PruningContext, graph: ChannelGraph, sparsity: float) -> list[Tensor]:
         """Return the removed channels of each group: those whose number brings the sparsity nearest."""
-        from pruningbench.allocation import number_to_prune
-        from pruningbench.errors import UsageError
+        from pruningbench.contract import UsageError
+        from pruningbench.pruning.allocation import number_to_prune
         from pruningbench_structured import order
         from pruningbench_structured.importance import group_norms, random, taylor
 

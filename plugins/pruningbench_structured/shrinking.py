@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from pruningbench.errors import PruningBenchError
-from pruningbench.masks import Masks
+from pruningbench.contract import PruningBenchError
+from pruningbench.pruning.masks import Masks
 from pruningbench_structured.graph import ChannelGraph, ChannelGroup, channel_graph
 
 Removed = Sequence[Tensor]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruningbench.masks import Masks
+from pruningbench.pruning.masks import Masks
 from pruningbench_structured.shrinking import shrink
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.hookspecs import Register, hookimpl
+from pruningbench.contract import Register, hookimpl
 
 if TYPE_CHECKING:
     from pruningbench_timm.augmentation import SceneAugmentation as SceneAugmentation

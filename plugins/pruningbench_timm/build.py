@@ -15,10 +15,16 @@ from timm.data.imagenet_info import infer_imagenet_subset
 from timm.models import get_pretrained_cfg, is_model, list_models, model_entrypoint, split_model_name_tag
 from torch import Tensor, nn
 
-from pruningbench.components import Preprocessing, imagenet_classes
-from pruningbench.errors import MissingDataError, PruningBenchError, UsageError, did_you_mean
-from pruningbench.fetch import Download, fetch
-from pruningbench.files import default_cache_folder
+from pruningbench.contract import (
+    MissingDataError,
+    Preprocessing,
+    PruningBenchError,
+    UsageError,
+    default_cache_folder,
+    did_you_mean,
+    imagenet_classes,
+)
+from pruningbench.images.fetch import Download, fetch
 from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 from pruningbench_timm.hub import WEIGHTS, Repository
 from pruningbench_timm.tokens import is_transformer, patch_size

@@ -12,10 +12,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from pruningbench.components import Preprocessing, imagenet_classes
-from pruningbench.errors import PruningBenchError, UsageError, did_you_mean
-from pruningbench.files import expanded
-from pruningbench.randomness import isolated_randomness
+from pruningbench.contract import (
+    Preprocessing,
+    PruningBenchError,
+    UsageError,
+    did_you_mean,
+    expanded,
+    imagenet_classes,
+    isolated_randomness,
+)
 
 
 def build(name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:

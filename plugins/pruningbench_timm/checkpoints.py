@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruningbench.errors import MissingDataError, PruningBenchError, UsageError
+from pruningbench.contract import MissingDataError, PruningBenchError, UsageError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
 """Keys under which training scripts keep the weights, besides optimizers and counters."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from pruningbench.components import Context, Model, VisionModel, param
+from pruningbench.contract import Context, Model, VisionModel, param
 
 REMEDY = "model 'clip' needs open_clip: pip install 'pruningbench[clip]'"
 
@@ -51,8 +51,7 @@ class Clip(Model):
             MissingDataError: without the extra, or if the weights cannot be had.
             UsageError: for an architecture or a tag that open_clip does not know.
         """
-        from pruningbench.components import class_title, imagenet_classes
-        from pruningbench.errors import MissingDataError
+        from pruningbench.contract import MissingDataError, class_title, imagenet_classes
 
         if find_spec("open_clip") is None:
             raise MissingDataError(REMEDY)

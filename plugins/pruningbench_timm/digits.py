@@ -7,13 +7,21 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pruningbench.components import ComponentRef, Context, DatasetRef, Model, Preprocessing, VisionModel, param
-from pruningbench.identity import derive_seed
+from pruningbench.contract import (
+    ComponentRef,
+    Context,
+    DatasetRef,
+    Model,
+    Preprocessing,
+    VisionModel,
+    derive_seed,
+    param,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pruningbench.components import Samples
+    from pruningbench.contract import Samples
     from pruningbench_timm.vision import TimmVisionModel
 
 SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
@@ -69,7 +77,7 @@ class DigitsModel(Model):
 
     def load(self, context: Context) -> VisionModel:
         """Return the trained network on ``context.device``, in eval mode."""
-        from pruningbench.store.cache import tensors_digest
+        from pruningbench.contract import tensors_digest
 
         samples = context.open_dataset(self.data)
         state = context.cache.tensors("weights", self._identity(samples), lambda: self._train(samples, context))
@@ -95,7 +103,7 @@ class DigitsModel(Model):
         }
 
     def _untrained(self, samples: Samples) -> TimmVisionModel:
-        from pruningbench.randomness import isolated_randomness
+        from pruningbench.contract import isolated_randomness
         from pruningbench_timm.augmentation import SceneAugmentation
         from pruningbench_timm.vision import TimmVisionModel, classifier_names
 
@@ -111,7 +119,7 @@ class DigitsModel(Model):
         )
 
     def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
-        from pruningbench.training import FitSettings, fit
+        from pruningbench.training.fit import FitSettings, fit
         from pruningbench_timm.augmentation import SceneAugmentation
 
         model = self._untrained(samples)

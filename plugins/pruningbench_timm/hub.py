@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pruningbench.errors import MissingDataError
+from pruningbench.contract import MissingDataError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of files of weights in timm's repositories, the preferred one first."""

@@ -9,8 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import Facet, Grid, Preprocessing, VisionModel
-from pruningbench.errors import UsageError, ViewUnavailableError, did_you_mean
+from pruningbench.contract import (
+    Facet,
+    Grid,
+    Preprocessing,
+    UsageError,
+    ViewUnavailableError,
+    VisionModel,
+    did_you_mean,
+)
 from pruningbench_timm.tokens import watched
 
 

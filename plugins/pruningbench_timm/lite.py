@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruningbench.components import param
+from pruningbench.contract import param
 from pruningbench_timm.models import TimmBase
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class EfficientNetLite0(TimmBase):
 
     def dense(self, source: Source) -> nn.Module:
         """Return the network with the package's weights, which have the same order and other names."""
-        from pruningbench.errors import MissingDataError
+        from pruningbench.contract import MissingDataError
         from pruningbench_timm.build import build
         from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 
@@ -81,7 +81,7 @@ class EfficientNetLite0(TimmBase):
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Give the tensors the network's names, one after the other; shapes are compared when they are loaded."""
-    from pruningbench.errors import PruningBenchError
+    from pruningbench.contract import PruningBenchError
 
     names = list(network.state_dict())
     if len(names) != len(state):

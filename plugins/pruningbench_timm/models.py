@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.components import Context, Model, VisionModel, param
+from pruningbench.contract import Context, Model, VisionModel, param
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +42,7 @@ class TimmBase(Model):
 
     def load(self, context: Context) -> VisionModel:
         """Return the network with its weights on ``context.device``, in eval mode."""
-        from pruningbench.store.cache import tensors_digest
+        from pruningbench.contract import tensors_digest
         from pruningbench_timm.build import build, classes_of, preprocessing_of
         from pruningbench_timm.crops import CropAndFlip
         from pruningbench_timm.vision import TimmVisionModel, classifier_names
@@ -127,9 +127,7 @@ class TimmModel(TimmBase):
 
     def dense(self, source: Source) -> nn.Module:
         """Return the network with the weights asked for."""
-        from pruningbench.errors import UsageError
-        from pruningbench.files import expanded
-        from pruningbench.randomness import isolated_randomness
+        from pruningbench.contract import UsageError, expanded, isolated_randomness
         from pruningbench_timm.build import build, load_checkpoint, weights_of
         from pruningbench_timm.checkpoints import read_checkpoint
 
@@ -170,7 +168,7 @@ class TimmModel(TimmBase):
 
     def missing(self) -> str | None:
         """Return which file has to be fetched and how, without asking the network."""
-        from pruningbench.files import expanded
+        from pruningbench.contract import expanded
         from pruningbench_timm.build import HUB, known_source, repository_of
 
         if self.checkpoint is not None and not expanded(self.checkpoint).is_file():

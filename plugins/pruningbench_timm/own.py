@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.components import Context, Model, VisionModel, param
+from pruningbench.contract import Context, Model, VisionModel, param
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,9 +71,7 @@ class PythonModel(Model):
         Raises:
             UsageError: if the function cannot be imported or called, or returns no network.
         """
-        from pruningbench.components import Preprocessing
-        from pruningbench.files import expanded
-        from pruningbench.store.cache import tensors_digest
+        from pruningbench.contract import Preprocessing, expanded, tensors_digest
         from pruningbench_timm.calls import build, classes_of, is_of_timm
         from pruningbench_timm.checkpoints import load_weights, read_checkpoint
         from pruningbench_timm.crops import CropAndFlip
@@ -103,7 +101,7 @@ class PythonModel(Model):
 
     def missing(self) -> str | None:
         """Name the checkpoint, if it is not there."""
-        from pruningbench.files import expanded
+        from pruningbench.contract import expanded
 
         if self.checkpoint is None or expanded(self.checkpoint).is_file():
             return None

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.components import param
+from pruningbench.contract import param
 from pruningbench_timm.models import OutputStride, TimmBase, published
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class MoCoV2(TimmBase):
 
     def dense(self, source: Source) -> nn.Module:
         """Return the query encoder without its projection."""
-        from pruningbench.files import expanded
+        from pruningbench.contract import expanded
         from pruningbench_timm.build import build, fetched
         from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 
@@ -201,7 +201,7 @@ class MoCoV2(TimmBase):
 
     def missing(self) -> str | None:
         """Return where the checkpoint can be had, if it is not here."""
-        from pruningbench.files import expanded
+        from pruningbench.contract import expanded
         from pruningbench_timm.build import place_of
 
         path = expanded(self.checkpoint) if self.checkpoint else place_of(self._url)

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pruningbench.components import Facet
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.contract import Facet, ViewUnavailableError
 
 PROJECTIONS: dict[Facet, int] = {"queries": 0, "keys": 1, "values": 2}
 """Places of the three projections in timm's fused one."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pruningbench.components import Facet, Grid, VisionModel
-from pruningbench.errors import ViewUnavailableError
+from pruningbench.contract import Facet, Grid, ViewUnavailableError, VisionModel
 from pruningbench_timm import tokens
 
 

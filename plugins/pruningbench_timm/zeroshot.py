@@ -10,11 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from pruningbench.components import Facet, Grid, Preprocessing
-from pruningbench.errors import MissingDataError, PruningBenchError, UsageError, did_you_mean
-from pruningbench.files import expanded
-from pruningbench.randomness import isolated_randomness
-from pruningbench.store.cache import tensors_digest
+from pruningbench.contract import (
+    Facet,
+    Grid,
+    MissingDataError,
+    Preprocessing,
+    PruningBenchError,
+    UsageError,
+    did_you_mean,
+    expanded,
+    isolated_randomness,
+    tensors_digest,
+)
 from pruningbench_timm.hub import Repository
 from pruningbench_timm.layered import LayeredVisionModel
 from pruningbench_timm.tokens import PROJECTIONS, watched

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pruningbench.statistics import Floats
+from pruningbench.contract.statistics import Floats
 
 BINS = 15
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pruningbench.components import Context, DatasetRef, Features, Task, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import Context, DatasetRef, Features, PruningBenchError, Task, VisionModel, param
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.components import Costs, Metric, Outputs
+from pruningbench.contract import Costs, Metric, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.statistics import Floats
+    from pruningbench.contract.statistics import Floats
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.components import Context, Costs, DatasetRef, Samples, Task, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import Context, Costs, DatasetRef, PruningBenchError, Samples, Task, VisionModel, param
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.components import Context, DatasetRef, Predictions, Task, VisionModel, param
+from pruningbench.contract import Context, DatasetRef, Predictions, Task, VisionModel, param
 
 if TYPE_CHECKING:
-    from pruningbench.training import FitSettings
+    from pruningbench.training.fit import FitSettings
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FineTuneTransfer(Task):
         """
         import torch
 
-        from pruningbench.training import fit
+        from pruningbench.training.fit import fit
         from pruningbench_transfer.headed import kept_weights, with_new_head
         from pruningbench_transfer.labels import shared_labels
 
@@ -81,7 +81,7 @@ class FineTuneTransfer(Task):
         yield "", Predictions(scores, truth, probabilistic=True)
 
     def _settings(self) -> FitSettings:
-        from pruningbench.training import FitSettings
+        from pruningbench.training.fit import FitSettings
 
         return FitSettings(
             self.epochs, self.optimizer, self.lr, weight_decay=self.weight_decay, schedule=self.schedule,

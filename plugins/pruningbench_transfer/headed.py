@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import Facet, Grid, VisionModel
-from pruningbench.masks import Masks
-from pruningbench.scope import prunable_parameters
+from pruningbench.contract import Facet, Grid, VisionModel
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
 
 BACKBONE, HEAD = "backbone", "head"
 

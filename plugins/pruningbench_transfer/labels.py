@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from pruningbench.components import Samples
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import PruningBenchError, Samples
 
 
 def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruningbench.components import Context, DatasetRef, Model, ModelRef, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import Context, DatasetRef, Model, ModelRef, PruningBenchError, VisionModel, param
 
 
 @dataclass(frozen=True)

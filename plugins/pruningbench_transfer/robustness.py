@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pruningbench.components import Context, DatasetRef, GroupedPredictions, Samples, Task, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import (
+    Context,
+    DatasetRef,
+    GroupedPredictions,
+    PruningBenchError,
+    Samples,
+    Task,
+    VisionModel,
+    param,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

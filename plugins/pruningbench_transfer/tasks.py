@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pruningbench.components import (
+from pruningbench.contract import (
     Context,
     DatasetRef,
     GroupedPredictions,
     Predictions,
+    PruningBenchError,
     Task,
     VisionModel,
     param,
 )
-from pruningbench.errors import PruningBenchError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.components import ComponentRef, Context, DatasetRef, Predictions, Task, VisionModel, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import (
+    ComponentRef,
+    Context,
+    DatasetRef,
+    Predictions,
+    PruningBenchError,
+    Task,
+    VisionModel,
+    param,
+)
 
 if TYPE_CHECKING:
     from pruningbench_transfer.ridge import RidgeHead

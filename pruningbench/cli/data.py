@@ -12,8 +12,8 @@ import click
 from pruningbench.cli.common import registry_with_warnings
 
 if TYPE_CHECKING:
-    from pruningbench.components.dataset import Dataset
-    from pruningbench.fetch import Progress
+    from pruningbench.contract.dataset import Dataset
+    from pruningbench.images.fetch import Progress
     from pruningbench.plugins import Registry
 
 field_option = click.option(
@@ -31,7 +31,7 @@ def data() -> None:
 @click.option("--json", is_flag=True, help="For machines, with citation, homepage and checksum.")
 def list_(json: bool) -> int:
     """List the data sets with their size, licence, and whether they are here."""
-    from pruningbench.fetch import data_folder
+    from pruningbench.images.fetch import data_folder
 
     registry = registry_with_warnings()
     rows = [describe(registry, name) for name in registry.names("dataset")]
@@ -51,9 +51,9 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
     """Return a data set's card and whether it is here, as plain values."""
     import dataclasses
 
-    from pruningbench.binding import bind
-    from pruningbench.components.dataset import Dataset
+    from pruningbench.contract.dataset import Dataset
     from pruningbench.errors import PruningBenchError
+    from pruningbench.suite.binding import bind
 
     row: dict[str, Any] = {"name": name, "status": "", "missing": None}
     try:
@@ -105,7 +105,7 @@ def fetch(name: str, settings: tuple[str, ...]) -> int:
 @field_option
 def path(name: str | None, settings: tuple[str, ...]) -> int:
     """Print the data folder, or the folder of the data set NAME; exit code 1 if that is not there."""
-    from pruningbench.fetch import data_folder
+    from pruningbench.images.fetch import data_folder
 
     if name is None:
         click.echo(data_folder())
@@ -123,9 +123,9 @@ def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
     """Return the data set as the command line names it."""
     import yaml
 
-    from pruningbench.binding import bind
-    from pruningbench.components.dataset import Dataset
+    from pruningbench.contract.dataset import Dataset
     from pruningbench.errors import UsageError
+    from pruningbench.suite.binding import bind
 
     fields: dict[str, Any] = {}
     for text in settings:

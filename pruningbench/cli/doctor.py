@@ -14,8 +14,8 @@ import click
 @click.command()
 def doctor() -> int:
     """Check the installation: versions, devices, plugins, folders. Exit code 1 if something is wrong."""
-    from pruningbench.fetch import data_folder
-    from pruningbench.files import default_cache_folder
+    from pruningbench.base.files import default_cache_folder
+    from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
     from pruningbench.store.environment import PACKAGES, package_version, source_state
     from pruningbench.version import __version__

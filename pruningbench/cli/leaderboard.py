@@ -17,10 +17,10 @@ FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
 def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
     """Make the leaderboard of one run folder or of several."""
+    from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
-    from pruningbench.files import write_whole
     from pruningbench.leaderboard import build, render
-    from pruningbench.results import load_results
+    from pruningbench.leaderboard.results import load_results
 
     width = table_width() if out is None else None
     text = render(build(load_results(runs), runs), format_, width=width)

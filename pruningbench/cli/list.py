@@ -14,9 +14,9 @@ from pruningbench.cli.common import registry_with_warnings
 @click.option("--json", is_flag=True, help="For machines.")
 def list_(kind: str | None, json: bool) -> int:
     """List suites and components; KIND is suites, models, datasets, pruners, recipes, tasks or metrics."""
-    from pruningbench.components.base import KINDS
+    from pruningbench.contract.component import KINDS
     from pruningbench.errors import UsageError, did_you_mean
-    from pruningbench.suite import shipped_suites
+    from pruningbench.suite.schema import shipped_suites
 
     wanted = None
     if kind is not None:

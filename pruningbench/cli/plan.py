@@ -13,7 +13,7 @@ import click
 from pruningbench.cli.common import only_option, registry_with_warnings, set_option
 
 if TYPE_CHECKING:
-    from pruningbench.plan import Plan
+    from pruningbench.suite.plan import Plan
 
 
 @click.command()
@@ -32,10 +32,10 @@ def plan(
     """
     from pruningbench.harness.driver import pending
     from pruningbench.harness.run import RunOptions, default_folder
-    from pruningbench.plan import make_plan
     from pruningbench.store.journal import read_journal
     from pruningbench.store.runfolder import RunFolder
-    from pruningbench.suite import load_suite
+    from pruningbench.suite.plan import make_plan
+    from pruningbench.suite.schema import load_suite
 
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, settings)
@@ -124,7 +124,7 @@ def _costs(described: dict[str, Any]) -> list[str]:
 
 def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
     """Return the passes and the memory of an estimate, or why there are none."""
-    from pruningbench.components.cost import read_bytes
+    from pruningbench.contract.cost import read_bytes
 
     cost = estimate["cost"]
     if estimate["refusal"] or cost is None:

@@ -13,8 +13,8 @@ import click
 from pruningbench.harness.events import Observer
 
 if TYPE_CHECKING:
-    from pruningbench.plan import Cell
     from pruningbench.store.records import Record
+    from pruningbench.suite.plan import Cell
 
 
 def make_observer(kind: str | None) -> Observer:

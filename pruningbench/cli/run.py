@@ -47,7 +47,7 @@ def run(
     """
     from pruningbench.cli.progress import make_observer
     from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
-    from pruningbench.suite import load_suite
+    from pruningbench.suite.schema import load_suite
 
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, settings)
@@ -83,7 +83,7 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 def report(folder: Path, summary: Summary) -> int:
     """Print the leaderboard, what is not ok, and where the results lie; return the exit code."""
     from pruningbench.leaderboard import build, draw_figures, render
-    from pruningbench.results import load_results
+    from pruningbench.leaderboard.results import load_results
 
     table = load_results(folder)
     if (table["status"] == "ok").any():

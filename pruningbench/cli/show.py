@@ -23,10 +23,10 @@ from pruningbench.cli.common import registry_with_warnings
 )  # fmt: skip
 def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path | None) -> int:
     """Describe a component and its fields, or print a shipped suite."""
-    from pruningbench import reference
-    from pruningbench.components.base import KINDS
+    from pruningbench.contract.component import KINDS
     from pruningbench.errors import UsageError, did_you_mean
-    from pruningbench.suite import find_suite
+    from pruningbench.suite import reference
+    from pruningbench.suite.schema import find_suite
 
     kind = kind.removesuffix("s")
     if kind == "suite" and name:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pruningbench.files import write_whole
+from pruningbench.base.files import write_whole
 
 MOST_CRASHES = 2
 """A step that killed its process this often in a row, while its supervisor lived on, has crashed."""

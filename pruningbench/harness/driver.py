@@ -10,15 +10,15 @@ from pruningbench.errors import PruningBenchError
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.events import CellDone, CellJob, Event, Observer, Prepared, Step, TaskDone
 from pruningbench.harness.supervisor import check_interrupt
-from pruningbench.plan import Cell, Plan, TaskRun
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_arrays
+from pruningbench.suite.plan import Cell, Plan, TaskRun
 from pruningbench.version import __version__
 
 if TYPE_CHECKING:
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 Execute = Callable[[Iterable[CellJob]], Iterable[Event]]
 
@@ -175,7 +175,7 @@ class Driver:
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
         """Store a cell's masks with the figures of what they leave, and warn of layers they leave nothing of."""
-        from pruningbench.diagnostics import collapse, mask_summary
+        from pruningbench.pruning.diagnostics import collapse, mask_summary
 
         emptied = collapse(masks, cell.sparsity)
         if emptied:

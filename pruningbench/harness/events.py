@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.plan import Cell, TaskRun
 from pruningbench.store.records import Record, Status
+from pruningbench.suite.plan import Cell, TaskRun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.components import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel
+from pruningbench.contract import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel
+from pruningbench.contract.statistics import Estimate, bootstrap, mean
 from pruningbench.errors import PluginError
-from pruningbench.plan import TaskRun
-from pruningbench.statistics import Estimate, bootstrap, mean
 from pruningbench.store.samples import exhibit_arrays
+from pruningbench.suite.plan import TaskRun
 
 T = TypeVar("T")
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pruningbench.base.machine import resolve_device
 from pruningbench.errors import MissingDataError, UsageError, did_you_mean
 from pruningbench.harness.driver import Driver, Execute, Summary, TaskKey, failures, not_ok, pending, skipping
 from pruningbench.harness.events import Observer
-from pruningbench.machine import resolve_device
-from pruningbench.plan import Cell, Plan, make_plan, shard
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.suite import Suite
+from pruningbench.suite.plan import Cell, Plan, make_plan, shard
+from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from pruningbench.binding import bind
-from pruningbench.components import (
+from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
+from pruningbench.base.randomness import generator_for, isolated_randomness
+from pruningbench.contract import (
     ComponentRef,
     Context,
     Dataset,
@@ -24,16 +25,15 @@ from pruningbench.components import (
     check_scores,
     check_weights,
 )
-from pruningbench.components.base import Use
-from pruningbench.components.cost import SCORING_BATCH
+from pruningbench.contract.component import Use
+from pruningbench.contract.cost import SCORING_BATCH
 from pruningbench.errors import PluginError, PruningBenchError, RefusedError
-from pruningbench.identity import content_hash, derive_seed
-from pruningbench.masks import Masks
-from pruningbench.plan import Cell, mask_identity, score_identity
 from pruningbench.plugins import Registry
-from pruningbench.randomness import generator_for, isolated_randomness
-from pruningbench.scope import Scope, prunable_parameters
-from pruningbench.store.cache import Cache, tensors_digest
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import Scope, prunable_parameters
+from pruningbench.store.cache import Cache
+from pruningbench.suite.binding import bind
+from pruningbench.suite.plan import Cell, mask_identity, score_identity
 
 CACHE_VERSION = 2
 """Raised when scores or masks of the same identity come out differently."""

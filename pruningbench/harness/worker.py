@@ -15,20 +15,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from pruningbench.allocation import number_to_prune
-from pruningbench.components import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
+from pruningbench.base.files import write_whole
+from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
+from pruningbench.base.randomness import isolated_randomness
+from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
 from pruningbench.errors import PluginError, RefusedError
-from pruningbench.files import write_whole
 from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.session import DataShelf, ModelSession, ModelShelf, check_names
-from pruningbench.identity import content_hash, derive_seed
-from pruningbench.masks import Masks, measured_sparsity
-from pruningbench.plan import Cell, TaskRun
 from pruningbench.plugins import Registry
-from pruningbench.randomness import isolated_randomness
-from pruningbench.store.cache import Cache, tensors_digest
+from pruningbench.pruning.allocation import number_to_prune
+from pruningbench.pruning.masks import Masks, measured_sparsity
+from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
+from pruningbench.suite.plan import Cell, TaskRun
 from pruningbench.version import __version__
 
 

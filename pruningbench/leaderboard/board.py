@@ -147,7 +147,7 @@ class Board:
 
 
 def build(frame: pd.DataFrame, runs: Sequence[str | os.PathLike[str]] = ()) -> list[Board]:
-    """Turn a table of results (`pruningbench.results.load_results`) into boards.
+    """Turn a table of results (`pruningbench.leaderboard.results.load_results`) into boards.
 
     Runs on which a (task, variant, metric) was measured on different data, or whose models of one name
     were made differently (another scope, other training data), are never ranked together: they go to

@@ -9,13 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.files import expanded
+from pruningbench.base.files import expanded
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pruningbench.statistics import Floats
+    from pruningbench.contract.statistics import Floats
 
 Measurement = Mapping[Any, Any]
 CLOSE = 1e-9
@@ -44,7 +44,7 @@ class Pairs:
             samples; None where the samples are not there. Of a metric that is no mean over samples, the
             interval is that of the paired resamples that the runs keep.
         """
-        from pruningbench.statistics import paired_bootstrap
+        from pruningbench.contract.statistics import paired_bootstrap
 
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
             return None

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.base.files import write_whole
 from pruningbench.errors import PruningBenchError
-from pruningbench.files import write_whole
 from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.labels import safe_name
-from pruningbench.results import load_results
+from pruningbench.leaderboard.results import load_results
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:

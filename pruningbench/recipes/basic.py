@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.components import RecipeJob
+from pruningbench.contract import RecipeJob
 from pruningbench.recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
 
 if TYPE_CHECKING:
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Finetune(InRounds, Training):
 
     def run(self, job: RecipeJob) -> Masks:
         """Prune ``job.model`` in place and train it on ``job.data``."""
-        from pruningbench.training import fit, number_of_steps
+        from pruningbench.training.fit import fit, number_of_steps
 
         samples, settings = training_data(job), self.fit_settings()
         motion, masks = None, None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.components import MovingPruner, Pruner, RecipeJob, param
+from pruningbench.contract import MovingPruner, Pruner, RecipeJob, param
 from pruningbench.recipes.settings import Training, training_data
 
 if TYPE_CHECKING:
-    from pruningbench.masks import Masks
+    from pruningbench.pruning.masks import Masks
 
 TOLERANCE = 1e-6
 """Sparsities nearer to each other than this are one level."""

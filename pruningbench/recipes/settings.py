@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pruningbench.components import MovingPruner, Pruner, Recipe, RecipeJob, param
+from pruningbench.contract import MovingPruner, Pruner, Recipe, RecipeJob, param
 from pruningbench.errors import PruningBenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruningbench.components import Augmentation, Samples
-    from pruningbench.masks import Masks
-    from pruningbench.training import FitSettings
+    from pruningbench.contract import Augmentation, Samples
+    from pruningbench.pruning.masks import Masks
+    from pruningbench.training.fit import FitSettings
 
 RECALIBRATION_BATCH = 128
 """Samples a batch when batch norm is recalibrated; not a knob, since the statistics depend on it."""
@@ -44,7 +44,7 @@ class Recalibrating(Recipe):
         """Recalibrate ``job.model`` if this recipe says so."""
         if not self.recalibrate:
             return
-        from pruningbench.recalibration import recalibrate
+        from pruningbench.training.recalibration import recalibrate
 
         layers = recalibrate(job.model.network, self._images(job))
         job.context.report(f"batch norm recalibrated in {layers} layers")
@@ -52,7 +52,7 @@ class Recalibrating(Recipe):
     def _images(self, job: RecipeJob) -> Iterator[Tensor]:
         import torch
 
-        from pruningbench.randomness import generator_for
+        from pruningbench.base.randomness import generator_for
 
         samples = training_data(job)
         order = torch.randperm(len(samples), generator=generator_for(job.context.seed, "recalibration"))
@@ -104,7 +104,7 @@ class Training(Recalibrating):
 
     def fit_settings(self) -> FitSettings:
         """Return the settings for `pruningbench.training.fit`."""
-        from pruningbench.training import FitSettings
+        from pruningbench.training.fit import FitSettings
 
         return FitSettings(
             epochs=self.epochs,

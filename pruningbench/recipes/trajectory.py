@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pruningbench.components import RecipeJob, Samples
-from pruningbench.identity import derive_seed
-from pruningbench.masks import Masks
-from pruningbench.training import fit
+from pruningbench.base.identity import derive_seed
+from pruningbench.contract import RecipeJob, Samples
+from pruningbench.pruning.masks import Masks
+from pruningbench.training.fit import fit
 
 if TYPE_CHECKING:
     from pruningbench.recipes.iterative import Iterative

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.files import default_cache_folder, write_whole
-from pruningbench.identity import canonical_json, content_hash
+from pruningbench.base.files import default_cache_folder, write_whole
+from pruningbench.base.identity import canonical_json, content_hash, tensors_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,15 +90,3 @@ class Cache:
                 "again next time (set PRUNINGBENCH_CACHE to another folder)",
                 stacklevel=3,
             )
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of named tensors on any device: names, shapes, types and bits, as 64 hex digits."""
-    import torch
-
-    sha = hashlib.sha256()
-    for name in sorted(tensors):
-        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        sha.update(f"{name} {tuple(tensors[name].shape)} {flat.dtype}".encode())
-        sha.update(flat.view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()

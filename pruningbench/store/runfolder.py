@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pruningbench.base.files import expanded, write_whole
+from pruningbench.base.identity import content_hash
 from pruningbench.errors import RunFolderError
-from pruningbench.files import expanded, write_whole
-from pruningbench.identity import content_hash
 
 if sys.platform != "win32":
     import fcntl

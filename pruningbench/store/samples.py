@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pruningbench.components.outputs import Exhibit
-from pruningbench.files import write_whole
+from pruningbench.base.files import write_whole
+from pruningbench.contract.outputs import Exhibit
 
 Array = NDArray[Any]
 

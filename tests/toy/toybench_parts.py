@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pruningbench.components import (
+from pruningbench.contract import (
     ArraySamples,
     Context,
     Dataset,
@@ -30,7 +30,7 @@ from pruningbench.components import (
     VisionModel,
     param,
 )
-from pruningbench.masks import Masks
+from pruningbench.pruning.masks import Masks
 
 
 def log(line: str) -> None:

@@ -1,0 +1,142 @@
+"""The context: what the harness lends to a component while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pruningbench.contract.component import ComponentRef
+from pruningbench.errors import PruningBenchError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pruningbench.contract.samples import Samples
+    from pruningbench.contract.vision import VisionModel
+
+T = TypeVar("T")
+
+
+class TensorCache(Protocol):
+    """A content-addressed store of named tensors that outlives the process."""
+
+    def tensors(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the tensors stored under `identity` in `room`, making and storing them if absent."""
+        ...
+
+
+def _silent(_message: str) -> None:
+    return None
+
+
+def _no_models(reference: ComponentRef) -> VisionModel:
+    raise PruningBenchError(f"model {reference!r} cannot be loaded here: this context has no models")
+
+
+@dataclass
+class Context:
+    """What the harness lends to a component while it works.
+
+    Attributes:
+        device: where networks and batches live.
+        seed: seed of this piece of work; equal seeds give equal results.
+        batch_size: largest batch to use; halved when memory runs out.
+        cache: weights and scores that outlive the process.
+        open_dataset: opens a data set by reference; each is loaded once a process.
+        dense: the dense model that the pruned one came from, for tasks that compare.
+        open_model: loads a dense model by reference (a field of type `ModelRef`), such as an encoder that
+            judges others; each is loaded once a process.
+        report: receives short progress notes ("epoch 3/12").
+    """
+
+    device: torch.device
+    seed: int
+    cache: TensorCache
+    open_dataset: Callable[[ComponentRef], Samples]
+    batch_size: int = 128
+    dense: VisionModel | None = None
+    open_model: Callable[[ComponentRef], VisionModel] = _no_models
+    report: Callable[[str], None] = _silent
+    _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _of_dense: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _of_pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def generator(self, *parts: object) -> torch.Generator:
+        """Return a CPU generator whose stream depends on the seed and `parts` only."""
+        from pruningbench.base.randomness import generator_for
+
+        return generator_for(self.seed, *parts)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return ``make()``, computed once a model and task and shared by all its cells.
+
+        Use it for what does not depend on the pruned network, such as features of the dense model.
+        """
+        if key not in self._memo:
+            self._memo[key] = make()
+        value: T = self._memo[key]
+        return value
+
+    def of_model(self, model: VisionModel, key: Any, make: Callable[[], T]) -> T:
+        """Return ``make()``, computed once for this very model and shared by all tasks of its cell.
+
+        What is made of the dense model (``model is context.dense``) is shared by all cells. Keep only what
+        depends on nothing but the model's weights and `key`; see `features` for the common case.
+        """
+        memo = self._of_dense if model is self.dense else self._of_pruned
+        if key not in memo:
+            memo[key] = make()
+        value: T = memo[key]
+        return value
+
+    def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
+        """Return the embeddings of samples, each image passed through each model once, whatever the tasks.
+
+        Args:
+            model: the pruned model a task was given, or the dense one.
+            samples: the data set.
+            index: positions of the samples wanted, in order; all of them by default.
+
+        Returns:
+            (N, D) float32 on the CPU, in the order of `index`.
+        """
+        return self._rows(model, samples, index, "embed", model.embed)
+
+    def logits(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
+        """Return the logits of samples, shared and computed as by `features`: (N, classes) float32 on the CPU."""
+        return self._rows(model, samples, index, "logits", model.logits)
+
+    def _rows(
+        self,
+        model: VisionModel,
+        samples: Samples,
+        index: Sequence[int] | None,
+        view: str,
+        compute: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        import torch
+
+        rows: dict[int, Tensor] = self.of_model(model, ("rows", view, samples.fingerprint), dict)
+        wanted = list(range(len(samples))) if index is None else [int(i) for i in index]
+        lacking = [i for i in dict.fromkeys(wanted) if i not in rows]
+        before: tuple[Tensor, Tensor] | None = None
+        with torch.inference_mode():
+            for batch in model.batches(samples, self.batch_size, index=lacking):
+                images = batch.images
+                if images.is_cuda:
+                    images = images.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
+                out = compute(images)
+                if before is not None:  # fetched one batch late: a GPU computes while the next batch is read
+                    rows.update(_by_position(*before))
+                before = (batch.index, out)
+            if before is not None:
+                rows.update(_by_position(*before))
+        if not wanted:
+            raise ValueError("no samples to compute features of")
+        return torch.stack([rows[i] for i in wanted])
+
+
+def _by_position(index: Tensor, out: Tensor) -> zip[tuple[int, Tensor]]:
+    return zip(index.tolist(), out.float().cpu(), strict=True)

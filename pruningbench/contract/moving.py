@@ -1,0 +1,130 @@
+"""Masks that move while a network trains: gradual pruning, movement pruning, RigL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pruningbench.contract.component import param
+from pruningbench.contract.cost import Cost, Outline
+from pruningbench.contract.pruner import Pruner, PruningContext
+from pruningbench.errors import ScoreError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pruningbench.pruning.masks import Masks
+
+
+class Motion(ABC):
+    """One training run's moving masks.
+
+    Whoever trains calls, for each step in 0 .. steps - 1, `before_step` once the gradients are there,
+    then (if it says so) the optimizer, then `after_step`; and puts every change of `masks` in force,
+    weights and optimizer moments (`Masks.kept_during`).
+
+    Attributes:
+        masks: what is kept now; before the first step, what training starts with.
+    """
+
+    masks: Masks
+
+    def before_step(self, step: int) -> bool:
+        """Look at the gradients, dense ones, of this step; return whether the optimizer shall step."""
+        return True
+
+    @abstractmethod
+    def after_step(self, step: int) -> bool:
+        """Move the masks if it is time to; return whether `masks` has changed."""
+
+
+@dataclass(frozen=True)
+class MovingPruner(Pruner, ABC):
+    """A pruner whose masks move while the network trains.
+
+    With the recipe ``finetune`` the masks move during that training, by its optimizer, schedule and
+    augmentation. Under recipe ``none`` and in ``pb.prune`` nobody else trains, so the pruner does, on the
+    scoring batches, as its own fields say.
+    """
+
+    needs_data: ClassVar[bool] = True
+    updates_weights: ClassVar[bool] = True
+    title: ClassVar[str] = "that moves masks"
+    """The registered name, for errors."""
+
+    epochs: int = param(10, doc="passes over the scoring data when no recipe trains, >= 1")
+    lr: float = param(0.01, doc="learning rate of SGD with momentum .9 when no recipe trains, > 0")
+    batch_size: int = param(32, doc="samples a step when no recipe trains, >= 1; batches= in Python stay as given")
+
+    def problem(self) -> str | None:
+        """Check ranges."""
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                return f"{name} is {getattr(self, name)}, must be at least 1"
+        return None if self.lr > 0 else f"lr is {self.lr}, must be above 0"
+
+    def cost(self, outline: Outline) -> Cost:
+        """Return the cost of training on the scoring batches: a recipe that trains takes its own instead."""
+        memory = outline.masking_bytes + 3 * outline.state_bytes + 16 * outline.weights
+        memory += 3 * outline.batch_size * outline.pass_bytes // 2
+        formula = "4 S + 22 W + 9 Wmax + 1.5 b A: state, gradients, momentum, scores, masks, one batch"
+        return Cost(self.epochs, self.epochs, outline.images(None), memory, formula)
+
+    @abstractmethod
+    def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
+        """Begin to move masks over the parameters of `context` through `steps` steps of training.
+
+        After the last step exactly ``round(sparsity * prunable)`` weights are pruned.
+        """
+
+    def prune(self, context: PruningContext, sparsity: float) -> Masks:
+        """Train ``context.network`` in place on the scoring batches while the masks move."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        steps = self.epochs * sum(1 for _ in _labelled(context, self.title))
+        if not steps:
+            raise UsageError(f"pruner {self.title!r} needs data: there are no batches")
+        motion = self.motion(context, sparsity, steps)
+        trained = [p for p in context.network.parameters() if p.requires_grad]
+        if not trained:
+            raise UsageError(f"pruner {self.title!r} trains, and all parameters of the network are frozen")
+        optimizer = torch.optim.SGD(trained, lr=self.lr, momentum=0.9)
+        context.network.train()
+        step = 0
+        with torch.enable_grad(), motion.masks.kept_during(context.network, optimizer) as keeper:
+            for epoch in range(self.epochs):
+                for images, labels in _labelled(context, self.title):
+                    logits = context.network(images)
+                    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+                        raise UsageError(f"pruner {self.title!r} needs a network with outputs (B, C)")
+                    logits = logits.float()
+                    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+                        raise UsageError(
+                            f"pruner {self.title!r}: labels lie in [{int(labels.min())}, {int(labels.max())}], "
+                            f"but the network has {logits.shape[1]} outputs"
+                        )
+                    loss = cross_entropy(logits, labels)
+                    if not torch.isfinite(loss):
+                        value = float(loss.detach())
+                        raise ScoreError(f"training diverged in step {step + 1}: loss {value}; lower the lr")
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    if motion.before_step(step):
+                        optimizer.step()
+                    if motion.after_step(step):
+                        keeper.change(motion.masks)
+                    step += 1
+                context.report(f"epoch {epoch + 1}/{self.epochs}")
+        optimizer.zero_grad(set_to_none=True)
+        context.network.eval()
+        return motion.masks
+
+
+def _labelled(context: PruningContext, pruner: str) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, labels in context.batches() if context.batches is not None else ():
+        if labels is None:
+            raise UsageError(f"pruner {pruner!r} needs labels: batches must be (images, labels) pairs")
+        yield images, labels

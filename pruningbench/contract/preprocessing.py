@@ -1,0 +1,112 @@
+"""Preprocessing: from uint8 images of any size to what a network was trained on, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pruningbench.contract.sample import Sample
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From uint8 images to what the network was trained on.
+
+    Attributes:
+        mean, std: per channel, in units of [0, 1] intensities.
+        size: side of the square the network expects: the shorter side is resized to ``size / crop``
+            (rounded down, antialiased) and the centre cropped; None keeps images as they are.
+        crop: share of the resized side that the centre crop keeps, in (0, 1].
+        interpolation: how images are resized.
+        squash: resize both sides to ``size / crop``, whatever the shape, before the crop.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int | None = None
+    crop: float = 1.0
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    squash: bool = False
+
+    def fit(self, sample: Sample) -> Sample:
+        """Bring a sample's image, boxes and mask to the network's size, all by the same geometry."""
+        if self.size is None or tuple(sample.image.shape[-2:]) == (self.size, self.size):
+            return sample
+        return self._resized_and_cropped(sample, self.size)
+
+    def _resized_and_cropped(self, sample: Sample, size: int) -> Sample:
+        import torch
+        from torch.nn.functional import interpolate
+
+        height, width = sample.image.shape[-2:]
+        new_h, new_w = self._resized(height, width, size)
+        top, left = round((new_h - size) / 2), round((new_w - size) / 2)
+        # contiguous in channels: PyTorch then resizes bytes as Pillow does, and fast
+        image = sample.image[None].contiguous(memory_format=torch.channels_last)
+        image = interpolate(image, (new_h, new_w), mode=self.interpolation, antialias=True)[0]
+        image = image[:, top : top + size, left : left + size].contiguous()
+        boxes, mask = sample.boxes, sample.mask
+        if boxes is not None:
+            boxes = self.fit_boxes(boxes, height, width)
+        if mask is not None:
+            mask = interpolate(mask[None, None].byte(), (new_h, new_w), mode="nearest-exact")[0, 0].bool()
+            mask = mask[top : top + size, left : left + size]
+        return replace(sample, image=image, boxes=boxes, mask=mask)
+
+    def fit_boxes(self, boxes: Tensor, height: int, width: int) -> Tensor:
+        """Bring (K, 4) boxes of an image of `height` x `width` pixels to the network's size, as `fit` does.
+
+        Boxes that the crop leaves nothing of are dropped.
+        """
+        if self.size is None or (height, width) == (self.size, self.size):
+            return boxes
+        new_h, new_w = self._resized(height, width, self.size)
+        top, left = round((new_h - self.size) / 2), round((new_w - self.size) / 2)
+        stretch = boxes.new_tensor([new_w / width, new_h / height] * 2)
+        boxes = (boxes * stretch - boxes.new_tensor([left, top] * 2)).clamp(0, self.size)
+        return boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+
+    def fit_map(self, values: Tensor) -> Tensor:
+        """Bring a (H, W) float map of an image's pixels to the network's size, as `fit` does with the image."""
+        from torch.nn.functional import interpolate
+
+        height, width = values.shape
+        if self.size is None or (height, width) == (self.size, self.size):
+            return values
+        new_h, new_w = self._resized(height, width, self.size)
+        top, left = round((new_h - self.size) / 2), round((new_w - self.size) / 2)
+        resized = interpolate(values[None, None], (new_h, new_w), mode="bilinear", antialias=True)[0, 0]
+        return resized[top : top + self.size, left : left + self.size]
+
+    def _resized(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """Return the sides after resizing, rounded as torchvision and timm round them."""
+        short = math.floor(size / self.crop)
+        if self.squash:
+            return short, short
+        if height <= width:
+            return short, int(short * width / height)
+        return int(short * height / width), short
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Map uint8 (B, C, H, W) in 0..255 to float32 (x / 255 - mean) / std."""
+        mean = images.new_tensor(self.mean, dtype=_float32()).view(1, -1, 1, 1)
+        std = images.new_tensor(self.std, dtype=_float32()).view(1, -1, 1, 1)
+        # in place where shapes allow: less memory, and the same bits; one channel is broadcast to the mean's three
+        return (images.to(_float32(), copy=True).div_(255) - mean).div_(std)
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Map normalised float (B, C, H, W) back to intensities in [0, 1]."""
+        mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = images.new_tensor(self.std).view(1, -1, 1, 1)
+        return (images * std + mean).clamp(0, 1)
+
+
+def _float32() -> torch.dtype:
+    import torch
+
+    return torch.float32

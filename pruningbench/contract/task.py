@@ -1,0 +1,85 @@
+"""Tasks run a pruned model on a data set; metrics turn what they yield into per-sample values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pruningbench.contract.component import Component, Kind
+from pruningbench.contract.outputs import Curve, Outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pruningbench.contract.context import Context
+    from pruningbench.contract.statistics import Floats
+    from pruningbench.contract.vision import VisionModel
+
+
+@dataclass(frozen=True)
+class Task(Component, ABC):
+    """Runs a model on data and yields typed outputs.
+
+    Attributes:
+        metrics: names of the metrics applied when the suite asks for no others.
+        main_data: name of the field (a `DatasetRef`) whose fingerprint stands in the results.
+    """
+
+    kind: ClassVar[Kind] = "task"
+    metrics: ClassVar[tuple[str, ...]] = ()
+    main_data: ClassVar[str] = "data"
+
+    @abstractmethod
+    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
+        """Yield (variant, outputs) pairs; variant is "" for a task that has only one.
+
+        The model is in eval mode and is not to be changed.
+        """
+
+
+@dataclass(frozen=True)
+class Metric(Component, ABC):
+    """Per-sample values of one type of outputs.
+
+    Attributes:
+        consumes: the type of outputs it applies to.
+        higher_is_better: direction; None when neither end is better.
+        unit: what a value of 1 means (``fraction``, ``nats``, ``pixels``; "" for a pure number).
+        range: smallest and largest possible value.
+        deterministic: False for timings and the like, which differ from run to run; all other metrics
+            give the same bits again on the same device.
+    """
+
+    kind: ClassVar[Kind] = "metric"
+    consumes: ClassVar[type[Outputs]]
+    higher_is_better: ClassVar[bool | None] = True
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
+    deterministic: ClassVar[bool] = True
+
+    @abstractmethod
+    def values(self, outputs: Any) -> Tensor:
+        """Return (N,) float values, or (N, K) for a metric with its own `aggregate`.
+
+        NaN marks a sample on which the metric is undefined; it is counted, never averaged.
+        """
+
+    def curve(self, outputs: Any) -> Curve | None:
+        """Return the curve of each sample that its value sums up, for figures; None if there is none."""
+        return None
+
+    def applies(self, outputs: Outputs) -> bool:
+        """Whether `outputs` has what this metric needs (for example object masks)."""
+        return isinstance(outputs, self.consumes)
+
+    def ceiling(self, outputs: Any) -> float | None:
+        """Return what people reach on the same samples, for a line in the figures; None where that is not known."""
+        return None
+
+    def aggregate(self, values: Floats) -> float:
+        """Turn the defined values (n,) or (n, K) of a sample into one number; the mean by default."""
+        from pruningbench.contract.statistics import mean
+
+        return mean(values)

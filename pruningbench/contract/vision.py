@@ -1,0 +1,240 @@
+"""A loaded network with its preprocessing, its label space and the four views that tasks take of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pruningbench.contract.sample import Sample
+from pruningbench.errors import PruningBenchError, ViewUnavailableError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pruningbench.contract.preprocessing import Preprocessing
+    from pruningbench.contract.samples import Samples
+
+Augmentation = Callable[["Tensor", "torch.Generator"], "Tensor"]
+"""Maps a uint8 (B, C, H, W) batch and a generator to an augmented batch of the same kind."""
+
+Facet = Literal["keys", "queries", "values", "tokens"]
+"""What of a transformer's last block stands for a patch; ``tokens`` are the block's outputs."""
+
+Grid = Callable[["Tensor", "Tensor"], "Tensor"]
+"""Maps a module's output and the images that caused it to (B, D, h, w)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch on the device.
+
+    Attributes:
+        images: (B, C, H, W) float32, normalised.
+        labels: (B,) int64, or None.
+        boxes: B tensors (K, 4) in pixels of `images`, or None.
+        masks: (B, H, W) bool, or None.
+        index: (B,) int64 positions in the data set.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    boxes: list[Tensor] | None
+    masks: Tensor | None
+    index: Tensor
+
+
+class VisionModel:
+    """A loaded network and the views tasks take of it.
+
+    Subclasses implement the views for their family; those an architecture lacks raise
+    `ViewUnavailableError`.
+
+    Attributes:
+        network: the module, in eval mode, on the device.
+        preprocessing: how its inputs are made.
+        classes: its label space, in the order of the logits; empty for a network without a head.
+        head: names of the classifier's parameters.
+        augment: the augmentation it was trained with, or None.
+        fingerprint: short hash of the dense weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        classes: Sequence[str] = (),
+        head: Sequence[str] = (),
+        augment: Augmentation | None = None,
+        fingerprint: str = "",
+        fresh: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        self.network = network
+        self.preprocessing = preprocessing
+        self.classes = tuple(classes)
+        self.head = tuple(head)
+        self.augment = augment
+        self.fingerprint = fingerprint
+        self.fresh = fresh
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) normalised images -> (B, classes) logits."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) normalised images -> (B, D) features before the classifier."""
+        raise self._lacks("embedding")
+
+    def patch_features(self, images: Tensor, facet: Facet = "keys") -> Tensor:
+        """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of a ViT, last stage of a CNN.
+
+        Another `facet` gives the last block's queries, values or output tokens; a network without
+        attention has its last stage for ``keys`` and ``tokens``, and neither queries nor values.
+        """
+        raise self._lacks("patch-feature")
+
+    def attentions(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) normalised images -> (L, B, heads, N, N) attention of all L blocks of a transformer.
+
+        Entry (l, b, i, j) is the weight that token i gives to token j, after the softmax; rows sum to 1.
+        The first `prefix_tokens` of the N tokens are no patches; those that follow are the grid, row by row.
+        """
+        raise self._lacks("attention")
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class, distillation and register tokens that a transformer puts before its patches; 0 for others."""
+        return 0
+
+    def activation_module(self) -> tuple[nn.Module, Grid]:
+        """Return the module whose output is the last activation that has a grid, as Grad-CAM needs it.
+
+        Returns:
+            the module, to be hooked, and a function ``(output, images) -> (B, D, h, w)`` that keeps
+            gradients. The logits depend on every cell of the grid.
+        """
+        raise self._lacks("activation")
+
+    def head_split(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Return images -> activations >= 0 of the last stage, and those activations -> logits."""
+        raise self._lacks("head-split")
+
+    def _lacks(self, view: str) -> ViewUnavailableError:
+        return ViewUnavailableError(f"{type(self.network).__name__} has no {view} view")
+
+    def clone(self) -> VisionModel:
+        """Return an independent copy (weights, buffers) that may be pruned and trained."""
+        twin = copy.copy(self)
+        twin.network = copy.deepcopy(self.network)
+        return twin
+
+    def reinitialise(self, seed: int) -> None:
+        """Replace all weights and statistics by new random ones, as the architecture draws them.
+
+        They are those of a network that `fresh` builds. Without it every module's ``reset_parameters()`` is
+        asked, then the network's own ``init_weights()`` if it has one.
+
+        Raises:
+            PruningBenchError: if a parameter is drawn by neither; the weights are then as they were.
+        """
+        import torch
+
+        from pruningbench.base.randomness import isolated_randomness
+
+        if self.fresh is not None:
+            with isolated_randomness("reinitialise", seed):
+                self.network.load_state_dict(self.fresh().state_dict())
+            return
+        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        with torch.no_grad(), isolated_randomness("reinitialise", seed):
+            for parameter in self.network.parameters():
+                parameter.fill_(float("nan"))  # marks what nobody draws anew
+            for module in self.network.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+            own = getattr(self.network, "init_weights", None)
+            if callable(own):
+                own()
+        lacking = [name for name, p in self.network.named_parameters() if bool(torch.isnan(p).any())]
+        if lacking:
+            self.network.load_state_dict(before)
+            raise PruningBenchError(
+                f"{type(self.network).__name__} cannot draw new weights: nothing initialises {lacking[0]!r} "
+                f"({len(lacking)} such parameters); give it an init_weights() method, or do not rewind to init"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's parameters are."""
+        return next(self.network.parameters()).device
+
+    def labels_of(self, samples: Samples) -> Tensor | None:
+        """Return a data set's labels in this model's label space, matched by class name.
+
+        Returns:
+            (N,) int64 on the CPU, or None for a data set without labels. A model that names no classes
+            takes the data set's own numbers.
+
+        Raises:
+            PruningBenchError: if the data set has a class that the model lacks.
+        """
+        if samples.labels is None or not self.classes or not samples.classes:
+            return samples.labels
+        lacking = [name for name in samples.classes if name not in self.classes]
+        if lacking:
+            raise PruningBenchError(
+                f"label spaces differ: the model has no class {lacking[0]!r} "
+                f"({len(lacking)} of the data set's {len(samples.classes)} classes are missing)"
+            )
+        return samples.labels_among(self.classes)
+
+    def batches(self, samples: Samples, batch_size: int, *, index: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Yield the samples in order (or those of `index`), preprocessed for this network.
+
+        Images of different sizes after `Preprocessing.fit` are never put in one batch. Samples that have to
+        be decoded are read ahead by threads and, where there is a cache folder, decoded once only.
+        """
+        import torch
+
+        from pruningbench.images.ahead import read_ahead
+
+        order = list(range(len(samples))) if index is None else [int(i) for i in index]
+        source = samples.resized(self.preprocessing)
+        fitted = read_ahead(lambda i: self.preprocessing.fit(source[i]), order, source.workers, 2 * batch_size)
+        chosen: list[Sample] = []
+        start = 0
+        for sample in fitted:
+            if len(chosen) == batch_size or (chosen and sample.image.shape != chosen[0].image.shape):
+                positions = torch.tensor(order[start : start + len(chosen)])
+                yield collate(chosen, self.preprocessing, self.device, positions)
+                start += len(chosen)
+                chosen = []
+            chosen.append(sample)
+        if chosen:
+            yield collate(chosen, self.preprocessing, self.device, torch.tensor(order[start:]))
+
+
+def collate(chosen: Sequence[Sample], preprocessing: Preprocessing, device: torch.device, index: Tensor) -> Batch:
+    """Stack samples of one size into a batch on `device`; what any sample lacks is None for all."""
+    import torch
+
+    images = torch.stack([s.image for s in chosen])
+    if device.type == "cuda":
+        images = images.pin_memory()  # the copy then runs beside the network's work
+    images = images.to(device, non_blocking=True)
+    labels = [s.label for s in chosen if s.label is not None]
+    boxes = [s.boxes for s in chosen if s.boxes is not None]
+    masks = [s.mask for s in chosen if s.mask is not None]
+    n = len(chosen)
+    return Batch(
+        images=preprocessing.normalise(images),
+        labels=torch.tensor(labels, device=device) if len(labels) == n else None,
+        boxes=boxes if len(boxes) == n else None,
+        masks=torch.stack(masks).to(device) if len(masks) == n else None,
+        index=index,
+    )

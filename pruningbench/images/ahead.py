@@ -1,0 +1,58 @@
+"""Reading ahead: threads read samples before their consumer asks for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+CHUNK = 8
+"""Samples that a thread reads at once."""
+
+
+def read_ahead(read: Callable[[int], T], order: Sequence[int], workers: int, ahead: int) -> Iterator[T]:
+    """Yield ``read(i)`` for each i of `order`, read by threads up to `ahead` places before it is asked for.
+
+    Errors are raised where their sample is asked for; what comes before is yielded.
+
+    Args:
+        read: reads one sample; called from several threads.
+        order: positions to read, in this order.
+        workers: threads; 0 reads in the caller's own.
+        ahead: samples read before they are asked for, so memory stays bounded.
+    """
+    if workers < 1:
+        yield from map(read, order)
+        return
+    chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+    pending: deque[Future[list[T | Exception]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="read-ahead") as pool:
+        try:
+            for chunk in chunks:
+                pending.append(pool.submit(_read_all, read, chunk))
+                if len(pending) * CHUNK > max(ahead, workers * CHUNK):
+                    yield from _checked(pending.popleft().result())
+            while pending:
+                yield from _checked(pending.popleft().result())
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _read_all(read: Callable[[int], T], chunk: Sequence[int]) -> list[T | Exception]:
+    found: list[T | Exception] = []
+    for index in chunk:
+        try:
+            found.append(read(index))
+        except Exception as error:  # noqa: BLE001 - raised again where the consumer gets to it
+            return [*found, error]
+    return found
+
+
+def _checked(found: list[T | Exception]) -> Iterator[T]:
+    for value in found:
+        if isinstance(value, Exception):
+            raise value
+        yield value

@@ -1,0 +1,345 @@
+"""Downloads that survive interruption: resumed, checked, and moved into place whole.
+
+A file comes down as ``.downloads/FOLDER/NAME.part`` beside the folder it is meant for. It gets its name
+when it is whole and its checksum is right; an archive is unpacked beside its place and then moved there.
+So what stands in a data folder is complete, and what an interrupted fetch left is taken up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pruningbench.base.files import expanded, write_whole
+from pruningbench.errors import FetchError
+
+if TYPE_CHECKING:
+    from urllib.request import Request
+
+BLOCK = 1 << 20
+"""Bytes read at once."""
+TIMEOUT = 30.0
+"""Seconds without an answer after which a connection counts as lost."""
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds to wait before each further try when nothing comes."""
+UNFINISHED = ".pruningbench-unfinished"
+"""Marks a folder into which an archive is just being moved."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+
+
+class Progress(Protocol):
+    """Receives how far a file is; `total` is None where the server does not say."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Note that `done` of `total` bytes of `what` are here."""
+        ...
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """Note nothing."""
+    del what, done, total
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch.
+
+    Attributes:
+        url: where it is, http or https.
+        file: path of the file below the data set's folder; for an archive only its name counts.
+        sha256, md5: checksums, or their first digits, as whoever publishes the file publishes them; empty
+            where they publish none.
+            Then the hash of the first download is noted, and a later download that differs is refused.
+        unpack: whether the file is an archive (tar, zip) to unpack into the data set's folder.
+        into: folder below the data set's that an archive is unpacked into.
+        strip: folder of the archive whose content, without the folder itself, is what counts.
+        size: bytes, where known.
+    """
+
+    url: str
+    file: str
+    sha256: str = ""
+    md5: str = ""
+    unpack: bool = False
+    into: str = ""
+    strip: str = ""
+    size: int | None = None
+
+    @property
+    def checksum(self) -> str:
+        """The published checksum for people, or ``none published``."""
+        if self.sha256:
+            return f"sha256 {self.sha256}"
+        return f"md5 {self.md5}" if self.md5 else "none published"
+
+
+class _CutError(ConnectionError):
+    """The connection ended before the file did."""
+
+
+def data_folder() -> Path:
+    """Return ``$PRUNINGBENCH_DATA``, or the user's data folder of this platform."""
+    named = os.environ.get("PRUNINGBENCH_DATA")
+    if named:
+        return expanded(named)
+    from platformdirs import user_data_path
+
+    return user_data_path("pruningbench", appauthor=False) / "data"
+
+
+def fetch(downloads: Sequence[Download], folder: Path, progress: Progress = silent) -> None:
+    """Bring files and archives into a folder.
+
+    Files that are there are left as they are. Interrupted downloads are taken up where they ended.
+
+    Args:
+        downloads: what to fetch.
+        folder: the data set's own folder; made if need be.
+        progress: is told how far each file is.
+
+    Raises:
+        FetchError: no network, no such file, a wrong checksum, a damaged archive, no space left. What was
+            fetched so far stays for the next try, unless it is wrong or the disk is full.
+    """
+    parts = folder.parent / ".downloads" / folder.name
+    files = [item for item in downloads if not item.unpack and not (folder / item.file).exists()]
+    archives = [item for item in downloads if item.unpack]
+    with _named_errors(folder), _only_one(parts):
+        whole = [_obtain(item, parts, progress) for item in (*files, *archives)]
+        for item, path in zip(files, whole, strict=False):
+            target = folder / item.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        if archives:
+            _install(dict(zip(whole[len(files) :], archives, strict=True)), folder, parts, progress)
+
+
+def _install(archives: dict[Path, Download], folder: Path, parts: Path, progress: Progress) -> None:
+    """Unpack archives beside `folder`, move what they hold into it, and remove them."""
+    from pruningbench.images.archives import merge, unpack
+
+    fresh = parts / "unpacked"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        for archive, item in archives.items():
+            unpack(archive, fresh / item.into, partial(progress, f"unpacking {archive.name}"))
+            if item.strip and (fresh / item.into / item.strip).is_dir():
+                merge(fresh / item.into / item.strip, fresh / item.into)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / UNFINISHED).touch()
+        merge(fresh, folder)
+        (folder / UNFINISHED).unlink()
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    for archive in archives:
+        archive.unlink()
+
+
+def _obtain(item: Download, parts: Path, progress: Progress) -> Path:
+    """Return the whole, checked file in `parts`, downloading what lacks."""
+    name = Path(item.file).name
+    whole, part = parts / name, parts / f"{name}.part"
+    if not whole.exists():
+        _download(item, part, progress)
+        part.replace(whole)
+        _validator(part).unlink(missing_ok=True)
+    _check(item, whole)
+    return whole
+
+
+def _check(item: Download, path: Path) -> None:
+    """Compare a download with its published checksum, or with the hash of the first download.
+
+    Raises:
+        FetchError: if it differs; the file is removed.
+    """
+    sha256, md5 = hash_file(path)
+    record = path.with_name(f"{path.name}.sha256")
+    if item.sha256 or item.md5:
+        wanted, found = (item.sha256, sha256) if item.sha256 else (item.md5, md5)
+        remedy = "run the same command again; if it stays so, the source has changed or is not to be trusted"
+    elif record.exists():
+        wanted, found = record.read_text("utf-8").split()[0], sha256
+        remedy = f"the source has changed since the first download; delete {record} to accept the new file"
+    else:
+        write_whole(record, f"{sha256}  {path.name}\n".encode())
+        return
+    if not found.startswith(wanted):
+        path.unlink()
+        raise FetchError(f"{item.url}: wrong checksum of {path.name} (expected {wanted}, got {found}); {remedy}")
+
+
+def hash_file(path: Path) -> tuple[str, str]:
+    """Return the SHA-256 and the MD5 of a file as hex digits."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            sha256.update(block)
+            md5.update(block)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def _download(item: Download, part: Path, progress: Progress) -> None:
+    """Download into `part`, resuming; tries again while bytes come, and a few times when none do."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _transfer(item, part, progress)
+            return
+        except HTTPError as error:
+            if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
+                if _stated_total(error.headers) == before:
+                    return
+                part.unlink()  # longer than the file is now: it belonged to another version
+                continue
+            failure: Exception = error
+            hopeless = error.code not in _BUSY
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+            failure, hopeless = error, False
+        failures = 0 if _size(part) > before else failures + 1
+        if hopeless or failures > len(PAUSES):
+            raise _failed(item, part, failure) from None
+        time.sleep(PAUSES[max(failures - 1, 0)])
+
+
+def _transfer(item: Download, part: Path, progress: Progress) -> None:
+    """Make one request for what lacks and append what comes."""
+    from urllib.request import urlopen
+
+    start = _size(part)
+    request = _request(item.url, start, part)
+    with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310 - _request allows http and https only
+        resumed = start > 0 and response.status == HTTPStatus.PARTIAL_CONTENT
+        if resumed and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+            part.unlink()
+            raise _CutError("the server sent another part than was asked for")
+        done = start if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else item.size
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _validator(part).write_text(_strong_validator(response.headers), "utf-8")
+        with part.open("ab" if resumed else "wb") as file:
+            progress(part.stem, done, total)
+            for block in _blocks(response):
+                file.write(block)
+                done += len(block)
+                progress(part.stem, done, total)
+    if total is not None and done != total:
+        raise _CutError(f"the connection ended after {done} of {total} bytes")
+
+
+def _blocks(response: Any) -> Iterator[bytes]:
+    """Yield what comes; any failure of the network is a cut, none of the disk's failures is."""
+    while True:
+        try:
+            block = response.read(BLOCK)
+        except OSError as error:
+            raise _CutError(str(error)) from None
+        if not block:
+            return
+        yield block
+
+
+def _request(url: str, start: int, part: Path) -> Request:
+    """Return the request for a file from byte `start` on, provided that it is still the same file."""
+    from urllib.request import Request
+
+    if not re.match(r"https?://", url):
+        raise FetchError(f"{url}: only http and https addresses are fetched")
+    headers = {"User-Agent": "pruningbench", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        validator = _validator(part)
+        known = validator.read_text("utf-8") if validator.exists() else ""
+        if known:
+            headers["If-Range"] = known
+    return Request(url, headers=headers)  # noqa: S310 - checked above
+
+
+def _validator(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _strong_validator(headers: Any) -> str:
+    """Return what tells versions of a file apart byte by byte: a strong ETag, or the date of change."""
+    tag = headers.get("ETag") or ""
+    return tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+
+
+def _stated_total(headers: Any) -> int | None:
+    total = (headers.get("Content-Range") or "").rpartition("/")[2]
+    return int(total) if total.isdecimal() else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _no_space(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
+def _failed(item: Download, part: Path, error: Exception) -> FetchError:
+    """Turn a failed download into one line."""
+    from urllib.error import HTTPError
+
+    by_hand = f"or put the file at {part.with_suffix('')} by hand and run the command again"
+    if isinstance(error, HTTPError):
+        return FetchError(f"{item.url}: the server answers {error.code} {error.reason}; try later, {by_hand}")
+    reason = getattr(error, "reason", error)
+    kept = f"the {_size(part):,} bytes fetched so far are kept: the same command goes on from there"
+    return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({kept}), {by_hand}")
+
+
+@contextlib.contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system into one line; a full disk is relieved of what was half-written."""
+    parts = folder.parent / ".downloads" / folder.name
+    try:
+        yield
+    except OSError as error:
+        if not _no_space(error):
+            where = error.filename or folder
+            raise FetchError(f"{where}: cannot be written ({error.strerror}); set PRUNINGBENCH_DATA") from None
+        for part in parts.glob("*.part*"):
+            part.unlink(missing_ok=True)
+        raise FetchError(
+            f"no space left for {folder}; what was half-written is removed: free some space, or set "
+            "PRUNINGBENCH_DATA to a folder on a larger disk, and run the command again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _only_one(parts: Path) -> Iterator[None]:
+    """Keep two processes from writing one file; the system frees the lock if the process dies."""
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / "lock").open("w") as handle:
+        try:
+            import fcntl
+        except ImportError:  # Windows: downloads there are not protected from each other
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FetchError(f"{parts}: another process is fetching this; wait until it is done") from None
+        yield

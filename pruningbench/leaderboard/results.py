@@ -1,0 +1,61 @@
+"""Results: from the journals of runs to one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pruningbench.base.files import expanded
+from pruningbench.errors import RunFolderError
+from pruningbench.store.journal import latest, read_journal
+from pruningbench.store.runfolder import RESULTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "sparsity_total",
+    "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
+    "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
+    "pruningbench_version", "plugin", "plugin_version", "data_fingerprint",
+)  # fmt: skip
+DETAILS = ("undefined", "prepare_seconds", "ceiling")
+
+RunPath = str | os.PathLike[str]
+
+
+def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) -> pd.DataFrame:
+    """Return the measurements of one run folder or of several as one table.
+
+    Of a task that was tried again, only the last attempt is in the table. Reading needs no lock and
+    may happen while a run is going on: it sees the finished tasks.
+
+    Args:
+        runs: run folders.
+        details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
+            (time of pruning and training) and ``ceiling`` (what people reach on the same samples).
+
+    Returns:
+        A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the
+        journal.
+
+    Raises:
+        RunFolderError: if a folder holds no run, or its journal is damaged.
+    """
+    import pandas as pd
+
+    listed = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    columns = [*COLUMNS, *(DETAILS if details else ())]
+    rows = []
+    for run in listed:
+        folder = expanded(run)
+        path = folder / RESULTS
+        if not path.is_file():
+            raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
+        records, _ = read_journal(path)
+        name = folder.resolve().name
+        rows += [{**vars(record), "run": name} for record in latest(records)]
+    frame = pd.DataFrame(rows, columns=columns)
+    types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
+    return frame.astype({**types, "higher_is_better": "object", "n": "int64"})

@@ -1,0 +1,51 @@
+"""Sizes of a network: its input, its state, and what autograd keeps of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def input_shape(network: nn.Module) -> tuple[int, ...] | None:
+    """Return (C, H, W) of an input as the network's ``pretrained_cfg`` or ``default_cfg`` says it, as timm's do."""
+    told = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    size = told.get("input_size") if isinstance(told, Mapping) else getattr(told, "input_size", None)
+    return tuple(int(length) for length in size) if size else None
+
+
+def state_bytes(network: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers, tied ones once."""
+    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+
+
+def activation_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
+    """Return the bytes of each tensor that autograd keeps of one image; none if the network cannot be run.
+
+    On the meta device this computes shapes only, of attention as it is defined, which keeps more than the fused
+    kernels of a CPU or GPU. Parameters are not counted, and what several layers keep is counted once.
+    """
+    own = {p.untyped_storage()._cdata for p in (*network.parameters(), *network.buffers())}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    like = next(network.parameters())
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        image = torch.empty((1, *shape), dtype=like.dtype, device=like.device)
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            result = network(image)  # held until the hooks end: what is kept must not be freed and found again
+        del result
+    except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError):
+        return []  # it asks for values, which the meta device lacks, or for another input
+    finally:
+        for module, training in modes:
+            module.training = training
+    return list(kept.values())

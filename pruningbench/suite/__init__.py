@@ -1,0 +1,1 @@
+"""From a YAML file to a validated suite, and from it to the plan: cells, shared work, cost."""

@@ -1,0 +1,191 @@
+"""Binding: from ``name`` or ``{use: name, field: value}`` to a validated component."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pruningbench.contract.component import Component, Kind, Refers, Use
+from pruningbench.errors import FieldError, PluginError, UnknownComponentError, did_you_mean
+from pruningbench.plugins import Registry
+
+Path = tuple[str | int, ...]
+
+
+class BindingError(FieldError):
+    """A reference that cannot be bound.
+
+    Attributes:
+        path: leads to the offending value inside the reference.
+        at_key: whether the key there is wrong, rather than its value.
+    """
+
+    def __init__(self, message: str, path: Path = (), *, at_key: bool = False) -> None:
+        super().__init__(message)
+        self.path, self.at_key = path, at_key
+
+
+def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
+    """Return the component that `reference` names, with every field validated.
+
+    Args:
+        registry: where names are looked up.
+        kind: the kind of component expected.
+        reference: a name, or a mapping with ``use`` and fields.
+
+    Raises:
+        BindingError: for an unknown name or field (nearest names suggested), a mistyped or missing
+            value, or a combination of values the component refuses.
+    """
+    name, fields = _split(kind, reference)
+    try:
+        entry = registry.entry(kind, name)
+    except UnknownComponentError as error:
+        raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
+    component: Any = entry.load()  # typed as a class, mypy would not call it hashable
+    known = [f.name for f in dataclasses.fields(component) if f.init]
+    for key in fields:
+        if key not in known:
+            hint = did_you_mean(str(key), known) or f"; it has: {', '.join(known) or 'no fields'}"
+            raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,), at_key=True)
+    references: dict[str, Use] = {}
+    values = dict(fields)
+    for field_name, (referred, several) in _references(component).items():
+        value = values.get(field_name, _default(component, field_name))
+        if value is None or value is dataclasses.MISSING:
+            continue
+        if several and not isinstance(value, (list, tuple)):
+            message = f"{kind} {name!r}, field {field_name!r}: must be a list, got {_shown(value)}"
+            raise BindingError(message, (field_name,))
+        items = {(field_name, i): item for i, item in enumerate(value)} if several else {(field_name,): value}
+        for path, item in items.items():
+            try:
+                references[_dotted(path)] = bind(registry, referred, item)
+            except BindingError as error:
+                message = f"{kind} {name!r}, field {_dotted(path)!r}: {error}"
+                raise BindingError(message, (*path, *error.path), at_key=error.at_key) from None
+        spelled = [references[_dotted(path)].spec() for path in items]  # one spelling for equal references
+        values[field_name] = spelled if several else spelled[0]
+    instance = _validate(kind, name, component, values)
+    problem = instance.problem()
+    if problem:
+        raise BindingError(f"{kind} {name!r}: {problem}")
+    return Use(name, instance, references, entry.plugin.distribution, entry.plugin.version)
+
+
+def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(reference, str):
+        return reference, {}
+    if not isinstance(reference, Mapping):
+        raise BindingError(
+            f"a {kind} is a name or a mapping with `use:`, not {_shown(reference)}"
+            + ("; quote it if it is a name" if isinstance(reference, (bool, int, float)) else "")
+        )
+    if not isinstance(reference.get("use"), str):
+        hint = did_you_mean("use", [str(k) for k in reference]) if "use" not in reference else ""
+        raise BindingError(f"a {kind} given as a mapping needs `use: NAME` with a name that is text{hint}")
+    return reference["use"], {key: value for key, value in reference.items() if key != "use"}
+
+
+@cache
+def _references(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
+    """Return the fields of `component` that name other components: the kind, and whether they list several."""
+    try:
+        hints = typing.get_type_hints(component, include_extras=True)
+    except NameError as error:
+        raise PluginError(
+            f"{component.__module__}:{component.__qualname__}: its annotations cannot be read ({error}); "
+            "import what they name outside `if TYPE_CHECKING`"
+        ) from error
+    found: dict[str, tuple[Kind, bool]] = {}
+    for field in dataclasses.fields(component):
+        for part in _parts(hints[field.name]):
+            for mark in getattr(part, "__metadata__", ()):
+                if isinstance(mark, Refers):
+                    found[field.name] = (mark.kind, typing.get_origin(hints[field.name]) is tuple)
+    return found
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return a type hint and, for ``X | None`` and ``tuple[X, ...]``, its members."""
+    return (hint, *typing.get_args(hint))
+
+
+def _default(component: type[Component], field_name: str) -> Any:
+    field = next(f for f in dataclasses.fields(component) if f.name == field_name)
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+@cache
+def _adapter(component: type[Any]) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # on a plain dataclass pydantic reads its settings from this attribute
+    component.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    return TypeAdapter(component)
+
+
+def _validate(kind: Kind, name: str, component: Any, values: Mapping[str, Any]) -> Component:
+    from pydantic import PydanticUserError, ValidationError
+
+    # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
+    text = "{" + ", ".join(f"{json.dumps(key)}: {_json(kind, name, key, values[key])}" for key in values) + "}"
+    try:
+        validated: Component = _adapter(component).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = tuple(p for i, p in enumerate(first["loc"]) if i == 0 or isinstance(p, int))
+        where = f", field {_dotted(path)!r}" if path else ""
+        raise BindingError(f"{kind} {name!r}{where}: {_explain(first)}", path) from None
+    except PydanticUserError as error:
+        reason = str(error).partition("\n")[0]
+        raise PluginError(f"{kind} {name!r}: its fields cannot be validated: {reason}") from error
+    return validated
+
+
+def _json(kind: Kind, name: str, field_name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        message = "must be a finite number, text, true, false, null, a list or a mapping of these"
+        raise BindingError(
+            f"{kind} {name!r}, field {field_name!r}: {message}, got {_shown(value)}", (field_name,)
+        ) from None
+
+
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+}
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    kind, value = error["type"], error.get("input")
+    if kind == "missing":
+        return "is required"
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"]
+        choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+        near = did_you_mean(str(value), choices)
+        return f"must be {expected}, got {_shown(value)}{near}"
+    expected = _TYPES.get(kind, "")
+    return f"must be {expected}, got {_shown(value)}" if expected else f"{error['msg']}, got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))

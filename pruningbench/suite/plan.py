@@ -1,0 +1,353 @@
+"""Plans: from a suite to cells with stable keys, the work they share, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.base.identity import content_hash
+from pruningbench.contract.component import Component, Use
+from pruningbench.contract.dataset import Dataset
+from pruningbench.contract.model import Model
+from pruningbench.contract.pruner import Pruner, ScorePruner
+from pruningbench.contract.recipe import Recipe
+from pruningbench.contract.task import Task
+from pruningbench.errors import UsageError, did_you_mean
+from pruningbench.plugins import Registry
+from pruningbench.suite.binding import bind
+from pruningbench.suite.estimates import Estimate, estimate, skeleton_of
+from pruningbench.suite.schema import IDENTITY, KNOB, ScopeSettings, Suite
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pruned model to make and measure; every field says whether it is part of the key.
+
+    Attributes:
+        model, pruner, recipe: components; no pruner for the dense model.
+        sparsity: target share of prunable weights to prune, in [0, 1).
+        seed: seed of pruning and training.
+        scope: which parameters may be pruned.
+        data: scoring and training data, if the pruner or recipe uses any.
+        batch_size: largest batch of the tasks; a knob.
+    """
+
+    model: Use = field(metadata=IDENTITY)
+    pruner: Use | None = field(metadata=IDENTITY)
+    recipe: Use = field(metadata=IDENTITY)
+    sparsity: float = field(metadata=IDENTITY)
+    seed: int = field(metadata=IDENTITY)
+    scope: ScopeSettings | None = field(default=None, metadata=IDENTITY)
+    data: Use | None = field(default=None, metadata=IDENTITY)
+    batch_size: int = field(default=128, metadata=KNOB)
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that can change this cell's results, and nothing else."""
+        values: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            if not f.metadata["identity"]:
+                continue
+            value = getattr(self, f.name)
+            if isinstance(value, Use):
+                value = value.identity()
+            elif isinstance(value, ScopeSettings):
+                value = dataclasses.asdict(value)
+            values[f.name] = value
+        return values
+
+    @property
+    def key(self) -> str:
+        """16 hex digits; equal for equal work."""
+        return content_hash(self.identity())
+
+    @property
+    def pruner_label(self) -> str:
+        """The pruner as tables name it; ``dense`` for the dense model."""
+        return self.pruner.label if self.pruner else DENSE
+
+    @property
+    def label(self) -> str:
+        """One line for people."""
+        what = DENSE if self.pruner is None else f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+        return f"{self.model.label} · {what}" + (f" · seed {self.seed}" if self.seed else "")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """A task as the suite runs it on every cell, with the metrics asked for."""
+
+    label: str
+    task: Use
+    metrics: tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a suite in the order in which they share most work, and the tasks for each."""
+
+    suite: Suite
+    cells: tuple[Cell, ...]
+    tasks: tuple[TaskRun, ...]
+
+    def shared_work(self) -> dict[str, int]:
+        """Count the pieces of work: how often each is done, not how often it is used."""
+        pruned = [cell for cell in self.cells if cell.pruner is not None]
+        at_once = [cell for cell in pruned if _recipe(cell).prunes_dense()]
+        scored = [cell for cell in at_once if isinstance(_pruner(cell), ScorePruner)]
+        return {
+            "model_loads": len({content_hash(cell.model.identity()) for cell in self.cells}),
+            "scoring_passes": len({content_hash(score_identity(cell)) for cell in scored}),
+            "scored_once": len(scored),
+            "prunings": len({content_hash(mask_identity(cell)) for cell in at_once}),
+            "pruned_once": len(at_once),
+            "trainings": len({key for cell in pruned for key in _trainings(cell)}),
+            "trained": sum(_recipe(cell).trains for cell in pruned),
+            "cells": len(self.cells),
+            "task_runs": len(self.cells) * len(self.tasks),
+        }
+
+    def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], Estimate]:
+        """Estimate what each pruner takes on each model, and tell which of them cannot work together.
+
+        Models are asked for their skeletons; no weights and no data are loaded.
+
+        Args:
+            device: where it would run, as ``--device`` names it.
+            cells: of this plan; all of them by default.
+
+        Returns:
+            (label of the model, label of the pruner) -> the estimate, at the largest of their sparsities.
+
+        Raises:
+            UsageError: if the scope does not fit a model, or there is no such device.
+        """
+        pairs: dict[tuple[str, str], Cell] = {}
+        for cell in self.cells if cells is None else cells:
+            pair = (cell.model.label, cell.pruner_label)
+            if cell.pruner is not None and (pair not in pairs or cell.sparsity > pairs[pair].sparsity):
+                pairs[pair] = cell
+        skeletons: dict[str, nn.Module | str] = {}
+        found = {}
+        for pair, cell in pairs.items():
+            assert cell.pruner is not None  # noqa: S101 - the dense model is in no pair
+            if pair[0] not in skeletons:
+                skeletons[pair[0]] = skeleton_of(cell.model)
+            scope = (cell.scope.head, cell.scope.exclude) if cell.scope else None
+            skeleton = skeletons[pair[0]]
+            found[pair] = estimate(cell.model, skeleton, cell.pruner, scope, cell.sparsity, device, cell.batch_size)
+        return found
+
+    def refusals(self, costs: Mapping[tuple[str, str], Estimate]) -> dict[str, str]:
+        """Return the cells that cannot be made, by key, each with the reason in one line.
+
+        Args:
+            costs: what `costs` gave; pairs that are not in it are not refused, unless the pruner cannot give
+                a cell's sparsity on any network.
+        """
+        refused = {}
+        for cell in self.cells:
+            pruner, found = _pruner(cell), costs.get((cell.model.label, cell.pruner_label))
+            if found is not None and found.refusal:
+                refused[cell.key] = found.refusal
+            elif isinstance(pruner, Pruner):
+                reason = pruner.unreachable(cell.sparsity) or _recipe(cell).refuses(pruner)
+                if reason:
+                    refused[cell.key] = f"pruner {cell.pruner_label!r}: {reason}"
+        return refused
+
+    def missing(self) -> list[str]:
+        """Say what has to be fetched before the plan can run, and how."""
+        return self._lacking(fetched=False)
+
+    def fetched_when_run(self) -> list[str]:
+        """Say which weights are not here yet and come down when they are first used."""
+        return self._lacking(fetched=True)
+
+    def _lacking(self, *, fetched: bool) -> list[str]:
+        found: dict[str, None] = {}
+        for use in self._components():
+            component = use.component
+            if isinstance(component, (Dataset, Model)):
+                lack = component.missing()
+                if lack and (isinstance(component, Model) and component.load_fetches()) == fetched:
+                    found.setdefault(f"{component.kind} {use.label}: {lack}")
+        return list(found)
+
+    def _components(self) -> Iterable[Use]:
+        uses: list[Use] = [cell.model for cell in self.cells]
+        uses += [cell.data for cell in self.cells if cell.data is not None]
+        uses += [run.task for run in self.tasks]
+        while uses:
+            use = uses.pop()
+            uses.extend(use.references.values())
+            yield use
+
+
+def _pruner(cell: Cell) -> Component | None:
+    return cell.pruner.component if cell.pruner else None
+
+
+def _recipe(cell: Cell) -> Recipe:
+    recipe = cell.recipe.component
+    assert isinstance(recipe, Recipe)  # noqa: S101 - binding checked the kind
+    return recipe
+
+
+def _trainings(cell: Cell) -> list[str]:
+    """Return a key for each training on the way to a cell; equal keys are trained once."""
+    identity = {**cell.identity(), "sparsity": None, "recipe": cell.recipe.identity(without="training")}
+    return [content_hash([identity, key]) for key in _recipe(cell).trainings(cell.sparsity)]
+
+
+def score_identity(cell: Cell) -> dict[str, Any]:
+    """Return what the scores of a cell's pruner depend on; equal for all its sparsities."""
+    if cell.pruner is None or not isinstance(cell.pruner.component, Pruner):
+        raise ValueError("the dense model has no scores")
+    pruner = cell.pruner.component
+    return {
+        "model": cell.model.identity(),
+        "pruner": cell.pruner.identity(without="scores"),
+        "scope": dataclasses.asdict(cell.scope or ScopeSettings()),
+        "seed": cell.seed if pruner.seeded else None,
+        "data": cell.data.identity() if pruner.needs_data and cell.data else None,
+    }
+
+
+def mask_identity(cell: Cell) -> dict[str, Any]:
+    """Return what the masks of a cell's pruner depend on."""
+    identity = score_identity(cell)
+    assert cell.pruner is not None  # noqa: S101 - score_identity refused None
+    return {**identity, "pruner": cell.pruner.identity(), "sparsity": cell.sparsity}
+
+
+def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Plan:
+    """Lay out the cells of a suite.
+
+    The dense model stands once for each model and seed, whatever the pruners and recipes. Cells are
+    ordered so that those of one model, then of one pruner and seed, follow each other.
+
+    Args:
+        suite: the validated suite.
+        registry: where metrics are looked up.
+        only: filters ``KIND=NAME``; several of one kind are alternatives, kinds combine.
+
+    Raises:
+        UsageError: for a filter that matches nothing.
+    """
+    cells = [cell for model in suite.models for cell in _cells_of(suite, model, registry)]
+    tasks = tuple(_task_run(label, use, suite, registry) for label, use in suite.tasks.items())
+    filters = _parse_filters(only)
+    every_cell = cells
+    for kind, wanted in filters.items():
+        if kind == "task":
+            known = {run.label: run.task.name for run in tasks}
+            _check_filter(kind, wanted, [*known, *known.values()])
+            tasks = tuple(run for run in tasks if {run.label, run.task.name} & wanted)
+        else:
+            matches = _MATCHERS[kind]
+            _check_filter(kind, wanted, [name for cell in every_cell for name in matches(cell)])
+            # the dense model stays beside any pruner or recipe: everything is compared with it
+            cells = [
+                cell
+                for cell in cells
+                if (kind in ("pruner", "recipe") and cell.pruner is None) or set(matches(cell)) & wanted
+            ]
+    if not cells:
+        raise UsageError(f"--only {' --only '.join(only)}: no cell of suite {suite.name!r} matches all of these")
+    return Plan(suite, tuple(cells), tasks)
+
+
+def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
+    component = model.component
+    data = suite.data
+    if data is None and isinstance(component, Model) and component.training_data is not None:
+        data = bind(registry, "dataset", component.training_data)
+    none = bind(registry, "recipe", "none")
+    cells = []
+    if 0.0 in suite.sparsities:
+        cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size) for seed in suite.seeds]
+    scope = suite.scope
+    for pruner in suite.pruners:
+        for seed in suite.seeds:
+            for sparsity in (s for s in suite.sparsities if s > 0):
+                for recipe in suite.recipes:
+                    uses_data = _uses_data(pruner, recipe)
+                    cells.append(
+                        Cell(
+                            model, pruner, recipe, sparsity, seed, scope, data if uses_data else None, suite.batch_size
+                        )
+                    )
+    return cells
+
+
+def _uses_data(pruner: Use, recipe: Use) -> bool:
+    needs = isinstance(pruner.component, Pruner) and pruner.component.needs_data
+    return needs or (isinstance(recipe.component, Recipe) and recipe.component.needs_data())
+
+
+def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun:
+    task = use.component
+    assert isinstance(task, Task)  # noqa: S101 - binding checked the kind
+    metrics = {name: bind(registry, "metric", name) for name in task.metrics}
+    for extra in suite.metrics:
+        if extra.name in metrics and metrics[extra.name].label == extra.name:
+            del metrics[extra.name]  # the suite's own settings of a metric replace the task's default
+        metrics[extra.label] = extra
+    return TaskRun(label, use, tuple(metrics.values()))
+
+
+_MATCHERS: Mapping[str, Callable[[Cell], list[str]]] = {
+    "model": lambda cell: [cell.model.name, cell.model.label],
+    "pruner": lambda cell: [cell.pruner.name, cell.pruner.label] if cell.pruner else [DENSE],
+    "recipe": lambda cell: [cell.recipe.name, cell.recipe.label],
+    "sparsity": lambda cell: [f"{cell.sparsity:g}"],
+    "seed": lambda cell: [str(cell.seed)],
+    "cell": lambda cell: [cell.key],
+}
+
+
+def _parse_filters(only: Sequence[str]) -> dict[str, set[str]]:
+    kinds = [*_MATCHERS, "task"]
+    filters: dict[str, set[str]] = {}
+    for text in only:
+        kind, equals, name = text.partition("=")
+        kind = {"sparsities": "sparsity"}.get(kind.strip(), kind.strip().removesuffix("s"))
+        if not equals or not name.strip():
+            raise UsageError(f"--only {text}: must be KIND=NAME, for example pruner=magnitude")
+        if kind not in kinds:
+            raise UsageError(f"--only {text}: unknown kind{did_you_mean(kind, kinds)} (kinds: {', '.join(kinds)})")
+        name = name.strip()
+        if kind == "sparsity":
+            try:
+                name = f"{float(name):g}"
+            except ValueError:
+                raise UsageError(f"--only {text}: a sparsity is a number in [0, 1)") from None
+        filters.setdefault(kind, set()).add(name)
+    return filters
+
+
+def _check_filter(kind: str, wanted: set[str], known: Iterable[str]) -> None:
+    names = sorted(set(known))
+    for name in sorted(wanted):
+        if name not in names:
+            hint = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
+            raise UsageError(f"--only {kind}={name}: the suite has no such {kind}{hint}")
+
+
+def shard(cells: Sequence[Cell], index: int, count: int) -> tuple[Cell, ...]:
+    """Return the part `index` of `count` (from 1) of the cells: contiguous, so that work stays shared.
+
+    Raises:
+        UsageError: unless 1 <= index <= count.
+    """
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard {index}/{count}: must be I/N with 1 <= I <= N")
+    bounds = [round(i * len(cells) / count) for i in range(count + 1)]
+    return tuple(cells[bounds[index - 1] : bounds[index]])

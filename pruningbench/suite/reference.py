@@ -1,0 +1,187 @@
+"""The reference of components, made from their docstrings and fields: for `show` and for the documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pruningbench.base.files import write_whole
+from pruningbench.contract.component import Component, Kind, Refers
+from pruningbench.errors import UsageError
+from pruningbench.plugins import Entry, Registry
+
+GENERATED = "<!-- made by `pruningbench show {kinds} --update {file}`: what is below this line is overwritten -->"
+_MARK = "<!-- made by `pruningbench show "
+_PARTS = re.compile(r"(?:^|(?<=\. ))(Cost(?=[:,])|Sources?(?=:)|Needs)\b[:,]? ")
+_ORDER = " Higher = keep."
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a component's docstring says.
+
+    Attributes:
+        summary: its first line.
+        body: the rest, one string a paragraph, without the parts below.
+        cost: what follows "Cost:", or "".
+        needs: what follows "Needs", or "", without the note "Higher = keep.".
+        sources: what follows "Source:" or "Sources:", or "".
+    """
+
+    summary: str
+    body: tuple[str, ...]
+    cost: str
+    needs: str
+    sources: str
+
+    @property
+    def has_formula(self) -> bool:
+        """Whether the text has a formula: code in double backticks, or what follows "Formula:"."""
+        return any("``" in paragraph or "Formula:" in paragraph for paragraph in (self.summary, *self.body))
+
+
+def describe(component: type[Component]) -> Description:
+    """Take a component's docstring apart: sentences from Cost, Needs or Source on, up to the next of them."""
+    first, _, rest = inspect.cleandoc(component.__doc__ or "").partition("\n")
+    body, parts = [], {"Cost": "", "Needs": "", "Source": ""}
+    for paragraph in re.split(r"\n\s*\n", rest.strip()):
+        text, *found = _PARTS.split(" ".join(paragraph.split()))
+        if text.strip():
+            body.append(text.strip())
+        for word, said in zip(found[::2], found[1::2], strict=True):
+            key = word.removesuffix("s") if word.startswith("Source") else word
+            parts[key] = f"{parts[key]} {said.strip().replace(_ORDER, '')}".strip()
+    return Description(first, tuple(body), parts["Cost"], parts["Needs"], parts["Source"])
+
+
+def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
+    """Return name, type, default, documentation and identity of each field."""
+    hints = typing.get_type_hints(component, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(component):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        fields.append(
+            {
+                "name": field.name,
+                "type": _type_name(hints[field.name]),
+                "required": required,
+                "default": None if required else default,
+                "doc": field.metadata.get("doc", ""),
+                "identity": field.metadata.get("identity", True),
+            }
+        )
+    return fields
+
+
+def _type_name(hint: Any) -> str:
+    """Return a type as a user of YAML would say it."""
+    referred = [mark.kind for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Refers)]
+    if referred:
+        return f"{referred[0]} (a name, or a mapping with use:)"
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(hint)))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {_type_name(typing.get_args(hint)[0])}"
+    arguments = typing.get_args(hint)
+    if arguments:
+        return " | ".join(dict.fromkeys(_type_name(a) for a in arguments if a is not Ellipsis))
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true | false", "NoneType": "null",
+            "dict": "mapping", "Any": "any"}.get(getattr(hint, "__name__", ""), str(hint))  # fmt: skip
+
+
+def as_markdown(registry: Registry, kind: Kind, *, names: Iterable[str] | None = None, plugin: str = "") -> str:
+    """Return the reference of components as markdown: a table of all, then a section with the fields of each.
+
+    Args:
+        registry: where they are registered.
+        kind: the kind of component.
+        names: those to describe; all by default.
+        plugin: describe only those of this distribution.
+
+    Raises:
+        UnknownComponentError: for a name that is not registered.
+        PluginError: for a component that cannot be imported.
+    """
+    entries = [registry.entry(kind, name) for name in (registry.names(kind) if names is None else names)]
+    entries = [entry for entry in entries if not plugin or entry.plugin.distribution == plugin]
+    sections = [_section(entry) for entry in entries]
+    if len(entries) == 1:
+        return sections[0]
+    rows = [f"| [`{e.name}`](#{e.name}) | {_cell(_text(describe(e.load()).summary))} |" for e in entries]
+    return "\n\n".join([f"| {kind} | |\n|---|---|\n" + "\n".join(rows), *sections])
+
+
+def update(path: Path, generated: str, kind: Kind) -> None:
+    """Write generated text below the marker of a file; what people wrote above it stays.
+
+    Raises:
+        UsageError: if the file is there and has no marker, so that nobody's text is overwritten.
+    """
+    mark = GENERATED.format(kinds=f"{kind}s", file=f"docs/{path.name}")
+    head = f"# {kind.capitalize()}s\n\n"
+    if path.exists():
+        text = path.read_text("utf-8")
+        if _MARK not in text:
+            raise UsageError(f"{path} has no line {mark!r}: add it where the reference shall begin")
+        head = text.partition(_MARK)[0]
+    write_whole(path, f"{head}{mark}\n\n{generated.rstrip()}\n".encode())
+
+
+def below_the_marker(text: str) -> str | None:
+    """Return what `update` wrote into a file's text, or None if there is no marker."""
+    _, mark, rest = text.partition(_MARK)
+    return rest.partition("\n")[2].strip() + "\n" if mark else None
+
+
+def _section(entry: Entry) -> str:
+    component = entry.load()
+    said = describe(component)
+    lines = [f"## {entry.name}", "", f"**{_text(said.summary)}**", ""]
+    for paragraph in said.body:
+        lines += [_text(paragraph), ""]
+    for title, part in (("Cost", said.cost), ("Needs", said.needs), ("Sources", said.sources)):
+        if part:
+            lines.append(f"* {title}: {_text(part)}")
+    notes = _promises(component)
+    lines += [f"* {note}" for note in notes]
+    if lines[-1]:
+        lines.append("")
+    fields = describe_fields(component)
+    if fields:
+        lines += ["| field | default | type | meaning |", "|---|---|---|---|"]
+        lines += [_row(field) for field in fields]
+    else:
+        lines.append("It has no fields.")
+    return "\n".join(lines).rstrip()
+
+
+def _promises(component: type[Component]) -> list[str]:
+    """Return what a pruner's class says about its masks that is not the rule."""
+    notes = []
+    if getattr(component, "exact", True) is False:
+        notes.append("The number of pruned weights follows the pattern, not exactly the sparsity asked for.")
+    if getattr(component, "updates_weights", False):
+        notes.append("Changes weights that are kept.")
+    return notes
+
+
+def _row(field: dict[str, Any]) -> str:
+    default = "required" if field["required"] else f"`{json.dumps(field['default'])}`"
+    knob = "" if field["identity"] else " A knob: it changes no result."
+    doc = _cell(_text(field["doc"]))
+    return f"| `{field['name']}` | {default} | {_cell(field['type'])} | {doc}{'.' if knob else ''}{knob} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    return text.replace("``", "`")

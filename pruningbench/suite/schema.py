@@ -1,0 +1,321 @@
+"""Suites: from YAML to validated components on every axis."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pruningbench.base.files import expanded
+from pruningbench.base.identity import content_hash
+from pruningbench.contract.component import ComponentRef, Kind, Use
+from pruningbench.contract.model import Model
+from pruningbench.errors import SuiteError, did_you_mean
+from pruningbench.plugins import Registry
+from pruningbench.suite.binding import BindingError, bind
+from pruningbench.suite.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
+
+IDENTITY = {"identity": True}
+KNOB = {"identity": False}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class ScopeSettings:
+    """The suite's `scope:`: which parameters may be pruned (see `pruningbench.Scope`)."""
+
+    head: bool = True
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A validated suite. Every field says whether it is part of the suite's identity.
+
+    Attributes:
+        name: what the suite is called; the default name of its run folder.
+        models, pruners, recipes: components of the three axes.
+        sparsities: shares of prunable weights to prune, in [0, 1), ascending; 0 is the dense model.
+        seeds: integers; each repeats every cell.
+        tasks: components by label; the label is the name, or tells two uses of one name apart.
+        metrics: metrics added to every task whose outputs they consume.
+        data: training and scoring data for all models; None for each model's own.
+        scope: which parameters may be pruned.
+        batch_size: largest batch of the tasks. A knob: it changes speed and memory, not results.
+        description: one line for people.
+    """
+
+    name: str = field(metadata=IDENTITY)
+    models: tuple[Use, ...] = field(metadata=IDENTITY)
+    pruners: tuple[Use, ...] = field(metadata=IDENTITY)
+    sparsities: tuple[float, ...] = field(metadata=IDENTITY)
+    recipes: tuple[Use, ...] = field(metadata=IDENTITY)
+    seeds: tuple[int, ...] = field(metadata=IDENTITY)
+    tasks: Mapping[str, Use] = field(metadata=IDENTITY)
+    metrics: tuple[Use, ...] = field(default=(), metadata=IDENTITY)
+    data: Use | None = field(default=None, metadata=IDENTITY)
+    scope: ScopeSettings = field(default=ScopeSettings(), metadata=IDENTITY)
+    batch_size: int = field(default=128, metadata=KNOB)
+    description: str = field(default="", metadata=KNOB)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the suite as plain values with every default spelled out; loading it gives it back."""
+        spelled: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "models": [use.spec() for use in self.models],
+            "pruners": [use.spec() for use in self.pruners],
+            "sparsities": list(self.sparsities),
+            "recipes": [use.spec() for use in self.recipes],
+            "seeds": list(self.seeds),
+            "tasks": [use.spec() for use in self.tasks.values()],
+            "metrics": [use.spec() for use in self.metrics],
+            "scope": {"head": self.scope.head, "exclude": list(self.scope.exclude)},
+            "batch_size": self.batch_size,
+        }
+        if self.data is not None:
+            spelled["data"] = self.data.spec()
+        return spelled
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that can change a result of the suite."""
+        return {f.name: _identity_of(getattr(self, f.name)) for f in dataclasses.fields(self) if f.metadata["identity"]}
+
+    @property
+    def digest(self) -> str:
+        """Hash of the identity."""
+        return content_hash(self.identity())
+
+    def to_yaml(self) -> str:
+        """Return the resolved suite as a suite file."""
+        return yaml.safe_dump(_lists(self.resolved()), sort_keys=False, width=100, default_flow_style=None)
+
+
+def _identity_of(value: Any) -> Any:
+    if isinstance(value, Use):
+        return value.identity()
+    if isinstance(value, ScopeSettings):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _identity_of(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_identity_of(item) for item in value]
+    return value
+
+
+def _distinction(use: Use, same: Sequence[Use]) -> str:
+    """Return what tells this use of a component from the others of its name: ``-cifar10-test``, or nothing."""
+    if len(same) == 1:
+        return ""
+    fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
+    differing = [name for name, values in fields.items() if any(value != values[0] for value in values)]
+    text = " ".join(
+        use.references[name].label if name in use.references else str(use.fields()[name]) for name in differing
+    )
+    return "-" + re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _lists(value: Any) -> Any:
+    """Turn tuples into lists, which is what YAML can say."""
+    if isinstance(value, Mapping):
+        return {key: _lists(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lists(item) for item in value]
+    return value
+
+
+def shipped_suites() -> dict[str, Path]:
+    """Return the suites that come with pruningbench, by name."""
+    folder = Path(str(files("pruningbench"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_suite(name: str) -> Path:
+    """Return the file of a suite given by path or by the name of a shipped suite.
+
+    Raises:
+        SuiteError: if there is neither.
+    """
+    shipped = shipped_suites()
+    looks_like_path = any(mark in name for mark in ("/", "\\")) or name.endswith((".yaml", ".yml"))
+    if not looks_like_path and name in shipped:
+        return shipped[name]
+    path = expanded(name)
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise SuiteError(f"{name[:80]}: cannot be read ({error.strerror})") from None
+    if exists:
+        return path
+    if looks_like_path:
+        raise SuiteError(f"{name}: there is no such file")
+    hint = did_you_mean(name, shipped) or f"; shipped suites: {', '.join(shipped)}"
+    raise SuiteError(f"unknown suite {name!r}{hint} (or give the path of a .yaml file)")
+
+
+def load_suite(name: str, registry: Registry, settings: Sequence[str] = ()) -> Suite:
+    """Load a suite by path or shipped name, with ``KEY=VALUE`` settings applied on top.
+
+    Raises:
+        SuiteError: naming file, line and column of what is wrong.
+    """
+    document = read_yaml(find_suite(name), source=name if name not in shipped_suites() else f"{name}.yaml")
+    for setting in settings:
+        apply_setting(document, setting)
+    return build_suite(document, registry)
+
+
+def suite_from_text(text: str, registry: Registry, *, source: str = "suite") -> Suite:
+    """Build a suite from YAML text."""
+    return build_suite(parse_yaml(text, source), registry)
+
+
+def build_suite(document: Document, registry: Registry) -> Suite:
+    """Validate a parsed suite and bind its components."""
+    return _Builder(document, registry).build()
+
+
+class _Builder:
+    """Reads one axis after the other; every error names its place in the file."""
+
+    def __init__(self, document: Document, registry: Registry) -> None:
+        self.document, self.registry = document, registry
+        self.value: dict[str, Any] = document.value
+
+    def build(self) -> Suite:
+        if not isinstance(self.document.value, dict):
+            raise self.document.error((), "a suite is a mapping with `name:`, `models:`, `pruners:`, `tasks:` ...")
+        known = [f.name for f in dataclasses.fields(Suite)]
+        for key in self.value:
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; keys are: {', '.join(known)}"
+                raise self.document.error((key,), f"unknown key {key!r}{hint}", key=True)
+        suite = Suite(
+            name=self._name(),
+            description=self._typed("description", str, "text", ""),
+            models=self._axis("models", "model"),
+            pruners=self._axis("pruners", "pruner"),
+            sparsities=self._sparsities(),
+            recipes=self._axis("recipes", "recipe", default=["none"]),
+            seeds=self._seeds(),
+            tasks=self._tasks(),
+            metrics=self._axis("metrics", "metric", default=[], may_be_empty=True),
+            data=self._bind("dataset", self.value["data"], ("data",)) if self.value.get("data") is not None else None,
+            scope=self._scope(),
+            batch_size=self._batch_size(),
+        )
+        for use in suite.models:
+            self._model_data(use)
+        return suite
+
+    def _name(self) -> str:
+        name = self.value.get("name")
+        if name is None:
+            raise self.document.error((), "a suite needs a `name:`")
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
+            raise self.document.error(
+                ("name",), f"name must be text of letters, digits, '.', '_' and '-', got {name!r}"
+            )
+        return name
+
+    def _typed(self, key: str, kind: type, words: str, default: Any) -> Any:
+        value = self.value.get(key, default)
+        if not isinstance(value, kind):
+            raise self.document.error((key,), f"{key} must be {words}, got {value!r}")
+        return value
+
+    def _list(self, key: str, default: list[Any] | None, *, may_be_empty: bool = False) -> list[Any]:
+        if key not in self.value and default is None:
+            raise self.document.error((), f"the suite lacks `{key}:`")
+        value = self.value.get(key, default)
+        if not isinstance(value, list):
+            raise self.document.error((key,), f"{key} must be a list, got {value!r}; write [{value}]")
+        if not value and not may_be_empty:
+            raise self.document.error((key,), f"{key} is empty: name at least one, or there is nothing to run")
+        return value
+
+    def _axis(
+        self, key: str, kind: Kind, *, default: list[Any] | None = None, may_be_empty: bool = False
+    ) -> tuple[Use, ...]:
+        references = self._list(key, default, may_be_empty=may_be_empty)
+        uses = [self._bind(kind, reference, (key, i)) for i, reference in enumerate(references)]
+        seen: dict[str, int] = {}
+        for i, use in enumerate(uses):
+            identity = content_hash(use.identity())
+            if identity in seen:
+                twice = f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})"
+                raise self.document.error((key, i), twice)
+            seen[identity] = i
+        return tuple(uses)
+
+    def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
+        try:
+            return bind(self.registry, kind, reference)
+        except BindingError as error:
+            raise self.document.error((*path, *error.path), str(error), key=error.at_key) from None
+
+    def _sparsities(self) -> tuple[float, ...]:
+        values = self._list("sparsities", None)
+        for i, value in enumerate(values):
+            path = ("sparsities", i)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise self.document.error(path, f"a sparsity is a number in [0, 1), got {value!r}")
+            if not 0 <= value < 1:
+                hint = f"; for {value:g} percent write {value / 100:g}" if 1 < value < 100 else ""
+                raise self.document.error(path, f"sparsity {value} is outside [0, 1){hint}")
+            if float(value) in map(float, values[:i]):
+                raise self.document.error(path, f"sparsity {value} is listed twice")
+        return tuple(sorted(float(value) for value in values))
+
+    def _seeds(self) -> tuple[int, ...]:
+        values = self._list("seeds", [0])
+        for i, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+                raise self.document.error(("seeds", i), f"a seed is a whole number in [0, 2^63), got {value!r}")
+            if value in values[:i]:
+                raise self.document.error(("seeds", i), f"seed {value} is listed twice")
+        return tuple(values)
+
+    def _batch_size(self) -> int:
+        size: int = self._typed("batch_size", int, "a whole number", 128)
+        if isinstance(size, bool) or size < 1:
+            raise self.document.error(("batch_size",), f"batch_size must be at least 1, got {size}")
+        return size
+
+    def _tasks(self) -> dict[str, Use]:
+        uses = self._axis("tasks", "task")
+        labels: dict[str, Use] = {}
+        for use in uses:
+            same = [other for other in uses if other.name == use.name]
+            told_apart = [_distinction(other, same) for other in same]
+            label = use.name + _distinction(use, same)
+            if len(set(told_apart)) < len(same) or len(label) > 60:  # names are parts of file names
+                label = f"{use.name}-{content_hash(use.identity(), length=6)}"
+            labels[label] = use
+        return labels
+
+    def _scope(self) -> ScopeSettings:
+        value = self._typed("scope", dict, "a mapping with `head:` and `exclude:`", {})
+        known = [f.name for f in dataclasses.fields(ScopeSettings)]
+        for key in value:
+            if key not in known:
+                raise self.document.error(("scope", key), f"scope has no {key!r}{did_you_mean(key, known)}", key=True)
+        head, exclude = value.get("head", True), value.get("exclude", [])
+        if not isinstance(head, bool):
+            raise self.document.error(("scope", "head"), f"scope.head must be true or false, got {head!r}")
+        if not isinstance(exclude, list) or not all(isinstance(pattern, str) for pattern in exclude):
+            wrong = f"scope.exclude must be a list of patterns, got {exclude!r}"
+            raise self.document.error(("scope", "exclude"), wrong)
+        return ScopeSettings(head, tuple(exclude))
+
+    def _model_data(self, use: Use) -> None:
+        """Check a model's own training data now rather than in the middle of a run."""
+        component = use.component
+        if isinstance(component, Model) and component.training_data is not None:
+            bind(self.registry, "dataset", component.training_data)
