@@ -1,13 +1,14 @@
 # make run   makes .venv, installs, runs the quickstart suite, prints the leaderboard
 # make test  makes .venv, installs with the test extra, runs all tests
 # make lint  ruff, mypy --strict, import contracts
+# make graph which room imports which; fails on a circle of imports
 # make bench benchmarks, as ratios against a peer or a bare loop
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint graph bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -20,6 +21,10 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/imports.py
+
+graph: $(BIN)/python
+	$(BIN)/python .ci/imports.py
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds
