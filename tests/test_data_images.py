@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pruningbench.contract import EncodedSamples, Preprocessing, Sample, Samples, VisionModel
-from pruningbench.contract import resized as resizing
 from pruningbench.contract.encoded import ResizedSamples
 from pruningbench.errors import DataError, UsageError
+from pruningbench.images import rows as resizing
 from pruningbench.images.ahead import read_ahead
 from pruningbench.images.decode import decode
 
