@@ -12,7 +12,7 @@ from pruningbench.contract import Dataset, param
 from pruningbench.contract.component import Kind
 from pruningbench.errors import UsageError
 from pruningbench.plugins import CORE, Plugin, Registry, load_registry
-from pruningbench.suite.reference import as_markdown, below_the_marker, describe, update
+from pruningbench.suite.reference import as_markdown, below_the_marker, describe, describe_fields, update
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES: dict[str, Kind] = {
@@ -114,3 +114,26 @@ def test_the_command_prints_and_updates(pruningbench: Command, tmp_path: Path) -
     pruningbench("show", "pruners", "--update", "page.md", check=0, PRUNINGBENCH_PLUGINS="")
     assert below_the_marker((tmp_path / "page.md").read_text("utf-8")) == printed
     assert "name a pruner" in pruningbench("show", "pruners", check=2).stderr
+
+
+def test_types_and_lists_of_a_docstring_stay_what_they_are() -> None:
+    @dataclass(frozen=True)
+    class Orchard(Pears):
+        """Trees.
+
+        They are pruned so:
+
+        * ``early``: in spring,
+          before the blossom.
+        * ``late``: in autumn.
+        """
+
+        levels: list[float] = param([], doc="heights")
+        names: tuple[str | None, ...] = param((), doc="names")
+        weights: dict[str, float] = param({}, doc="weights")
+
+    types = {field["name"]: field["type"] for field in describe_fields(Orchard)}
+    assert types["levels"] == "list of number"
+    assert types["names"] == "list of (text | null)"
+    assert types["weights"] == "mapping of text to number"
+    assert describe(Orchard).body[1] == "* ``early``: in spring, before the blossom.\n* ``late``: in autumn."

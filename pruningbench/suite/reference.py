@@ -28,7 +28,8 @@ class Description:
 
     Attributes:
         summary: its first line.
-        body: the rest, one string a paragraph, without the parts below.
+        body: the rest, one string per paragraph, without the parts below. A list is one paragraph with one
+            line per item.
         cost: what follows "Cost:", or "".
         needs: what follows "Needs", or "", without the note "Higher = keep.".
         sources: what follows "Source:" or "Sources:", or "".
@@ -51,6 +52,9 @@ def describe(component: type[Component]) -> Description:
     first, _, rest = inspect.cleandoc(component.__doc__ or "").partition("\n")
     body, parts = [], {"Cost": "", "Needs": "", "Source": ""}
     for paragraph in re.split(r"\n\s*\n", rest.strip()):
+        if paragraph.lstrip().startswith("* "):
+            body.append(_list_items(paragraph))
+            continue
         text, *found = _PARTS.split(" ".join(paragraph.split()))
         if text.strip():
             body.append(text.strip())
@@ -58,6 +62,12 @@ def describe(component: type[Component]) -> Description:
             key = word.removesuffix("s") if word.startswith("Source") else word
             parts[key] = f"{parts[key]} {said.strip().replace(_ORDER, '')}".strip()
     return Description(first, tuple(body), parts["Cost"], parts["Needs"], parts["Source"])
+
+
+def _list_items(paragraph: str) -> str:
+    """Return a paragraph of ``* item`` entries with one line per item."""
+    items = re.split(r"(?:^|\n)\s*\* ", paragraph)
+    return "\n".join(f"* {' '.join(item.split())}" for item in items if item.strip())
 
 
 def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
@@ -87,9 +97,12 @@ def _type_name(hint: Any) -> str:
         return f"{referred[0]} (a name, or a mapping with use:)"
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(map(str, typing.get_args(hint)))
-    if typing.get_origin(hint) is tuple:
-        return f"list of {_type_name(typing.get_args(hint)[0])}"
     arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (tuple, list):
+        item = _type_name(arguments[0])
+        return f"list of ({item})" if " | " in item else f"list of {item}"
+    if typing.get_origin(hint) is dict:
+        return f"mapping of {_type_name(arguments[0])} to {_type_name(arguments[1])}"
     if arguments:
         return " | ".join(dict.fromkeys(_type_name(a) for a in arguments if a is not Ellipsis))
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true | false", "NoneType": "null",
