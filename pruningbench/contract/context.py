@@ -62,6 +62,8 @@ class Context:
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     _of_dense: dict[Any, Any] = field(default_factory=dict, repr=False)
     _of_pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
+    _pruned: VisionModel | None = field(default=None, repr=False)
 
     def generator(self, *parts: object) -> torch.Generator:
         """Return a CPU generator whose stream depends on the seed and `parts` only."""
@@ -70,7 +72,7 @@ class Context:
         return generator_for(self.seed, *parts)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return ``make()``, computed once a model and task and shared by all its cells.
+        """Return ``make()``, computed once per model, task and seed and shared by the cells of that seed.
 
         Use it for what does not depend on the pruned network, such as features of the dense model.
         """
@@ -85,11 +87,19 @@ class Context:
         What is made of the dense model (``model is context.dense``) is shared by all cells. Keep only what
         depends on nothing but the model's weights and `key`; see `features` for the common case.
         """
-        memo = self._of_dense if model is self.dense else self._of_pruned
+        memo = self._memo_of(model)
         if key not in memo:
             memo[key] = make()
         value: T = memo[key]
         return value
+
+    def _memo_of(self, model: VisionModel) -> dict[Any, Any]:
+        if model is self.dense:
+            return self._of_dense
+        if model is self._pruned:
+            return self._of_pruned
+        # a third model, such as an encoder: kept beside its memo, so that its id is not given to another
+        return self._of_others.setdefault(id(model), (model, {}))[1]
 
     def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
         """Return the embeddings of samples, each image passed through each model once, whatever the tasks.

@@ -112,7 +112,7 @@ class ArraySamples(Samples):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return Sample(
-            image=self.images[index],
+            image=self.images[index].clone(),  # what a borrower does to it ends with the sample
             label=None if self._labels is None else int(self._labels[index]),
             boxes=None if self.boxes is None else self.boxes[index],
             mask=None if self.masks is None else self.masks[index],

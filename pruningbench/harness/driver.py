@@ -169,6 +169,8 @@ class Driver:
                 self.journal.append(records)
                 if event.status != "ok":
                     failed.add(cell.key)
+                if records[0].notes:
+                    self.observer.warn(f"{cell.label}: {records[0].notes}")
                 self.observer.task_done(cell, task, records[0])
             case CellDone():
                 self.observer.cell_done(cell, ok=cell.key not in failed)

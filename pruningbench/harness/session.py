@@ -28,6 +28,7 @@ from pruningbench.contract import (
 from pruningbench.contract.component import Use
 from pruningbench.contract.cost import SCORING_BATCH
 from pruningbench.errors import PluginError, PruningBenchError, RefusedError
+from pruningbench.harness.lending import Blame, Lender, LentSamples, Loan, lending
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import Scope, prunable_parameters
@@ -49,6 +50,7 @@ class DataShelf:
     def __init__(self, registry: Registry, context: Callable[[], Context]) -> None:
         self.registry, self._context = registry, context
         self._open: dict[str, Samples] = {}
+        self._lent: list[LentSamples] = []
 
     def __call__(self, reference: ComponentRef) -> Samples:
         """Return the samples that `reference` names."""
@@ -65,7 +67,12 @@ class DataShelf:
             if not isinstance(samples, Samples):
                 raise PluginError(f"dataset {use.name!r} loaded a {type(samples).__name__}, not Samples")
             self._open[key] = samples
+            self._lent.append(LentSamples(samples))
         return self._open[key]
+
+    def collect(self) -> list[str]:
+        """Set back labels, boxes and images that a borrower changed; return what it changed, in words."""
+        return [what for lent in self._lent for what in lent.collect()]
 
 
 class ModelShelf:
@@ -73,7 +80,7 @@ class ModelShelf:
 
     def __init__(self, registry: Registry, context: Callable[[int], Context]) -> None:
         self.registry, self._context = registry, context
-        self._open: dict[str, VisionModel] = {}
+        self._open: dict[str, Loan] = {}
 
     def __call__(self, reference: ComponentRef) -> VisionModel:
         """Return the dense model that `reference` names."""
@@ -83,8 +90,12 @@ class ModelShelf:
         """Return the dense model of a bound reference."""
         key = content_hash(use.identity())
         if key not in self._open:
-            self._open[key] = load_model(use, self._context)
-        return self._open[key]
+            self._open[key] = Loan(load_model(use, self._context))
+        return self._open[key].model
+
+    def collect(self) -> list[str]:
+        """Replace the models that a borrower changed; return what it changed, in words."""
+        return [what for loan in self._open.values() for what in loan.collect()]
 
 
 def load_model(use: Use, context: Callable[[int], Context]) -> VisionModel:
@@ -114,19 +125,34 @@ class ModelSession:
         context: makes a context for a seed.
         cache: weights, scores and masks on disk.
         shelf: opens the scoring data.
+        blame: learns which component changed what it was lent.
     """
 
-    def __init__(self, use: Use, context: Callable[[int], Context], cache: Cache, shelf: DataShelf) -> None:
-        self._context, self._cache, self._shelf = context, cache, shelf
+    def __init__(
+        self, use: Use, context: Callable[[int], Context], cache: Cache, shelf: DataShelf, blame: Blame
+    ) -> None:
+        self._context, self._cache, self._shelf, self._blame = context, cache, shelf, blame
         self.use = use
         self.dense = load_model(use, context)
-        self.memos: dict[str, dict[Any, Any]] = {}
+        self.loan = Loan(self.dense)
+        self.memos: dict[tuple[str, int], dict[Any, Any]] = {}
         self.of_dense: dict[Any, Any] = {}
         self.of_pruned: dict[Any, Any] = {}
+        self.of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = {}
         self._scores: tuple[str, dict[str, torch.Tensor]] | None = None
         self._masks: tuple[str, Masks] | None = None  # of the last condition only: masks are large
         self._failed: dict[str, Exception] = {}
         self.scoring_passes = 0
+
+    def begin(self, cell: Cell) -> None:
+        """Begin a cell: what tasks share of its model ends with it, what they share of the dense model does not."""
+        self.of_pruned = self.of_dense if cell.pruner is None else {}
+        self.of_others = {}
+
+    def forget(self) -> None:
+        """Forget all that tasks share: a borrower may have made it of models or data that it had changed."""
+        for memo in (self.of_dense, self.of_pruned, self.of_others):
+            memo.clear()
 
     def prune(
         self, cell: Cell, model: VisionModel, sparsity: float, *, untouched: bool, within: Masks | None = None
@@ -179,8 +205,17 @@ class ModelSession:
     def _own_masks(
         self, cell: Cell, pruner: Pruner, model: VisionModel, sparsity: float, within: Masks | None = None
     ) -> Masks:
+        # who updates weights works on the model itself; who only chooses masks works on a copy of it
+        lenders: list[Lender] = [self._shelf]
+        if not pruner.updates_weights:
+            loan = Loan(model)
+            lenders.append(loan)
+            model = loan.model
         context = self._pruning_context(cell, model)
-        with isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None):
+        with (
+            isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None),
+            lending(f"pruner {cell.pruner_label!r}", self._blame, *lenders),
+        ):
             if within is None:
                 masks = pruner.prune(context, sparsity)
             else:
@@ -219,8 +254,11 @@ class ModelSession:
 
             def make() -> dict[str, torch.Tensor]:
                 self.scoring_passes += 1
-                context = self._pruning_context(cell, self.dense)
-                with isolated_randomness("score", identity):
+                context = self._pruning_context(cell, self.loan.model)
+                with (
+                    isolated_randomness("score", identity),
+                    lending(f"pruner {cell.pruner_label!r}", self._blame, self.loan, self._shelf),
+                ):
                     return check_scores(pruner.score(context), context.parameters)
 
             try:

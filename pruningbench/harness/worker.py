@@ -21,6 +21,7 @@ from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
 from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
+from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.session import DataShelf, ModelSession, ModelShelf, check_names
 from pruningbench.plugins import Registry
@@ -57,6 +58,7 @@ class Worker:
         self.checkpoint, self.report = checkpoint, report
         self.shelf = DataShelf(registry, lambda: self._context(0))
         self.models = ModelShelf(registry, self._context)
+        self.blame = Blame()
         self._session: tuple[str, ModelSession | BaseException] | None = None
 
     def run(self, job: CellJob) -> Iterator[Event]:
@@ -77,16 +79,11 @@ class Worker:
         prepare_seconds = time.perf_counter() - start
         yield Prepared(job, masks, prepare_seconds)
         base = self._base(cell, sparsities, prepare_seconds)
-        lent = model.clone()
-        state = _state(lent.network)
-        # what tasks share of this cell's model ends with the cell
-        session.of_pruned = session.of_dense if cell.pruner is None else {}
+        loan = Loan(model)
+        session.begin(cell)
         for run in job.tasks:
             yield Step(job, run.label)
-            if state != _state(lent.network):  # what a task does to the model ends with the task
-                lent = model.clone()
-                state = _state(lent.network)
-            yield self._run_task(job, run, lent, session, base)
+            yield self._run_task(job, run, loan, session, base)
         self.checkpoint(cell.key).unlink(missing_ok=True)
         yield CellDone(job)
 
@@ -101,7 +98,7 @@ class Worker:
         if self._session is None or self._session[0] != key:
             self._session = None  # let go of the last model before the next one is loaded
             try:
-                self._session = (key, ModelSession(cell.model, self._context, self.cache, self.shelf))
+                self._session = (key, ModelSession(cell.model, self._context, self.cache, self.shelf, self.blame))
             except (Exception, SystemExit) as error:
                 self._session = (key, error)
                 raise
@@ -125,10 +122,10 @@ class Worker:
                 self.report(f"damaged checkpoint is made again ({error})")
                 file.unlink(missing_ok=True)
                 model = session.dense.clone()
-        untouched = _version(model.network)
 
         def prune(model: VisionModel, sparsity: float, within: Masks | None = None) -> Masks:
-            return session.prune(cell, model, sparsity, untouched=_version(model.network) == untouched, within=within)
+            untouched = same_weights(model.network, session.dense.network)
+            return session.prune(cell, model, sparsity, untouched=untouched, within=within)
 
         def shared(key: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
             return self.cache.tensors("trajectories", {**session.trajectory_identity(cell), "key": key}, make)
@@ -136,9 +133,10 @@ class Worker:
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
         # pairs of cells that differ in one axis only train on the same stream of samples
         seed = derive_seed(cell.seed, "recipe", cell.recipe.identity(without="training"))
-        context = self._context(seed, dense=session.dense)
+        context = self._context(seed, dense=session.loan.model)
         job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell))
-        with isolated_randomness(seed):
+        lenders = (session.loan, self.shelf, self.models)
+        with isolated_randomness(seed), lending(f"recipe {cell.recipe.label!r}", self.blame, *lenders):
             masks = recipe.run(job)
         model.network.eval()
         check_masks(cell, masks, session.prunable_names(cell))
@@ -149,27 +147,30 @@ class Worker:
                 self.report(f"checkpoint cannot be written ({error.strerror})")
         return model, masks
 
-    def _run_task(
-        self, job: CellJob, run: TaskRun, model: VisionModel, session: ModelSession, base: Record
-    ) -> TaskDone:
+    def _run_task(self, job: CellJob, run: TaskRun, loan: Loan, session: ModelSession, base: Record) -> TaskDone:
         cell = job.cell
         start = time.perf_counter()
+        changed: list[str] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         # not of the cell: conditions are compared on the same random choices
         seed = derive_seed(cell.seed, "task", run.task.identity())
-        memo = session.memos.setdefault(run.label, {})
+        memo = session.memos.setdefault((run.label, cell.seed), {})
 
         def attempt(batch_size: int) -> Measured:
+            model = loan.model
             context = self._context(
-                seed, dense=session.dense, batch_size=batch_size,
+                seed, dense=session.loan.model, batch_size=batch_size,
                 _memo=memo, _of_dense=session.of_dense, _of_pruned=session.of_pruned,
+                _of_others=session.of_others, _pruned=model,
             )  # fmt: skip
             with isolated_randomness(seed):
                 return measure(run, model, context)
 
         try:
-            measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
+            lenders = (loan, session.loan, self.shelf, self.models)
+            with lending(f"task {run.label!r}", self.blame, *lenders) as changed:
+                measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
             fingerprint = self._fingerprint(run)
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - anybody's component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
@@ -180,6 +181,10 @@ class Worker:
                 prepare_seconds=base.prepare_seconds,
             )
             return TaskDone(job, run.label, (measured_before,))
+        finally:
+            if changed:
+                session.forget()
+                memo.clear()
         common = replace(
             base,
             task=run.label,
@@ -190,6 +195,7 @@ class Worker:
             plugin=run.task.plugin,
             plugin_version=run.task.plugin_version,
             data_fingerprint=fingerprint,
+            notes=self.blame.take(),
         )
         records = tuple(
             replace(
@@ -256,23 +262,8 @@ class Worker:
             attempts=job.attempts.get(run.label, 0) + 1,
             plugin=run.task.plugin,
             plugin_version=run.task.plugin_version,
+            notes=self.blame.take(),
         )
-
-
-def _version(network: torch.nn.Module) -> int:
-    """Return a number that grows with every in-place change of the weights and buffers."""
-    return sum(tensor._version for tensor in (*network.parameters(), *network.buffers()))
-
-
-def _state(network: torch.nn.Module) -> tuple[object, ...]:
-    """Return what a well-behaved task leaves as it was: weights, buffers, flags, hooks, gradients."""
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in network.modules())
-    return (
-        _version(network),
-        hooks,
-        tuple(module.training for module in network.modules()),
-        tuple((p.requires_grad, p.grad is None) for p in network.parameters()),
-    )
 
 
 def _keep(file: Path, model: VisionModel, masks: Masks) -> None:

@@ -20,7 +20,7 @@ COLUMNS = (
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes")
 
 RunPath = str | os.PathLike[str]
 
@@ -34,7 +34,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     Args:
         runs: run folders.
         details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
-            (time of pruning and training) and ``ceiling`` (what people reach on the same samples).
+            (time of pruning and training), ``ceiling`` (what people reach on the same samples) and ``notes``
+            (which component changed what it was lent).
 
     Returns:
         A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the

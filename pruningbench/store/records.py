@@ -33,6 +33,7 @@ class Record:
         attempts: how often the task has been tried on this cell.
         pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
         data_fingerprint: of the task's data.
+        notes: which component changed what it was lent, and what it changed, when that was first seen; else "".
         part, parts: position (from 1) among the lines of this task, and how many there are: a task
             is finished when all its lines are there.
     """
@@ -69,6 +70,7 @@ class Record:
     plugin: str = ""
     plugin_version: str = ""
     data_fingerprint: str = ""
+    notes: str = ""
     part: int = 1
     parts: int = 1
 
