@@ -78,8 +78,7 @@ def changes(original: nn.Module, lent: nn.Module) -> list[str]:
             continue
         different = [name for name, tensor in before.items() if not same_bits(tensor, after[name])]
         if different:
-            count = len(different)
-            found.append(f"{count} {kind}{'s' if count > 1 else ''} changed, the first {different[0]!r}")
+            found.append(f"{kind}s changed, the first {different[0]!r}")
         if kind == "parameter":
             if any(p.requires_grad != after[name].requires_grad for name, p in before.items()):
                 found.append("requires_grad was changed")
@@ -195,7 +194,7 @@ class Lender(Protocol):
 
 
 class Blame:
-    """Collects who left what behind, each borrower and finding once."""
+    """Collects who left what behind, each borrower and kind of change once."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str]] = set()
@@ -204,8 +203,9 @@ class Blame:
     def add(self, borrower: str, found: list[str]) -> None:
         """Note what `borrower` (kind and label of a component) left behind."""
         for what in found:
-            if (borrower, what) not in self._seen:
-                self._seen.add((borrower, what))
+            kind = what.partition(",")[0]
+            if (borrower, kind) not in self._seen:
+                self._seen.add((borrower, kind))
                 self._new.append(f"{borrower} did not leave what it was lent as it was: {what}")
 
     def take(self) -> str:
