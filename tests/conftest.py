@@ -14,8 +14,11 @@ from hypothesis import settings
 
 from pruningbench.plugins import Registry, build_registry, load_registry
 
-settings.register_profile("pruningbench", deadline=None)  # a loaded machine is no failure
-settings.load_profile("pruningbench")
+# the same cases on every run, so that a failure is a change's; no deadline: a loaded machine is no failure
+settings.register_profile("pruningbench", deadline=None, derandomize=True, database=None)
+# new cases on each run, and more of them: make test-explore
+settings.register_profile("explore", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("PRUNINGBENCH_HYPOTHESIS", "pruningbench"))
 
 TOY = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY))

@@ -15,6 +15,7 @@ import pytest
 from fileserver import FileServer
 
 from pruningbench.errors import FetchError
+from pruningbench.images import archives
 from pruningbench.images import fetch as fetching
 from pruningbench.images.archives import merge, unpack
 from pruningbench.images.fetch import UNFINISHED, Download, fetch
@@ -125,13 +126,29 @@ def link(target: str) -> Callable[[tarfile.TarInfo], None]:
         tar({"a/../../escaped": b"x"}),
         tar({"link": b""}, link("/etc/passwd")),
         tar({"link": b""}, link("../../escaped")),
+        tar({"link": b""}, link("inside")),
+        tar({"link": b""}, lambda info: (setattr(info, "type", tarfile.LNKTYPE), setattr(info, "linkname", "inside"))),
+        tar({"C:\\escaped": b"x"}),
         tar({"pipe": b""}, lambda info: setattr(info, "type", tarfile.FIFOTYPE)),
         zipped({"../escaped": b"x"}),
         zipped({"/escaped": b"x"}),
         zipped({"a/..\\..\\escaped": b"x"}),
         zipped({"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777),
     ],
-    ids=["up", "down-up", "link-root", "link-up", "pipe", "zip-up", "zip-root", "zip-backslash", "zip-link"],
+    ids=[
+        "up",
+        "down-up",
+        "link-root",
+        "link-up",
+        "link-inside",
+        "hard-link",
+        "drive",
+        "pipe",
+        "zip-up",
+        "zip-root",
+        "zip-backslash",
+        "zip-link",
+    ],
 )
 def test_archives_that_reach_out_are_refused(content: bytes, tmp_path: Path) -> None:
     archive = tmp_path / "in" / "archive"
@@ -141,6 +158,58 @@ def test_archives_that_reach_out_are_refused(content: bytes, tmp_path: Path) -> 
         unpack(archive, tmp_path / "in" / "out")
     assert not list(tmp_path.rglob("escaped"))
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_a_chain_of_links_longer_than_a_path_may_be_reaches_nothing_outside(tmp_path: Path) -> None:
+    """CVE-2025-4517: where realpath gives up, the filter "data" let links lead out of the folder."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        inside = ""
+        for step in range(16):
+            info = tarfile.TarInfo(f"{inside}{'d' * 247}")
+            info.type = tarfile.DIRTYPE
+            packed.addfile(info)
+            info = tarfile.TarInfo(f"{inside}{step:x}")
+            info.type, info.linkname = tarfile.SYMTYPE, "d" * 247
+            packed.addfile(info)
+            inside += f"{step:x}/"
+        info = tarfile.TarInfo(f"{inside}{'l' * 254}")
+        info.type, info.linkname = tarfile.SYMTYPE, "../" * 16
+        packed.addfile(info)
+        info = tarfile.TarInfo("escape")
+        info.type, info.linkname = tarfile.SYMTYPE, f"{inside}{'l' * 254}/../../outside"
+        packed.addfile(info)
+        info = tarfile.TarInfo("escape")
+        info.size = 5
+        packed.addfile(info, io.BytesIO(b"taken"))
+    archive = tmp_path / "in" / "a.tar"
+    archive.parent.mkdir()
+    archive.write_bytes(buffer.getvalue())
+    with pytest.raises(FetchError, match="unsafe archive refused .* is a link"):
+        unpack(archive, tmp_path / "in" / "out")
+    assert outside.read_bytes() == b"mine"
+
+
+def deflated(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("pack", [tar, deflated])
+def test_bombs_are_refused_before_they_fill_the_disk(
+    pack: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "SMALLEST_BOMB", 2**16)
+    archive = tmp_path / "a"
+    archive.write_bytes(pack({"zeros": bytes(2**22)}))
+    with pytest.raises(FetchError, match=r"unsafe archive refused \(its .* bytes unpack to 4,194,304"):
+        unpack(archive, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"no archive at all", tar({"a": os.urandom(9000)})[:4000],

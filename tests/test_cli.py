@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.cli.main import COMMANDS
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.suite.reference import describe_fields
+from pruningbench.suite.schema import shipped_suites
 
 Write = Callable[..., Path]
 
@@ -57,6 +59,14 @@ def test_help_names_every_command(pruningbench: Command) -> None:
         assert summary in text
         assert "Usage: pruningbench " + name in pruningbench(name, "--help", check=0).stdout
     assert pruningbench("--version", check=0).stdout.startswith("pruningbench 0.")
+
+
+def test_suites_are_listed_with_their_first_sentence(pruningbench: Command) -> None:
+    rows = json.loads(pruningbench("list", "suites", "--json", check=0).stdout)
+    for row in rows:
+        whole = yaml.safe_load(shipped_suites()[row["name"]].read_text("utf-8"))["description"]
+        assert len(row["summary"]) > 20
+        assert whole.startswith(row["summary"].rstrip("."))
 
 
 def test_list_and_show(pruningbench: Command) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import TOY_SUITE
@@ -17,6 +19,7 @@ from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.store.records import Record
+from pruningbench.store.samples import read_arrays
 from pruningbench.suite.plan import Cell
 from pruningbench.suite.schema import suite_from_text
 
@@ -132,3 +135,49 @@ def test_the_faster_of_two_suites_has_the_folder(toy_registry: Registry, tmp_pat
     execute(first, toy_registry)
     with pytest.raises(RunFolderError, match="belongs to another suite"):
         execute(second, toy_registry)
+
+
+def _of_another(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_bytes(b"no arrays"),
+        _of_another,
+    ],
+    ids=["empty", "torn", "foreign", "single"],
+)
+def test_damaged_samples_are_named_and_measured_again(
+    damage: Callable[[Path], object], toy_registry: Registry, tmp_path: Path
+) -> None:
+    run(TOY_SUITE, toy_registry, tmp_path / "run")
+    before = measured(load_results(tmp_path / "run"))
+    file = next(path for path in sorted((tmp_path / "run").rglob("*.npz")) if "samples" in str(path))
+    whole = read_arrays(file)
+    damage(file)
+    with pytest.raises(ValueError, match="damaged"):
+        read_arrays(file)
+
+    class Listener(Observer):
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def warn(self, message: str) -> None:
+            self.warnings.append(message)
+
+    listener = Listener()
+    suite = suite_from_text(TOY_SUITE, toy_registry)
+    summary = execute(prepare(suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")), toy_registry, listener)
+    assert (summary.computed, summary.ok) == (1, True)
+    assert [str(file) in text for text in listener.warnings] == [True]
+    after = measured(load_results(tmp_path / "run"))
+    pd.testing.assert_frame_equal(after.drop(columns="attempts"), before.drop(columns="attempts"))
+    assert {name: array.tolist() for name, array in read_arrays(file).items()} == {
+        name: array.tolist() for name, array in whole.items()
+    }
+    assert not prepare(suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")).pending

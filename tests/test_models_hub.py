@@ -182,3 +182,26 @@ def test_timms_own_names_load_from_its_repositories_at_a_revision(hub: HubServer
     stem = network.state_dict()["conv1.weight"].sum(1, keepdim=True)
     assert torch.allclose(grey.network.state_dict()["conv1.weight"], stem, atol=1e-6)
     assert grey.logits(torch.randn(1, 1, 64, 64)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"checkpoint_path": "/somewhere/else.safetensors"},
+        {"pretrained_cfg_overlay": {"file": "/somewhere/else.safetensors"}},
+        {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/other.pth"}},
+        {"pretrained": True},
+        {"cache_dir": "/somewhere"},
+    ],
+    ids=lambda arguments: "-".join([*arguments, *(v for v in arguments.values() if isinstance(v, dict) for v in v)]),
+)
+def test_a_repository_cannot_say_where_weights_come_from(hub: HubServer, arguments: dict[str, Any]) -> None:
+    hub.commit("model", REPO, files(model_args={**SMALL["resnet18"]["args"], **arguments}))
+    with pytest.raises(PruningBenchError, match=rf"config\.json: model_args holds '{next(iter(arguments))}'"):
+        load("timm", name=NAME)
+
+
+def test_model_args_that_are_no_mapping_are_named(hub: HubServer) -> None:
+    hub.commit("model", REPO, files(model_args=["checkpoint_path"]))
+    with pytest.raises(PruningBenchError, match="model_args is a list, not a mapping"):
+        load("timm", name=NAME)

@@ -30,6 +30,11 @@ from pruningbench_timm.hub import WEIGHTS, Repository
 from pruningbench_timm.tokens import is_transformer, patch_size
 
 HUB = "hf-hub:"
+LOADER_ARGUMENTS = frozenset(
+    ("cache_dir", "checkpoint_path", "exportable", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
+     "model_name", "no_jit", "scriptable")
+)  # fmt: skip
+"""Arguments of timm's builders, beside all that begin with ``pretrained``, that are not of an architecture."""
 ANY_SIZE = ("vision_transformer", "deit", "eva")
 """Modules of timm whose transformers can take images of several sizes, by interpolating positions."""
 FAULTS = (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError)
@@ -122,7 +127,26 @@ def hub_source(name: str, revision: str | None = None) -> Source:
             settings[key] = config[key]
     if "labels" in settings:
         settings["label_names"] = settings.pop("labels")
-    return Source(name, architecture, settings, dict(config.get("model_args") or {}), repository)
+    return Source(name, architecture, settings, _model_args(path, config), repository)
+
+
+def _model_args(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a repository gives its architecture.
+
+    Raises:
+        PruningBenchError: for one that says what timm loads, and from where: weights come from the pinned
+            repository and from nowhere else.
+    """
+    arguments = config.get("model_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise PruningBenchError(f"{path}: model_args is a {type(arguments).__name__}, not a mapping")
+    loading = sorted(name for name in map(str, arguments) if name in LOADER_ARGUMENTS or name.startswith("pretrained"))
+    if loading:
+        raise PruningBenchError(
+            f"{path}: model_args holds {loading[0]!r}, which would load other weights or code than the repository's; "
+            "such a repository is refused"
+        )
+    return dict(arguments)
 
 
 def find_source(name: str, revision: str | None = None) -> Source:

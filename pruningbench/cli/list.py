@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
+import re
 
 import click
 
@@ -42,10 +44,15 @@ def list_(kind: str | None, json: bool) -> int:
 
 
 def _description(text: str) -> str:
-    """Return a shipped suite's one-line description without parsing all of it."""
-    for line in text.splitlines():
+    """Return the first sentence of a shipped suite's description without parsing all of the suite."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
         if line.startswith("description:"):
-            return line.partition(":")[2].strip().strip("\"'")
+            value = line.partition(":")[2].strip()
+            if value[:1] in (">", "|"):  # a YAML block: the indented lines that follow
+                block = itertools.takewhile(lambda text: not text.strip() or text[:1].isspace(), lines[number + 1 :])
+                value = " ".join(" ".join(block).split())
+            return re.split(r"(?<=[a-z0-9)])[.;] ", value.strip("\"'"))[0]
     return ""
 
 

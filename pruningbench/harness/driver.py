@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.errors import PruningBenchError
@@ -13,7 +14,7 @@ from pruningbench.harness.supervisor import check_interrupt
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.store.samples import write_arrays
+from pruningbench.store.samples import is_damaged, write_arrays
 from pruningbench.suite.plan import Cell, Plan, TaskRun
 from pruningbench.version import __version__
 
@@ -56,7 +57,19 @@ def failures(plan: Plan, records: Iterable[Record]) -> dict[TaskKey, int]:
     return {(record.cell, record.task): record.attempts for record in not_ok(plan, records)}
 
 
-def pending(plan: Plan, records: Iterable[Record], retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
+def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]:
+    """Return the finished task runs whose per-sample values can no longer be read, each with the file."""
+    keys = dict.fromkeys((record.cell, record.task) for record in latest(records) if record.status == "ok")
+    files = {key: folder.samples_file(*key) for key in keys}
+    return {key: file for key, file in files.items() if is_damaged(file)}
+
+
+def pending(
+    plan: Plan,
+    records: Iterable[Record],
+    retry: Mapping[TaskKey, int] | None = None,
+    again: Collection[TaskKey] = (),
+) -> list[CellJob]:
     """Return what is still to do: the cells with the tasks the journal does not hold.
 
     Args:
@@ -64,13 +77,14 @@ def pending(plan: Plan, records: Iterable[Record], retry: Mapping[TaskKey, int] 
         records: the journal.
         retry: task runs to try again, with the attempts they have had: one that has had another since
             is not tried a third time.
+        again: finished task runs to measure again.
     """
     attempts: dict[TaskKey, int] = {}
     settled: set[TaskKey] = set()
     for record in latest(records):
         key = (record.cell, record.task)
         attempts[key] = record.attempts
-        if record.status == "ok" or (retry or {}).get(key) != record.attempts:
+        if key not in again and (record.status == "ok" or (retry or {}).get(key) != record.attempts):
             settled.add(key)
     jobs = []
     for cell in plan.cells:
@@ -104,7 +118,10 @@ class Driver:
 
     def jobs(self, retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
         """Return what is still to do, after recording cells that keep killing their process."""
-        jobs = pending(self.plan, self.journal.records, retry)
+        unreadable = damaged(self.folder, self.journal.records)
+        for file in unreadable.values():
+            self.observer.warn(f"{file}: is damaged; what it belongs to is measured again")
+        jobs = pending(self.plan, self.journal.records, retry, unreadable)
         crashed = self.deaths.crashed
         if crashed is None:
             return jobs
@@ -112,7 +129,7 @@ class Driver:
             if job.cell.key == crashed[0]:
                 self._record_crash(job, crashed[1])
         self.deaths.leave()
-        return pending(self.plan, self.journal.records, retry)
+        return pending(self.plan, self.journal.records, retry, damaged(self.folder, self.journal.records))
 
     def _record_crash(self, job: CellJob, step: str) -> None:
         """Record as crashed the task that killed its process; all of them if preparing the model did."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pruningbench.base.machine import resolve_device
 from pruningbench.errors import MissingDataError, UsageError, did_you_mean
-from pruningbench.harness.driver import Driver, Execute, Summary, TaskKey, failures, not_ok, pending, skipping
+from pruningbench.harness.driver import Driver, Execute, Summary, TaskKey, damaged, failures, not_ok, pending, skipping
 from pruningbench.harness.events import Observer
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
@@ -83,7 +83,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     folder.check(suite.digest, suite.resolved())
     records, _ = read_journal(folder.results)
     retry = failures(plan, records) if options.retry_failed else {}
-    jobs = pending(plan, records, retry)
+    jobs = pending(plan, records, retry, damaged(folder, records))
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))

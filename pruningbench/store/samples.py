@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +26,29 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     buffer = io.BytesIO()
     large = sum(array.nbytes for array in arrays.values()) > 1 << 18
     (np.savez_compressed if large else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), durable=True)  # the journal is, and its lines say that these are there
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """Read an .npz without ever unpickling.
 
     Raises:
-        FileNotFoundError, ValueError: if it is missing or damaged.
+        OSError, ValueError: if it is missing, cannot be read, or is damaged in any way.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise zipfile.BadZipFile("it is a single array, not an .npz")
+        with stored:
+            return {name: stored[name] for name in stored.files}
+    except (EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+        # of an empty, torn or foreign file; EOFError would pass for an interrupt
+        raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file of arrays is there but torn, empty or no .npz; a file that is not there is not damaged."""
+    return path.exists() and not zipfile.is_zipfile(path)
 
 
 def write_exhibit(path: Path, exhibit: Exhibit) -> None:
