@@ -19,13 +19,14 @@ from pruningbench.contract import (
     MovingPruner,
     Pruner,
     PruningContext,
+    Recipe,
     Samples,
     ScorePruner,
+    Use,
     VisionModel,
     check_scores,
     check_weights,
 )
-from pruningbench.contract.component import Use
 from pruningbench.contract.cost import SCORING_BATCH
 from pruningbench.errors import PluginError, PruningBenchError, RefusedError
 from pruningbench.harness.lending import Blame, Lender, LentSamples, Loan, lending
@@ -33,6 +34,7 @@ from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import Scope, prunable_parameters
 from pruningbench.store.cache import Cache
+from pruningbench.store.code import code_hash
 from pruningbench.suite.binding import bind
 from pruningbench.suite.plan import Cell, mask_identity, score_identity
 
@@ -190,7 +192,29 @@ class ModelSession:
     def trajectory_identity(self, cell: Cell) -> dict[str, Any]:
         """Return what the trained levels of a cell depend on; equal for all its sparsities."""
         identity = {name: value for name, value in cell.identity().items() if name != "sparsity"}
-        return {**identity, "recipe": cell.recipe.identity(without="training"), **self._weights_identity()}
+        return {
+            **identity,
+            "recipe": cell.recipe.identity(without="training"),
+            **self._weights_identity(),
+            "made of": self.made_of(cell, cell.pruner, cell.recipe),
+        }
+
+    def made_of(self, cell: Cell, *uses: Use | None) -> dict[str, Any]:
+        """Return what scores, masks and trained weights are really made from, beyond what the suite asks for.
+
+        That is the content of the data, the preprocessing, and the code of the components that make them. The dense
+        weights are in the key already. It decides what the cache may give, never what is drawn at random.
+        """
+        components = [use.component for use in uses if use is not None]
+        reads = any(getattr(c, "needs_data", False) if isinstance(c, Pruner) else c.needs_data()
+                    for c in components if isinstance(c, (Pruner, Recipe)))  # fmt: skip
+        return {
+            "data": self._shelf.open(cell.data).fingerprint if reads and cell.data is not None else None,
+            "preprocessing": repr(self.dense.preprocessing) if reads else None,
+            "code": [
+                [use.plugin, use.plugin_version, code_hash(type(use.component))] for use in uses if use is not None
+            ],
+        }
 
     def _pruner(self, cell: Cell, model: VisionModel) -> Pruner:
         assert cell.pruner is not None  # noqa: S101 - the dense model is never pruned
@@ -225,7 +249,10 @@ class ModelSession:
         return masks
 
     def _shared_masks(self, cell: Cell, pruner: Pruner, sparsity: float) -> Masks:
-        identity = {**mask_identity(cell), "sparsity": sparsity, **self._weights_identity()}
+        identity = {
+            **mask_identity(cell), "sparsity": sparsity, **self._weights_identity(),
+            "made of": self.made_of(cell, cell.pruner),
+        }  # fmt: skip
         key = content_hash(identity)
         if self._masks is None or self._masks[0] != key:
 
@@ -247,7 +274,8 @@ class ModelSession:
     def _shared_scores(self, cell: Cell, pruner: ScorePruner) -> dict[str, torch.Tensor]:
         """Return the scores of the dense model: one pass for all sparsities, allocations and recipes."""
         identity = {**score_identity(cell), **self._weights_identity()}
-        key = content_hash(identity)
+        stored = {**identity, "made of": self.made_of(cell, cell.pruner)}
+        key = content_hash(stored)
         if key in self._failed:
             raise self._failed[key]  # a scoring pass that failed fails for every sparsity
         if self._scores is None or self._scores[0] != key:
@@ -262,7 +290,7 @@ class ModelSession:
                     return check_scores(pruner.score(context), context.parameters)
 
             try:
-                scores = self._cache.tensors("scores", identity, make) if pruner.cache_scores else make()
+                scores = self._cache.tensors("scores", stored, make) if pruner.cache_scores else make()
             except Exception as error:
                 self._failed[key] = error
                 raise
@@ -304,6 +332,11 @@ class ModelSession:
         side, channels = model.preprocessing.size, len(model.preprocessing.mean)
         shape = (channels, side, side) if side else None
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
+
+
+def _code(use: Use) -> list[str]:
+    # mypy does not take a class for hashable (python/mypy#11470)
+    return [use.plugin, use.plugin_version, code_hash(type(use.component))]  # type: ignore[arg-type]
 
 
 def _text_tensor(provenance: dict[str, Any]) -> torch.Tensor:

@@ -115,11 +115,12 @@ class Worker:
         if not isinstance(recipe, Recipe):
             raise PluginError(f"{cell.recipe.name!r} is a {recipe.kind}, not a recipe")
         file = self.checkpoint(cell.key)
+        made_of = content_hash(session.trajectory_identity(cell))
         if recipe.trains and file.exists():
             try:
-                return model, _restore(file, model)
+                return model, _restore(file, model, made_of)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, training makes it again
-                self.report(f"damaged checkpoint is made again ({error})")
+                self.report(f"checkpoint is made again ({error})")
                 file.unlink(missing_ok=True)
                 model = session.dense.clone()
 
@@ -142,7 +143,7 @@ class Worker:
         check_masks(cell, masks, session.prunable_names(cell))
         if recipe.trains:
             try:
-                _keep(file, model, masks)
+                _keep(file, model, masks, made_of)
             except OSError as error:  # costs a training if this process is killed, and nothing else
                 self.report(f"checkpoint cannot be written ({error.strerror})")
         return model, masks
@@ -266,7 +267,7 @@ class Worker:
         )
 
 
-def _keep(file: Path, model: VisionModel, masks: Masks) -> None:
+def _keep(file: Path, model: VisionModel, masks: Masks, made_of: str) -> None:
     """Write a trained cell's weights and masks, so that a kill during its tasks costs no training.
 
     Raises:
@@ -275,16 +276,18 @@ def _keep(file: Path, model: VisionModel, masks: Masks) -> None:
     tensors = {f"weights/{name}": tensor.detach().cpu().contiguous().clone()
                for name, tensor in model.network.state_dict().items()}  # fmt: skip
     tensors |= {f"masks/{name}": mask for name, mask in masks.items()}
-    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(masks.provenance)}
+    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(masks.provenance), "made_of": made_of}
     write_whole(file, save(tensors, meta))
 
 
-def _restore(file: Path, model: VisionModel) -> Masks:
+def _restore(file: Path, model: VisionModel, made_of: str) -> Masks:
     with safe_open(file, framework="pt") as opened:
         meta = opened.metadata() or {}
         stored = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - no mapping
     if meta.get("digest") != tensors_digest(stored):
         raise ValueError("its content does not match its digest")
+    if meta.get("made_of") != made_of:
+        raise ValueError("it was made from other weights, data or code")
     weights = {name.removeprefix("weights/"): t for name, t in stored.items() if name.startswith("weights/")}
     model.network.load_state_dict(weights)
     model.network.eval()

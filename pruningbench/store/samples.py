@@ -44,6 +44,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except (EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
         # of an empty, torn or foreign file; EOFError would pass for an interrupt
         raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
+    except ValueError as error:  # NumPy advises to unpickle it, which nobody should
+        raise ValueError("it is damaged, or holds no arrays of numbers and text") from error
 
 
 def is_damaged(path: Path) -> bool:
