@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,11 @@ import torch
 from pruningbench.contract import NO_ANSWER, NOT_SHOWN, DataError, HumanDecisions
 from pruningbench_data._disk import files_as_samples
 from pruningbench_data._layouts import SUFFIXES
+from pruningbench_data._names import CATEGORIES, CONTROLS
 from pruningbench_data._sampling import Choice
-from pruningbench_data.model_vs_human import CATEGORIES, CONTROLS
 
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
-    from pruningbench_data.model_vs_human import ModelVsHuman
 
 COLUMNS = ("subj", "object_response", "category", "condition", "imagename")
 SILENT = ("na", "nan", "none", "")
@@ -68,21 +67,35 @@ def texture_of(image: str) -> str | None:
     return found if "-" in image and found in CATEGORIES else None
 
 
-def open_experiment(dataset: ModelVsHuman) -> Samples:
+def open_experiment(
+    experiment: str,
+    stimuli_folder: Path,
+    answers_folder: Path,
+    *,
+    chosen: Callable[[Sequence[str], Sequence[int], Sequence[str]], Choice],
+    remedy: str,
+) -> Samples:
     """Return the stimuli with labels and decisions.
+
+    Args:
+        experiment: its name.
+        stimuli_folder: the experiment's images.
+        answers_folder: the experiment's files of answers.
+        chosen: returns which of N samples the data set takes, from keys, labels and names of classes.
+        remedy: what to do about an image that cannot be decoded.
 
     Raises:
         DataError: naming file and column, for a column that lacks, a value that is none of the categories,
             answers to images that are not there, and images that nobody saw.
     """
-    stimuli = read_stimuli(dataset.stimuli)
-    answers = [answer for path in _answer_files(dataset.answers) for answer in read_answers(path)]
+    stimuli = read_stimuli(stimuli_folder)
+    answers = [answer for path in _answer_files(answers_folder) for answer in read_answers(path)]
     files = list(stimuli)
-    _match(dataset, stimuli, answers)
+    _match(stimuli_folder, answers_folder, stimuli, answers)
     labels = [CATEGORIES.index(stimuli[file].category) for file in files]
-    choice = dataset.chosen(files, labels, CATEGORIES)
-    human = _decisions(dataset.experiment, [stimuli[files[i]].image for i in choice.positions], choice, answers)
-    return files_as_samples(dataset.stimuli, files, choice, dataset.remedy(), human)
+    choice = chosen(files, labels, CATEGORIES)
+    human = _decisions(experiment, [stimuli[files[i]].image for i in choice.positions], choice, answers)
+    return files_as_samples(stimuli_folder, files, choice, remedy, human)
 
 
 def read_stimuli(folder: Path) -> dict[str, Stimulus]:
@@ -149,7 +162,7 @@ def _answer(values: dict[str, str], where: str) -> Answer:
     )
 
 
-def _match(dataset: ModelVsHuman, stimuli: dict[str, Stimulus], answers: Sequence[Answer]) -> None:
+def _match(stimuli_folder: Path, answers_folder: Path, stimuli: dict[str, Stimulus], answers: Sequence[Answer]) -> None:
     """Check that each answer has a stimulus of its category and each stimulus an answer."""
     shown = {stimulus.image: stimulus.category for stimulus in stimuli.values()}
     for answer in answers:
@@ -157,7 +170,7 @@ def _match(dataset: ModelVsHuman, stimuli: dict[str, Stimulus], answers: Sequenc
         if answer.image not in shown:
             raise DataError(
                 f"{answer.where}: column 'imagename': image {image!r} in condition {condition!r} is not among the "
-                f"{len(stimuli)} stimuli in {dataset.stimuli}"
+                f"{len(stimuli)} stimuli in {stimuli_folder}"
             )
         if shown[answer.image] != answer.category:
             raise DataError(
@@ -168,7 +181,7 @@ def _match(dataset: ModelVsHuman, stimuli: dict[str, Stimulus], answers: Sequenc
     for name, stimulus in stimuli.items():
         if stimulus.image not in judged:
             raise DataError(
-                f"{dataset.stimuli / name}: nobody in {dataset.answers} was shown this image (column 'imagename')"
+                f"{stimuli_folder / name}: nobody in {answers_folder} was shown this image (column 'imagename')"
             )
 
 

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pruningbench.contract import DataError, EncodedSamples, default_cache_folder, write_whole
 from pruningbench_data._digests import contents, fingerprint
-from pruningbench_data.coco import ANNOTATIONS, LIST
-
-if TYPE_CHECKING:
-    from pruningbench_data.coco import Coco20k
+from pruningbench_data._names import COCO_ANNOTATIONS as ANNOTATIONS
+from pruningbench_data._names import COCO_LIST as LIST
 
 
-def open_coco(dataset: Coco20k) -> EncodedSamples:
+def open_coco(
+    folder: Path, *, crowd: bool, taken: Callable[[Sequence[str]], Sequence[int]], remedy: str
+) -> EncodedSamples:
     """Return the listed images with their boxes, within the limit.
+
+    Args:
+        folder: holds the list, the annotations and the images.
+        crowd: whether boxes around crowds count.
+        taken: returns the positions of the keys that the data set takes.
+        remedy: what to do about an image that cannot be decoded.
 
     Raises:
         DataError: for a list or annotations that cannot be read, or an image that lacks.
     """
-    folder = dataset.folder()
     listed = [line.strip() for line in (folder / LIST).read_text("utf-8").splitlines() if line.strip()]
-    found = boxes_of(folder / ANNOTATIONS, listed, dataset.crowd)
+    found = boxes_of(folder / ANNOTATIONS, listed, crowd)
     shown = [path for path in listed if len(found[path])]
     if not shown:
         raise DataError(f"{folder / LIST}: none of the {len(listed)} images listed has a box in {ANNOTATIONS}")
-    keys = [shown[i] for i in dataset.taken(shown)]
+    keys = [shown[i] for i in taken(shown)]
     images, boxes = [folder / key for key in keys], [found[key] for key in keys]
     return EncodedSamples(
         [PurePosixPath(key).name for key in keys],
@@ -39,7 +44,7 @@ def open_coco(dataset: Coco20k) -> EncodedSamples:
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(keys, contents(images), [box.numpy().tobytes() for box in boxes]),
         boxes=boxes,
-        remedy=dataset.remedy(),
+        remedy=remedy,
     )
 
 

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from pruningbench.contract import EncodedSamples
 from pruningbench_data._digests import contents, fingerprint
 from pruningbench_data._parquet import Columns, ParquetImages
-
-if TYPE_CHECKING:
-    from pruningbench_data.hub import Hub
+from pruningbench_data._sampling import Choice
 
 
-def parquet_samples(dataset: Hub, paths: Sequence[Path]) -> EncodedSamples:
-    """Return the samples of a split's files that the data set takes."""
-    table = ParquetImages(paths, Columns(dataset.image, dataset.label))
-    keys = [f"{dataset.split}-{key}" for key in table.keys]
+def parquet_samples(
+    paths: Sequence[Path],
+    split: str,
+    columns: Columns,
+    *,
+    taken: Callable[[Sequence[str]], Sequence[int]],
+    chosen: Callable[[Sequence[str], Sequence[int], Sequence[str]], Choice],
+    remedy: str,
+) -> EncodedSamples:
+    """Return the samples of a split's files that the data set takes.
+
+    Args:
+        paths: the files, in order.
+        split: name of the split, which keys begin with.
+        columns: names of the columns of images and labels.
+        taken: returns the positions of the keys that are taken, for data without labels.
+        chosen: returns the same, and the classes, for data with labels.
+        remedy: what to do about an image that cannot be decoded.
+    """
+    table = ParquetImages(paths, columns)
+    keys = [f"{split}-{key}" for key in table.keys]
     labels = None
     classes: tuple[str, ...] = ()
-    if dataset.label is None:
-        rows = dataset.taken(keys)
+    if columns.label is None:
+        rows = taken(keys)
     else:
-        choice = dataset.chosen(keys, table.labels, table.classes)
+        choice = chosen(keys, table.labels, table.classes)
         rows, classes = list(choice.positions), choice.classes
         labels = torch.tensor(choice.labels, dtype=torch.int64)
     return EncodedSamples(
         [keys[row] for row in rows],
         lambda i: table.image(rows[i]),
         name=lambda i: table.where(rows[i]),
-        fingerprint=fingerprint(contents(paths), rows, classes, dataset.image, dataset.label),
+        fingerprint=fingerprint(contents(paths), rows, classes, columns.image, columns.label),
         labels=labels,
         classes=classes,
-        remedy="fetch the file again" if dataset.repo else "replace the file",
+        remedy=remedy,
     )

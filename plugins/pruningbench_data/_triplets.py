@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives
 from pruningbench_data._disk import unlabelled_files
 from pruningbench_data._layouts import SUFFIXES
-from pruningbench_data.triplets import CONCEPTS
+from pruningbench_data._names import THINGS_CONCEPTS as CONCEPTS
 
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
-    from pruningbench_data.triplets import Nights, Things
 
 COLUMNS = ("id", "votes", "right_vote", "ref_path", "left_path", "right_path", "split")
 Triplet = tuple[str, str, str]
+Taken = Callable[[Sequence[str]], Sequence[int]]
+"""Returns the positions of the keys that a data set takes."""
 
 
-def open_things(dataset: Things) -> Samples:
+def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) -> Samples:
     """Return the photographs shown in the chosen trials, and the trials.
 
     Raises:
         DataError: for a line that is no triplet of objects, or an object without a photograph.
     """
-    folder = dataset.folder()
     objects = [line.strip() for line in (folder / CONCEPTS).read_text("utf-8").splitlines() if line.strip()]
-    path = folder / dataset.trials
+    path = folder / trials_file
     trials = [_trial(line, objects, f"{path}, line {n}") for n, line in enumerate(_lines(path), start=1)]
     if not trials:
         raise DataError(f"{path}: holds no trials")
-    kept = [trials[i] for i in dataset.taken([f"{n} {trial}" for n, trial in enumerate(trials)])]
+    kept = [trials[i] for i in taken([f"{n} {trial}" for n, trial in enumerate(trials)])]
     shown, triplets = _shared(kept)
     files = [_photograph(folder, name) for name in shown]
     human = HumanOddOneOut(triplets, torch.full((len(kept),), 2, dtype=torch.int64))
-    return unlabelled_files(folder, files, shown, human, dataset.remedy())
+    return unlabelled_files(folder, files, shown, human, remedy)
 
 
 def _lines(path: Path) -> list[str]:
@@ -71,38 +71,40 @@ def _photograph(folder: Path, name: str) -> str:
     return f"object_images/{name}/{found[0]}"
 
 
-def open_nights(dataset: Nights) -> Samples:
+def open_nights(
+    folder: Path, split: str, votes: int, images: Literal["all", "imagenet", "other"], *, taken: Taken, remedy: str
+) -> Samples:
     """Return the images of the chosen triplets, and which of two people found closer.
 
     Raises:
         DataError: naming file and column, for a column that lacks or a value that is no number, and where
             no triplet is left.
     """
-    path = dataset.folder() / "data.csv"
+    path = folder / "data.csv"
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
-        needed = (*COLUMNS, *(("is_imagenet",) if dataset.images != "all" else ()))
+        needed = (*COLUMNS, *(("is_imagenet",) if images != "all" else ()))
         for column in needed:
             if column not in (table.fieldnames or ()):
                 raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(table.fieldnames or ())}")
-        rows = [row for row in table if row["split"] == dataset.split]
-    rows = [row for row in rows if _wanted(dataset, row, f"{path}, triplet {row['id']}")]
+        rows = [row for row in table if row["split"] == split]
+    rows = [row for row in rows if _wanted(votes, images, row, f"{path}, triplet {row['id']}")]
     if not rows:
-        raise DataError(f"{path}: no triplet of split {dataset.split!r} has {dataset.votes} votes or more")
-    kept = [rows[i] for i in dataset.taken([row["id"] for row in rows])]
+        raise DataError(f"{path}: no triplet of split {split!r} has {votes} votes or more")
+    kept = [rows[i] for i in taken([row["id"] for row in rows])]
     shown, triplets = _shared([(row["ref_path"], row["left_path"], row["right_path"]) for row in kept])
     right = torch.tensor([_number(row, "right_vote", f"{path}, triplet {row['id']}") for row in kept])
     if bool(((right < 0) | (right > 1)).any()):
         raise DataError(f"{path}: column 'right_vote' must hold shares in [0, 1]")
-    return unlabelled_files(dataset.folder(), shown, shown, HumanTwoAlternatives(triplets, right), dataset.remedy())
+    return unlabelled_files(folder, shown, shown, HumanTwoAlternatives(triplets, right), remedy)
 
 
-def _wanted(dataset: Nights, row: dict[str, str], where: str) -> bool:
-    if _number(row, "votes", where) < dataset.votes:
+def _wanted(votes: int, images: str, row: dict[str, str], where: str) -> bool:
+    if _number(row, "votes", where) < votes:
         return False
-    if dataset.images == "all":
+    if images == "all":
         return True
-    return (row["is_imagenet"].strip().lower() in ("true", "1")) == (dataset.images == "imagenet")
+    return (row["is_imagenet"].strip().lower() in ("true", "1")) == (images == "imagenet")
 
 
 def _number(row: dict[str, str], column: str, where: str) -> float:

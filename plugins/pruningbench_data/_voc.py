@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,42 +14,56 @@ from torch import Tensor
 
 from pruningbench.contract import DataError, EncodedSamples
 from pruningbench_data._digests import contents, fingerprint
-from pruningbench_data.voc import CLASSES
-
-if TYPE_CHECKING:
-    from pruningbench_data.voc import _Voc
+from pruningbench_data._names import VOC_CLASSES as CLASSES
 
 VOID = 255
 
 
-def open_voc(dataset: _Voc, names: Sequence[str]) -> EncodedSamples:
+def open_voc(
+    root: Path,
+    names: Sequence[str],
+    wanted: tuple[str, ...],
+    *,
+    difficult: bool,
+    void: Literal["background", "object"] | None,
+    taken: Callable[[Sequence[str]], Sequence[int]],
+    remedy: str,
+) -> EncodedSamples:
     """Return the samples of a list of image names that show an object asked for, within the limit.
+
+    Args:
+        root: folder of the year.
+        names: images of the list.
+        wanted: classes whose objects count.
+        difficult: whether objects marked difficult count among the boxes.
+        void: what void pixels of the masks count as; None for samples without masks.
+        taken: returns the positions of the keys that the data set takes.
+        remedy: what to do about an image that cannot be decoded.
 
     Raises:
         DataError: for an annotation or image that lacks or is damaged, or where no sample is left.
     """
-    root, wanted = dataset.root, dataset.classes or CLASSES
-    found = {name: read_boxes(root / f"Annotations/{name}.xml", wanted, dataset.difficult) for name in names}
+    found = {name: read_boxes(root / f"Annotations/{name}.xml", wanted, difficult) for name in names}
     shown = [name for name in names if len(found[name])]
     if not shown:
         raise DataError(f"{root}: none of the {len(names)} images shows an object of {list(wanted)}")
-    keys = [shown[i] for i in dataset.taken(shown)]
+    keys = [shown[i] for i in taken(shown)]
     images = [root / f"JPEGImages/{key}.jpg" for key in keys]
-    masks = [root / f"SegmentationClass/{key}.png" for key in keys] if dataset.annotation == "masks" else []
-    values = [CLASSES.index(name) + 1 for name in wanted] + ([VOID] if dataset.void == "object" else [])
+    masks = [root / f"SegmentationClass/{key}.png" for key in keys] if void is not None else []
+    values = [CLASSES.index(name) + 1 for name in wanted] + ([VOID] if void == "object" else [])
     boxes = [found[key] for key in keys]
     return EncodedSamples(
         keys,
         lambda i: images[i].read_bytes(),
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(
-            keys, contents([*images, *masks]), wanted, dataset.void if masks else "",
+            keys, contents([*images, *masks]), wanted, void if masks else "",
             [box.numpy().tobytes() for box in boxes],
         ),
         classes=wanted,
         boxes=boxes,
         mask=(lambda i: read_mask(masks[i], values)) if masks else None,
-        remedy=dataset.remedy(),
+        remedy=remedy,
     )  # fmt: skip
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pruningbench.contract import DataCard, param
 from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
+from pruningbench_data._names import COCO_ANNOTATIONS as ANNOTATIONS
+from pruningbench_data._names import COCO_LIST as LIST
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
-
-LIST = "coco_20k_filenames.txt"
-ANNOTATIONS = "annotations/instances_train2014.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +64,4 @@ class Coco20k(OnDisk, Limited):
         """Return RGB images with boxes; keys are the images' file names."""
         from pruningbench_data._coco import open_coco
 
-        return open_coco(self)
+        return open_coco(self.folder(), crowd=self.crowd, taken=self.taken, remedy=self.remedy())

@@ -100,6 +100,7 @@ class Hub(OnDisk, Sampled):
     def open(self) -> Samples:
         """Return RGB images; keys are ``SPLIT-ROW``."""
         from pruningbench_data._hub import local_files, split_files
+        from pruningbench_data._parquet import Columns
         from pruningbench_data._tables import parquet_samples
 
         if self.repo is not None and self.revision is not None:
@@ -112,4 +113,11 @@ class Hub(OnDisk, Sampled):
             if not paths:
                 names = ", ".join(path.name for path in there) or "none"
                 raise DataError(f"{root}: has no parquet file of split {self.split!r} (files there: {names})")
-        return parquet_samples(self, paths)
+        return parquet_samples(
+            paths,
+            self.split,
+            Columns(self.image, self.label),
+            taken=self.taken,
+            chosen=self.chosen,
+            remedy="fetch the file again" if self.repo else "replace the file",
+        )

@@ -15,9 +15,6 @@ from pruningbench_data._sampling import Sampled
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
 
-CATEGORIES = ("airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat", "chair", "clock",
-              "dog", "elephant", "keyboard", "knife", "oven", "truck")  # fmt: skip
-"""The sixteen categories that people chose from."""
 SUBJECTS = {
     "colour": 4, "contrast": 4, "cue-conflict": 10, "edge": 10, "eidolonI": 4, "eidolonII": 4, "eidolonIII": 4,
     "false-colour": 4, "high-pass": 4, "low-pass": 4, "phase-scrambling": 4, "power-equalisation": 4, "rotation": 4,
@@ -29,12 +26,6 @@ Experiment = Literal[
     "low-pass", "phase-scrambling", "power-equalisation", "rotation", "silhouette", "sketch", "stylized",
     "uniform-noise",
 ]  # fmt: skip
-CONTROLS = {
-    "colour": "cr", "contrast": "c100", "high-pass": "inf", "low-pass": "0", "phase-scrambling": "0",
-    "power-equalisation": "0", "false-colour": "true", "rotation": "0", "eidolonI": "1-10-10", "eidolonII": "1-3-10",
-    "eidolonIII": "1-0-10", "uniform-noise": "0",
-}  # fmt: skip
-"""The condition of each experiment in which nothing is manipulated, as the authors name it."""
 _COMMIT = "79ed7cd1d9ac3a114e71b6638f0a98bdd627316c"
 _HOST = "https://github.com/bethgelab/model-vs-human/releases/download/v0.1"
 _RAW = f"https://raw.githubusercontent.com/bethgelab/model-vs-human/{_COMMIT}/raw-data"
@@ -90,4 +81,4 @@ class ModelVsHuman(OnDisk, Sampled):
         """Return RGB stimuli with labels among the 16 categories and ``human`` decisions."""
         from pruningbench_data._answers import open_experiment
 
-        return open_experiment(self)
+        return open_experiment(self.experiment, self.stimuli, self.answers, chosen=self.chosen, remedy=self.remedy())

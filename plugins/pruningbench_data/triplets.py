@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pruningbench.contract import DataCard, param
 from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
+from pruningbench_data._names import THINGS_CONCEPTS as CONCEPTS
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
 
-CONCEPTS = "variables/unique_id.txt"
 _TRIALS = {"train": "trainset", "validation": "validationset", "test1": "testset1", "test2": "testset2",
            "test3": "testset3"}  # fmt: skip
 
@@ -61,7 +61,7 @@ class Things(OnDisk, Limited):
         """Return RGB photographs with ``human`` odd-one-out trials; keys are the objects."""
         from pruningbench_data._triplets import open_things
 
-        return open_things(self)
+        return open_things(self.folder(), self.trials, taken=self.taken, remedy=self.remedy())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,4 +105,4 @@ class Nights(OnDisk, Limited):
         """Return RGB images with ``human`` choices; keys are the paths in the table."""
         from pruningbench_data._triplets import open_nights
 
-        return open_nights(self)
+        return open_nights(self.folder(), self.split, self.votes, self.images, taken=self.taken, remedy=self.remedy())

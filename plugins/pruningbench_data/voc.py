@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pruningbench.contract import DataCard, DataError, did_you_mean, param
 from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
+from pruningbench_data._names import VOC_CLASSES as CLASSES
 from pruningbench_data._sampling import Limited
 
 if TYPE_CHECKING:
     from pruningbench.contract import Samples
 
-CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-           "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
-           "tvmonitor")  # fmt: skip
-"""The twenty classes; the mask's value of class i is i + 1."""
 _HOST = "https://thor.robots.ox.ac.uk/pascal/VOC"
 
 
@@ -77,7 +74,15 @@ class _Voc(OnDisk, Limited):
         keys = [line.split()[0] for line in names if line.strip()]
         if not keys:
             raise DataError(f"{self.folder() / self.needs()[0]}: the list of images is empty; {self.remedy()}")
-        return open_voc(self, keys)
+        return open_voc(
+            self.root,
+            keys,
+            self.classes or CLASSES,
+            difficult=self.difficult,
+            void=self.void if self.annotation == "masks" else None,
+            taken=self.taken,
+            remedy=self.remedy(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,9 +211,7 @@ class ModelSession:
         return {
             "data": self._shelf.open(cell.data).fingerprint if reads and cell.data is not None else None,
             "preprocessing": repr(self.dense.preprocessing) if reads else None,
-            "code": [
-                [use.plugin, use.plugin_version, code_hash(type(use.component))] for use in uses if use is not None
-            ],
+            "code": [_code(use) for use in uses if use is not None],
         }
 
     def _pruner(self, cell: Cell, model: VisionModel) -> Pruner:
@@ -335,8 +333,8 @@ class ModelSession:
 
 
 def _code(use: Use) -> list[str]:
-    # mypy does not take a class for hashable (python/mypy#11470)
-    return [use.plugin, use.plugin_version, code_hash(type(use.component))]  # type: ignore[arg-type]
+    component: Any = type(use.component)  # mypy does not take a class for hashable
+    return [use.plugin, use.plugin_version, code_hash(component)]
 
 
 def _text_tensor(provenance: dict[str, Any]) -> torch.Tensor:

@@ -83,6 +83,8 @@ class Iterative(Training):
         """Walk the trajectory as far as ``job.sparsity``; levels that are kept are not trained again."""
         from pruningbench.recipes.trajectory import Trajectory
 
-        masks = Trajectory(self, job, training_data(job)).walk(self.path_to(job.sparsity))
+        masks = Trajectory(self, self.rewind, self.early_epochs, job, training_data(job)).walk(
+            self.path_to(job.sparsity)
+        )
         self.finish(job)
         return masks

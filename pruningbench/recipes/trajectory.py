@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from torch import Tensor
 
 from pruningbench.base.identity import derive_seed
 from pruningbench.contract import RecipeJob, Samples
 from pruningbench.pruning.masks import Masks
+from pruningbench.recipes.settings import Training
 from pruningbench.training.fit import fit
 
-if TYPE_CHECKING:
-    from pruningbench.recipes.iterative import Iterative
-
+Rewind = Literal["none", "pretrained", "init", "early"]
 State = dict[str, Tensor]
 """Named tensors: ``weights/NAME`` and ``masks/NAME`` of a level; ``early/NAME`` beside the dense weights."""
 
@@ -23,15 +22,18 @@ class Trajectory:
     """Walks along a trajectory of rounds on ``job.model``.
 
     Args:
-        recipe: how to train, and what the weights do between rounds.
+        training: how to train.
+        rewind: what the weights left go back to before each training.
+        early_epochs: epochs after which the weights are those of ``rewind: early``.
         job: the model to change, and the store that its trajectory's levels share.
         samples: training data.
     """
 
-    def __init__(self, recipe: Iterative, job: RecipeJob, samples: Samples) -> None:
-        self.recipe, self.job, self.samples = recipe, job, samples
+    def __init__(self, training: Training, rewind: Rewind, early_epochs: int, job: RecipeJob, samples: Samples) -> None:
+        self.training, self.rewind, self.early_epochs = training, rewind, early_epochs
+        self.job, self.samples = job, samples
         self.network = job.model.network
-        self.from_scratch = recipe.rewind in ("init", "early")
+        self.from_scratch = self.rewind in ("init", "early")
         self._loaded = self._weights()
 
     def walk(self, path: list[float]) -> Masks:
@@ -61,7 +63,7 @@ class Trajectory:
         masks = self.job.prune(self.job.model, path[-1], before)
         self._rewind()
         masks.apply(self.network)
-        early = self.recipe.early_epochs if self.recipe.rewind == "early" else 0
+        early = self.early_epochs if self.rewind == "early" else 0
         self._fit(f"round {len(path)}", masks, first_epoch=early)
         kept = {f"masks/{name}": mask for name, mask in masks.items()}
         return {**_prefixed("weights/", self._weights()), **kept}
@@ -75,14 +77,14 @@ class Trajectory:
         early: State = {}
 
         def keep_early(epoch: int) -> None:
-            if epoch == self.recipe.early_epochs:
+            if epoch == self.early_epochs:
                 early.update(_prefixed("early/", self._weights()))
 
-        self._fit("dense", None, after_epoch=keep_early if self.recipe.rewind == "early" else None)
+        self._fit("dense", None, after_epoch=keep_early if self.rewind == "early" else None)
         return {**_prefixed("weights/", self._weights()), **early}
 
     def _rewind(self) -> None:
-        match self.recipe.rewind:
+        match self.rewind:
             case "pretrained":
                 self.network.load_state_dict(self._loaded)
             case "init":
@@ -99,10 +101,10 @@ class Trajectory:
         fit(
             self.job.model,
             self.samples,
-            self.recipe.fit_settings(),
+            self.training.fit_settings(),
             seed=derive_seed(self.job.context.seed, stage),
             masks=masks,
-            augment=self.recipe.augment(self.job),
+            augment=self.training.augment(self.job),
             first_epoch=first_epoch,
             after_epoch=after_epoch,
             report=lambda text: self.job.context.report(f"{stage}: {text}"),
@@ -118,7 +120,7 @@ class Trajectory:
     def _masks_of(self, state: Mapping[str, Tensor]) -> Masks:
         names = dict(self.network.named_parameters())
         found = {name: state[f"masks/{name}"].bool() for name in names if f"masks/{name}" in state}
-        return Masks(found, {"recipe": "iterative", "rewind": self.recipe.rewind})
+        return Masks(found, {"recipe": "iterative", "rewind": self.rewind})
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> State:
