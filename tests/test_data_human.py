@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from pruningbench_data._answers import condition_name, parse_name, texture_of
-from pruningbench_data._names import CATEGORIES
+from pruningbench_data._names import CATEGORIES, CONTROLS
 from pruningbench_data.cifar import CIFAR10, Cifar10, Cifar10H
-from pruningbench_data.model_vs_human import CONTROLS, SUBJECTS, Experiment, ModelVsHuman
+from pruningbench_data.model_vs_human import SUBJECTS, Experiment, ModelVsHuman
 from pruningbench_data.triplets import Nights, Things
 from tinydata import binary, cifar_images, opened, png_table, save
 
