@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import rankdata
 
 from pruningbench.base.identity import content_hash
@@ -91,7 +92,8 @@ def test_interval_of_several_seeds_is_the_stated_formula(tmp_path: Path) -> None
     mean = 1.9 / 3
     between = sum((v - mean) ** 2 for v in values) / 2 / 3
     within = sum((w / 3.92) ** 2 for w in widths) / 3
-    half = 1.96 * math.sqrt(between + within)
+    freedom = (between + within) ** 2 / (between**2 / 2)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(between + within)
     assert entry.value == pytest.approx(mean)
     assert entry.low == pytest.approx(mean - half)
     assert entry.high == pytest.approx(mean + half)
@@ -116,7 +118,9 @@ def test_without_intervals_only_the_seeds_count() -> None:
     nan = math.nan
     measured = [{"value": v, "ci_low": nan, "ci_high": nan, "n": 1} for v in (1.0, 3.0)]
     entry = average(measured)
-    assert entry.high - entry.value == pytest.approx(1.96 * math.sqrt(2 / 2))
+    assert entry.high - entry.value == pytest.approx(12.706204736 * math.sqrt(2 / 2))  # Student's t, one degree
+    three = average([{"value": v, "ci_low": nan, "ci_high": nan, "n": 1} for v in (1.0, 2.0, 3.0)])
+    assert three.high - three.value == pytest.approx(4.302652730 * math.sqrt(1 / 3))
     assert math.isnan(average(measured[:1]).low)
     infinite = average([{"value": v, "ci_low": 0.0, "ci_high": 0.0, "n": 1} for v in (math.inf, 1.0)])
     assert infinite.value == math.inf and math.isnan(infinite.low)

@@ -105,9 +105,18 @@ def test_a_wider_level_gives_a_wider_interval() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match=r"values must be \(N,\) or \(N, K\), got shape \(1, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"values must be \(N,\) or \(N, K\) with K >= 1, got shape \(1, 1, 1\)"):
         bootstrap(np.zeros((1, 1, 1)))
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(ValueError, match="level must lie in"):
             bootstrap(np.zeros(3), level=level)
     assert mean(np.array([1.0, 2.0])) == 1.5
+
+
+@pytest.mark.parametrize("n", [2, 7, 999, 1000, 1001, 5000])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_mean_of_several_columns_is_that_of_the_samples_means(n: int, k: int) -> None:
+    values = np.random.default_rng(n).normal(size=(n, k))
+    assert bootstrap(values) == bootstrap(values.mean(axis=1))
+    with pytest.raises(ValueError, match="K >= 1"):
+        bootstrap(values[:, :0])

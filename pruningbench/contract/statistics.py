@@ -65,7 +65,8 @@ def bootstrap(
 
     Args:
         values: (N,) float array; NaN marks a sample on which the metric is undefined. A statistic of
-            several columns takes (N, K), and a sample is undefined when any column is NaN.
+            several columns takes (N, K), and a sample is undefined when any column is NaN. The mean of (N, K)
+            is that of the samples' means, whatever N and K >= 1.
         statistic: maps (n,) or (n, K) values to a number; the mean has a fast path.
         level: coverage of the interval, in (0, 1).
         resamples: number of bootstrap resamples.
@@ -73,8 +74,10 @@ def bootstrap(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim not in (1, 2):
-        raise ValueError(f"values must be (N,) or (N, K), got shape {values.shape}")
+    if values.ndim not in (1, 2) or 0 in values.shape[1:]:
+        raise ValueError(f"values must be (N,) or (N, K) with K >= 1, got shape {values.shape}")
+    if statistic is mean and values.ndim == 2:
+        values = values.mean(axis=1)
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     undefined_rows = np.isnan(values) if values.ndim == 1 else np.isnan(values).any(axis=1)

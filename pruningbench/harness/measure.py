@@ -83,6 +83,10 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
         raise PluginError(f"metric {label!r}: unit must be text, and higher_is_better true, false or none")
     array = values.detach().cpu().double().numpy()
     statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    if statistic is mean and array.ndim == 2:
+        if not array.shape[1]:
+            raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
+        array = array.mean(axis=1)  # a value for each sample, which differences are paired by
     estimate = bootstrap(array, statistic)
     ceiling = metric.ceiling(outputs)
     measured.measurements.append(
