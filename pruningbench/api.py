@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.contract import Pruner, PruningContext, ScorePruner, check_scores, check_weights
 from pruningbench.errors import CollapseWarning, UsageError
 from pruningbench.harness.driver import Summary
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
@@ -63,7 +62,9 @@ def run(
     device: str = "auto",
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
-    observer: Observer | None = None,
+    executor: str = "serial",
+    workers: int = 1,
+    observer: object | None = None,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
 
@@ -75,14 +76,17 @@ def run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         shard: (i, n) to run only part i of n, from 1.
         retry_failed: try again what is not ok.
-        observer: is told what happens; silent by default.
+        executor: name of a registered executor.
+        workers: processes that the executor may use.
+        observer: an object with observing hooks (methods marked with `hookimpl`, such as
+            ``pruningbench_cell_done``), called beside those of the installed plugins.
 
     Raises:
         UsageError: if the request is wrong; nothing ran and nothing was written.
     """
     registry = load_registry()
     loaded = load_suite(os.fspath(suite), registry, settings)
-    options = RunOptions(device=device, shard=shard, retry_failed=retry_failed, only=tuple(only))
+    options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)
     return Run(**vars(summary), folder=prepared.folder.path)
@@ -129,8 +133,7 @@ def prune(
     emptied = collapse(masks, float(sparsity))
     if emptied:
         warnings.warn(f"pruner {name!r}: {emptied}; see pruningbench.diagnose", CollapseWarning, stacklevel=2)
-    masks.provenance.update({"pruner": name, "sparsity": float(sparsity), "seed": seed, "fields": dict(params)})
-    return masks
+    return masks.with_provenance(pruner=name, sparsity=float(sparsity), seed=seed, fields=dict(params))
 
 
 def score(

@@ -202,10 +202,10 @@ def test_references_are_bound_and_their_identity_spelled_out(registry: Registry)
     use = bind(registry, "task", task(source="digits"))
     assert set(use.references) == {"data", "source"}
     assert use.references["data"].component == Digits(split="test")
-    test_split = {"use": "digits", "version": 1, "fields": {"split": "test", "limit": 0, "crop": (2, 2)}}
+    test_split = {"use": "toy-plugin/digits", "version": 1, "fields": {"split": "test", "limit": 0, "crop": (2, 2)}}
     fields = use.identity()["fields"]
     assert fields["data"] == test_split
-    assert fields["source"] == {"use": "digits", "version": 1, "fields": {"split": "train", "limit": 0, "crop": (2, 2)}}
+    assert fields["source"] == {**test_split, "fields": {"split": "train", "limit": 0, "crop": (2, 2)}}
     assert use.identity()["version"] == 3
     # however the same thing is said, it is the same thing
     spelled = task(source={"use": "digits"}, data={"use": "digits", "limit": 0, "split": "test"})

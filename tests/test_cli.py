@@ -19,9 +19,8 @@ from conftest import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.cli.main import COMMANDS
 from pruningbench.leaderboard.results import load_results
-from pruningbench.plugins import Registry
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.suite.reference import describe_fields
-from pruningbench.suite.schema import shipped_suites
 
 Write = Callable[..., Path]
 
@@ -64,7 +63,8 @@ def test_help_names_every_command(pruningbench: Command) -> None:
 def test_suites_are_listed_with_their_first_sentence(pruningbench: Command) -> None:
     rows = json.loads(pruningbench("list", "suites", "--json", check=0).stdout)
     for row in rows:
-        whole = yaml.safe_load(shipped_suites()[row["name"]].read_text("utf-8"))["description"]
+        file = load_registry().entry("suite", row["name"]).load()
+        whole = yaml.safe_load(file.read_text("utf-8"))["description"]
         assert len(row["summary"]) > 20
         assert whole.startswith(row["summary"].rstrip("."))
 

@@ -51,7 +51,7 @@ def test_param_keeps_its_notes() -> None:
     assert notes["speed"] == {"doc": "knob", "identity": False, "scores": False}
     assert Thing(1).listed == [1]
     assert Thing(1).listed is not Thing(1).listed
-    assert len(KINDS) == 6
+    assert len(KINDS) == 8
 
 
 def samples(**changes: object) -> ArraySamples:

@@ -18,14 +18,14 @@ import pruningbench as pb
 from pruningbench.base.machine import device_memory, main_memory, resolve_device
 from pruningbench.cli.plan import describe
 from pruningbench.contract import Cost, Outline, Pruner
-from pruningbench.contract.cost import read_bytes
+from pruningbench.contract.cost import format_bytes
 from pruningbench.errors import UsageError
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.pruning.footprint import activation_bytes, input_shape, state_bytes
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind
-from pruningbench.suite.estimates import Estimate
+from pruningbench.suite.estimates import CostEstimate
 from pruningbench.suite.outlines import outline
 from pruningbench.suite.plan import Plan, make_plan
 from pruningbench.suite.schema import suite_from_text
@@ -219,7 +219,7 @@ def test_a_pruner_that_does_not_say_gets_a_guess() -> None:
 
 
 def test_amounts_for_people() -> None:
-    assert [read_bytes(n) for n in (25e9, 999e6, 1.24e6, 300e9, 5e4)] == [
+    assert [format_bytes(n) for n in (25e9, 999e6, 1.24e6, 300e9, 5e4)] == [
         "25 GB",
         "999 MB",
         "1.2 MB",
@@ -271,7 +271,7 @@ def test_plans_refuse_sparsities_that_a_pruner_cannot_give(toy_registry: Registr
 def test_models_that_do_not_tell_are_not_refused(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(TOY_SUITE, toy_registry)
     (estimate, _other) = plan.costs("cpu").values()
-    assert estimate == Estimate("toy-net", "toy-pruner", unknown="the model does not tell its architecture")
+    assert estimate == CostEstimate("toy-net", "toy-pruner", unknown="the model does not tell its architecture")
 
     def broken(self: toy.ToyModel) -> nn.Module:
         raise RuntimeError("no such\narchitecture")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import pruningbench as pb
 from pruningbench.errors import MaskError
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.hookspecs import hookimpl
 from pruningbench.plugins import Registry
 from pruningbench.pruning.diagnostics import collapse, mask_summary
 from pruningbench.pruning.masks import Masks
@@ -266,8 +266,9 @@ def test_runs_keep_the_figures_and_warn_once_a_cell(toy_registry: Registry, tmp_
     """At .99 three of 328 weights stay: the uniform allocation leaves one in the convolution, the other none."""
     said: list[str] = []
 
-    class Listener(Observer):
-        def warn(self, message: str) -> None:
+    class Listener:
+        @hookimpl
+        def pruningbench_warning(self, message: str) -> None:
             said.append(message)
 
     text = TOY_SUITE.replace("[0, 0.5, 0.9]", "[0.5, 0.99]")

@@ -21,9 +21,10 @@ from pruningbench.contract import Exhibit
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.leaderboard import build, draw_figures
 from pruningbench.leaderboard.curves import curves
-from pruningbench.leaderboard.grids import grids
+from pruningbench.leaderboard.figures import _drawn
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.tiles import GREY, fit, image_tile, map_tile
+from pruningbench.plugins import load_registry
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_exhibit
@@ -192,7 +193,8 @@ def test_missing_and_damaged_exhibits_are_left_out(tmp_path: Path) -> None:
         paths = draw_figures(run)
     messages = [str(w.message) for w in caught if "figures go without it" in str(w.message)]
     assert len(messages) == 5
-    assert sum("is missing" in m for m in messages) == 1 and sum("is damaged" in m for m in messages) == 4
+    assert sum("is missing" in m for m in messages) == 1 and sum("is damaged" in m for m in messages) == 3
+    assert sum("unknown exhibit 'sounds'" in m for m in messages) == 1
     assert all(is_picture(path) for path in paths)
 
 
@@ -203,10 +205,12 @@ def test_no_exhibits_no_warnings(tmp_path: Path) -> None:
 
 
 def only_figure(folder: Path, kind: str) -> object:
-    run = RunFolder(folder)
-    found = [figure for parts, figure in grids(run, load_results(folder)) if parts[0] == kind]
-    assert len(found) == 1
-    return found[0]
+    (found,) = figures_of(folder, kind)
+    return found
+
+
+def figures_of(folder: Path, kind: str) -> list[object]:
+    return [figure for name, figure in _drawn(RunFolder(folder), load_registry()) if name.startswith(f"{kind}-")]
 
 
 def words(figure: object) -> list[str]:
@@ -215,7 +219,7 @@ def words(figure: object) -> list[str]:
 
 def test_a_grid_has_a_block_for_each_pruner(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", conditions(pruners=("b(how=erk)", "a"), recipes=("tune",)))
-    (figure, _) = [figure for parts, figure in grids(RunFolder(run), load_results(run)) if parts[0] == "maps"]
+    (figure, _) = figures_of(run, "maps")
     said = words(figure)
     assert said[0] == "looking · grad · net · recipe tune"
     assert [w for w in said if w in ("a", "b(erk)")] == ["a", "b(erk)"]
@@ -281,7 +285,7 @@ def test_many_conditions_are_spread_over_figures(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", where, tasks=("finding",))
     names = [path.name for path in draw_figures(run)]
     assert names == ["curves-finding.png", "boxes-finding-net-none.png", "boxes-finding-net-none-2.png"]
-    pages = [figure for parts, figure in grids(RunFolder(run), load_results(run)) if parts[0] == "boxes"]
+    pages = figures_of(run, "boxes")
     assert [sum(w.startswith("p") for w in words(page)) for page in pages] == [8, 2]
     assert words(pages[0])[2:9] == ["p0", "dense", "20%", "40%", "50%", "70%", "90%"]
 

@@ -12,15 +12,13 @@ from conftest import TOY_SUITE
 from toyruns import measured, run, with_task
 
 from pruningbench.errors import RunFolderError
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.hookspecs import CellInfo, hookimpl
 from pruningbench.leaderboard import build
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
-from pruningbench.store.records import Record
 from pruningbench.store.samples import read_arrays
-from pruningbench.suite.plan import Cell
 from pruningbench.suite.schema import suite_from_text
 
 
@@ -79,9 +77,10 @@ def test_models_of_one_name_made_differently_stand_on_boards_of_their_own(
 def interrupted_after_training(text: str, registry: Registry, out: Path) -> Path:
     """Run until the first trained cell has its checkpoint; return that."""
 
-    class Stop(Observer):
-        def task_done(self, cell: Cell, task: str, record: Record) -> None:
-            if cell.recipe.name == "finetune":
+    class Stop:
+        @hookimpl
+        def pruningbench_task_done(self, cell: CellInfo) -> None:
+            if cell.recipe.startswith("finetune"):
                 raise KeyboardInterrupt
 
     prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu"))
@@ -163,11 +162,12 @@ def test_damaged_samples_are_named_and_measured_again(
     with pytest.raises(ValueError, match="damaged"):
         read_arrays(file)
 
-    class Listener(Observer):
+    class Listener:
         def __init__(self) -> None:
             self.warnings: list[str] = []
 
-        def warn(self, message: str) -> None:
+        @hookimpl
+        def pruningbench_warning(self, message: str) -> None:
             self.warnings.append(message)
 
     listener = Listener()

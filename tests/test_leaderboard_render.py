@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from test_leaderboard import boards_of, failure, record
 
+from pruningbench.contract.reporting import percent
 from pruningbench.errors import UsageError
 from pruningbench.leaderboard import Board, render, render_failures
 from pruningbench.leaderboard.labels import compact, cut, elide, safe_name, wrap
-from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.store.records import Record
 
 METRICS = [

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methodkit import look_up
 from pruningbench_discovery import best_iou, corloc, lost
 from pruningbench_discovery.features import patches_of, stride_of
 from pruningbench_discovery.grid import bounding_boxes, connected_component
@@ -245,7 +246,10 @@ def context(samples: Samples) -> Context:
         assert reference == "scenes"
         return samples
 
-    return Context(torch.device("cpu"), 0, NoCache(), open_dataset, batch_size=2)
+    return Context(
+        torch.device("cpu"), 0, NoCache(), open_dataset, batch_size=2,
+        component=look_up,
+    )  # fmt: skip
 
 
 def scenes(count: int, side: int = 30) -> ArraySamples:
@@ -306,7 +310,7 @@ def test_candidates_default_to_the_papers_share(monkeypatch):
         asked.append((grid, k))
         return torch.zeros(len(features), *grid, dtype=torch.bool)
 
-    monkeypatch.setattr("pruningbench_discovery.methods.lost_regions", spy)
+    monkeypatch.setattr("pruningbench_discovery.seed_expansion.lost_regions", spy)
     model = Patchy(Transformer(), Preprocessing((0.5,), (0.5,)))
     list(Discovery(data="scenes").run(model, context(scenes(1, side=30))))
     list(Discovery(data="scenes").run(model, context(scenes(1, side=112))))

@@ -21,7 +21,8 @@ from torch.nn import functional
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Pruner, PruningContext
 from pruningbench.errors import PruningBenchError
-from pruningbench.plugins import Plugin, Registry, _register
+from pruningbench.plugins import Plugin, Registry
+from pruningbench.plugins.loading import _register
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.pruning.weight_inputs import im2col
 from pruningbench.suite.binding import BindingError, bind

@@ -8,16 +8,17 @@ import warnings
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from methodkit import METHODS, look_up
 from pruningbench_interpretability.faithfulness import Deletion
 from pruningbench_interpretability.gradients import gradient, integrated_gradients
 from pruningbench_interpretability.methods import attribute, pool
 from pruningbench_interpretability.metrics import Gini, RelevanceMass, RelevanceRank
-from pruningbench_interpretability.settings import Settings
 from pruningbench_interpretability.task import Interpretability
 from torch import Tensor, nn
 
 from pruningbench.contract import (
     ArraySamples,
+    AttributionSettings,
     ComponentRef,
     Context,
     Preprocessing,
@@ -61,7 +62,10 @@ def context(samples: Samples, dense: VisionModel | None = None, batch_size: int 
         assert reference == "pictures"
         return samples
 
-    return Context(torch.device("cpu"), 7, NoCache(), open_dataset, batch_size=batch_size, dense=dense)
+    return Context(
+        torch.device("cpu"), 7, NoCache(), open_dataset, batch_size=batch_size, dense=dense,
+        component=look_up,
+    )  # fmt: skip
 
 
 def pictures(n: int = 6, masks: bool = True, classes: tuple[str, ...] = CLASSES) -> ArraySamples:
@@ -77,8 +81,8 @@ def pictures(n: int = 6, masks: bool = True, classes: tuple[str, ...] = CLASSES)
     )
 
 
-def settings_of(steps: int, batch_size: int, rule: str = "gausslegendre", baseline: float = 0.0) -> Settings:
-    return Settings(torch.full((1, 2, 1, 1), baseline), batch_size, steps, rule)
+def settings_of(steps: int, batch_size: int, rule: str = "gausslegendre", baseline: float = 0.0) -> AttributionSettings:
+    return AttributionSettings(torch.full((1, 2, 1, 1), baseline), batch_size, steps, rule)
 
 
 def some_images(n: int = 5) -> Tensor:
@@ -144,7 +148,7 @@ def test_attribution_leaves_network_and_images_alone_and_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in ("saliency", "integrated-gradients"):
-            found = attribute(name, model, images, torch.zeros(5, dtype=torch.int64), settings_of(4, 8))
+            found = attribute(METHODS[name], model, images, torch.zeros(5, dtype=torch.int64), settings_of(4, 8))
             assert found.shape == (5, 2, 6, 6)
     assert not images.requires_grad
     assert all(p.requires_grad and p.grad is None for p in model.network.parameters())
@@ -172,7 +176,7 @@ def test_task_yields_a_variant_a_method():
         assert (got.batch_size, got.seed) == (4, 7)
         torch.testing.assert_close(got.predict(images), logits.softmax(1))
         assert not got.predict(images).requires_grad
-        signed = attribute(name, model, images, got.targets, settings_of(16, 256))
+        signed = attribute(METHODS[name], model, images, got.targets, settings_of(16, 256))
         torch.testing.assert_close(got.signed, signed, atol=1e-5, rtol=1e-4)
         expected = pool(signed, "max" if name == "saliency" else "l1")
         torch.testing.assert_close(got.maps, expected, atol=1e-5, rtol=1e-4)

@@ -12,19 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methodkit import METHODS
 from pruningbench_interpretability import attention_rollout
 from pruningbench_interpretability.attention import rollout
 from pruningbench_interpretability.explaining import ModelExplainer
 from pruningbench_interpretability.masking import random_masks
-from pruningbench_interpretability.methods import METHODS, attribute, pool
-from pruningbench_interpretability.settings import Logits, Settings, out_of_place
+from pruningbench_interpretability.methods import attribute, pool
+from pruningbench_interpretability.settings import Logits, out_of_place
 from pruningbench_interpretability.task import Interpretability
 from pruningbench_timm import TimmVisionModel
 from timm.models.resnet import BasicBlock, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pruningbench.contract import Preprocessing, VisionModel
+from pruningbench.contract import AttributionSettings, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError, ViewUnavailableError
 
 DATA = Path(__file__).parent / "data" / "interpretability"
@@ -70,8 +71,8 @@ def images_of(n: int, side: int = 32, seed: int = 5) -> Tensor:
     return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def settings_of(**fields) -> Settings:
-    return Settings(
+def settings_of(**fields) -> AttributionSettings:
+    return AttributionSettings(
         **{"baseline": torch.zeros(1, 3, 1, 1), "batch_size": 4, "steps": 4, "samples": 3, "masks": 40, **fields}
     )
 
@@ -88,17 +89,17 @@ def test_methods_do_not_depend_on_batches_and_leave_no_trace(name):
     images = images_of(5, side)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     flags = [getattr(module, "inplace", None) for module in model.network.modules()]
-    whole = attribute(name, model, images, TARGETS, settings_of(batch_size=64))
+    whole = attribute(METHODS[name], model, images, TARGETS, settings_of(batch_size=64))
     for batch_size in (1, 3):
-        part = attribute(name, model, images, TARGETS, settings_of(batch_size=batch_size))
+        part = attribute(METHODS[name], model, images, TARGETS, settings_of(batch_size=batch_size))
         torch.testing.assert_close(part, whole, atol=2e-5, rtol=1e-3)
     torch.testing.assert_close(
-        attribute(name, model, images[2:3], TARGETS[2:3], settings_of()), whole[2:3], atol=2e-5, rtol=1e-3
+        attribute(METHODS[name], model, images[2:3], TARGETS[2:3], settings_of()), whole[2:3], atol=2e-5, rtol=1e-3
     )
     assert whole.shape == ((5, side, side) if name in ON_MAPS else (5, 3, side, side))
     assert float(whole.abs().max()) > 0
     assert not whole.requires_grad
-    assert torch.equal(whole, attribute(name, model, images, TARGETS, settings_of(batch_size=64)))
+    assert torch.equal(whole, attribute(METHODS[name], model, images, TARGETS, settings_of(batch_size=64)))
     assert all(torch.equal(before[key], value) for key, value in model.network.state_dict().items())
     assert flags == [getattr(module, "inplace", None) for module in model.network.modules()]
     assert not any(m._forward_hooks or m._backward_hooks or m._forward_pre_hooks for m in model.network.modules())
@@ -110,7 +111,7 @@ def test_no_batch_is_larger_than_allowed(name):
     model, side = (vit(), 16) if name in VIT_ONLY else (resnet(), 32)
     sizes = []
     handle = model.network.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
-    attribute(name, model, images_of(5, side), TARGETS, settings_of(batch_size=4, samples=9, steps=7))
+    attribute(METHODS[name], model, images_of(5, side), TARGETS, settings_of(batch_size=4, samples=9, steps=7))
     handle.remove()
     assert 0 < max(sizes) <= 4
 
@@ -121,7 +122,7 @@ def test_dead_networks_give_maps_of_zeros_or_nan(name, weight):
     model = resnet()
     with torch.no_grad():
         model.network.fc.weight.fill_(weight)
-    maps = pool(attribute(name, model, images_of(2), TARGETS[:2], settings_of()), "l1")
+    maps = pool(attribute(METHODS[name], model, images_of(2), TARGETS[:2], settings_of()), "l1")
     flat = maps.flatten(1)
     if weight == 0 and name == "rise":  # probabilities stay what they are
         assert bool((flat > 0).any())
@@ -132,9 +133,9 @@ def test_dead_networks_give_maps_of_zeros_or_nan(name, weight):
 @pytest.mark.parametrize("name", ["saliency", "grad-cam", "rise", "occlusion", "deeplift"])
 def test_classes_out_of_range_are_undefined_one_by_one(name):
     model, images = resnet(), images_of(3)
-    got = attribute(name, model, images, torch.tensor([4, 1, -1]), settings_of())
+    got = attribute(METHODS[name], model, images, torch.tensor([4, 1, -1]), settings_of())
     assert bool(got[[0, 2]].isnan().all())
-    torch.testing.assert_close(got[1:2], attribute(name, model, images[1:2], TARGETS[2:3], settings_of()))
+    torch.testing.assert_close(got[1:2], attribute(METHODS[name], model, images[1:2], TARGETS[2:3], settings_of()))
 
 
 def test_of_a_linear_network_all_methods_are_known():
@@ -152,8 +153,8 @@ def test_of_a_linear_network_all_methods_are_known():
         "occlusion": blocks.repeat_interleave(2, 1).repeat_interleave(2, 2),
     }
     for name, value in expected.items():
-        torch.testing.assert_close(attribute(name, model, images, targets, given), value, atol=1e-4, rtol=1e-4)
-    shap = attribute("gradient-shap", model, images, targets, given)
+        torch.testing.assert_close(attribute(METHODS[name], model, images, targets, given), value, atol=1e-4, rtol=1e-4)
+    shap = attribute(METHODS["gradient-shap"], model, images, targets, given)
     assert float((shap - rise).abs().max()) < 0.01
 
 
@@ -166,7 +167,7 @@ def test_grad_cam_equals_captum():
         peer = captum.attr.LayerGradCam(Logits(model), model.network.layer4)
         cells = peer.attribute(images, target=TARGETS, relu_attributions=True)
     large = torch.nn.functional.interpolate(cells, (32, 32), mode="bilinear", align_corners=False)[:, 0]
-    torch.testing.assert_close(attribute("grad-cam", model, images, TARGETS, settings_of()), large.detach())
+    torch.testing.assert_close(attribute(METHODS["grad-cam"], model, images, TARGETS, settings_of()), large.detach())
 
 
 def test_guided_grad_cam_equals_captum():
@@ -175,7 +176,7 @@ def test_guided_grad_cam_equals_captum():
         warnings.simplefilter("ignore", UserWarning)
         peer = captum.attr.GuidedGradCam(Logits(model), model.network.layer4)
         expected = peer.attribute(images, target=TARGETS, interpolate_mode="bilinear")
-    got = attribute("guided-grad-cam", model, images, TARGETS, settings_of())
+    got = attribute(METHODS["guided-grad-cam"], model, images, TARGETS, settings_of())
     torch.testing.assert_close(got, expected.detach(), atol=1e-6, rtol=1e-4)
 
 
@@ -187,7 +188,7 @@ def test_smoothgrad_equals_captum_on_the_same_noise(monkeypatch):
     monkeypatch.setattr("pruningbench_interpretability.gradients.generator_for",
                         lambda *_parts: torch.Generator().manual_seed(0))  # fmt: skip
     for name in ("smoothgrad", "smooth-integrated-gradients"):
-        got[name] = attribute(name, model, images, TARGETS[:2], settings_of(noise=0.4))
+        got[name] = attribute(METHODS[name], model, images, TARGETS[:2], settings_of(noise=0.4))
     monkeypatch.setattr(torch, "normal", lambda _mean, std: (noise * 0.4).repeat(2, 1, 1, 1) * (std > 0))
     for name, inner, extra in (
         ("smoothgrad", captum.attr.Saliency(model.logits), {"abs": False}),
@@ -207,7 +208,7 @@ def test_gradient_shap_equals_captum_on_the_same_draws(monkeypatch):
     monkeypatch.setattr("pruningbench_interpretability.gradients.generator_for",
                         lambda *_parts: torch.Generator().manual_seed(0))  # fmt: skip
     base = torch.full((1, 3, 1, 1), -0.3)
-    got = attribute("gradient-shap", model, images, TARGETS[:2], settings_of(noise=0.4, baseline=base))
+    got = attribute(METHODS["gradient-shap"], model, images, TARGETS[:2], settings_of(noise=0.4, baseline=base))
     monkeypatch.setattr(torch, "normal", lambda _mean, std: torch.stack(noise).repeat(2, 1, 1, 1) * (std > 0))
     monkeypatch.setattr(np.random, "uniform", lambda *_args: np.array(shares * 2))
     peer = captum.attr.GradientShap(model.logits).attribute(
@@ -218,7 +219,7 @@ def test_gradient_shap_equals_captum_on_the_same_draws(monkeypatch):
 
 def test_deeplift_adds_up_on_a_relu_network():
     model, images = resnet(), images_of(5)
-    got = attribute("deeplift", model, images, TARGETS, settings_of())
+    got = attribute(METHODS["deeplift"], model, images, TARGETS, settings_of())
     with torch.no_grad():
         rise = (model.logits(images) - model.logits(torch.zeros(1, 3, 32, 32))).gather(1, TARGETS[:, None])[:, 0]
     torch.testing.assert_close(got.sum((1, 2, 3)), rise, atol=1e-4, rtol=1e-3)
@@ -229,14 +230,14 @@ def test_deeplift_adds_up_on_a_relu_network():
 
 def test_what_an_architecture_does_not_allow_is_refused():
     with pytest.raises(ViewUnavailableError, match="deeplift has no rule for the attention of VisionTransformer"):
-        attribute("deeplift", vit(), images_of(1, 16), TARGETS[:1], settings_of())
+        attribute(METHODS["deeplift"], vit(), images_of(1, 16), TARGETS[:1], settings_of())
     with pytest.raises(ViewUnavailableError, match="no ReLU to guide in VisionTransformer"):
-        attribute("guided-grad-cam", vit(), images_of(1, 16), TARGETS[:1], settings_of())
+        attribute(METHODS["guided-grad-cam"], vit(), images_of(1, 16), TARGETS[:1], settings_of())
     for name in VIT_ONLY:
         with pytest.raises(ViewUnavailableError, match="ResNet has no attention view"):
-            attribute(name, resnet(), images_of(1), TARGETS[:1], settings_of())
+            attribute(METHODS[name], resnet(), images_of(1), TARGETS[:1], settings_of())
     with pytest.raises(ViewUnavailableError, match="Sequential has no activation view"):
-        attribute("grad-cam", linear(torch.ones(2, 3, 8, 8)), images_of(1, 8), TARGETS[:1], settings_of())
+        attribute(METHODS["grad-cam"], linear(torch.ones(2, 3, 8, 8)), images_of(1, 8), TARGETS[:1], settings_of())
 
 
 def test_deeplift_is_refused_where_it_does_not_add_up():
@@ -245,7 +246,7 @@ def test_deeplift_is_refused_where_it_does_not_add_up():
 
     model = Plain(seeded(make), PREPROCESSING)
     with pytest.raises(ViewUnavailableError, match="deeplift misses the difference of the logits of Sequential by"):
-        attribute("deeplift", model, 3 * images_of(3, 8), TARGETS[:3], settings_of())
+        attribute(METHODS["deeplift"], model, 3 * images_of(3, 8), TARGETS[:3], settings_of())
 
 
 # attention
@@ -266,7 +267,7 @@ def test_attention_maps_lie_on_the_image_patch_by_patch():
     for name, flow in flows.items():
         cells = flow[:, 0, 3:].view(3, 1, 4, 4)
         expected = torch.nn.functional.interpolate(cells, (16, 16), mode="bilinear")[:, 0]
-        torch.testing.assert_close(attribute(name, model, images, TARGETS[:3], settings_of()), expected)
+        torch.testing.assert_close(attribute(METHODS[name], model, images, TARGETS[:3], settings_of()), expected)
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(2, 7), st.integers(0, 99))
@@ -284,7 +285,7 @@ def test_rollout_is_a_product_of_stochastic_matrices(layers, batch, heads, token
 def test_attention_without_class_token_and_on_oblong_images():
     model = vit(class_token=False, global_pool="avg", img_size=(16, 24))
     images = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
-    got = attribute("last-attention", model, images, TARGETS[:2], settings_of())
+    got = attribute(METHODS["last-attention"], model, images, TARGETS[:2], settings_of())
     cells = model.attentions(images)[-1].mean(1).mean(1).view(2, 1, 4, 6)
     torch.testing.assert_close(got, torch.nn.functional.interpolate(cells, (16, 24), mode="bilinear")[:, 0])
 
@@ -299,7 +300,7 @@ def test_grad_cam_of_a_transformer_by_definition():
     tokens, weights = kept[0].detach()[:, 1:], slope[:, 1:].mean(1, keepdim=True)
     cells = (tokens * weights).sum(2).relu().view(3, 1, 4, 4)
     expected = torch.nn.functional.interpolate(cells, (16, 16), mode="bilinear")[:, 0]
-    torch.testing.assert_close(attribute("grad-cam", model, images, TARGETS[:3], settings_of()), expected)
+    torch.testing.assert_close(attribute(METHODS["grad-cam"], model, images, TARGETS[:3], settings_of()), expected)
 
 
 # RISE
@@ -322,10 +323,14 @@ def test_rise_finds_the_only_pixels_that_matter():
     network = nn.Sequential(Corner(), nn.Linear(2, 2, bias=False))
     network[1].weight.data = torch.eye(2)
     model = Plain(network, PREPROCESSING)
-    maps = attribute("rise", model, torch.ones(1, 3, 16, 16), torch.tensor([0]), settings_of(masks=400, batch_size=64))
+    maps = attribute(
+        METHODS["rise"], model, torch.ones(1, 3, 16, 16), torch.tensor([0]), settings_of(masks=400, batch_size=64)
+    )
     inside = float(maps[0, :4, :4].mean())
     assert inside > 1.2 * float(maps[0, 8:, 8:].mean())
-    again = attribute("rise", model, torch.ones(1, 3, 16, 16), torch.tensor([0]), settings_of(masks=33, batch_size=5))
+    again = attribute(
+        METHODS["rise"], model, torch.ones(1, 3, 16, 16), torch.tensor([0]), settings_of(masks=33, batch_size=5)
+    )
     masks = random_masks(33, 16, 16, 7, seed=0)
     seen = model.logits(masks[:, None].expand(-1, 3, -1, -1)).softmax(1)[:, 0]
     torch.testing.assert_close(again[0], (seen[:, None, None] * masks).sum(0) / (33 * 0.5), atol=1e-5, rtol=1e-4)
@@ -345,9 +350,10 @@ def test_pooling_by_hand():
 def test_saliency_takes_the_largest_channel_whatever_the_pooling():
     model, images = resnet(), images_of(2)
     explain = {
-        name: ModelExplainer(model, name, settings_of(), "l2-squared") for name in ("saliency", "vanilla-gradients")
+        name: ModelExplainer(model, METHODS[name], settings_of(), "l2-squared")
+        for name in ("saliency", "vanilla-gradients")
     }
-    signed = attribute("vanilla-gradients", model, images, TARGETS[:2], settings_of())
+    signed = attribute(METHODS["vanilla-gradients"], model, images, TARGETS[:2], settings_of())
     torch.testing.assert_close(explain["saliency"](images, TARGETS[:2]), signed.abs().amax(1))
     torch.testing.assert_close(explain["vanilla-gradients"](images, TARGETS[:2]), signed.square().sum(1))
 
@@ -356,7 +362,7 @@ def test_randomised_networks_share_no_weights_with_the_trained_one():
     model = resnet()
     with torch.no_grad():
         model.network.layer1[0].conv1.weight[:4] = 0  # pruned
-    explain = ModelExplainer(model, "vanilla-gradients", settings_of(), "l1")
+    explain = ModelExplainer(model, METHODS["vanilla-gradients"], settings_of(), "l1")
     twin = explain.randomised(3).model.network
     assert bool((twin.layer1[0].conv1.weight != 0).all())
     assert not torch.equal(twin.fc.weight, model.network.fc.weight)
@@ -368,14 +374,11 @@ def test_randomised_networks_share_no_weights_with_the_trained_one():
     assert bool((model.network.layer1[0].conv1.weight[:4] == 0).all())
 
 
-def test_task_names_exactly_the_methods():
-    field = next(f for f in dataclasses.fields(Interpretability) if f.name == "methods")
-    assert "MethodName" in str(field.type)
-    from typing import get_args
-
-    from pruningbench_interpretability.task import MethodName
-
-    assert get_args(MethodName) == tuple(METHODS)
+def test_every_method_says_what_it_is_and_where_it_comes_from():
+    assert len(METHODS) == 13
+    for name, method in METHODS.items():
+        assert "Source" in (type(method).__doc__ or ""), name
+        assert not dataclasses.fields(method), name
 
 
 def test_unsupported_methods_are_refused_or_skipped():

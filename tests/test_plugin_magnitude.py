@@ -22,7 +22,8 @@ from torch.nn.utils import prune as torch_prune
 
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import PruningContext
-from pruningbench.plugins import Plugin, Registry, _register
+from pruningbench.plugins import Plugin, Registry
+from pruningbench.plugins.loading import _register
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.suite.binding import BindingError, bind
 

@@ -24,7 +24,8 @@ from torch.nn import functional
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Pruner, PruningContext, ScorePruner
 from pruningbench.errors import PruningBenchError, ScoreError, UsageError
-from pruningbench.plugins import Plugin, Registry, _register
+from pruningbench.plugins import Plugin, Registry
+from pruningbench.plugins.loading import _register
 from pruningbench.pruning.scope import prunable_parameters
 
 DATA = Path(__file__).parent / "data/pai"

@@ -25,7 +25,8 @@ from torch.nn.utils import prune as torch_prune
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Outline, PruningContext
 from pruningbench.errors import PruningBenchError, UsageError
-from pruningbench.plugins import Plugin, Registry, _register
+from pruningbench.plugins import Plugin, Registry
+from pruningbench.plugins.loading import _register
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import Scope, prunable_parameters
 from pruningbench.suite.binding import BindingError, bind

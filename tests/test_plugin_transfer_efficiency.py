@@ -11,7 +11,7 @@ from test_plugin_transfer import blobs, context, tiny
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruningbench.contract import ArraySamples, Costs, Preprocessing, VisionModel
+from pruningbench.contract import ArraySamples, Preprocessing, ResourceUse, VisionModel
 from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import PruningBenchError
 
@@ -77,7 +77,7 @@ def test_activations_that_are_zero_are_no_pruned_weights() -> None:
     assert count_macs(network, lambda: network(torch.zeros(1, 8))).effective == 24
 
 
-def run_task(model: VisionModel, dense: VisionModel, **fields: int) -> Costs:
+def run_task(model: VisionModel, dense: VisionModel, **fields: int) -> ResourceUse:
     lent = context(d=blobs([0, 1], ("p0", "p1")))
     lent.dense = dense
     ((variant, outputs),) = Efficiency(data="d", **{"repeats": 4, "warmup": 1, **fields}).run(model, lent)
@@ -118,7 +118,7 @@ def test_timings_go_in_turns_and_leave_the_warm_up_out() -> None:
 
 
 def test_metrics_of_costs() -> None:
-    outputs = Costs(10, 4, 100, 40.0, torch.tensor([0.2, 0.1, 0.4]), torch.tensor([0.4, 0.4, 0.4]), 2, 2**21)
+    outputs = ResourceUse(10, 4, 100, 40.0, torch.tensor([0.2, 0.1, 0.4]), torch.tensor([0.4, 0.4, 0.4]), 2, 2**21)
     values = {m: m.values(outputs).tolist() for m in (costs.Parameters(), costs.NonzeroParameters())}
     assert list(values.values()) == [[10.0], [4.0]]
     latency, speedup = costs.MeasuredLatency(), costs.MeasuredSpeedup()
@@ -127,7 +127,7 @@ def test_metrics_of_costs() -> None:
     assert bootstrap(speedup.values(outputs).numpy(), speedup.aggregate).value == pytest.approx(2)
     memory = costs.MeasuredPeakMemory()
     assert memory.applies(outputs) and memory.values(outputs).tolist() == [2.0]
-    assert not memory.applies(Costs(1, 1, 1, 1.0, torch.ones(1), torch.ones(1), 1))
+    assert not memory.applies(ResourceUse(1, 1, 1, 1.0, torch.ones(1), torch.ones(1), 1))
     assert not any(m.deterministic for m in (latency, speedup, memory)) and costs.DenseFlops().deterministic
 
 

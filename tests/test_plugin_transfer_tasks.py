@@ -29,7 +29,8 @@ from pruningbench.plugins import load_registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import load_suite
-from pruningbench.training.fit import FitSettings, TrainingError, fit
+from pruningbench.training.fit import TrainingError, fit
+from pruningbench.training.settings import FitSettings
 
 NAN = float("nan")
 

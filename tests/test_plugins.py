@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pruningbench.contract.component import Component
+from pruningbench.contract.component import KINDS, Component
 from pruningbench.errors import PluginError, UnknownComponentError
-from pruningbench.plugins import ENTRY_POINTS, Registry, build_registry, wanted_plugins
+from pruningbench.plugins import ENTRY_POINTS, EXTENSIONS, Registry, build_registry, wanted_plugins
+from pruningbench.suite.binding import bind
 
 GOOD = """
     from pruningbench.hookspecs import hookimpl
@@ -133,17 +134,66 @@ def test_keyboard_interrupts_are_not_swallowed(install: Install) -> None:
         build_registry(points)
 
 
-def test_a_clash_of_names_names_both_plugins_and_the_first_stays(install: Install) -> None:
+def test_a_clash_of_names_leaves_both_usable_by_their_full_names(install: Install) -> None:
     install("toy_first", GOOD.replace("{name}", "same"))
     registry = build_registry(
         install("toy_second", GOOD.replace("{name}", "same") + '        register("other", "toy_second_parts:Good")\n')
     )
-    assert registry.names("pruner") == ["other", "same"]
-    assert registry.entry("pruner", "same").plugin.name == "toy_first"
+    assert not registry.broken
+    assert registry.names("pruner") == ["other", "toy_first-dist/same", "toy_second-dist/same"]
+    with pytest.raises(UnknownComponentError) as caught:
+        registry.entry("pruner", "same")
+    expected = "pruner 'same' is registered by 2 distributions; say which one: 'toy_first-dist/same' and 'toy_second-dist/same'"
+    assert str(caught.value) == expected
+    assert registry.clashes() == [expected]
+    for name in ("toy_first", "toy_second"):
+        entry = registry.entry("pruner", f"{name}-dist/same")
+        assert (entry.plugin.name, entry.where) == (name, f"{name}_parts:Good")
+        assert registry.entry("pruner", "same", home=f"{name}-dist") is entry
+    assert registry.entry("pruner", "toy_second-dist/other") is registry.entry("pruner", "other")
+
+
+def test_a_clash_shows_in_labels_and_never_in_identities(install: Install) -> None:
+    alone = build_registry(install("toy_first", GOOD.replace("{name}", "same")))
+    both = build_registry(install("toy_second", GOOD.replace("{name}", "same")))
+    one, two = (bind(both, "pruner", f"toy_{which}-dist/same") for which in ("first", "second"))
+    assert (one.label, two.label) == ("toy_first-dist/same", "toy_second-dist/same")
+    assert one.identity() != two.identity()
+    assert bind(alone, "pruner", "same").label == "same"
+    assert bind(alone, "pruner", "same").identity() == one.identity()
+
+
+def test_a_name_registered_twice_by_one_distribution_is_reported(install: Install) -> None:
+    registry = build_registry(
+        install("toy_double", GOOD + '        register("toy-double", "toy_double_parts:Better")\n')
+    )
+    assert registry.entry("pruner", "toy-double").where == "toy_double_parts:Good"
     assert reasons(registry) == {
-        "toy_second": "pruner 'same' is registered twice: by plugin toy_first (toy_first-dist 1.2) "
-        "and by plugin toy_second (toy_second-dist 1.2); the first one stays"
+        "toy_double": "pruner 'toy-double' is registered twice: by plugin toy_double (toy_double-dist 1.2) "
+        "and by plugin toy_double (toy_double-dist 1.2); the first one stays"
     }
+
+
+VERSIONS = {
+    '"1.0"': None,
+    '"0.9"': "it was written for contract 0.9, and this pruningbench has 1.0, which may need changes in the plugin",
+    '"1.7"': "it was written for contract 1.7, and this pruningbench has 1.0: upgrade pruningbench",
+    '"2.0"': "it was written for contract 2.0, and this pruningbench has 1.0: upgrade pruningbench",
+    '"one"': "pruningbench_contract is 'one', must be text like '1.0'",
+    "1.0": "pruningbench_contract is 1.0, must be text like '1.0'",
+}
+
+
+@pytest.mark.parametrize("stated", VERSIONS)
+def test_a_plugin_states_the_contract_it_was_written_for(install: Install, stated: str) -> None:
+    """A plugin that states nothing was written for the first contract: all others here state nothing."""
+    registry = build_registry(install("toy_stated", f"    pruningbench_contract = {stated}\n{GOOD}"))
+    expected = VERSIONS[stated]
+    if expected is None:
+        assert registry.names("pruner") == ["toy-stated"]
+    else:
+        assert registry.names("pruner") == []
+        assert reasons(registry)["toy_stated"].startswith(expected)
 
 
 @pytest.mark.parametrize("name", ["Good", "my_pruner", "a--b", "-a", "a-", "", "a b", "../x", "é"])
@@ -198,7 +248,7 @@ WRONG_CLASSES = {
     "no-dataclass": "NoDataclass lacks @dataclass(frozen=True)",
     "abstract": "Abstract does not define prune",
     "data": "Data is no pruner",
-    "no-target": "'toy_classes' is not 'module:Class'",
+    "no-target": "'toy_classes' is not 'module:name'",
 }
 
 
@@ -258,16 +308,18 @@ def test_the_environment_chooses_plugins(install: Install) -> None:
     assert names("toy_three") == []
 
 
-def test_built_ins_are_loaded_whatever_the_environment_and_come_first(install: Install, tmp_path: Path) -> None:
+def test_built_ins_are_loaded_whatever_the_environment_and_win_nothing(install: Install, tmp_path: Path) -> None:
     install("toy_aaa", GOOD.replace("{name}", "same"))
     points = install("toy_core", GOOD.replace("{name}", "same"))
     metadata = tmp_path / "toy_core_dist-1.2.dist-info/METADATA"
     metadata.write_text(metadata.read_text().replace("toy_core-dist", "pruningbench"))
-    assert [p.name for p in build_registry(points, wanted_plugins({"PRUNINGBENCH_PLUGINS": ""})).plugins] == [
-        "toy_core"
-    ]
+    only = build_registry(points, wanted_plugins({"PRUNINGBENCH_PLUGINS": ""}))
+    assert [p.name for p in only.plugins] == ["toy_core"]
+    assert only.entry("pruner", "same").plugin.name == "toy_core"
     everything = build_registry(points)
-    assert everything.entry("pruner", "same").plugin.name == "toy_core"
+    assert [p.name for p in everything.plugins] == ["toy_core", "toy_aaa"]
+    with pytest.raises(UnknownComponentError, match="'pruningbench/same' and 'toy_aaa-dist/same'"):
+        everything.entry("pruner", "same")
 
 
 def test_an_entry_point_listed_twice_is_loaded_once(install: Install) -> None:
@@ -277,13 +329,11 @@ def test_an_entry_point_listed_twice_is_loaded_once(install: Install) -> None:
     assert not registry.broken
 
 
-def test_the_core_brings_the_recipes() -> None:
+def test_nothing_is_there_without_plugins() -> None:
     registry = build_registry([])
-    assert registry.names("recipe") == ["finetune", "iterative", "none"]
-    assert all(issubclass(registry.entry("recipe", name).load(), Component) for name in registry.names("recipe"))
-    assert registry.entry("recipe", "none").summary()
+    assert [name for kind in (*KINDS, *EXTENSIONS) for name in registry.names(kind)] == []
 
 
-def test_a_name_of_another_kind_is_pointed_out() -> None:
+def test_a_name_of_another_kind_is_pointed_out(toy_registry: Registry) -> None:
     with pytest.raises(UnknownComponentError, match="unknown pruner 'finetune'; 'finetune' is a recipe"):
-        build_registry([]).entry("pruner", "finetune")
+        toy_registry.entry("pruner", "finetune")

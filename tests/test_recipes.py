@@ -11,6 +11,8 @@ import torch
 from conftest import TOY_SUITE
 from hypothesis import given
 from hypothesis import strategies as st
+from pruningbench_recipes.basic import Finetune, NoTraining
+from pruningbench_recipes.iterative import Iterative
 from safetensors.torch import load_file
 from test_training import toy_model, toy_samples
 from torch import Tensor, nn
@@ -23,12 +25,12 @@ from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
-from pruningbench.recipes import Finetune, Iterative, NoTraining
 from pruningbench.store.cache import Cache
 from pruningbench.suite.binding import bind
 from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import suite_from_text
-from pruningbench.training.fit import FitSettings, fit
+from pruningbench.training.fit import fit
+from pruningbench.training.settings import FitSettings
 
 
 class Job:
@@ -294,7 +296,7 @@ ITERATIVE = TOY_SUITE.replace(
 def test_the_harness_trains_each_level_once_for_all_sparsities_and_recalibration(
     toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pruningbench.recipes import trajectory
+    from pruningbench_recipes import trajectory
 
     trained = []
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import Command
 
 from pruningbench.contract import Dataset, param
-from pruningbench.contract.component import Kind
+from pruningbench.contract.component import BUILT_IN, KINDS, Kind
 from pruningbench.errors import UsageError
-from pruningbench.plugins import CORE, Plugin, Registry, load_registry
+from pruningbench.plugins import Plugin, Registry, load_registry
 from pruningbench.suite.reference import as_markdown, below_the_marker, describe, describe_fields, update
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -22,6 +22,8 @@ PAGES: dict[str, Kind] = {
     "tasks.md": "task",
     "metrics.md": "metric",
     "recipes.md": "recipe",
+    "attribution-methods.md": "attribution-method",
+    "discovery-methods.md": "discovery-method",
 }
 
 
@@ -53,7 +55,7 @@ def pears() -> Registry:
 
 def pruners() -> list[str]:
     registry = load_registry()
-    return [name for name in registry.names("pruner") if registry.entry("pruner", name).plugin.distribution == CORE]
+    return [name for name in registry.names("pruner") if registry.entry("pruner", name).plugin.distribution == BUILT_IN]
 
 
 @pytest.mark.parametrize("name", pruners())
@@ -65,9 +67,13 @@ def test_every_pruner_says_formula_cost_needs_and_source(name: str) -> None:
 
 @pytest.mark.parametrize(("page", "kind"), PAGES.items())
 def test_the_pages_are_up_to_date(page: str, kind: Kind) -> None:
-    expected = as_markdown(load_registry(), kind, plugin=CORE)
+    expected = as_markdown(load_registry(), kind, plugin=BUILT_IN)
     found = below_the_marker((DOCS / page).read_text("utf-8"))
     assert found == expected + "\n", f"run: PRUNINGBENCH_PLUGINS= pruningbench show {kind}s --update docs/{page}"
+
+
+def test_every_kind_has_a_page() -> None:
+    assert sorted(PAGES.values()) == sorted(KINDS)
 
 
 def test_a_docstring_is_taken_apart() -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from pruningbench.contract import Exhibit
-from pruningbench.leaderboard.exhibits import Shown, _read
+from pruningbench.contract import Exhibit, ShownExhibit
+from pruningbench.leaderboard.exhibits import _read
 from pruningbench.leaderboard.sheets import sheets
 from pruningbench.store.samples import write_exhibit
 
 
 def shown(
     folder: Path, pruner: str, sparsity: float, rows: dict[str, int], level: float = 0.5, recipe: str = "none"
-) -> Shown:
+) -> ShownExhibit:
     """Return the exhibit of a cell with that many crops in each row, as it is read back."""
     keys = [f"{row}/{i}" for row, count in rows.items() for i in range(count)]
     captions = [f"caption of {key.rpartition('/')[0]} at {sparsity}" for key in keys]
@@ -26,7 +26,7 @@ def shown(
     )
     kind, samples = _read(file)
     assert kind == "concepts"
-    return Shown("net", pruner, recipe, sparsity, kind, samples)
+    return ShownExhibit("net", pruner, recipe, sparsity, kind, samples)
 
 
 def words(figure: object) -> list[str]:

@@ -10,9 +10,9 @@ import pytest
 from conftest import TOY_SUITE
 
 from pruningbench.errors import SuiteError, UsageError
-from pruningbench.plugins import Registry
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.suite.plan import Cell
-from pruningbench.suite.schema import Suite, find_suite, load_suite, shipped_suites, suite_from_text
+from pruningbench.suite.schema import Suite, find_suite, load_suite, suite_from_text
 
 BASE = """\
 name: toy
@@ -154,16 +154,18 @@ def test_settings_and_paths(suite_file: Callable[..., Path], toy_registry: Regis
         load_suite(str(path), toy_registry, ["sparsities=[2]"])
 
 
-def test_finding_suites(tmp_path: Path) -> None:
-    assert "quickstart" in shipped_suites()
-    assert find_suite("quickstart").name == "quickstart.yaml"
-    with pytest.raises(UsageError, match="did you mean 'quickstart'"):
-        find_suite("quikstart")
+def test_finding_suites(tmp_path: Path, toy_registry: Registry) -> None:
+    path, home = find_suite("quickstart", toy_registry)
+    assert (path.name, home) == ("quickstart.yaml", "pruningbench")
+    assert find_suite("pruningbench/quickstart", toy_registry) == (path, home)
+    assert find_suite(str(path), toy_registry) == (path, "")
+    with pytest.raises(UsageError, match="unknown suite 'quikstart'; did you mean 'quickstart'"):
+        find_suite("quikstart", toy_registry)
     with pytest.raises(UsageError, match="no such file"):
-        find_suite(str(tmp_path / "absent.yaml"))
+        find_suite(str(tmp_path / "absent.yaml"), toy_registry)
 
 
-@pytest.mark.parametrize("name", sorted(shipped_suites()))
+@pytest.mark.parametrize("name", load_registry().names("suite"))
 def test_shipped_suites_are_valid(name: str, toy_registry: Registry) -> None:
     suite = load_suite(name, toy_registry)
     assert suite.name == name

@@ -14,7 +14,8 @@ from pruningbench.contract import ArraySamples, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
-from pruningbench.training.fit import FitSettings, TrainingError, _rate, epoch_batches, fit, make_optimizer
+from pruningbench.training.fit import TrainingError, _rate, epoch_batches, fit, make_optimizer
+from pruningbench.training.settings import FitSettings
 
 
 def toy_samples(n: int = 96) -> ArraySamples:

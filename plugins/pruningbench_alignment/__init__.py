@@ -29,6 +29,9 @@ _HOMES = {
 }
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_tasks(register: Register) -> None:
     """Register the tasks."""

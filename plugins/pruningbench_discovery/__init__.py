@@ -31,6 +31,9 @@ _HOMES = {
 }
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_tasks(register: Register) -> None:
     """Register the task."""
@@ -44,6 +47,15 @@ def pruningbench_register_metrics(register: Register) -> None:
     register("detection-rate", "pruningbench_discovery.metrics:DetectionRate")
     register("mask-iou", "pruningbench_discovery.metrics:MaskIoU")
     register("best-iou", "pruningbench_discovery.metrics:BestIoU")
+
+
+@hookimpl
+def pruningbench_register_discovery_methods(register: Register) -> None:
+    """Register the methods."""
+    register("lost", "pruningbench_discovery.methods:Lost")
+    register("tokencut", "pruningbench_discovery.methods:TokenCut")
+    register("maskcut", "pruningbench_discovery.methods:MaskCut")
+    register("found", "pruningbench_discovery.methods:Found")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, pad
 
-from pruningbench.contract import Facet, ViewUnavailableError, VisionModel
+from pruningbench.contract import Facet, Patches, ViewUnavailableError, VisionModel
 
 Normalise = Literal["auto", "map", "channels", "none"]
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Patch features of a batch.
-
-    Attributes:
-        features: (B, N, D) float, rows in row-major order of the grid.
-        grid: (h, w) with h * w = N.
-        size: pixels of a patch's side.
-    """
-
-    features: Tensor
-    grid: tuple[int, int]
-    size: int
 
 
 @torch.no_grad()
@@ -60,7 +44,16 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
         rows = rows - rows.mean(dim=1, keepdim=True)
     if declared is None or (grid[0] * declared, grid[1] * declared) != tuple(images.shape[-2:]):
         declared = stride_of((height, width), grid)  # stages that merge patches make them larger
-    return Patches(rows, grid, declared)
+
+    def attention() -> Tensor:
+        given = attention_to_patches(model, images)
+        if given is not None:
+            return given
+        raw = rows if normalise == "none" else patches_of(model, images, "none").features
+        activity: Tensor = raw.norm(dim=2)[:, None]  # without attention, how active a patch is
+        return activity
+
+    return Patches(rows, grid, declared, attention)
 
 
 @torch.no_grad()

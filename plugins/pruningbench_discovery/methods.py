@@ -1,34 +1,84 @@
-"""From patch features to regions: the discovery methods behind one face."""
+"""The methods of object discovery as components, and the boxes around what they find."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from pruningbench.contract import DiscoveryMethod, DiscoverySettings, FoundObjects, Patches
 
-from pruningbench.contract import Facet, VisionModel
-from pruningbench_discovery.background import FOUND_TAU, found_background
-from pruningbench_discovery.features import Normalise, attention_to_patches, patches_of
-from pruningbench_discovery.grid import bounding_boxes, largest_component, pixels_of
-from pruningbench_discovery.normalised_cut import MASKCUT_TAU, TOKENCUT_TAU, maskcut_regions, tokencut_regions
-from pruningbench_discovery.seed_expansion import PAPER_K, PAPER_PATCHES, lost_regions
-
-Method = Literal["lost", "tokencut", "maskcut", "found"]
-METHODS: tuple[Method, ...] = get_args(Method)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How objects are looked for; the fields are those of the task `discovery`."""
+class Lost(DiscoveryMethod):
+    """Grow the object from the patch that resembles the fewest others (LOST).
 
-    method: Method
-    facet: Facet
-    normalise: Normalise
-    k: int | None
-    tau: float | None
-    objects: int
+    ``k`` is the number of candidate patches of low degree; 100 of every 784 patches by default, the paper's share.
+    Source: Siméoni et al., Localizing objects with self-supervised transformers and no labels, 2021.
+    """
+
+    def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
+        """Return one object an image."""
+        from pruningbench_discovery.seed_expansion import PAPER_K, PAPER_PATCHES, lost_regions
+
+        n = patches.features.shape[1]
+        k = settings.k if settings.k is not None else max(1, round(n * PAPER_K / PAPER_PATCHES))
+        foreground = lost_regions(patches.features, patches.grid, k)
+        return FoundObjects(foreground, foreground[:, None])
+
+
+@dataclass(frozen=True)
+class TokenCut(DiscoveryMethod):
+    """Cut the graph of resembling patches in two (TokenCut).
+
+    ``tau`` is 0.2 by default, the paper's.
+    Source: Wang et al., Self-supervised transformers for unsupervised object discovery using normalized cut, 2022.
+    """
+
+    def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
+        """Return one object an image: the part of the foreground that holds the seed."""
+        from pruningbench_discovery.normalised_cut import TOKENCUT_TAU, tokencut_regions
+
+        tau = TOKENCUT_TAU if settings.tau is None else settings.tau
+        foreground, component = tokencut_regions(patches.features, patches.grid, tau)
+        return FoundObjects(foreground, component[:, None])
+
+
+@dataclass(frozen=True)
+class MaskCut(DiscoveryMethod):
+    """Cut the graph of resembling patches again and again, for several objects (MaskCut).
+
+    ``tau`` is 0.15 by default, the paper's.
+    Source: Wang et al., Cut and learn for unsupervised object detection and instance segmentation, 2023.
+    """
+
+    def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
+        """Return up to ``settings.objects`` objects an image."""
+        from pruningbench_discovery.normalised_cut import MASKCUT_TAU, maskcut_regions
+
+        tau = MASKCUT_TAU if settings.tau is None else settings.tau
+        objects = maskcut_regions(patches.features, patches.grid, tau, settings.objects)
+        return FoundObjects(objects.any(dim=1), objects)
+
+
+@dataclass(frozen=True)
+class Found(DiscoveryMethod):
+    """Take all that does not resemble the patch attended to least (the background of FOUND).
+
+    ``tau`` is 0.3 by default, the paper's.
+    Source: Siméoni et al., Unsupervised object localization: observing the background to discover objects, 2023.
+    """
+
+    def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
+        """Return one object an image: the largest part of the foreground."""
+        from pruningbench_discovery.background import FOUND_TAU, found_background
+        from pruningbench_discovery.grid import largest_component
+
+        tau = FOUND_TAU if settings.tau is None else settings.tau
+        foreground = ~found_background(patches.features, patches.grid, patches.attention(), tau)
+        return FoundObjects(foreground, largest_component(foreground)[:, None])
 
 
 @dataclass(frozen=True)
@@ -44,35 +94,19 @@ class Regions:
     foreground: Tensor
 
 
-def discover(model: VisionModel, images: Tensor, settings: Settings) -> Regions:
-    """Look for objects in normalised images (B, C, H, W)."""
-    patches = patches_of(model, images, settings.normalise, settings.facet)
-    features, grid = patches.features, patches.grid
-    tau = settings.tau
-    if settings.method == "lost":
-        n = features.shape[1]
-        k = settings.k if settings.k is not None else max(1, round(n * PAPER_K / PAPER_PATCHES))
-        foreground = lost_regions(features, grid, k)
-        objects = foreground[:, None]
-    elif settings.method == "tokencut":
-        foreground, component = tokencut_regions(features, grid, TOKENCUT_TAU if tau is None else tau)
-        objects = component[:, None]
-    elif settings.method == "maskcut":
-        objects = maskcut_regions(features, grid, MASKCUT_TAU if tau is None else tau, settings.objects)
-        foreground = objects.any(dim=1)
-    else:
-        attention = attention_to_patches(model, images)
-        if attention is None:  # without attention, how active a patch is
-            raw = features if settings.normalise == "none" else patches_of(model, images, "none").features
-            attention = raw.norm(dim=2)[:, None]
-        foreground = ~found_background(features, grid, attention, FOUND_TAU if tau is None else tau)
-        objects = largest_component(foreground)[:, None]
-    size = (int(images.shape[-2]), int(images.shape[-1]))
+def discover(method: DiscoveryMethod, patches: Patches, settings: DiscoverySettings, size: tuple[int, int]) -> Regions:
+    """Look for objects in patch features; return their boxes and pixels in images of (height, width) `size`."""
+    from pruningbench_discovery.grid import bounding_boxes, pixels_of
+
+    found = method.find(patches, settings)
+    objects = found.objects
     boxes = bounding_boxes(objects.flatten(0, 1), patches.size, size).view(*objects.shape[:2], 4)
-    return Regions(boxes, pixels_of(foreground, patches.size, size))
+    return Regions(boxes, pixels_of(found.foreground, patches.size, size))
 
 
 def found_boxes(boxes: Tensor) -> list[Tensor]:
     """Return of each image (K, 4) of (B, K, 4) boxes those that exist, on the CPU."""
+    import torch
+
     kept = boxes.cpu()
     return [image[~torch.isnan(image).any(dim=1)] for image in kept]

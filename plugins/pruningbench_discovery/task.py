@@ -12,6 +12,9 @@ from pruningbench.contract import (
     Boxes,
     Context,
     DatasetRef,
+    DiscoveryMethod,
+    DiscoveryMethodRef,
+    DiscoverySettings,
     Exhibit,
     Facet,
     PruningBenchError,
@@ -36,11 +39,7 @@ class Discovery(Task):
     metrics = ("corloc", "detection-rate", "best-iou", "mask-iou")
 
     data: DatasetRef = param(doc="data set with true boxes")
-    method: Literal["lost", "tokencut", "maskcut", "found"] = param(
-        "lost",
-        doc="LOST (Siméoni 2021), TokenCut (Wang 2022), MaskCut (Wang 2023: several objects) or the "
-        "background of FOUND (Siméoni 2023)",
-    )
+    method: DiscoveryMethodRef = param("lost", doc="method of discovery: lost, tokencut, maskcut, found or a plugin's")
     facet: Facet = param("keys", doc="what of a transformer's last block stands for a patch")
     k: int | None = param(
         None,
@@ -73,12 +72,15 @@ class Discovery(Task):
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Boxes]]:
         """Yield the boxes of all images, in pixels of the network's input."""
-        from pruningbench_discovery.methods import Settings, discover, found_boxes
+        from pruningbench_discovery.features import patches_of
+        from pruningbench_discovery.methods import discover, found_boxes
 
         samples = context.open_dataset(self.data)
         if self.size == "own":
             model = _without_resizing(model)
-        settings = Settings(self.method, self.facet, self.normalise, self.k, self.tau, self.objects)
+        method = context.component("discovery-method", self.method).component
+        assert isinstance(method, DiscoveryMethod)  # noqa: S101 - binding checked the kind
+        settings = DiscoverySettings(self.k, self.tau, self.objects)
         chosen = range(len(samples) if self.count is None else min(self.count, len(samples)))
         predicted: list[Tensor] = []
         truth: list[Tensor] = []
@@ -87,7 +89,8 @@ class Discovery(Task):
         shown: list[Tensor] = []
         for batch in model.batches(samples, context.batch_size, index=chosen):
             truth += _true_boxes(batch, samples)
-            found = discover(model, batch.images, settings)
+            size = (int(batch.images.shape[-2]), int(batch.images.shape[-1]))
+            found = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
             predicted += found_boxes(found.boxes)
             if batch.masks is not None:
                 foreground += found.foreground.cpu().unbind()

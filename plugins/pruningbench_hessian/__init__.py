@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["BlockGram", "greedy_removals", "joint_update"]
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
     """Register `obd`, `taylor`, `block-fisher`, `wanda`, `obs`, `cap` and `layer-obs`."""

@@ -82,6 +82,9 @@ _HOMES = {
 }
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_tasks(register: Register) -> None:
     """Register the task."""
@@ -114,6 +117,24 @@ def pruningbench_register_metrics(register: Register) -> None:
     register("concept-purity", "pruningbench_interpretability.concept_metrics:ConceptPurity")
     register("concept-drift", "pruningbench_interpretability.concept_metrics:ConceptDrift")
     register("concept-concentration", "pruningbench_interpretability.concept_metrics:ConceptConcentration")
+
+
+@hookimpl
+def pruningbench_register_attribution_methods(register: Register) -> None:
+    """Register the attribution methods."""
+    register("saliency", "pruningbench_interpretability.attribution:Saliency")
+    register("vanilla-gradients", "pruningbench_interpretability.attribution:VanillaGradients")
+    register("integrated-gradients", "pruningbench_interpretability.attribution:IntegratedGradients")
+    register("smoothgrad", "pruningbench_interpretability.attribution:SmoothGrad")
+    register("smooth-integrated-gradients", "pruningbench_interpretability.attribution:SmoothIntegratedGradients")
+    register("grad-cam", "pruningbench_interpretability.attribution:GradCam")
+    register("guided-grad-cam", "pruningbench_interpretability.attribution:GuidedGradCam")
+    register("gradient-shap", "pruningbench_interpretability.attribution:GradientShap")
+    register("deeplift", "pruningbench_interpretability.attribution:DeepLift")
+    register("occlusion", "pruningbench_interpretability.attribution:Occlusion")
+    register("rise", "pruningbench_interpretability.attribution:Rise")
+    register("attention-rollout", "pruningbench_interpretability.attribution:AttentionRollout")
+    register("last-attention", "pruningbench_interpretability.attribution:LastAttention")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pruningbench.contract import ViewUnavailableError, VisionModel
-from pruningbench_interpretability.settings import Settings
+from pruningbench.contract import AttributionSettings, ViewUnavailableError, VisionModel
 
 MOST_BYTES = 1 << 28
 """Attention matrices held at a time; one image's are held in any case."""
@@ -43,7 +42,9 @@ def rollout(attentions: Tensor) -> Tensor:
     return product
 
 
-def attention_rollout_maps(model: VisionModel, images: Tensor, _targets: Tensor, settings: Settings) -> Tensor:
+def attention_rollout_maps(
+    model: VisionModel, images: Tensor, _targets: Tensor, settings: AttributionSettings
+) -> Tensor:
     """Return the rollout from the class token to the patches, (B, H, W) >= 0; does not depend on the target.
 
     Without a class token it is the mean over all patches.
@@ -51,7 +52,7 @@ def attention_rollout_maps(model: VisionModel, images: Tensor, _targets: Tensor,
     return _maps(model, images, settings, rollout)
 
 
-def last_attention_maps(model: VisionModel, images: Tensor, _targets: Tensor, settings: Settings) -> Tensor:
+def last_attention_maps(model: VisionModel, images: Tensor, _targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return the last block's attention of the class token to the patches, (B, H, W) >= 0, mean over heads.
 
     It does not depend on the target. Without a class token it is the mean over all patches. Source: Caron
@@ -61,7 +62,9 @@ def last_attention_maps(model: VisionModel, images: Tensor, _targets: Tensor, se
 
 
 @torch.no_grad()
-def _maps(model: VisionModel, images: Tensor, settings: Settings, flow: Callable[[Tensor], Tensor]) -> Tensor:
+def _maps(
+    model: VisionModel, images: Tensor, settings: AttributionSettings, flow: Callable[[Tensor], Tensor]
+) -> Tensor:
     parts: list[Tensor] = []
     together, start = 1, 0
     while start < len(images):

@@ -9,11 +9,11 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pruningbench.contract import ViewUnavailableError, VisionModel
-from pruningbench_interpretability.settings import Logits, Settings, at_target, out_of_place, split, watching
+from pruningbench.contract import AttributionSettings, ViewUnavailableError, VisionModel
+from pruningbench_interpretability.settings import Logits, at_target, out_of_place, split, watching
 
 
-def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return ReLU(sum_c mean gradient_c * activation_c) of the last activation with a grid, (B, H, W) >= 0.
 
     The grid (``VisionModel.activation_module``: a CNN's last stage, the input of a transformer's last
@@ -29,7 +29,7 @@ def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Sett
     return torch.cat(maps)
 
 
-def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return guided backpropagation times Grad-CAM, (B, C, H, W) signed; the former by captum.
 
     Source: Springenberg et al., Striving for Simplicity, ICLR workshop 2015, and Selvaraju et al.

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pruningbench.contract import VisionModel
-from pruningbench_interpretability.methods import METHODS, Pooling, attribute, pool
-from pruningbench_interpretability.settings import Settings
+from pruningbench.contract import AttributionMethod, AttributionSettings, Pooling, VisionModel
+from pruningbench_interpretability.methods import attribute, pool
 
 
 @dataclass(frozen=True)
@@ -18,14 +17,14 @@ class ModelExplainer:
 
     Attributes:
         model: the network to explain.
-        name: the method's name.
+        method: gives the attributions.
         settings: of the method.
         pooling: over channels, unless the method has its own.
     """
 
     model: VisionModel
-    name: str
-    settings: Settings
+    method: AttributionMethod
+    settings: AttributionSettings
     pooling: Pooling
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -34,11 +33,11 @@ class ModelExplainer:
 
     def attributions(self, images: Tensor, targets: Tensor) -> Tensor:
         """Return (B, C, H, W) attributions before pooling, or (B, H, W) maps of a method that gives maps."""
-        return attribute(self.name, self.model, images, targets, self.settings)
+        return attribute(self.method, self.model, images, targets, self.settings)
 
     def pooled(self, attributions: Tensor) -> Tensor:
         """Pool attributions as this method's maps are pooled."""
-        return pool(attributions, METHODS[self.name].pooling or self.pooling)
+        return pool(attributions, self.method.pooling or self.pooling)
 
     def randomised(self, seed: int, share: float = 1.0) -> ModelExplainer:
         """Return the method for a copy of the model whose last `share` of layers is drawn anew.

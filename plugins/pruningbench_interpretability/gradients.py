@@ -9,14 +9,14 @@ import torch
 from captum.attr import DeepLift, IntegratedGradients, Saliency
 from torch import Tensor
 
-from pruningbench.contract import ViewUnavailableError, VisionModel, generator_for
-from pruningbench_interpretability.settings import Logits, Settings, out_of_place, split, watching
+from pruningbench.contract import AttributionSettings, ViewUnavailableError, VisionModel, generator_for
+from pruningbench_interpretability.settings import Logits, out_of_place, split, watching
 
 INCOMPLETE = 0.05
 """Largest mean gap between DeepLift's attributions and what they have to add up to, as a share of the latter."""
 
 
-def gradient(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def gradient(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Gradient of the target's logit, by captum (Simonyan, Vedaldi and Zisserman, ICLR workshop 2014)."""
     method = Saliency(model.logits)
     parts = [
@@ -26,7 +26,7 @@ def gradient(model: VisionModel, images: Tensor, targets: Tensor, settings: Sett
     return torch.cat(parts)
 
 
-def integrated_gradients(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def integrated_gradients(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Difference to the baseline times the mean gradient on the way from it, by captum.
 
     The steps of several images go through the network together, at most ``batch_size`` at a time.
@@ -49,12 +49,14 @@ def integrated_gradients(model: VisionModel, images: Tensor, targets: Tensor, se
     return torch.cat(parts)
 
 
-def smoothgrad(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def smoothgrad(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Mean gradient over noisy copies of the image (Smilkov et al., SmoothGrad, ICML workshop 2017)."""
     return _over_noise(gradient, model, images, targets, settings)
 
 
-def smooth_integrated_gradients(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def smooth_integrated_gradients(
+    model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
+) -> Tensor:
     """Mean integrated gradients over noisy copies of the image, captum's SmoothGrad noise tunnel.
 
     By hand like `smoothgrad`, because captum draws anew for every batch.
@@ -62,7 +64,7 @@ def smooth_integrated_gradients(model: VisionModel, images: Tensor, targets: Ten
     return _over_noise(integrated_gradients, model, images, targets, settings)
 
 
-def gradient_shap(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def gradient_shap(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Expected gradients between the baseline and noisy copies of the image.
 
     Mean of (x' - b) times the gradient at a random point between the baseline b and the noisy copy x'. By
@@ -79,7 +81,7 @@ def gradient_shap(model: VisionModel, images: Tensor, targets: Tensor, settings:
     return total / settings.samples
 
 
-def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Difference to the baseline times DeepLift's multipliers, by captum; for ReLU CNNs only.
 
     Source: Shrikumar, Greenside and Kundaje, Learning Important Features Through Propagating Activation
@@ -114,11 +116,11 @@ def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: Set
 
 
 def _over_noise(
-    method: Callable[[VisionModel, Tensor, Tensor, Settings], Tensor],
+    method: Callable[[VisionModel, Tensor, Tensor, AttributionSettings], Tensor],
     model: VisionModel,
     images: Tensor,
     targets: Tensor,
-    settings: Settings,
+    settings: AttributionSettings,
 ) -> Tensor:
     """Average a method over noisy copies; the noise is the same for every image."""
     draw = generator_for(settings.seed, "smoothgrad")

@@ -7,8 +7,8 @@ from captum.attr import Occlusion
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pruningbench.contract import VisionModel, generator_for
-from pruningbench_interpretability.settings import Settings, split
+from pruningbench.contract import AttributionSettings, VisionModel, generator_for
+from pruningbench_interpretability.settings import split
 
 TOGETHER = 32
 """Random masks held at a time."""
@@ -17,7 +17,7 @@ KEPT = 0.5
 
 
 @torch.no_grad()
-def occlusion(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def occlusion(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return how much of the target's logit a pixel's squares take with them, (B, H, W) signed, by captum.
 
     A square of the baseline covers all channels; a pixel gets the mean over the squares that cover it.
@@ -43,7 +43,7 @@ def occlusion(model: VisionModel, images: Tensor, targets: Tensor, settings: Set
 
 
 @torch.no_grad()
-def rise(model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def rise(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return the mean of random masks weighted by the target's probability under them, (B, H, W) >= 0.
 
     A mask is a random binary grid, enlarged bilinearly and shifted by a random part of a cell; hidden pixels are 0

@@ -1,71 +1,20 @@
-"""Attribution methods, by name: from a model and images to the relevance of every pixel.
-
-A method is a function (model, images, targets, settings) -> (B, C, H, W) signed attributions, or (B, H, W)
-maps; add one to `METHODS` and to the task's field ``methods``.
-"""
+"""Attributions of a model's images by any method, and their pooling over channels."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pruningbench.contract import VisionModel
-from pruningbench_interpretability.attention import attention_rollout_maps, last_attention_maps
-from pruningbench_interpretability.cam import grad_cam, guided_grad_cam
-from pruningbench_interpretability.gradients import (
-    deep_lift,
-    gradient,
-    gradient_shap,
-    integrated_gradients,
-    smooth_integrated_gradients,
-    smoothgrad,
-)
-from pruningbench_interpretability.masking import occlusion, rise
-from pruningbench_interpretability.settings import Settings
-
-Pooling = Literal["l1", "l2-squared", "max", "sum", "positive"]
-Function = Callable[[VisionModel, Tensor, Tensor, Settings], Tensor]
+from pruningbench.contract import AttributionMethod, AttributionSettings, Pooling, VisionModel
 
 
-@dataclass(frozen=True)
-class Method:
-    """An attribution method.
-
-    Attributes:
-        function: gives the attributions; methods that share it share its result.
-        pooling: over channels, where the method's definition says it; None leaves it to the user.
-    """
-
-    function: Function
-    pooling: Pooling | None = None
-
-
-METHODS: dict[str, Method] = {
-    "saliency": Method(gradient, "max"),
-    "vanilla-gradients": Method(gradient),
-    "integrated-gradients": Method(integrated_gradients),
-    "smoothgrad": Method(smoothgrad),
-    "smooth-integrated-gradients": Method(smooth_integrated_gradients),
-    "grad-cam": Method(grad_cam),
-    "guided-grad-cam": Method(guided_grad_cam),
-    "gradient-shap": Method(gradient_shap),
-    "deeplift": Method(deep_lift),
-    "occlusion": Method(occlusion),
-    "rise": Method(rise),
-    "attention-rollout": Method(attention_rollout_maps),
-    "last-attention": Method(last_attention_maps),
-}
-
-
-def attribute(name: str, model: VisionModel, images: Tensor, targets: Tensor, settings: Settings) -> Tensor:
+def attribute(
+    method: AttributionMethod, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
+) -> Tensor:
     """Return the attributions of one method.
 
     Args:
-        name: a key of `METHODS`.
+        method: gives the attributions.
         model: the network to explain.
         images: (N, C, H, W) normalised images.
         targets: (N,) int64 explained classes.
@@ -83,7 +32,7 @@ def attribute(name: str, model: VisionModel, images: Tensor, targets: Tensor, se
     with torch.no_grad():
         classes = model.logits(images[:1]).shape[1]
     known = (targets >= 0) & (targets < classes)
-    attributions = METHODS[name].function(model, images, targets.where(known, 0), settings).detach()
+    attributions = method.attributions(model, images, targets.where(known, 0), settings).detach()
     if bool(known.all()):
         return attributions
     return torch.where(known.view(-1, *(1,) * (attributions.ndim - 1)), attributions, torch.nan)

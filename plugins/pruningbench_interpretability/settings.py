@@ -1,47 +1,14 @@
-"""What attribution methods are given, and what they share."""
+"""What attribution methods share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pruningbench.contract import VisionModel
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What methods may ask for.
-
-    Attributes:
-        baseline: (1, C, 1, 1) the image without information, normalised.
-        batch_size: largest batch that the network is given.
-        steps: points of the integral of integrated gradients.
-        rule: captum's name of the quadrature.
-        samples: noisy copies of SmoothGrad, draws of GradientShap.
-        noise: standard deviation of the noise on these copies, in normalised units.
-        masks: random masks of RISE.
-        cells: cells a side of a random mask's grid.
-        window: side of the occluded square in pixels; None = an eighth of the image's shorter side.
-        stride: pixels between two squares; None = half the window.
-        seed: seed of all that is drawn. Every image gets the same draws, so that a map depends neither on
-            the batch nor on the other images.
-    """
-
-    baseline: Tensor
-    batch_size: int = 128
-    steps: int = 16
-    rule: str = "gausslegendre"
-    samples: int = 16
-    noise: float = 0.5
-    masks: int = 1024
-    cells: int = 7
-    window: int | None = None
-    stride: int | None = None
-    seed: int = 0
 
 
 class Logits(nn.Module):

@@ -109,7 +109,7 @@ def dense_maps_of(
         targets = seen.labels if target == "label" and seen.labels is not None else seen.predicted
         return dense(seen.images, targets).cpu()
 
-    maps = context.once(("interpretability", "dense maps", dense.name, samples.fingerprint, count), make)
+    maps = context.once(("interpretability", "dense maps", dense.method, samples.fingerprint, count), make)
     return maps[list(subjects.index)].to(subjects.images.device)
 
 

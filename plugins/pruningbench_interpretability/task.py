@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pruningbench.contract import (
+    AttributionMethod,
+    AttributionMethodRef,
     Attributions,
+    AttributionSettings,
     Context,
     DatasetRef,
     Exhibit,
@@ -23,24 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pruningbench_interpretability.explaining import ModelExplainer
-    from pruningbench_interpretability.settings import Settings
     from pruningbench_interpretability.subjects import Subjects
-
-MethodName = Literal[
-    "saliency",
-    "vanilla-gradients",
-    "integrated-gradients",
-    "smoothgrad",
-    "smooth-integrated-gradients",
-    "grad-cam",
-    "guided-grad-cam",
-    "gradient-shap",
-    "deeplift",
-    "occlusion",
-    "rise",
-    "attention-rollout",
-    "last-attention",
-]
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,7 @@ class Interpretability(Task):
     metrics = ("gini", "relevance-mass", "relevance-rank", "deletion")
 
     data: DatasetRef = param(doc="data set to explain; object masks allow the localisation metrics")
-    methods: tuple[MethodName, ...] = param(("saliency", "integrated-gradients"), doc="attribution methods")
+    methods: tuple[AttributionMethodRef, ...] = param(("saliency", "integrated-gradients"), doc="attribution methods")
     unsupported: Literal["refuse", "skip"] = param(
         "refuse", doc="what becomes of methods that a model's architecture does not allow"
     )
@@ -88,7 +74,7 @@ class Interpretability(Task):
 
     def problem(self) -> str | None:
         """Refuse empty or doubled methods and numbers out of range."""
-        if not self.methods or len(set(self.methods)) != len(self.methods):
+        if not self.methods or any(method in self.methods[:i] for i, method in enumerate(self.methods)):
             return f"methods must be distinct and at least one, got {list(self.methods)}"
         if self.rule == "riemann_trapezoid" and self.steps < 2:
             return f"steps must be at least 2 for {self.rule}, got {self.steps}"
@@ -108,28 +94,30 @@ class Interpretability(Task):
             ViewUnavailableError: for a method that the architecture does not allow, unless these are skipped.
         """
         from pruningbench_interpretability.explaining import ModelExplainer
-        from pruningbench_interpretability.methods import METHODS
         from pruningbench_interpretability.subjects import choose
 
         data = context.open_dataset(self.data)
         subjects = choose(model, data, context, which=self.samples, count=self.count, target=self.target)
         settings = self._settings(model, context, subjects.images)
         made: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients are one backward pass
-        for name in self.methods:
-            explain = ModelExplainer(model, name, settings, self.pooling)
-            function = METHODS[name].function
+        for reference in self.methods:
+            use = context.component("attribution-method", reference)
+            method = use.component
+            assert isinstance(method, AttributionMethod)  # noqa: S101 - binding checked the kind
+            explain = ModelExplainer(model, method, settings, self.pooling)
+            key = (type(method).attributions, repr(use.fields()))
             try:
-                if function not in made:
-                    made[function] = explain.attributions(subjects.images, subjects.targets)
+                if key not in made:
+                    made[key] = explain.attributions(subjects.images, subjects.targets)
             except ViewUnavailableError as error:
                 if self.unsupported == "refuse":
                     raise
-                context.report(f"{name} is skipped: {error}")
+                context.report(f"{use.label} is skipped: {error}")
                 continue
-            attributions = made[function]
+            attributions = made[key]
             maps = explain.pooled(attributions)
             yield (
-                name,
+                use.label,
                 Attributions(
                     maps=maps,
                     images=subjects.images,
@@ -148,13 +136,11 @@ class Interpretability(Task):
                 ),
             )
 
-    def _settings(self, model: VisionModel, context: Context, images: Tensor) -> Settings:
+    def _settings(self, model: VisionModel, context: Context, images: Tensor) -> AttributionSettings:
         import torch
 
-        from pruningbench_interpretability.settings import Settings
-
         black = torch.zeros(1, images.shape[1], 1, 1, dtype=torch.uint8, device=images.device)
-        return Settings(
+        return AttributionSettings(
             baseline=model.preprocessing.normalise(black) if self.baseline == "black" else black.to(images.dtype),
             batch_size=context.batch_size,
             steps=self.steps,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["lamp_scores"]
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
     """Register `random`, `magnitude` and `n-m`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pruningbench.contract import Register, hookimpl
 
+pruningbench_contract = "1.0"
+
 
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:

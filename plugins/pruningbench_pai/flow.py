@@ -58,7 +58,7 @@ class SynFlow(Pruner):
         """Score the masked network and prune, round by round; a pruned weight never returns."""
         from pruningbench.contract import RefusedError
         from pruningbench_pai.functional import at_rest, input_shape
-        from pruningbench_pai.rounds import prune_in_rounds
+        from pruningbench_pai.rounds import score_in_rounds
         from pruningbench_pai.synapses import flow_scores, positive_state
 
         reason = self.refuses(context.network)
@@ -71,4 +71,4 @@ class SynFlow(Pruner):
             def score(masks: Mapping[str, Tensor], _round: int) -> dict[str, Tensor]:
                 return flow_scores(network, state, masks, shape)
 
-            return prune_in_rounds(context, sparsity, self.rounds, score, "synflow")
+            return score_in_rounds(context, sparsity, self.rounds, score, "synflow")

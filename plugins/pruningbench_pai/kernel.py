@@ -54,7 +54,7 @@ class NtkSap(Pruner):
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Score the masked network and prune, round by round."""
         from pruningbench_pai.functional import at_rest, input_shape
-        from pruningbench_pai.rounds import prune_in_rounds
+        from pruningbench_pai.rounds import score_in_rounds
         from pruningbench_pai.tangents import draw_noise, kernel_scores
 
         with at_rest(context, "ntk-sap") as network:
@@ -67,7 +67,7 @@ class NtkSap(Pruner):
                 )
                 return kernel_scores(network, masks, draws, self.epsilon, fresh=self.weights == "fresh")
 
-            return prune_in_rounds(context, sparsity, self.rounds, score, "ntk-sap")
+            return score_in_rounds(context, sparsity, self.rounds, score, "ntk-sap")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class PathExclusion(Pruner):
         from pruningbench.contract import RefusedError
         from pruningbench_pai.functional import at_rest
         from pruningbench_pai.paths import path_scores
-        from pruningbench_pai.rounds import prune_in_rounds
+        from pruningbench_pai.rounds import score_in_rounds
 
         reason = self.refuses(context.network)
         if reason:
@@ -129,4 +129,4 @@ class PathExclusion(Pruner):
             return path_scores(context, masks, self.variant)
 
         with at_rest(context, "px"):
-            return prune_in_rounds(context, sparsity, self.rounds, score, "px")
+            return score_in_rounds(context, sparsity, self.rounds, score, "px")

@@ -20,7 +20,7 @@ def sparsities(sparsity: float, rounds: int) -> list[float]:
     return [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)] + [sparsity]
 
 
-def prune_in_rounds(
+def score_in_rounds(
     context: PruningContext, sparsity: float, rounds: int, score: Score, pruner: str, *, revival: bool = False
 ) -> Masks:
     """Score and prune again and again, with an exact number of weights after each round.

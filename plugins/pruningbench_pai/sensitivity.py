@@ -107,7 +107,7 @@ class _SnipInRounds(Pruner):
         """Score the masked network and prune, round by round."""
         from pruningbench_pai.functional import at_rest
         from pruningbench_pai.loss import loss_gradient
-        from pruningbench_pai.rounds import prune_in_rounds
+        from pruningbench_pai.rounds import score_in_rounds
 
         def score(masks: Mapping[str, Tensor], _round: int) -> dict[str, Tensor]:
             masked = {name: p.detach() * masks[name] for name, p in context.parameters.items()}
@@ -115,7 +115,7 @@ class _SnipInRounds(Pruner):
             return {name: (p.detach() * gradient[name]).abs() for name, p in context.parameters.items()}
 
         with at_rest(context, self.title):
-            return prune_in_rounds(context, sparsity, self.rounds, score, self.title, revival=self.revival)
+            return score_in_rounds(context, sparsity, self.rounds, score, self.title, revival=self.revival)
 
 
 @dataclass(frozen=True)

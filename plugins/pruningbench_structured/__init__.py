@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Size", "SizeChange", "compare_size", "shrink"]
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
     """Register `structured`."""

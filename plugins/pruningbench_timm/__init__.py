@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_models(register: Register) -> None:
     """Register the models."""

@@ -119,7 +119,8 @@ class DigitsModel(Model):
         )
 
     def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
-        from pruningbench.training.fit import FitSettings, fit
+        from pruningbench.training.fit import fit
+        from pruningbench.training.settings import FitSettings
         from pruningbench_timm.augmentation import SceneAugmentation
 
         model = self._untrained(samples)

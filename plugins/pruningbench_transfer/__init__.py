@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.contract import Register, hookimpl
+from pruningbench.contract import Register, RegisterFunction, hookimpl
 
 if TYPE_CHECKING:
     from pruningbench_transfer.calibration import Reliability, expected_calibration_error, reliability
@@ -57,6 +57,9 @@ _HOMES = {
 }
 
 
+pruningbench_contract = "1.0"
+
+
 @hookimpl
 def pruningbench_register_models(register: Register) -> None:
     """Register the model."""
@@ -93,6 +96,12 @@ def pruningbench_register_metrics(register: Register) -> None:
     register("measured-latency", "pruningbench_transfer.costs:MeasuredLatency")
     register("measured-speedup", "pruningbench_transfer.costs:MeasuredSpeedup")
     register("measured-peak-memory", "pruningbench_transfer.costs:MeasuredPeakMemory")
+
+
+@hookimpl
+def pruningbench_register_statements(register: RegisterFunction) -> None:
+    """Register the claims of the paper on transfer."""
+    register("transfer-claims", "pruningbench_transfer.statements:transfer_claims")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.contract import Costs, Metric, Outputs
+from pruningbench.contract import Metric, Outputs, ResourceUse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Counted(Metric):
     """Base of the counts: one exact number, without an interval; lower is better."""
 
-    consumes = Costs
+    consumes = ResourceUse
     higher_is_better = False
     range = (0.0, float("inf"))
 
@@ -26,7 +26,7 @@ class Counted(Metric):
 class Parameters(Counted):
     """Parameters of the network, zeros included: what it takes to store it without tricks; lower is better."""
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
         return _one(outputs.parameters)
 
@@ -35,7 +35,7 @@ class Parameters(Counted):
 class NonzeroParameters(Counted):
     """Parameters that are not exactly zero, biases and norms included; lower is better."""
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
         return _one(outputs.nonzero)
 
@@ -46,7 +46,7 @@ class DenseFlops(Counted):
 
     unit = "FLOPs"
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
         return _one(2 * outputs.dense_macs)
 
@@ -61,7 +61,7 @@ class EffectiveFlops(Counted):
 
     unit = "FLOPs"
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
         return _one(2 * outputs.effective_macs)
 
@@ -70,7 +70,7 @@ class EffectiveFlops(Counted):
 class Timing(Metric):
     """Base of the timings: a value a repeat, their median counts, and another run gives other values."""
 
-    consumes = Costs
+    consumes = ResourceUse
     deterministic = False
     range = (0.0, float("inf"))
 
@@ -92,7 +92,7 @@ class MeasuredLatency(Timing):
     higher_is_better = None
     unit = "ms"
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(R,) float64 milliseconds an image, one a repeat."""
         return outputs.seconds.double() * 1000 / outputs.batch_size
 
@@ -104,7 +104,7 @@ class MeasuredSpeedup(Timing):
     Exactly 1 for a network that is only masked: it does the dense network's work.
     """
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(R,) float64, one a repeat."""
         return outputs.dense_seconds.double() / outputs.seconds.double()
 
@@ -121,9 +121,9 @@ class MeasuredPeakMemory(Counted):
 
     def applies(self, outputs: Outputs) -> bool:
         """Whether the memory was measured."""
-        return isinstance(outputs, Costs) and outputs.peak_memory is not None
+        return isinstance(outputs, ResourceUse) and outputs.peak_memory is not None
 
-    def values(self, outputs: Costs) -> Tensor:
+    def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
         return _one((outputs.peak_memory or 0) / 2**20)
 

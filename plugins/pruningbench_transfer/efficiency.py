@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.contract import Context, Costs, DatasetRef, PruningBenchError, Samples, Task, VisionModel, param
+from pruningbench.contract import Context, DatasetRef, PruningBenchError, ResourceUse, Samples, Task, VisionModel, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ class Efficiency(Task):
         fine = self.images >= 1 and self.repeats >= 1 and self.warmup >= 0
         return None if fine else "images and repeats must be at least 1, warmup at least 0"
 
-    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Costs]]:
+    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, ResourceUse]]:
         """Yield the costs; there is a value a repeat, and no value an image."""
         import torch
 
@@ -61,7 +61,7 @@ class Efficiency(Task):
         parameters = list(model.network.parameters())
         yield (
             "",
-            Costs(
+            ResourceUse(
                 parameters=sum(p.numel() for p in parameters),
                 nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
                 dense_macs=macs.dense,

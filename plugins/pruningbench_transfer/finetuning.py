@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pruningbench.contract import Context, DatasetRef, Predictions, Task, VisionModel, param
-
-if TYPE_CHECKING:
-    from pruningbench.training.fit import FitSettings
+from pruningbench.training.settings import FitSettings, setting
 
 
 @dataclass(frozen=True)
@@ -25,30 +23,21 @@ class FineTuneTransfer(Task):
 
     train: DatasetRef = param(doc="labelled data set to train on")
     test: DatasetRef = param(doc="labelled data set of the same classes to test on")
-    epochs: int = param(10, doc="passes over the training data, >= 1")
-    optimizer: Literal["sgd", "adamw"] = param("sgd", doc="sgd (momentum 0.9) or adamw")
-    lr: float = param(0.01, doc="peak learning rate, > 0")
-    weight_decay: float = param(1e-4, doc="on weights of two and more dimensions, >= 0")
-    schedule: Literal["constant", "cosine", "step"] = param("cosine", doc="learning rate over the steps")
-    warmup: float = param(0.0, doc="share of the steps with a rising rate, in [0, 1)")
-    train_batch_size: int = param(32, doc="samples a step, >= 1")
+    epochs: int = setting("epochs", 10)
+    optimizer: Literal["sgd", "adamw"] = setting("optimizer")
+    lr: float = setting("lr")
+    weight_decay: float = setting("weight_decay")
+    schedule: Literal["constant", "cosine", "step"] = setting("schedule")
+    warmup: float = setting("warmup")
+    train_batch_size: int = setting("batch_size")
     augmentation: Literal["model", "none"] = param("none", doc="the model's own training augmentation, or none")
-    freeze_norm: bool = param(False, doc="keep batch-norm statistics as they are")
-    clip_norm: float = param(0.0, doc="largest gradient norm, 0 for none")
+    freeze_norm: bool = setting("freeze_norm")
+    clip_norm: float = setting("clip_norm")
 
     def problem(self) -> str | None:
         """Check ranges."""
-        for name, fine in (
-            ("epochs", self.epochs >= 1),
-            ("lr", self.lr > 0),
-            ("weight_decay", self.weight_decay >= 0),
-            ("warmup", 0 <= self.warmup < 1),
-            ("train_batch_size", self.train_batch_size >= 1),
-            ("clip_norm", self.clip_norm >= 0),
-        ):
-            if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
-        return None
+        wrong = self._settings().out_of_range()
+        return wrong.replace("batch_size", "train_batch_size") if wrong else None
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Predictions]]:
         """Yield the logits on the test split after training.
@@ -81,8 +70,6 @@ class FineTuneTransfer(Task):
         yield "", Predictions(scores, truth, probabilistic=True)
 
     def _settings(self) -> FitSettings:
-        from pruningbench.training.fit import FitSettings
-
         return FitSettings(
             self.epochs, self.optimizer, self.lr, weight_decay=self.weight_decay, schedule=self.schedule,
             warmup=self.warmup, batch_size=self.train_batch_size, freeze_norm=self.freeze_norm,

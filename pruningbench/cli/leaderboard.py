@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pruningbench.cli.common import table_width
+from pruningbench.cli.common import registry_with_warnings, table_width
 
 FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
 
@@ -15,7 +15,11 @@ FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("--out", type=click.Path(path_type=Path), help="Write leaderboard.<format> into this folder instead.")
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
-def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
+@click.option(
+    "--columns", metavar="NAMES",
+    help="Add columns, by name and separated by commas: `pruningbench list columns` lists them.",
+)  # fmt: skip
+def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str, columns: str | None) -> int:
     """Make the leaderboard of one run folder or of several."""
     from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
@@ -23,7 +27,9 @@ def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
     from pruningbench.leaderboard.results import load_results
 
     width = table_width() if out is None else None
-    text = render(build(load_results(runs), runs), format_, width=width)
+    asked = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    boards = build(load_results(runs), runs, columns=asked, registry=registry_with_warnings())
+    text = render(boards, format_, width=width)
     if out is None:
         click.echo(text)
         return 0

@@ -5,42 +5,48 @@ from __future__ import annotations
 import itertools
 import json as jsonlib
 import re
+from typing import TYPE_CHECKING
 
 import click
 
 from pruningbench.cli.common import registry_with_warnings
+
+if TYPE_CHECKING:
+    from pruningbench.plugins import Registration
 
 
 @click.command("list")
 @click.argument("kind", required=False)
 @click.option("--json", is_flag=True, help="For machines.")
 def list_(kind: str | None, json: bool) -> int:
-    """List suites and components; KIND is suites, models, datasets, pruners, recipes, tasks or metrics."""
+    """List suites, components and what else plugins add; KIND is suites, models, datasets, pruners, ..."""
     from pruningbench.contract.component import KINDS
     from pruningbench.errors import UsageError, did_you_mean
-    from pruningbench.suite.schema import shipped_suites
+    from pruningbench.plugins import EXTENSIONS
 
-    wanted = None
-    if kind is not None:
-        wanted = kind.removesuffix("s")
-        if wanted not in ("suite", *KINDS):
-            known = ["suites", *(f"{k}s" for k in KINDS)]
-            hint = did_you_mean(kind, known) or f"; kinds are: {', '.join(known)}"
-            raise UsageError(f"unknown kind {kind!r}{hint}")
+    kinds = ("suite", *KINDS, *EXTENSIONS[1:])
+    wanted = kinds if kind is None else tuple(known for known in kinds if known == kind.removesuffix("s"))
+    if not wanted:
+        known = [f"{k}s" for k in kinds]
+        hint = did_you_mean(str(kind), known) or f"; kinds are: {', '.join(known)}"
+        raise UsageError(f"unknown kind {kind!r}{hint}")
+    registry = registry_with_warnings()
     rows = [
-        {"kind": entry.kind, "name": entry.name, "summary": entry.summary(),
+        {"kind": entry.kind, "name": registry.name_of(entry), "summary": _summary(entry),
          "plugin": entry.plugin.distribution, "version": entry.plugin.version}
-        for entry in registry_with_warnings()
+        for one in wanted for entry in registry.registrations(one)
     ]  # fmt: skip
-    from pruningbench.version import __version__
-
-    for name, path in shipped_suites().items():
-        row = {"kind": "suite", "name": name, "summary": _description(path.read_text("utf-8")),
-               "plugin": "pruningbench", "version": __version__}  # fmt: skip
-        rows.insert(0, row)
-    rows = [row for row in rows if wanted in (None, row["kind"])]
     click.echo(jsonlib.dumps(rows, indent=2) if json else _text(rows))
     return 0
+
+
+def _summary(entry: Registration) -> str:
+    if entry.kind != "suite":
+        return entry.summary()
+    try:
+        return _description(entry.load().read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return "its file cannot be read"
 
 
 def _description(text: str) -> str:

@@ -124,15 +124,15 @@ def _costs(described: dict[str, Any]) -> list[str]:
 
 def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
     """Return the passes and the memory of an estimate, or why there are none."""
-    from pruningbench.contract.cost import read_bytes
+    from pruningbench.contract.cost import format_bytes
 
     cost = estimate["cost"]
     if estimate["refusal"] or cost is None:
         return "refused" if estimate["refusal"] else f"unknown: {estimate['unknown']}", ""
     if not cost["forward"] and not cost["backward"]:
-        return "none", read_bytes(cost["memory"])
+        return "none", format_bytes(cost["memory"])
     images = "all" if cost["samples"] is None else str(cost["samples"])
-    return f"{cost['forward']} + {cost['backward']} x {images}", read_bytes(cost["memory"])
+    return f"{cost['forward']} + {cost['backward']} x {images}", format_bytes(cost["memory"])
 
 
 def _axes(made: Plan) -> dict[str, list[str]]:

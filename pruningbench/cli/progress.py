@@ -6,23 +6,19 @@ import statistics
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
-from pruningbench.harness.events import Observer
-
-if TYPE_CHECKING:
-    from pruningbench.store.records import Record
-    from pruningbench.suite.plan import Cell
+from pruningbench.hookspecs import CellInfo, RunInfo, hookimpl
 
 
-def make_observer(kind: str | None) -> Observer:
-    """Return the observer of a kind; by default rich on a terminal, plain lines otherwise."""
+def make_observer(kind: str | None) -> PlainProgress | None:
+    """Return the observer of a kind; by default rich on a terminal, plain lines otherwise; None for ``none``."""
     if kind is None:
         kind = "rich" if sys.stderr.isatty() else "plain"
-    observers: dict[str, type[Observer]] = {"rich": RichProgress, "plain": PlainProgress, "none": Observer}
-    return observers[kind]()
+    return {"rich": RichProgress, "plain": PlainProgress}[kind]() if kind != "none" else None
 
 
 def span(seconds: float) -> str:
@@ -55,7 +51,7 @@ class Clock:
         return f"{span(cells * statistics.median(self.spent))} left"
 
 
-class PlainProgress(Observer):
+class PlainProgress:
     """A line on standard error for each cell."""
 
     QUIET = 10.0
@@ -65,29 +61,35 @@ class PlainProgress(Observer):
         self.clock = Clock()
         self._said = 0.0
 
-    def started(self, cells: int, done: int, tasks: int) -> None:
+    @hookimpl
+    def pruningbench_run_started(self, run: RunInfo) -> None:
         """Say how much there is to do."""
-        self.cells, self.done, self.before = cells, done, done
-        resumed = f", {done} done before" if done else ""
-        self.say(f"{cells} cells{resumed}; {tasks} task runs to do")
+        self.cells, self.done, self.before = run.cells, run.cells_before, run.cells_before
+        resumed = f", {run.cells_before} done before" if run.cells_before else ""
+        self.say(f"{run.cells} cells{resumed}; {run.task_runs} task runs to do")
 
-    def cell_started(self, cell: Cell) -> None:
+    @hookimpl
+    def pruningbench_cell_started(self, cell: CellInfo) -> None:
         """Start the clock."""
         self.clock.start()
         self._said = time.monotonic()
 
-    def note(self, message: str) -> None:
+    @hookimpl
+    def pruningbench_note(self, message: str) -> None:
         """Pass a note on when nothing has been said for a while."""
         if time.monotonic() - self._said > self.QUIET:
             self.say(f"  {message}")
 
-    def task_done(self, cell: Cell, task: str, record: Record) -> None:
+    @hookimpl
+    def pruningbench_task_done(self, cell: CellInfo, task: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Say at once what went wrong."""
-        if record.status != "ok":
-            last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
-            self.say(f"  {record.status}: {cell.label}, task {task}: {last}")
+        first = records[0]
+        if first["status"] != "ok":
+            last = first["error"].strip().splitlines()[-1] if first["error"].strip() else ""
+            self.say(f"  {first['status']}: {cell.label}, task {task}: {last}")
 
-    def cell_done(self, cell: Cell, *, ok: bool) -> None:
+    @hookimpl
+    def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
         """Say what is done, what failed and how long the rest will take."""
         seconds = self.clock.stop()
         self.done += 1
@@ -96,11 +98,13 @@ class PlainProgress(Observer):
         width = len(str(self.cells))
         self.say(f"[{self.done:>{width}}/{self.cells}] {cell.label}  {seconds:.1f} s  ({self.failed} failed, {left})")
 
-    def warn(self, message: str) -> None:
+    @hookimpl
+    def pruningbench_warning(self, message: str) -> None:
         """Pass a warning on."""
         self.say(f"warning: {message}")
 
-    def finished(self) -> None:
+    @hookimpl
+    def pruningbench_run_done(self) -> None:
         """Nothing to tidy up."""
 
     def say(self, line: str) -> None:
@@ -117,7 +121,8 @@ class RichProgress(PlainProgress):
         self._live: Any = None
         self._bar: Any = None
 
-    def started(self, cells: int, done: int, tasks: int) -> None:
+    @hookimpl
+    def pruningbench_run_started(self, run: RunInfo) -> None:
         """Show the bar."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -134,21 +139,24 @@ class RichProgress(PlainProgress):
             transient=True,
         )
         self._live.start()
-        self._bar = self._live.add_task("starting", total=cells, completed=done, failed=0, left="")
-        super().started(cells, done, tasks)
+        self._bar = self._live.add_task("starting", total=run.cells, completed=run.cells_before, failed=0, left="")
+        super().pruningbench_run_started(run)
 
-    def cell_started(self, cell: Cell) -> None:
+    @hookimpl
+    def pruningbench_cell_started(self, cell: CellInfo) -> None:
         """Show which cell is at work."""
-        super().cell_started(cell)
+        super().pruningbench_cell_started(cell)
         self._update(description=cell.label)
 
-    def note(self, message: str) -> None:
+    @hookimpl
+    def pruningbench_note(self, message: str) -> None:
         """Show the note behind the cell."""
         if self._live is not None:
             label = self._live.tasks[0].description.partition(" — ")[0]
             self._update(description=f"{label} — {message}")
 
-    def cell_done(self, cell: Cell, *, ok: bool) -> None:
+    @hookimpl
+    def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
         """Move the bar on."""
         self.clock.stop()
         self.done += 1
@@ -156,7 +164,8 @@ class RichProgress(PlainProgress):
         left = self.clock.left(self.cells - self.done) if self.done < self.cells else ""
         self._update(completed=self.done, failed=self.failed, left=left)
 
-    def finished(self) -> None:
+    @hookimpl
+    def pruningbench_run_done(self) -> None:
         """Take the bar away."""
         if self._live is not None:
             self._live.stop()

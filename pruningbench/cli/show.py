@@ -30,7 +30,8 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
 
     kind = kind.removesuffix("s")
     if kind == "suite" and name:
-        click.echo(find_suite(name).read_text("utf-8").rstrip())
+        path, _ = find_suite(name, registry_with_warnings())
+        click.echo(path.read_text("utf-8").rstrip())
         return 0
     found = [k for k in KINDS if k == kind]
     if not found and kind != "suite":
@@ -45,11 +46,12 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
         return 0
     if name is None:
         raise UsageError(f"name a {kind}: `pruningbench list {kind}s` lists them")
-    entry = registry_with_warnings().entry(found[0], name)
+    registry = registry_with_warnings()
+    entry = registry.entry(found[0], name)
     component = entry.load()
     described: dict[str, Any] = {
         "kind": entry.kind,
-        "name": entry.name,
+        "name": registry.name_of(entry),
         "class": entry.where,
         "plugin": entry.plugin.distribution,
         "plugin_version": entry.plugin.version,

@@ -8,9 +8,11 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract.component import (
     KINDS,
+    AttributionMethodRef,
     Component,
     ComponentRef,
     DatasetRef,
+    DiscoveryMethodRef,
     Kind,
     ModelRef,
     Refers,
@@ -21,6 +23,7 @@ from pruningbench.contract.context import Context, TensorCache
 from pruningbench.contract.cost import Cost, Outline
 from pruningbench.contract.dataset import DataCard, Dataset
 from pruningbench.contract.encoded import EncodedSamples
+from pruningbench.contract.executor import Executor, Work
 from pruningbench.contract.human import (
     NO_ANSWER,
     NOT_SHOWN,
@@ -33,13 +36,21 @@ from pruningbench.contract.human import (
     HumanTwoAlternatives,
 )
 from pruningbench.contract.labels import class_title, class_titles, imagenet_classes
+from pruningbench.contract.methods import (
+    AttributionMethod,
+    AttributionSettings,
+    DiscoveryMethod,
+    DiscoverySettings,
+    FoundObjects,
+    Patches,
+    Pooling,
+)
 from pruningbench.contract.model import Model
 from pruningbench.contract.moving import Motion, MovingPruner
 from pruningbench.contract.outputs import (
     Attributions,
     Boxes,
     Concepts,
-    Costs,
     Curve,
     Exhibit,
     Explainer,
@@ -47,11 +58,26 @@ from pruningbench.contract.outputs import (
     GroupedPredictions,
     Outputs,
     Predictions,
+    ResourceUse,
     Responses,
 )
 from pruningbench.contract.preprocessing import Preprocessing
 from pruningbench.contract.pruner import Batches, Pruner, PruningContext, ScorePruner, check_scores, check_weights
 from pruningbench.contract.recipe import Recipe, RecipeJob
+from pruningbench.contract.reporting import (
+    BoardColumn,
+    Comparison,
+    Drawing,
+    ExhibitDrawer,
+    FigureDrawer,
+    Interval,
+    Measurement,
+    ReportedRun,
+    ShownExhibit,
+    ShownSample,
+    Statement,
+    percent,
+)
 from pruningbench.contract.sample import Sample
 from pruningbench.contract.samples import ArraySamples, Samples
 from pruningbench.contract.task import Metric, Task
@@ -71,37 +97,59 @@ from pruningbench.errors import (
     ViewUnavailableError,
     did_you_mean,
 )
-from pruningbench.hookspecs import Register, hookimpl
+from pruningbench.hookspecs import (
+    CONTRACT_VERSION,
+    CellInfo,
+    Register,
+    RegisterFile,
+    RegisterFunction,
+    RunInfo,
+    hookimpl,
+)
 
 __all__ = [
+    "CONTRACT_VERSION",
     "KINDS",
     "NOT_SHOWN",
     "NO_ANSWER",
     "ArraySamples",
+    "AttributionMethod",
+    "AttributionMethodRef",
+    "AttributionSettings",
     "Attributions",
     "Augmentation",
     "Batch",
     "Batches",
+    "BoardColumn",
     "Boxes",
+    "CellInfo",
     "CollapseWarning",
+    "Comparison",
     "Component",
     "ComponentRef",
     "Concepts",
     "Context",
     "Cost",
-    "Costs",
     "Curve",
     "DataCard",
     "DataError",
     "Dataset",
     "DatasetRef",
+    "DiscoveryMethod",
+    "DiscoveryMethodRef",
+    "DiscoverySettings",
+    "Drawing",
     "EncodedSamples",
+    "Executor",
     "Exhibit",
+    "ExhibitDrawer",
     "Explainer",
     "Facet",
     "Features",
     "FetchError",
     "FieldError",
+    "FigureDrawer",
+    "FoundObjects",
     "Grid",
     "GroupedPredictions",
     "HumanDecisions",
@@ -111,8 +159,10 @@ __all__ = [
     "HumanResponses",
     "HumanSimilarity",
     "HumanTwoAlternatives",
+    "Interval",
     "Kind",
     "MaskError",
+    "Measurement",
     "Metric",
     "MissingDataError",
     "Model",
@@ -121,7 +171,9 @@ __all__ = [
     "MovingPruner",
     "Outline",
     "Outputs",
+    "Patches",
     "PluginError",
+    "Pooling",
     "Predictions",
     "Preprocessing",
     "Pruner",
@@ -132,17 +184,26 @@ __all__ = [
     "Refers",
     "RefusedError",
     "Register",
+    "RegisterFile",
+    "RegisterFunction",
+    "ReportedRun",
+    "ResourceUse",
     "Responses",
+    "RunInfo",
     "Sample",
     "Samples",
     "ScoreError",
     "ScorePruner",
+    "ShownExhibit",
+    "ShownSample",
+    "Statement",
     "Task",
     "TensorCache",
     "UsageError",
     "Use",
     "ViewUnavailableError",
     "VisionModel",
+    "Work",
     "check_scores",
     "check_weights",
     "class_title",
@@ -158,6 +219,7 @@ __all__ = [
     "imagenet_classes",
     "isolated_randomness",
     "param",
+    "percent",
     "tensors_digest",
     "write_whole",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-Kind = Literal["model", "dataset", "pruner", "recipe", "task", "metric"]
+Kind = Literal["model", "dataset", "pruner", "recipe", "task", "metric", "attribution-method", "discovery-method"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
@@ -32,6 +32,15 @@ DatasetRef = Annotated[ComponentRef, Refers("dataset")]
 
 ModelRef = Annotated[ComponentRef, Refers("model")]
 """A field that names a model."""
+
+AttributionMethodRef = Annotated[ComponentRef, Refers("attribution-method")]
+"""A field that names an attribution method."""
+
+DiscoveryMethodRef = Annotated[ComponentRef, Refers("discovery-method")]
+"""A field that names a method of object discovery."""
+
+BUILT_IN = "pruningbench"
+"""Distribution of the built-in components."""
 
 
 def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True, **extra: Any) -> Any:
@@ -52,14 +61,19 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
 
 @dataclass(frozen=True)
 class Component:
-    """Base of models, data sets, pruners, recipes, tasks and metrics.
+    """Base of models, data sets, pruners, recipes, tasks, metrics and methods.
 
-    Subclasses are frozen dataclasses. `kind` says which of the six they are, and `version` is raised
-    whenever a change makes them give other results, so that caches and resumed runs notice.
+    Subclasses are frozen dataclasses.
+
+    Attributes:
+        kind: which of `KINDS` they are.
+        version: to be raised whenever a change makes them give other results, so that caches and resumed runs notice.
+        plain: whether a suite's reference to one without fields is kept as its bare name.
     """
 
     kind: ClassVar[Kind]
     version: ClassVar[int] = 1
+    plain: ClassVar[bool] = False
 
     def problem(self) -> str | None:
         """Return why this combination of field values makes no sense, or None if it does.
@@ -74,7 +88,7 @@ class Use:
     """A component as a suite uses it: the registered name and the validated instance.
 
     Attributes:
-        name: the registered name.
+        name: the registered name; with its distribution (``distribution/name``) where others have the name too.
         component: the instance, fields validated.
         references: for each field that names another component, that component; for item i of a field
             that lists several, the key is ``field.i``.
@@ -92,12 +106,21 @@ class Use:
         values = {f.name: getattr(self.component, f.name) for f in dataclasses.fields(self.component)}
         return {name: self._spelled(name, value, Use.spec) for name, value in values.items()}
 
-    def spec(self) -> dict[str, Any]:
-        """Return what a suite file would say to get exactly this: ``{use: name, field: value, ...}``."""
-        return {"use": self.name, **self.fields()}
+    @property
+    def full_name(self) -> str:
+        """``distribution/name``, whatever else is installed."""
+        return self.name if "/" in self.name else f"{self.plugin}/{self.name}"
 
-    def identity(self, *, without: str | None = None) -> dict[str, Any]:
-        """Return everything about this component that can change a result.
+    def spec(self) -> ComponentRef:
+        """Return what a suite file would say to get exactly this: ``{use: name, field: value, ...}``."""
+        fields = self.fields()
+        return self.name if type(self.component).plain and not fields else {"use": self.name, **fields}
+
+    def identity(self, *, without: str | None = None) -> Any:
+        """Return everything about this component that can change a result, as plain JSON.
+
+        Components of other distributions go by their full names, so that two of one name are never taken for
+        each other.
 
         Args:
             without: leave out the fields whose declaration sets this note to False.
@@ -107,7 +130,11 @@ class Use:
         for name, field in known.items():
             if field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True)):
                 values[name] = self._spelled(name, getattr(self.component, name), Use.identity)
-        return {"use": self.name, "version": type(self.component).version, "fields": values}
+        name = self.full_name.removeprefix(f"{BUILT_IN}/") if self.plugin else self.name
+        version = type(self.component).version
+        if type(self.component).plain and not known and version == 1:
+            return name
+        return {"use": name, "version": version, "fields": values}
 
     def _spelled(self, name: str, value: Any, spell: Callable[[Use], Any]) -> Any:
         """Return a field's value, with what `spell` makes of each component that it names."""
@@ -135,7 +162,7 @@ class Use:
                 continue
             if reference is not None and not reference._is(default):
                 changed.append(f"{field.name}={reference.label}")
-            elif reference is None and value != default:
+            elif reference is None and _plain(value) != _plain(default):
                 changed.append(f"{field.name}={_short(value)}")
         return f"{self.name}({','.join(changed)})" if changed else self.name
 
@@ -144,7 +171,7 @@ class Use:
         if not isinstance(reference, (str, Mapping)):
             return False
         given = {"use": reference} if isinstance(reference, str) else dict(reference)
-        if given.pop("use", None) != self.name:
+        if given.pop("use", None) not in (self.name, self.full_name, self.full_name.rpartition("/")[2]):
             return False
         for field in dataclasses.fields(self.component):
             expected = given.get(field.name, _default(field))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pruningbench.contract.component import ComponentRef
+from pruningbench.contract.component import ComponentRef, Kind, Use
 from pruningbench.errors import PruningBenchError
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ def _silent(_message: str) -> None:
     return None
 
 
+def _no_components(kind: Kind, reference: ComponentRef) -> Use:
+    raise PruningBenchError(f"{kind} {reference!r} cannot be looked up here: this context has no plugins")
+
+
 def _no_models(reference: ComponentRef) -> VisionModel:
     raise PruningBenchError(f"model {reference!r} cannot be loaded here: this context has no models")
 
@@ -48,6 +52,8 @@ class Context:
         dense: the dense model that the pruned one came from, for tasks that compare.
         open_model: loads a dense model by reference (a field of type `ModelRef`), such as an encoder that
             judges others; each is loaded once a process.
+        component: looks up a component by kind and reference, such as an attribution method of a field of type
+            ``tuple[AttributionMethodRef, ...]``; data sets and models are opened by the functions above.
         report: receives short progress notes ("epoch 3/12").
     """
 
@@ -58,6 +64,7 @@ class Context:
     batch_size: int = 128
     dense: VisionModel | None = None
     open_model: Callable[[ComponentRef], VisionModel] = _no_models
+    component: Callable[[Kind, ComponentRef], Use] = _no_components
     report: Callable[[str], None] = _silent
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     _of_dense: dict[Any, Any] = field(default_factory=dict, repr=False)

@@ -97,7 +97,7 @@ class Cost:
     refusal: str | None = None
 
 
-def read_bytes(number: float) -> str:
+def format_bytes(number: float) -> str:
     """Return an amount of memory for people, in units of 1000: ``13 GB``, ``640 MB``, ``0.25 MB``."""
     unit, name = (1e9, "GB") if number >= 1e9 else (1e6, "MB")
     amount = number / unit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,9 +13,10 @@ from pruningbench.contract.pruner import Pruner, PruningContext
 from pruningbench.errors import ScoreError, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pruningbench.pruning.masks import Masks
+    from pruningbench.pruning.stepping import Stepper
 
 
 class Motion(ABC):
@@ -82,7 +83,8 @@ class MovingPruner(Pruner, ABC):
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Train ``context.network`` in place on the scoring batches while the masks move."""
         import torch
-        from torch.nn.functional import cross_entropy
+
+        from pruningbench.pruning.stepping import Stepper, train_epoch
 
         steps = self.epochs * sum(1 for _ in _labelled(context, self.title))
         if not steps:
@@ -93,34 +95,37 @@ class MovingPruner(Pruner, ABC):
             raise UsageError(f"pruner {self.title!r} trains, and all parameters of the network are frozen")
         optimizer = torch.optim.SGD(trained, lr=self.lr, momentum=0.9)
         context.network.train()
-        step = 0
         with torch.enable_grad(), motion.masks.kept_during(context.network, optimizer) as keeper:
+            stepper = Stepper(context.network, optimizer, motion=motion, keeper=keeper)
             for epoch in range(self.epochs):
-                for images, labels in _labelled(context, self.title):
-                    logits = context.network(images)
-                    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-                        raise UsageError(f"pruner {self.title!r} needs a network with outputs (B, C)")
-                    logits = logits.float()
-                    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-                        raise UsageError(
-                            f"pruner {self.title!r}: labels lie in [{int(labels.min())}, {int(labels.max())}], "
-                            f"but the network has {logits.shape[1]} outputs"
-                        )
-                    loss = cross_entropy(logits, labels)
-                    if not torch.isfinite(loss):
-                        value = float(loss.detach())
-                        raise ScoreError(f"training diverged in step {step + 1}: loss {value}; lower the lr")
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    if motion.before_step(step):
-                        optimizer.step()
-                    if motion.after_step(step):
-                        keeper.change(motion.masks)
-                    step += 1
+                train_epoch(_labelled(context, self.title), self._loss(context.network, stepper), stepper)
                 context.report(f"epoch {epoch + 1}/{self.epochs}")
         optimizer.zero_grad(set_to_none=True)
         context.network.eval()
         return motion.masks
+
+    def _loss(self, network: nn.Module, stepper: Stepper) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the function (images, labels) -> cross-entropy of a batch, which checks what it is given."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+            logits = network(images)
+            if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+                raise UsageError(f"pruner {self.title!r} needs a network with outputs (B, C)")
+            logits = logits.float()
+            if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+                raise UsageError(
+                    f"pruner {self.title!r}: labels lie in [{int(labels.min())}, {int(labels.max())}], "
+                    f"but the network has {logits.shape[1]} outputs"
+                )
+            loss = cross_entropy(logits, labels)
+            if not torch.isfinite(loss):
+                value = float(loss.detach())
+                raise ScoreError(f"training diverged in step {stepper.step + 1}: loss {value}; lower the lr")
+            return loss
+
+        return loss_of
 
 
 def _labelled(context: PruningContext, pruner: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,9 +5,9 @@ A metric names the type it consumes and can be added to anybody's task that yiel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,23 +22,26 @@ class Exhibit:
     """A few samples of a task's outputs, kept for figures.
 
     Attributes:
-        kind: ``maps`` (images with saliency maps), ``boxes`` (images with boxes) or ``concepts`` (crops of
-            images, in rows that show one concept each).
+        kind: ``maps`` (images with saliency maps), ``boxes`` (images with boxes), ``concepts`` (crops of
+            images, in rows that show one concept each), or another that a plugin draws
+            (`pruningbench_register_exhibits`).
         images: (N, C, H, W) intensities in [0, 1].
         keys: what identifies the N samples; figures line up equal keys. For ``concepts`` it is
             ``ROW/PLACE``: figures line up equal rows, whose crops share a caption.
         maps: (N, H, W) float, for ``maps``.
         predicted, truth: N tensors (K, 4) of boxes in pixels, for ``boxes``.
         captions: N short texts, or empty.
+        arrays: further values by name, N of each, for the kinds of plugins.
     """
 
-    kind: Literal["maps", "boxes", "concepts"]
+    kind: str
     images: Tensor
     keys: tuple[str, ...]
     maps: Tensor | None = None
     predicted: list[Tensor] = field(default_factory=list)
     truth: list[Tensor] = field(default_factory=list)
     captions: tuple[str, ...] = ()
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class GroupedPredictions(Outputs):
 
 
 @dataclass(frozen=True)
-class Costs(Outputs):
+class ResourceUse(Outputs):
     """What a network costs, as it stands and as a dense network would.
 
     Attributes:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.attempts import DeathWatch
-from pruningbench.harness.events import CellDone, CellJob, Event, Observer, Prepared, Step, TaskDone
+from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.supervisor import check_interrupt
+from pruningbench.harness.telling import Teller
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
@@ -21,7 +22,8 @@ from pruningbench.version import __version__
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
-Execute = Callable[[Iterable[CellJob]], Iterable[Event]]
+RunJobs = Callable[[Iterable[CellJob]], Iterable[Event]]
+"""An executor's work: jobs in, events out."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,11 @@ class Driver:
     Args:
         plan: what to do.
         folder: where the results go; created, locked and of this suite.
-        observer: is told what happens.
+        teller: tells observers what happens.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, observer: Observer) -> None:
-        self.plan, self.folder, self.observer = plan, folder, observer
+    def __init__(self, plan: Plan, folder: RunFolder, teller: Teller) -> None:
+        self.plan, self.folder, self.teller = plan, folder, teller
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
 
@@ -120,7 +122,7 @@ class Driver:
         """Return what is still to do, after recording cells that keep killing their process."""
         unreadable = damaged(self.folder, self.journal.records)
         for file in unreadable.values():
-            self.observer.warn(f"{file}: is damaged; what it belongs to is measured again")
+            self.teller.warn(f"{file}: is damaged; what it belongs to is measured again")
         jobs = pending(self.plan, self.journal.records, retry, unreadable)
         crashed = self.deaths.crashed
         if crashed is None:
@@ -142,9 +144,9 @@ class Driver:
     def note(self, message: str) -> None:
         """Pass on a progress note; progress within a step also clears it of earlier deaths."""
         self.deaths.note(message)
-        self.observer.note(message)
+        self.teller.note(message)
 
-    def run(self, jobs: Sequence[CellJob], execute: Execute) -> Summary:
+    def run(self, jobs: Sequence[CellJob], execute: RunJobs) -> Summary:
         """Execute the jobs and write what comes of them; interrupted, all finished tasks are safe.
 
         Raises:
@@ -153,7 +155,7 @@ class Driver:
         """
         computed = 0
         resumed = len(self.plan.cells) * len(self.plan.tasks) - sum(len(job.tasks) for job in jobs)
-        self.observer.started(len(self.plan.cells), len(self.plan.cells) - len(jobs), sum(len(j.tasks) for j in jobs))
+        self.teller.started(len(self.plan.cells) - len(jobs), sum(len(job.tasks) for job in jobs))
         failed: set[str] = set()
         try:
             for event in execute(jobs):
@@ -166,7 +168,7 @@ class Driver:
                 "make room and run the same command again"
             ) from error
         finally:
-            self.observer.finished()
+            self.teller.done(ok=computed == sum(len(job.tasks) for job in jobs) and not failed)
             self.deaths.leave()
             self.journal.close()
         return Summary(len(self.plan.cells), computed, resumed, not_ok(self.plan, self.journal.records))
@@ -176,9 +178,9 @@ class Driver:
         match event:
             case Step(name=name):
                 if name == "prepare":
-                    self.observer.cell_started(cell)
+                    self.teller.cell_started(cell)
                 self.deaths.enter(cell.key, name)
-            case Prepared(masks=masks):
+            case CellPrepared(masks=masks):
                 if masks is not None:
                     self._keep_masks(cell, masks)
             case TaskDone(task=task, records=records):
@@ -187,10 +189,10 @@ class Driver:
                 if event.status != "ok":
                     failed.add(cell.key)
                 if records[0].notes:
-                    self.observer.warn(f"{cell.label}: {records[0].notes}")
-                self.observer.task_done(cell, task, records[0])
+                    self.teller.warn(f"{cell.label}: {records[0].notes}")
+                self.teller.task_done(cell, task, records)
             case CellDone():
-                self.observer.cell_done(cell, ok=cell.key not in failed)
+                self.teller.cell_done(cell, ok=cell.key not in failed)
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
         """Store a cell's masks with the figures of what they leave, and warn of layers they leave nothing of."""
@@ -198,9 +200,8 @@ class Driver:
 
         emptied = collapse(masks, cell.sparsity)
         if emptied:
-            self.observer.warn(f"{cell.label}: {emptied}")
-        masks.provenance["diagnosis"] = mask_summary(masks)
-        masks.save(self.folder.mask_file(cell.key))
+            self.teller.warn(f"{cell.label}: {emptied}")
+        masks.with_provenance(diagnosis=mask_summary(masks)).save(self.folder.mask_file(cell.key))
 
     def _write_arrays(self, event: TaskDone, cell: Cell) -> None:
         """Write what lies beside the journal first: a finished task has all its files."""
@@ -210,7 +211,7 @@ class Driver:
             write_arrays(self.folder.exhibit_file(cell.key, event.task, variant), arrays)
 
 
-def skipping(execute: Execute, refused: Mapping[str, str], suite: str) -> Execute:
+def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJobs:
     """Return what records the jobs of refused cells as skipped and executes all others.
 
     Args:

@@ -1,4 +1,4 @@
-"""What an executor tells the driver, and the driver an observer."""
+"""What an executor tells the driver."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CellPrepared:
     """A cell's model is pruned and trained.
 
     Attributes:
@@ -81,32 +81,4 @@ class CellDone:
     job: CellJob
 
 
-Event = Step | Prepared | TaskDone | CellDone
-
-
-class Observer:
-    """Watches a run; everything the driver has to say to a person goes through here.
-
-    This one says nothing; subclasses override what they want to hear.
-    """
-
-    def started(self, cells: int, done: int, tasks: int) -> None:
-        """`cells` in all, `done` of them before this run; `tasks` task runs are pending."""
-
-    def cell_started(self, cell: Cell) -> None:
-        """Work on a cell begins."""
-
-    def note(self, message: str) -> None:
-        """Progress within a cell ("epoch 2/12")."""
-
-    def task_done(self, cell: Cell, task: str, record: Record) -> None:
-        """A task has ended; `record` is its first journal line."""
-
-    def cell_done(self, cell: Cell, *, ok: bool) -> None:
-        """A cell has ended."""
-
-    def warn(self, message: str) -> None:
-        """Something a person should know."""
-
-    def finished(self) -> None:
-        """The run has ended or was interrupted."""
+Event = Step | CellPrepared | TaskDone | CellDone

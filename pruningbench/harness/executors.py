@@ -1,29 +1,23 @@
-"""Executors: who runs the cells."""
+"""The executor that needs nothing: one cell after the other in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any
 
-from pruningbench.harness.events import CellJob, Event
-from pruningbench.harness.worker import Worker
-
-
-class Executor(Protocol):
-    """Runs cells and tells what happens; results do not depend on which executor ran them."""
-
-    def run(self, jobs: Iterable[CellJob]) -> Iterator[Event]:
-        """Run the jobs; the events of one cell come in order, ending with `CellDone`."""
-        ...
+from pruningbench.contract.executor import Executor
 
 
-class SerialExecutor:
-    """Runs one cell after the other in this process."""
+class SerialExecutor(Executor):
+    """Run one cell after the other in this process."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    @classmethod
+    def problem(cls, workers: int) -> str | None:
+        """Refuse more than one worker."""
+        return None if workers == 1 else "the serial executor has exactly one"
 
-    def run(self, jobs: Iterable[CellJob]) -> Iterator[Event]:
+    def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
         """Run the jobs in their order."""
+        work = self.make_work()
         for job in jobs:
-            yield from self.worker.run(job)
+            yield from work(job)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MetricValue:
     """A metric's estimate on one variant of a task's outputs, and what people reach there (NaN = not known)."""
 
     variant: str
@@ -35,7 +35,7 @@ class Measurement:
 class Measured:
     """All that a task yields on one model."""
 
-    measurements: list[Measurement] = field(default_factory=list)
+    measurements: list[MetricValue] = field(default_factory=list)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     estimate = bootstrap(array, statistic)
     ceiling = metric.ceiling(outputs)
     measured.measurements.append(
-        Measurement(
+        MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
             ceiling=float("nan") if ceiling is None else float(ceiling),
         )

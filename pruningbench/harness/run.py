@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.machine import resolve_device
-from pruningbench.errors import MissingDataError, UsageError, did_you_mean
-from pruningbench.harness.driver import Driver, Execute, Summary, TaskKey, damaged, failures, not_ok, pending, skipping
-from pruningbench.harness.events import Observer
-from pruningbench.plugins import Registry
+from pruningbench.contract.executor import Executor, Work
+from pruningbench.errors import MissingDataError, PluginError, UsageError
+from pruningbench.harness.driver import Driver, Summary, TaskKey, damaged, failures, not_ok, pending, skipping
+from pruningbench.harness.telling import Teller
+from pruningbench.hookspecs import RunInfo
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.plan import Cell, Plan, make_plan, shard
@@ -21,8 +23,6 @@ from pruningbench.suite.schema import Suite
 if TYPE_CHECKING:
     import torch
 
-EXECUTORS = ("serial",)
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -30,8 +30,8 @@ class RunOptions:
 
     Attributes:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        executor: ``serial``.
-        workers: processes; one for the serial executor.
+        executor: name of a registered executor.
+        workers: processes that it may use.
         shard: (i, n): only the part i of n of the cells, from 1.
         retry_failed: try again what is not ok.
         only: filters ``KIND=NAME``.
@@ -71,11 +71,9 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     Raises:
         UsageError: for options that make no sense, a folder that cannot be used, or missing data.
     """
-    if options.executor not in EXECUTORS:
-        hint = did_you_mean(options.executor, EXECUTORS) or f"; there is: {', '.join(EXECUTORS)}"
-        raise UsageError(f"--executor {options.executor}: unknown executor{hint}")
-    if options.workers != 1:
-        raise UsageError(f"--workers {options.workers}: the serial executor has exactly one")
+    problem = _executor(registry, options).problem(options.workers)
+    if problem:
+        raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
     plan = make_plan(suite, registry, options.only)
     if options.shard:
         plan = replace(plan, cells=shard(plan.cells, *options.shard))
@@ -91,28 +89,47 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     return Prepared(plan, folder, options, pending=tasks, cells=cells, retry=retry)
 
 
-def execute(prepared: Prepared, registry: Registry, observer: Observer | None = None) -> Summary:
+def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
+    found = registry.entry("executor", options.executor).load()
+    if not (isinstance(found, type) and issubclass(found, Executor)):
+        raise PluginError(f"executor {options.executor!r} is {found!r}, not a subclass of Executor")
+    return found
+
+
+def execute(prepared: Prepared, registry: Registry, observer: object | None = None) -> Summary:
     """Run what is pending; the run folder then holds the results.
+
+    Args:
+        prepared: what `prepare` returned.
+        registry: its plugins observe the run.
+        observer: one more object with observing hooks.
 
     Raises:
         UsageError: if another process is running in the folder, the device is not there, or the scope does not
             fit a model; nothing was written.
         KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
     """
-    plan, folder = prepared.plan, prepared.folder
-    observer = observer or Observer()
     if not prepared.pending:
         return finished_summary(prepared)
+    with registry.door.admitted("observer", observer):
+        return _execute(prepared, registry)
+
+
+def _execute(prepared: Prepared, registry: Registry) -> Summary:
+    plan, folder = prepared.plan, prepared.folder
     device = resolve_device(prepared.options.device)
     refused = plan.refusals(plan.costs(str(device), prepared.cells))
+    teller = Teller(registry.door, RunInfo(plan.suite.name, folder.path, len(plan.cells), 0, 0))
     folder.lock()
     try:
         folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have been faster
         folder.create(plan.suite.to_yaml(), plan.suite.digest)
-        _note_environment(prepared, registry, str(device), observer)
-        driver = Driver(plan, folder, observer)
+        _note_environment(prepared, registry, str(device), teller)
+        driver = Driver(plan, folder, teller)
         jobs = driver.jobs(prepared.retry)
-        return driver.run(jobs, skipping(_serial(prepared, registry, device, driver), refused, plan.suite.name))
+        work = _Work(plan.suite.name, folder, device, registry, driver.note)
+        executor = _executor(registry, prepared.options)(work, prepared.options.workers)
+        return driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
     finally:
         folder.unlock()
 
@@ -126,17 +143,30 @@ def finished_summary(prepared: Prepared) -> Summary:
     return Summary(len(plan.cells), prepared.pending - left, before, not_ok(plan, records), left)
 
 
-def _serial(prepared: Prepared, registry: Registry, device: torch.device, driver: Driver) -> Execute:
-    from pruningbench.harness.executors import SerialExecutor
-    from pruningbench.harness.worker import Worker
-    from pruningbench.store.cache import Cache
+class _Work:
+    """Makes the worker of a process.
 
-    suite = prepared.plan.suite
-    worker = Worker(suite.name, registry, device, Cache(), prepared.folder.checkpoint_file, driver.note)
-    return SerialExecutor(worker).run
+    Unpickled in another process it finds that process's plugins, and has nobody to pass progress notes to.
+    """
+
+    def __init__(
+        self, suite: str, folder: RunFolder, device: torch.device, registry: Registry, note: Callable[[str], None]
+    ) -> None:
+        self.suite, self.folder, self.device = suite, folder, device
+        self._here: tuple[Registry, Callable[[str], None]] | None = (registry, note)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_here": None}
+
+    def __call__(self) -> Work:
+        from pruningbench.harness.worker import Worker
+        from pruningbench.store.cache import Cache
+
+        registry, note = self._here or (load_registry(), lambda _message: None)
+        return Worker(self.suite, registry, self.device, Cache(), self.folder.checkpoint_file, note).run
 
 
-def _note_environment(prepared: Prepared, registry: Registry, device: str, observer: Observer) -> None:
+def _note_environment(prepared: Prepared, registry: Registry, device: str, teller: Teller) -> None:
     from pruningbench.store.environment import capture
 
     plugins: Sequence[tuple[str, str, str]] = [(p.name, p.distribution, p.version) for p in registry.plugins]
@@ -145,4 +175,4 @@ def _note_environment(prepared: Prepared, registry: Registry, device: str, obser
     told = {key: pair for key, pair in changed.items() if key not in ("source",)}
     if told:
         names = ", ".join(sorted(told))
-        observer.warn(f"the environment has changed since this run began ({names}); see environment.json")
+        teller.warn(f"the environment has changed since this run began ({names}); see environment.json")

@@ -32,7 +32,7 @@ from pruningbench.errors import PluginError, PruningBenchError, RefusedError
 from pruningbench.harness.lending import Blame, Lender, LentSamples, Loan, lending
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
-from pruningbench.pruning.scope import Scope, prunable_parameters
+from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
 from pruningbench.store.code import code_hash
 from pruningbench.suite.binding import bind
@@ -260,7 +260,7 @@ class ModelSession:
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
-                return {**masks.packed(), PROVENANCE: _text_tensor(masks.provenance)}
+                return {**masks.packed(), PROVENANCE: _text_tensor(dict(masks.provenance))}
 
             packed = self._cache.tensors("masks", identity, make)
             shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
@@ -299,8 +299,7 @@ class ModelSession:
         return {"weights": self.dense.fingerprint, "cache_version": CACHE_VERSION}
 
     def _prunable(self, cell: Cell, model: VisionModel) -> dict[str, torch.nn.Parameter]:
-        scope = Scope(cell.scope.head, cell.scope.exclude) if cell.scope else Scope()
-        return prunable_parameters(model.network, scope, head=model.head or None)
+        return prunable_parameters(model.network, cell.scope, head=model.head or None)
 
     def prunable_names(self, cell: Cell) -> list[str]:
         """Return the names of the parameters the cell may prune."""

@@ -20,7 +20,7 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
 from pruningbench.errors import PluginError, RefusedError
-from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
+from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.session import DataShelf, ModelSession, ModelShelf, check_names
@@ -29,6 +29,7 @@ from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks, measured_sparsity
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
+from pruningbench.suite.binding import bind
 from pruningbench.suite.plan import Cell, TaskRun
 from pruningbench.version import __version__
 
@@ -54,7 +55,7 @@ class Worker:
         checkpoint: Callable[[str], Path],
         report: Callable[[str], None],
     ) -> None:
-        self.suite, self.device, self.cache = suite, device, cache
+        self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
         self.checkpoint, self.report = checkpoint, report
         self.shelf = DataShelf(registry, lambda: self._context(0))
         self.models = ModelShelf(registry, self._context)
@@ -77,7 +78,7 @@ class Worker:
             yield CellDone(job)
             return
         prepare_seconds = time.perf_counter() - start
-        yield Prepared(job, masks, prepare_seconds)
+        yield CellPrepared(job, masks, prepare_seconds)
         base = self._base(cell, sparsities, prepare_seconds)
         loan = Loan(model)
         session.begin(cell)
@@ -89,7 +90,8 @@ class Worker:
 
     def _context(self, seed: int, **extra: Any) -> Context:
         return Context(
-            self.device, seed, self.cache, self.shelf, open_model=self.models, report=self.report, **extra
+            self.device, seed, self.cache, self.shelf, open_model=self.models,
+            component=lambda kind, reference: bind(self.registry, kind, reference), report=self.report, **extra
         )  # fmt: skip
 
     def _session_of(self, cell: Cell) -> ModelSession:
@@ -221,7 +223,11 @@ class Worker:
         if use is None:
             return ""
         data = self.shelf.open(use).fingerprint
-        others = {name: self._shelf_of(other).open(other).fingerprint for name, other in run.task.references.items()}
+        others = {
+            name: self._shelf_of(other).open(other).fingerprint
+            for name, other in run.task.references.items()
+            if other.component.kind in ("dataset", "model")
+        }
         if not all(isinstance(fingerprint, str) for fingerprint in others.values()):
             raise PluginError(f"dataset {use.name!r}: its fingerprint must be text")
         # how the task is set and what other data it uses decide as well whether values may be compared
@@ -276,7 +282,7 @@ def _keep(file: Path, model: VisionModel, masks: Masks, made_of: str) -> None:
     tensors = {f"weights/{name}": tensor.detach().cpu().contiguous().clone()
                for name, tensor in model.network.state_dict().items()}  # fmt: skip
     tensors |= {f"masks/{name}": mask for name, mask in masks.items()}
-    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(masks.provenance), "made_of": made_of}
+    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(dict(masks.provenance)), "made_of": made_of}
     write_whole(file, save(tensors, meta))
 
 
@@ -315,7 +321,7 @@ def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
             f"at sparsity {cell.sparsity:g}"
         )
     try:
-        json.dumps(masks.provenance)
+        json.dumps(dict(masks.provenance))
     except (TypeError, ValueError) as error:
         raise PluginError(f"pruner {cell.pruner_label!r}: the masks' provenance cannot be stored ({error})") from error
 

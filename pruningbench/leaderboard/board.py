@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pruningbench.contract.reporting import BoardColumn, Measurement
 from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.columns import load_columns, value_of
+from pruningbench.leaderboard.comparison import BoardComparison, statements
 from pruningbench.leaderboard.differences import Pairs
-from pruningbench.leaderboard.partition import Group, Measurement, column_key, partition
+from pruningbench.leaderboard.partition import Group, column_key, partition
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
-from pruningbench.leaderboard.statements import statements
+from pruningbench.plugins import Registry, load_registry
 
 if TYPE_CHECKING:
     import os
@@ -84,6 +87,7 @@ class Row:
         cells: what was measured, by column key; a column that was not measured is absent.
         differences: to the dense model, by column key: the mean over the seeds that both have of the paired
             differences over samples, with the interval of `aggregation.average`; absent where unknown.
+        extra: what the columns asked for say of the row, by name.
     """
 
     model: str
@@ -95,6 +99,7 @@ class Row:
     rank: float | None
     cells: Mapping[ColumnKey, Entry]
     differences: Mapping[ColumnKey, Entry] = field(default_factory=dict)
+    extra: Mapping[str, float | str | None] = field(default_factory=dict)
 
     @property
     def dense(self) -> bool:
@@ -134,7 +139,7 @@ class Board:
         rows: by model as first seen, then sparsity, mean rank and label.
         failed: tasks that gave no values, as the results list them.
         notes: sentences about what the reader should know (measurements left out).
-        statements: sentences about what the results say, see `pruningbench.leaderboard.statements`.
+        statements: sentences of plugins about what the results say.
     """
 
     title: str
@@ -146,7 +151,13 @@ class Board:
     statements: tuple[str, ...] = ()
 
 
-def build(frame: pd.DataFrame, runs: Sequence[str | os.PathLike[str]] = ()) -> list[Board]:
+def build(
+    frame: pd.DataFrame,
+    runs: Sequence[str | os.PathLike[str]] = (),
+    *,
+    columns: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> list[Board]:
     """Turn a table of results (`pruningbench.leaderboard.results.load_results`) into boards.
 
     Runs on which a (task, variant, metric) was measured on different data, or whose models of one name
@@ -158,28 +169,39 @@ def build(frame: pd.DataFrame, runs: Sequence[str | os.PathLike[str]] = ()) -> l
         frame: one row a measurement or a failed task, in the order of the runs.
         runs: the folders of the runs in it: their per-sample values give the differences to the dense model
             and the statements, which are left out without them.
+        columns: names of registered columns to add to the rows.
+        registry: where columns and statements are looked up; the installed plugins by default.
 
     Returns:
         Boards in the order in which their data first appear; none for an empty table.
+
+    Raises:
+        UnknownComponentError: for a column that is not registered.
+        PluginError: for a column that fails.
     """
+    registry = registry or load_registry()
+    asked = load_columns(registry, columns)
     groups = partition(frame.to_dict("records"))
     pairs = Pairs(runs)
-    return [_board(group, groups, pairs) for group in groups]
+    return [_board(group, groups, pairs, registry, asked) for group in groups]
 
 
-def _board(group: Group, groups: Sequence[Group], pairs: Pairs) -> Board:
+def _board(
+    group: Group, groups: Sequence[Group], pairs: Pairs, registry: Registry, asked: Mapping[str, BoardColumn]
+) -> Board:
     kept, repeated = _without_repeats(group.measurements)
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
-    rows = _rows(kept, columns, _differences(kept, pairs))
+    rows = _rows(kept, columns, _differences(kept, pairs), asked)
+    said, failed = statements(registry, BoardComparison(tuple(kept), pairs))
     return Board(
         title=_title(suites, group, groups),
         suites=suites,
         columns=columns,
         rows=rows,
         failed=_failures(group.measurements),
-        notes=_notes(rows, repeated),
-        statements=statements(kept, pairs),
+        notes=(*_notes(rows, repeated), *failed),
+        statements=said,
     )
 
 
@@ -277,12 +299,15 @@ def _differences(kept: Sequence[Measurement], pairs: Pairs) -> dict[RowKey, dict
 
 
 def _rows(
-    kept: Sequence[Measurement], columns: Sequence[Column], differences: Mapping[RowKey, Mapping[ColumnKey, Entry]]
+    kept: Sequence[Measurement],
+    columns: Sequence[Column],
+    differences: Mapping[RowKey, Mapping[ColumnKey, Entry]],
+    asked: Mapping[str, BoardColumn],
 ) -> tuple[Row, ...]:
     by_row: dict[RowKey, list[Measurement]] = {}
     for measurement in kept:
         by_row.setdefault(_row_key(measurement), []).append(measurement)
-    unranked = [_row(key, listed, columns, differences.get(key, {})) for key, listed in by_row.items()]
+    unranked = [_row(key, listed, columns, differences.get(key, {}), asked) for key, listed in by_row.items()]
     models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in unranked))}
     contests: dict[tuple[str, float], list[Row]] = {}
     for row in unranked:
@@ -297,6 +322,7 @@ def _row(
     measurements: Sequence[Measurement],
     columns: Sequence[Column],
     differences: Mapping[ColumnKey, Entry],
+    asked: Mapping[str, BoardColumn],
 ) -> Row:
     by_column: dict[ColumnKey, list[Measurement]] = {}
     for measurement in measurements:
@@ -315,6 +341,7 @@ def _row(
         rank=None,
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
         differences=differences,
+        extra={name: value_of(name, column, measurements) for name, column in asked.items()},
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
+from pruningbench.contract.reporting import Drawing, ReportedRun
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Row
+from pruningbench.leaderboard.board import Board, Column, Row, build
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.style import (
     CEILING,
@@ -37,6 +39,17 @@ LEFT, GAP, TOP, BOTTOM = 0.85, 0.3, 0.75, 0.55
 
 Line = tuple[str, str, list[tuple[float, Entry]]]
 """Pruner, recipe, and (sparsity, value) pairs by ascending sparsity."""
+
+
+def all_curves(run: ReportedRun) -> Iterator[Drawing]:
+    """Draw the curves of all boards of a run."""
+    for board in build(run.results):
+        for parts, figure in curves(board):
+            yield ("curves", *parts), partial(_made, figure)
+
+
+def _made(figure: Figure) -> Figure:
+    return figure
 
 
 def curves(board: Board) -> Iterator[tuple[tuple[str, ...], Figure]]:

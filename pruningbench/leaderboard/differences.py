@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
+from pruningbench.contract.reporting import Measurement
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from pruningbench.contract.statistics import Floats
 
-Measurement = Mapping[Any, Any]
 CLOSE = 1e-9
 """How far, relatively, the mean of stored values may be from the value in the journal."""
 

@@ -6,8 +6,9 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pruningbench.contract.reporting import ShownExhibit, ShownSample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,37 +24,7 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zi
 CELL = ["model", "pruner", "recipe", "sparsity", "seed", "cell"]
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """One sample of an exhibit.
-
-    Attributes:
-        image: (C, H, W) in [0, 1].
-        caption: "" if there is none.
-        map: (H, W), for kind ``maps``.
-        predicted, truth: (K, 4) boxes in pixels, for kind ``boxes``.
-    """
-
-    image: Array
-    caption: str
-    map: Array | None
-    predicted: Array | None
-    truth: Array | None
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What was kept of a task on one cell: samples by key, in order."""
-
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    kind: str
-    samples: dict[str, Sampled]
-
-
-def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[Shown]]]:
+def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[ShownExhibit]]]:
     """Read the exhibits of a run, those of one task, variant and model at a time.
 
     Of several seeds the lowest one that has an exhibit is shown.
@@ -68,7 +39,7 @@ def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, 
         if not any(file.is_file() for file in files.values()):
             continue  # a task that shows nothing
         for model, of_model in of_task.groupby("model", sort=False):
-            shown: dict[tuple[str, str, float], Shown] = {}
+            shown: dict[tuple[str, str, float], ShownExhibit] = {}
             for row in of_model.sort_values("seed", kind="stable").to_dict("records"):
                 key = (row["pruner"], row["recipe"], row["sparsity"])
                 if key not in shown:
@@ -78,12 +49,12 @@ def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, 
                         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
                         warnings.warn(f"{files[row['cell']]}: {reason}; figures go without it", stacklevel=4)
                         continue
-                    shown[key] = Shown(str(model), *key, kind, samples)
+                    shown[key] = ShownExhibit(str(model), *key, kind, samples)
             for kind in dict.fromkeys(one.kind for one in shown.values()):
                 yield (task, variant), str(model), [one for one in shown.values() if one.kind == kind]
 
 
-def _read(file: Any) -> tuple[str, dict[str, Sampled]]:
+def _read(file: Any) -> tuple[str, dict[str, ShownSample]]:
     """Read an exhibit and take it apart; raise one of `UNREADABLE` if its arrays do not fit each other."""
     from pruningbench.store.samples import read_exhibit
 
@@ -100,12 +71,16 @@ def _read(file: Any) -> tuple[str, dict[str, Sampled]]:
     elif exhibit["kind"] == "boxes":
         predicted, truth = (_boxes(exhibit.get(name), len(keys)) for name in ("predicted", "truth"))
         parts = [(None, *pair) for pair in zip(predicted, truth, strict=True)]
-    elif exhibit["kind"] == "concepts":
-        parts = [(None, None, None)] * len(keys)
     else:
-        raise ValueError(f"unknown kind {exhibit['kind']!r}")
-    rows = zip(keys, images, captions, parts, strict=True)
-    return exhibit["kind"], {key: Sampled(image, caption, *part) for key, image, caption, part in rows}
+        parts = [(None, None, None)] * len(keys)
+    further = exhibit["arrays"]
+    if any(len(array) != len(keys) for array in further.values()):
+        raise ValueError(f"{len(keys)} keys for arrays of {[len(array) for array in further.values()]} samples")
+    own = [{name: array[i] for name, array in further.items()} for i in range(len(keys))]
+    rows = zip(keys, images, captions, parts, own, strict=True)
+    return exhibit["kind"], {
+        key: ShownSample(image, caption, *part, arrays) for key, image, caption, part, arrays in rows
+    }
 
 
 def _boxes(boxes: Sequence[Array] | None, count: int) -> Sequence[Array]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import write_whole
-from pruningbench.errors import PruningBenchError
-from pruningbench.leaderboard.board import build
+from pruningbench.contract.reporting import Drawing, ExhibitDrawer, ReportedRun, ShownExhibit
+from pruningbench.errors import PruningBenchError, UnknownComponentError
+from pruningbench.leaderboard.exhibits import exhibited
 from pruningbench.leaderboard.labels import safe_name
 from pruningbench.leaderboard.results import load_results
+from pruningbench.plugins import Registration, Registry, load_registry
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ DRAWING = 2
 LISTING = "figures.json"
 
 
-def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
+def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | None = None) -> list[Path]:
     """Draw the figures of a run into its folder ``figures/``, unless they are there and up to date.
 
     ``curves-TASK[-VARIANT].png``: sparsity against each metric, a line a pruner and recipe.
@@ -35,12 +39,14 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
 
     Args:
         run_folder: the folder of a run.
+        registry: whose figures and exhibits are drawn; the installed plugins by default.
 
     Returns:
         The figures' paths in the order in which they were made; none when there are no results.
 
     Warns:
-        UserWarning: for a sample file that is missing or damaged; the figure goes without it.
+        UserWarning: for a sample file that is missing or damaged, which the figure goes without, and for a
+            plugin whose figure fails.
 
     Raises:
         RunFolderError: if the folder holds no run, or its journal is damaged.
@@ -55,7 +61,7 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
             return paths
     made: dict[str, None] = {}
     try:
-        for name, figure in _drawn(run):
+        for name, figure in _drawn(run, registry or load_registry()):
             unique = _unique(name, made)
             write_whole(run.figures / unique, _png(figure))
             made[unique] = None
@@ -87,22 +93,37 @@ def _read_listing(figures: Path) -> dict[str, Any] | None:
         return None
 
 
-def _drawn(run: RunFolder) -> Iterator[tuple[str, Figure]]:
+def _drawn(run: RunFolder, registry: Registry) -> Iterator[tuple[str, Figure]]:
     frame = load_results(run.path, details=True)
-    boards = [board for board in build(frame) if board.rows]
-    if not boards:
+    if not (frame["status"] == "ok").any():
         return
-    from pruningbench.leaderboard.curves import curves
-    from pruningbench.leaderboard.grids import grids
-    from pruningbench.leaderboard.profiles import profiles
+    reported = ReportedRun(run.path, frame)
+    for registration in registry.registrations("figure"):
+        yield from _contained(run, registration, lambda draw: draw(reported))
+    for (task, variant), model, shown in exhibited(run, frame):
+        names = [task, variant, model]
+        try:
+            registration = registry.entry("exhibit", shown[0].kind)
+        except UnknownComponentError as error:
+            warnings.warn(f"{run.path}: {error}; figures go without it", stacklevel=3)
+            continue
+        yield from _contained(run, registration, partial(_draw_exhibit, names, shown))
 
-    for board in boards:
-        for parts, figure in curves(board):
-            yield safe_name(["curves", *parts]), figure
-    for names, figure in profiles(run, frame):
-        yield safe_name(names), figure
-    for names, figure in grids(run, frame):
-        yield safe_name(names), figure
+
+def _draw_exhibit(names: Sequence[str], shown: Sequence[ShownExhibit], draw: ExhibitDrawer) -> Iterator[Drawing]:
+    return draw(names, shown)
+
+
+def _contained(
+    run: RunFolder, registration: Registration, call: Callable[[Any], Iterator[Drawing]]
+) -> Iterator[tuple[str, Figure]]:
+    """Draw the figures of one registration; one that fails costs its own figures only."""
+    try:
+        for names, draw in call(registration.load()):
+            yield safe_name(names), draw()
+    except Exception as error:  # noqa: BLE001 - anybody's figure
+        what = f"{registration.what} failed: {type(error).__name__}: {error}"
+        warnings.warn(f"{run.path}: {what}; figures go without it", stacklevel=3)
 
 
 def _unique(name: str, taken: dict[str, None]) -> str:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pruningbench.contract.reporting import Drawing, ShownExhibit, ShownSample, percent
 from pruningbench.leaderboard.canvas import FOUND, TRUE, Canvas, spread
-from pruningbench.leaderboard.exhibits import Sampled, Shown, exhibited
 from pruningbench.leaderboard.labels import compact, elide
-from pruningbench.leaderboard.numbers import percent
-from pruningbench.leaderboard.sheets import sheets
 from pruningbench.leaderboard.style import DPI, FAINT, INK, text_width
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
-
-    from pruningbench.store.runfolder import RunFolder
 
 TILE, SPACE, CAPTION = 0.8, 0.04, 0.13
 """Inches: side of a picture, space between two, and height of the captions below a row of pictures."""
@@ -27,8 +21,6 @@ MARGIN, BETWEEN, TITLE, HEAD = 0.15, 0.3, 0.62, 0.42
 """Inches: around the figure, between blocks, for the figure's title, and for a block's two header lines."""
 IMAGES, SPARSITIES, BLOCKS, ACROSS = 3, 6, 8, 2
 """Images and sparsities shown in a block, blocks in a figure, and blocks side by side."""
-MOST = 64
-"""Grids drawn for one run; a suite of a hundred conditions is not looked at picture by picture."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class _Block:
     """The pictures of one pruner: by sparsity, 0 being the dense model."""
 
     title: str
-    columns: dict[float, dict[str, Sampled]]
+    columns: dict[float, dict[str, ShownSample]]
 
 
 @dataclass(frozen=True)
@@ -65,28 +57,16 @@ class _Page:
         )
 
 
-def grids(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[list[str], Figure]]:
-    """Draw a figure for each task, variant, model and recipe that exhibits something.
+def grids(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawing]:
+    """Yield name and drawing of each figure of maps or boxes of a task, variant and model.
 
-    A figure has a block for each pruner: its rows are the same images, its columns the image (for
-    maps), the dense model and ascending sparsities. Concepts are drawn by `sheets`.
+    There is a figure for each recipe, with a block for each pruner: its rows are the same images, its columns
+    the image (for maps), the dense model and ascending sparsities.
 
-    Yields:
-        The figure's name in parts, and the figure.
+    Args:
+        names: task, variant and model.
+        shown: the exhibits of one model, all of one kind.
     """
-    drawn = 0
-    for (task, variant), model, shown in exhibited(run, frame):
-        draw = sheets if shown[0].kind == "concepts" else _pages
-        for names, figure in draw([task, variant, model], shown):
-            if drawn == MOST:
-                warnings.warn(f"{run.path}: only the first {MOST} grids of pictures are drawn", stacklevel=3)
-                return
-            drawn += 1
-            yield names, figure()
-
-
-def _pages(names: Sequence[str], shown: Sequence[Shown]) -> Iterator[tuple[list[str], Callable[[], Figure]]]:
-    """Yield name and drawing of each figure of maps or boxes."""
     for recipe, blocks, keys in _recipes(shown):
         for start in range(0, len(blocks), BLOCKS):
             part = blocks[start : start + BLOCKS]
@@ -97,11 +77,11 @@ def _pages(names: Sequence[str], shown: Sequence[Shown]) -> Iterator[tuple[list[
             yield [shown[0].kind, *filter(None, (*names, recipe))], partial(_figure, page)
 
 
-def _recipes(shown: Sequence[Shown]) -> Iterator[tuple[str, list[_Block], list[str]]]:
+def _recipes(shown: Sequence[ShownExhibit]) -> Iterator[tuple[str, list[_Block], list[str]]]:
     """Yield (recipe, a block for each pruner, keys of the images that most of them share)."""
     dense = {one.sparsity: one.samples for one in shown if one.sparsity == 0}
     pruners = compact(one.pruner for one in shown)
-    by_recipe: dict[str, dict[str, dict[float, dict[str, Sampled]]]] = {}
+    by_recipe: dict[str, dict[str, dict[float, dict[str, ShownSample]]]] = {}
     for one in shown:
         if one.sparsity:
             columns = by_recipe.setdefault(one.recipe, {}).setdefault(one.pruner, dict(dense))
@@ -166,7 +146,7 @@ def _draw_block(canvas: Canvas, page: _Page, block: _Block, left: float, top: fl
             x += TILE + SPACE
 
 
-def _draw(canvas: Canvas, x: float, y: float, sample: Sampled | None, what: str, *, signed: bool) -> None:
+def _draw(canvas: Canvas, x: float, y: float, sample: ShownSample | None, what: str, *, signed: bool) -> None:
     """Draw one picture: the image alone, its map, or the image with its boxes."""
     from pruningbench.leaderboard.tiles import GREY, image_tile, map_tile
 
@@ -191,7 +171,7 @@ def _draw(canvas: Canvas, x: float, y: float, sample: Sampled | None, what: str,
         canvas.text(x + TILE / 2, y + TILE + 0.015, caption, 6.5, ha="center", va="top")
 
 
-def _draw_boxes(canvas: Canvas, corner: tuple[float, float], scale: tuple[float, float], sample: Sampled) -> None:
+def _draw_boxes(canvas: Canvas, corner: tuple[float, float], scale: tuple[float, float], sample: ShownSample) -> None:
     """Outline true and predicted boxes on an image whose corner lies there; scale is inches a pixel (y, x)."""
     import numpy as np
 

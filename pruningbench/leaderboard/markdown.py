@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
-from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
@@ -31,9 +32,11 @@ def table(board: Board) -> str:
     ranked = any(row.rank is not None for row in board.rows)
     for model, group in groupby(board.rows, key=lambda row: row.model):
         parts.append(f"**{_escaped(model)}**")
-        lines = _header(board.columns, ranked)
+        extra = list(board.rows[0].extra)
+        lines = _header(board.columns, extra, ranked)
         for row in group:
             cells = [percent(row.sparsity), _escaped(pruners[row.pruner]), _escaped(row.recipe)]
+            cells += [_escaped(str("–" if row.extra[name] is None else row.extra[name])) for name in extra]
             cells += ([_rank(row)] if ranked else []) + _cells(row, board.columns, decimals)
             lines.append(_line(cells))
         parts.append("\n".join(lines))
@@ -43,8 +46,8 @@ def table(board: Board) -> str:
     return "\n\n".join(parts)
 
 
-def _header(columns: Sequence[Column], ranked: bool) -> list[str]:
-    names = ["sparsity", "pruner", "recipe", *(["rank"] if ranked else [])]
+def _header(columns: Sequence[Column], extra: Sequence[str], ranked: bool) -> list[str]:
+    names = ["sparsity", "pruner", "recipe", *extra, *(["rank"] if ranked else [])]
     names += [f"{column.header} {column.arrow}".strip() for column in columns]
     left = {"pruner", "recipe"}
     return [_line([*map(_escaped, names)]), _line([":--" if name in left else "--:" for name in names])]

@@ -29,8 +29,3 @@ def number(value: float, decimals: int | None) -> str:
         return f"{value:.2e}"
     text = f"{value:.{decimals}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def percent(sparsity: float) -> str:
-    """Write a sparsity in percent: ``90%``, ``99.5%``."""
-    return f"{100 * sparsity:.6g}%"

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-Measurement = dict[Any, Any]
-"""A row of the table of results: column -> value."""
+from pruningbench.contract.reporting import Measurement
 
 
 @dataclass

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.contract.reporting import Drawing, ReportedRun, percent
 from pruningbench.leaderboard.exhibits import UNREADABLE
 from pruningbench.leaderboard.labels import compact, elide
-from pruningbench.leaderboard.numbers import percent
 from pruningbench.leaderboard.style import FAINT, INK, new_figure, plain_axes, text_width
+from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-    from pruningbench.store.runfolder import RunFolder
 
     Line = NDArray[np.float64]
 
@@ -51,6 +51,16 @@ class _Page:
     profiles: Sequence[_Profile]
     pruners: Mapping[str, str]
     sparsities: Sequence[float]
+
+
+def profile_figures(run: ReportedRun) -> Iterator[Drawing]:
+    """Draw the curves behind metrics."""
+    for names, figure in profiles(RunFolder(run.folder), run.results):
+        yield names, partial(_made, figure)
+
+
+def _made(figure: Figure) -> Figure:
+    return figure
 
 
 def profiles(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[list[str], Figure]]:

@@ -60,7 +60,8 @@ def render_failures(boards: Sequence[Board], *, width: int | None = None) -> str
 def _csv(boards: Sequence[Board]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    extra = [name for board in boards for row in board.rows[:1] for name in row.extra]
+    writer.writerow([*CSV_COLUMNS, *dict.fromkeys(extra)])
     for board in boards:
         for row in board.rows:
             for column in board.columns:
@@ -78,6 +79,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         column.unit, "" if direction is None else str(direction), column.data_fingerprint,
         *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
+        *("" if value is None else str(value) for value in row.extra.values()),
     ]  # fmt: skip
 
 
@@ -90,7 +92,7 @@ def board_values(board: Board) -> dict[str, Any]:
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
                       "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null}],
          "rows": [{"model", "pruner", "recipe": str, "sparsity", "sparsity_achieved": number,
-                   "seeds": [int], "rank": number | null,
+                   "seeds": [int], "rank": number | null, "extra": {name: number | text | null},
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool,
                               "difference": null (unknown) or {"value", "ci_low", "ci_high": number}}]}],
@@ -125,6 +127,7 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         )  # fmt: skip
     return {
         **{name: value for name, value in vars(row).items() if name != "differences"},
+        "extra": dict(row.extra),
         "sparsity_achieved": _plain(row.sparsity_achieved),
         "seeds": list(row.seeds),
         "cells": cells,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pruningbench.contract.reporting import Drawing, ShownExhibit, ShownSample, percent
 from pruningbench.leaderboard.canvas import Canvas, spread
-from pruningbench.leaderboard.exhibits import Sampled, Shown
 from pruningbench.leaderboard.labels import compact, elide
-from pruningbench.leaderboard.numbers import percent
 from pruningbench.leaderboard.style import FAINT, text_width
 from pruningbench.leaderboard.tiles import image_tile
 
@@ -27,7 +26,7 @@ BLOCKS, ROWS, PLACES = 4, 15, 8
 WIDEST = 3.2
 """Inches: to which captions may widen a block of few crops."""
 
-Column = dict[str, list[Sampled]]
+Column = dict[str, list[ShownSample]]
 """The crops of one condition: by row, in order."""
 
 
@@ -40,7 +39,7 @@ class _Sheet:
     columns: dict[float, Column]
 
 
-def sheets(names: Sequence[str], shown: Sequence[Shown]) -> Iterator[tuple[list[str], Callable[[], Figure]]]:
+def sheets(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawing]:
     """Yield name and drawing of a sheet for each pruner and recipe.
 
     Rows are concepts, class by class, as the dense model has them; blocks are the dense model and
@@ -66,7 +65,7 @@ def sheets(names: Sequence[str], shown: Sequence[Shown]) -> Iterator[tuple[list[
             yield ["concepts", *filter(None, (*names, pruner, recipe))], partial(_figure, sheet)
 
 
-def _rows(one: Shown) -> Column:
+def _rows(one: ShownExhibit) -> Column:
     rows: Column = {}
     for key, crop in one.samples.items():
         rows.setdefault(key.rpartition("/")[0], []).append(crop)
@@ -103,7 +102,7 @@ def _figure(sheet: _Sheet) -> Figure:
     return canvas.finish()
 
 
-def _draw_row(canvas: Canvas, left: float, top: float, crops: Sequence[Sampled], block: float) -> None:
+def _draw_row(canvas: Canvas, left: float, top: float, crops: Sequence[ShownSample], block: float) -> None:
     """Draw the crops of a concept with its caption below, or say that there are none."""
     if not crops:
         canvas.text(left + block / 2, top + TILE / 2, "undefined", 6.5, ha="center", va="center", color=FAINT)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
-from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.numbers import decimals_for, number
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -97,9 +98,15 @@ def _left(board: Board) -> list[_Field]:
         _Field(["pruner"], [pruners[row.pruner] for row in rows], "left"),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
+    for name in rows[0].extra:
+        fields.append(_Field([name], [_plain(row.extra[name]) for row in rows], "right"))
     if any(row.rank is not None for row in rows):
         fields.append(_Field(["rank"], ["" if r.rank is None else f"{r.rank:.2f}" for r in rows], "right"))
     return fields
+
+
+def _plain(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,16 @@ class Masks(Mapping[str, Tensor]):
             if mask.dtype != torch.bool:
                 raise MaskError(f"mask of {name!r} must be bool, got {mask.dtype}")
         self._masks = {name: mask.detach().to("cpu", copy=True) for name, mask in masks.items()}
-        self.provenance: dict[str, Any] = dict(provenance or {})
+        self._provenance = dict(provenance or {})
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the masks come from; see `with_provenance`."""
+        return MappingProxyType(self._provenance)
+
+    def with_provenance(self, **more: Any) -> Masks:
+        """Return the same masks with more, or other, values in their provenance."""
+        return type(self)(self._masks, {**self._provenance, **more})
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -194,7 +204,7 @@ class Masks(Mapping[str, Tensor]):
             "format": FORMAT,
             "digest": self.digest,
             "shapes": json.dumps({name: list(mask.shape) for name, mask in self.items()}),
-            "provenance": json.dumps(self.provenance, sort_keys=True),
+            "provenance": json.dumps(self._provenance, sort_keys=True),
         }
         write_whole(Path(path), save_tensors(self.packed(), meta))
         return meta["digest"]

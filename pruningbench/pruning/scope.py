@@ -5,13 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from pruningbench.errors import MaskError, UsageError, did_you_mean
 
-_NO_MAPS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
-"""Modules whose weights may have two dimensions and are still no linear map."""
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,12 @@ def prunable_parameters(
         UsageError: if a pattern matches nothing, or the head cannot be told.
         MaskError: if nothing is left to prune.
     """
+    from torch import nn
+
     scope = scope or Scope()
-    no_maps = {id(p) for m in network.modules() if isinstance(m, _NO_MAPS) for p in m.parameters(recurse=False)}
+    # their weights may have two dimensions and are still no linear maps
+    others = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+    no_maps = {id(p) for m in network.modules() if isinstance(m, others) for p in m.parameters(recurse=False)}
     found = {
         name: parameter
         for name, parameter in network.named_parameters()
@@ -73,6 +76,8 @@ def prunable_parameters(
 def _head_names(network: nn.Module, found: dict[str, nn.Parameter], head: Iterable[str] | None) -> Iterable[str]:
     if head is not None:
         return head
+    from torch import nn
+
     get_classifier = getattr(network, "get_classifier", None)
     classifier = get_classifier() if callable(get_classifier) else None
     if not isinstance(classifier, nn.Module):

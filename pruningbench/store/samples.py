@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from pruningbench.base.files import write_whole
 from pruningbench.contract.outputs import Exhibit
 
+FURTHER = "array "
+"""Before the names of an exhibit's further arrays, so that they never meet those of the kinds of the core."""
+
 Array = NDArray[Any]
 
 
@@ -72,6 +75,7 @@ def exhibit_arrays(exhibit: Exhibit) -> dict[str, Array]:
         if boxes:
             arrays[name] = np.concatenate([b.detach().cpu().float().numpy().reshape(-1, 4) for b in boxes])
             arrays[f"{name}_counts"] = np.array([len(b) for b in boxes])
+    arrays |= {f"{FURTHER}{name}": array.detach().cpu().numpy() for name, array in exhibit.arrays.items()}
     return arrays
 
 
@@ -81,7 +85,7 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     Returns:
         ``kind``; ``images`` (N, C, H, W) in [0, 1]; ``keys`` and ``captions``, tuples of text; for kind
         ``maps`` also ``maps`` (N, H, W); for kind ``boxes`` also ``predicted`` and ``truth``, N arrays
-        (K, 4) each.
+        (K, 4) each; ``arrays``, further ones by name.
     """
     stored = read_arrays(path)
     exhibit: dict[str, Any] = {
@@ -92,6 +96,9 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     }
     if "maps" in stored:
         exhibit["maps"] = stored["maps"]
+    exhibit["arrays"] = {
+        name.removeprefix(FURTHER): array for name, array in stored.items() if name.startswith(FURTHER)
+    }
     for name in ("predicted", "truth"):
         if name in stored:
             exhibit[name] = _split(stored[name], stored[f"{name}_counts"])

@@ -29,13 +29,15 @@ class BindingError(FieldError):
         self.path, self.at_key = path, at_key
 
 
-def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
+def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
     """Return the component that `reference` names, with every field validated.
 
     Args:
         registry: where names are looked up.
         kind: the kind of component expected.
         reference: a name, or a mapping with ``use`` and fields.
+        home: distribution that the reference comes from (its suite, or the default of a field of its
+            component): of several components of one name, its own is meant.
 
     Raises:
         BindingError: for an unknown name or field (nearest names suggested), a mistyped or missing
@@ -43,7 +45,7 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
     """
     name, fields = _split(kind, reference)
     try:
-        entry = registry.entry(kind, name)
+        entry = registry.entry(kind, name, home)
     except UnknownComponentError as error:
         raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
     component: Any = entry.load()  # typed as a class, mypy would not call it hashable
@@ -56,6 +58,7 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
     values = dict(fields)
     for field_name, (referred, several) in _references(component).items():
         value = values.get(field_name, _default(component, field_name))
+        origin = home if field_name in values else entry.plugin.distribution
         if value is None or value is dataclasses.MISSING:
             continue
         if several and not isinstance(value, (list, tuple)):
@@ -64,7 +67,7 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
         items = {(field_name, i): item for i, item in enumerate(value)} if several else {(field_name,): value}
         for path, item in items.items():
             try:
-                references[_dotted(path)] = bind(registry, referred, item)
+                references[_dotted(path)] = bind(registry, referred, item, origin)
             except BindingError as error:
                 message = f"{kind} {name!r}, field {_dotted(path)!r}: {error}"
                 raise BindingError(message, (*path, *error.path), at_key=error.at_key) from None
@@ -74,7 +77,7 @@ def bind(registry: Registry, kind: Kind, reference: Any) -> Use:
     problem = instance.problem()
     if problem:
         raise BindingError(f"{kind} {name!r}: {problem}")
-    return Use(name, instance, references, entry.plugin.distribution, entry.plugin.version)
+    return Use(registry.name_of(entry), instance, references, entry.plugin.distribution, entry.plugin.version)
 
 
 def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pruningbench.contract.component import Use
-from pruningbench.contract.cost import SCORING_BATCH, Cost, read_bytes
+from pruningbench.contract.cost import SCORING_BATCH, Cost, format_bytes
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner
 from pruningbench.errors import UsageError
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from pruningbench.pruning.scope import Scope
+
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What one pruning of a model takes, as far as that can be told.
 
     Attributes:
@@ -48,18 +50,18 @@ def estimate(
     model: Use,
     skeleton: nn.Module | str,
     pruner: Use,
-    scope: tuple[bool, tuple[str, ...]] | None,
+    scope: Scope | None,
     sparsity: float,
     device: str,
     batch_size: int = SCORING_BATCH,
-) -> Estimate:
+) -> CostEstimate:
     """Estimate the cost of a pruner on a model, and tell whether it cannot work.
 
     Args:
         model: the model, and `skeleton` what `skeleton_of` gave for it.
         skeleton: a network, or why there is none.
         pruner: the pruner.
-        scope: whether the head may be pruned, and the patterns of what may not; None for all.
+        scope: which parameters may be pruned; None for all.
         sparsity: in [0, 1).
         device: where it would run, as ``--device`` names it.
         batch_size: the suite's; scoring batches are no larger.
@@ -70,37 +72,35 @@ def estimate(
     labels, component = (model.label, pruner.label), pruner.component
     assert isinstance(component, Pruner)  # noqa: S101 - binding checked the kind
     if isinstance(skeleton, str):
-        return Estimate(*labels, unknown=skeleton)
+        return CostEstimate(*labels, unknown=skeleton)
     from pruningbench.base.machine import resolve_device
-    from pruningbench.pruning.scope import Scope
     from pruningbench.suite.outlines import outline
 
     where, size = resolve_device(device), getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
     try:
-        limits = Scope(*scope) if scope else None
-        known = outline(skeleton, limits, batch_size=size, sparsity=sparsity, device=where)
+        known = outline(skeleton, scope, batch_size=size, sparsity=sparsity, device=where)
     except UsageError as error:
         raise UsageError(f"model {model.label!r}: {error}") from error
     try:
         reason = component.refuses(skeleton)
         cost = component.cost(known) if known else None
     except Exception as error:  # noqa: BLE001 - anybody's component; pruning will tell more
-        return Estimate(*labels, unknown=f"the pruner cannot tell ({_line(error)})")
+        return CostEstimate(*labels, unknown=f"the pruner cannot tell ({_line(error)})")
     reason = reason or (cost.refusal if cost else None)
     if reason:
-        return Estimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")
+        return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")
     if cost is None or known is None:
-        return Estimate(*labels, unknown="the network does not say which module is its head")
+        return CostEstimate(*labels, unknown="the network does not say which module is its head")
     needed = cost.memory + 2 * known.state_bytes  # the dense network, and the one that is pruned
     if known.device_memory is None or needed <= known.device_memory:
-        return Estimate(*labels, cost)
-    return Estimate(*labels, cost, _too_large(labels, needed, known.device_memory, where))
+        return CostEstimate(*labels, cost)
+    return CostEstimate(*labels, cost, _too_large(labels, needed, known.device_memory, where))
 
 
 def _too_large(labels: tuple[str, str], needed: int, memory: int, device: torch.device) -> str:
     where = "this machine" if device.type == "cpu" else f"device {device}"
     what = f"pruner {labels[1]!r} on {labels[0]!r}"
-    return f"{what} needs about {read_bytes(needed)} of memory, {where} has {read_bytes(memory)}"
+    return f"{what} needs about {format_bytes(needed)} of memory, {where} has {format_bytes(memory)}"
 
 
 def _line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.identity import content_hash
-from pruningbench.contract.component import Component, Use
+from pruningbench.contract.component import BUILT_IN, Component, Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
@@ -16,9 +16,10 @@ from pruningbench.contract.recipe import Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.plugins import Registry
+from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind
-from pruningbench.suite.estimates import Estimate, estimate, skeleton_of
-from pruningbench.suite.schema import IDENTITY, KNOB, ScopeSettings, Suite
+from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
+from pruningbench.suite.schema import IDENTITY, KNOB, Suite
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ class Cell:
     recipe: Use = field(metadata=IDENTITY)
     sparsity: float = field(metadata=IDENTITY)
     seed: int = field(metadata=IDENTITY)
-    scope: ScopeSettings | None = field(default=None, metadata=IDENTITY)
+    scope: Scope | None = field(default=None, metadata=IDENTITY)
     data: Use | None = field(default=None, metadata=IDENTITY)
     batch_size: int = field(default=128, metadata=KNOB)
 
@@ -57,7 +58,7 @@ class Cell:
             value = getattr(self, f.name)
             if isinstance(value, Use):
                 value = value.identity()
-            elif isinstance(value, ScopeSettings):
+            elif isinstance(value, Scope):
                 value = dataclasses.asdict(value)
             values[f.name] = value
         return values
@@ -113,7 +114,7 @@ class Plan:
             "task_runs": len(self.cells) * len(self.tasks),
         }
 
-    def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], Estimate]:
+    def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], CostEstimate]:
         """Estimate what each pruner takes on each model, and tell which of them cannot work together.
 
         Models are asked for their skeletons; no weights and no data are loaded.
@@ -139,12 +140,13 @@ class Plan:
             assert cell.pruner is not None  # noqa: S101 - the dense model is in no pair
             if pair[0] not in skeletons:
                 skeletons[pair[0]] = skeleton_of(cell.model)
-            scope = (cell.scope.head, cell.scope.exclude) if cell.scope else None
             skeleton = skeletons[pair[0]]
-            found[pair] = estimate(cell.model, skeleton, cell.pruner, scope, cell.sparsity, device, cell.batch_size)
+            found[pair] = estimate(
+                cell.model, skeleton, cell.pruner, cell.scope, cell.sparsity, device, cell.batch_size
+            )
         return found
 
-    def refusals(self, costs: Mapping[tuple[str, str], Estimate]) -> dict[str, str]:
+    def refusals(self, costs: Mapping[tuple[str, str], CostEstimate]) -> dict[str, str]:
         """Return the cells that cannot be made, by key, each with the reason in one line.
 
         Args:
@@ -214,7 +216,7 @@ def score_identity(cell: Cell) -> dict[str, Any]:
     return {
         "model": cell.model.identity(),
         "pruner": cell.pruner.identity(without="scores"),
-        "scope": dataclasses.asdict(cell.scope or ScopeSettings()),
+        "scope": dataclasses.asdict(cell.scope or Scope()),
         "seed": cell.seed if pruner.seeded else None,
         "data": cell.data.identity() if pruner.needs_data and cell.data else None,
     }
@@ -268,8 +270,8 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     component = model.component
     data = suite.data
     if data is None and isinstance(component, Model) and component.training_data is not None:
-        data = bind(registry, "dataset", component.training_data)
-    none = bind(registry, "recipe", "none")
+        data = bind(registry, "dataset", component.training_data, model.plugin)
+    none = bind(registry, "recipe", "none", BUILT_IN)
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size) for seed in suite.seeds]
@@ -295,7 +297,7 @@ def _uses_data(pruner: Use, recipe: Use) -> bool:
 def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun:
     task = use.component
     assert isinstance(task, Task)  # noqa: S101 - binding checked the kind
-    metrics = {name: bind(registry, "metric", name) for name in task.metrics}
+    metrics = {name: bind(registry, "metric", name, use.plugin) for name in task.metrics}
     for extra in suite.metrics:
         if extra.name in metrics and metrics[extra.name].label == extra.name:
             del metrics[extra.name]  # the suite's own settings of a metric replace the task's default

@@ -14,7 +14,7 @@ from typing import Any
 from pruningbench.base.files import write_whole
 from pruningbench.contract.component import Component, Kind, Refers
 from pruningbench.errors import UsageError
-from pruningbench.plugins import Entry, Registry
+from pruningbench.plugins import Registration, Registry
 
 GENERATED = "<!-- made by `pruningbench show {kinds} --update {file}`: what is below this line is overwritten -->"
 _MARK = "<!-- made by `pruningbench show "
@@ -153,7 +153,7 @@ def below_the_marker(text: str) -> str | None:
     return rest.partition("\n")[2].strip() + "\n" if mark else None
 
 
-def _section(entry: Entry) -> str:
+def _section(entry: Registration) -> str:
     component = entry.load()
     said = describe(component)
     lines = [f"## {entry.name}", "", f"**{_text(said.summary)}**", ""]

@@ -6,7 +6,6 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,15 @@ from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import ComponentRef, Kind, Use
 from pruningbench.contract.model import Model
-from pruningbench.errors import SuiteError, did_you_mean
+from pruningbench.errors import SuiteError, UnknownComponentError, did_you_mean
 from pruningbench.plugins import Registry
+from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import BindingError, bind
 from pruningbench.suite.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
 
 IDENTITY = {"identity": True}
 KNOB = {"identity": False}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True)
-class ScopeSettings:
-    """The suite's `scope:`: which parameters may be pruned (see `pruningbench.Scope`)."""
-
-    head: bool = True
-    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class Suite:
     tasks: Mapping[str, Use] = field(metadata=IDENTITY)
     metrics: tuple[Use, ...] = field(default=(), metadata=IDENTITY)
     data: Use | None = field(default=None, metadata=IDENTITY)
-    scope: ScopeSettings = field(default=ScopeSettings(), metadata=IDENTITY)
+    scope: Scope = field(default=Scope(), metadata=IDENTITY)
     batch_size: int = field(default=128, metadata=KNOB)
     description: str = field(default="", metadata=KNOB)
 
@@ -100,7 +92,7 @@ class Suite:
 def _identity_of(value: Any) -> Any:
     if isinstance(value, Use):
         return value.identity()
-    if isinstance(value, ScopeSettings):
+    if isinstance(value, Scope):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {key: _identity_of(item) for key, item in value.items()}
@@ -130,45 +122,46 @@ def _lists(value: Any) -> Any:
     return value
 
 
-def shipped_suites() -> dict[str, Path]:
-    """Return the suites that come with pruningbench, by name."""
-    folder = Path(str(files("pruningbench"))) / "suites"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def find_suite(name: str, registry: Registry) -> tuple[Path, str]:
+    """Return the file of a suite given by its path or by a registered name, and the distribution it comes from.
 
-
-def find_suite(name: str) -> Path:
-    """Return the file of a suite given by path or by the name of a shipped suite.
+    The distribution is "" for a path.
 
     Raises:
         SuiteError: if there is neither.
     """
-    shipped = shipped_suites()
-    looks_like_path = any(mark in name for mark in ("/", "\\")) or name.endswith((".yaml", ".yml"))
-    if not looks_like_path and name in shipped:
-        return shipped[name]
+    looks_like_path = name.endswith((".yaml", ".yml")) or "\\" in name or name.startswith((".", "/", "~"))
+    unknown = ""
+    if not looks_like_path:
+        try:
+            found = registry.entry("suite", name)
+        except UnknownComponentError as error:
+            unknown = str(error)
+        else:
+            return found.load(), found.plugin.distribution
     path = expanded(name)
     try:
         exists = path.exists()
     except OSError as error:
         raise SuiteError(f"{name[:80]}: cannot be read ({error.strerror})") from None
     if exists:
-        return path
-    if looks_like_path:
+        return path, ""
+    if looks_like_path or "/" in name:
         raise SuiteError(f"{name}: there is no such file")
-    hint = did_you_mean(name, shipped) or f"; shipped suites: {', '.join(shipped)}"
-    raise SuiteError(f"unknown suite {name!r}{hint} (or give the path of a .yaml file)")
+    raise SuiteError(f"{unknown} (or give the path of a .yaml file)")
 
 
 def load_suite(name: str, registry: Registry, settings: Sequence[str] = ()) -> Suite:
-    """Load a suite by path or shipped name, with ``KEY=VALUE`` settings applied on top.
+    """Load a suite by its path or registered name, with ``KEY=VALUE`` settings applied on top.
 
     Raises:
         SuiteError: naming file, line and column of what is wrong.
     """
-    document = read_yaml(find_suite(name), source=name if name not in shipped_suites() else f"{name}.yaml")
+    path, home = find_suite(name, registry)
+    document = read_yaml(path, source=path.name if home else name)
     for setting in settings:
         apply_setting(document, setting)
-    return build_suite(document, registry)
+    return build_suite(document, registry, home)
 
 
 def suite_from_text(text: str, registry: Registry, *, source: str = "suite") -> Suite:
@@ -176,16 +169,22 @@ def suite_from_text(text: str, registry: Registry, *, source: str = "suite") -> 
     return build_suite(parse_yaml(text, source), registry)
 
 
-def build_suite(document: Document, registry: Registry) -> Suite:
-    """Validate a parsed suite and bind its components."""
-    return _Builder(document, registry).build()
+def build_suite(document: Document, registry: Registry, home: str = "") -> Suite:
+    """Validate a parsed suite and bind its components.
+
+    Args:
+        document: the parsed file.
+        registry: where names are looked up.
+        home: distribution that the suite comes from; see `bind`.
+    """
+    return _Builder(document, registry, home).build()
 
 
 class _Builder:
     """Reads one axis after the other; every error names its place in the file."""
 
-    def __init__(self, document: Document, registry: Registry) -> None:
-        self.document, self.registry = document, registry
+    def __init__(self, document: Document, registry: Registry, home: str) -> None:
+        self.document, self.registry, self.home = document, registry, home
         self.value: dict[str, Any] = document.value
 
     def build(self) -> Suite:
@@ -256,7 +255,7 @@ class _Builder:
 
     def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
         try:
-            return bind(self.registry, kind, reference)
+            return bind(self.registry, kind, reference, self.home)
         except BindingError as error:
             raise self.document.error((*path, *error.path), str(error), key=error.at_key) from None
 
@@ -300,9 +299,9 @@ class _Builder:
             labels[label] = use
         return labels
 
-    def _scope(self) -> ScopeSettings:
+    def _scope(self) -> Scope:
         value = self._typed("scope", dict, "a mapping with `head:` and `exclude:`", {})
-        known = [f.name for f in dataclasses.fields(ScopeSettings)]
+        known = [f.name for f in dataclasses.fields(Scope)]
         for key in value:
             if key not in known:
                 raise self.document.error(("scope", key), f"scope has no {key!r}{did_you_mean(key, known)}", key=True)
@@ -312,10 +311,10 @@ class _Builder:
         if not isinstance(exclude, list) or not all(isinstance(pattern, str) for pattern in exclude):
             wrong = f"scope.exclude must be a list of patterns, got {exclude!r}"
             raise self.document.error(("scope", "exclude"), wrong)
-        return ScopeSettings(head, tuple(exclude))
+        return Scope(head, tuple(exclude))
 
     def _model_data(self, use: Use) -> None:
         """Check a model's own training data now rather than in the middle of a run."""
         component = use.component
         if isinstance(component, Model) and component.training_data is not None:
-            bind(self.registry, "dataset", component.training_data)
+            bind(self.registry, "dataset", component.training_data, use.plugin)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,47 +15,13 @@ from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
 from pruningbench.errors import PruningBenchError
 from pruningbench.images.ahead import read_ahead
-from pruningbench.pruning.masks import MaskKeeper, Masks
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.stepping import Stepper, train_epoch
+from pruningbench.training.settings import FitSettings
 
 
 class TrainingError(PruningBenchError):
     """Training cannot start or has diverged."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the data, >= 1.
-        optimizer: ``sgd`` (with `momentum`) or ``adamw``.
-        lr: peak learning rate.
-        momentum: of SGD.
-        weight_decay: on weights of two and more dimensions only, as is usual for norms and biases.
-        schedule: ``constant``, ``cosine`` to zero, or ``step`` (a tenth at 1/3 and at 2/3 of the steps).
-        warmup: share of the steps with a linearly rising rate, in [0, 1).
-        batch_size: samples a step; a last short batch is kept, and a single last sample joins the batch
-            before it (batch norm cannot train on one sample).
-        label_smoothing: in [0, 1).
-        freeze_norm: keep batch-norm layers in eval mode (statistics fixed, affine still trained).
-        freeze_head: keep the classifier's parameters as they are.
-        mixed_precision: autocast to bfloat16.
-        clip_norm: largest gradient norm, 0 for no clipping.
-    """
-
-    epochs: int
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup: float = 0.0
-    batch_size: int = 128
-    label_smoothing: float = 0.0
-    freeze_norm: bool = False
-    freeze_head: bool = False
-    mixed_precision: bool = False
-    clip_norm: float = 0.0
 
 
 def fit(
@@ -107,12 +71,12 @@ def fit(
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(done + step, steps, settings))
         start = motion.masks if motion is not None else masks
         with start.kept_during(model.network, optimizer) if start is not None else nullcontext() as keeper:
-            stepper = _Stepper(model.network, settings, optimizer, scheduler, motion, keeper)
+            stepper = Stepper(model.network, optimizer, scheduler, motion, keeper, settings.clip_norm)
             for epoch in range(first_epoch, settings.epochs):
                 _train_mode(model.network, freeze_norm=settings.freeze_norm)
                 generator = generator_for(seed, "epoch", epoch)
                 batches = epoch_batches(model, samples, labels, settings.batch_size, generator, augment)
-                losses.append(_epoch(model, batches, settings, stepper))
+                losses.append(train_epoch(batches, _loss(model, settings), stepper))
                 report(f"epoch {epoch + 1}/{settings.epochs}, loss {losses[-1]:.3f}")
                 if not math.isfinite(losses[-1]):
                     raise TrainingError(f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr")
@@ -142,31 +106,6 @@ def _frozen(model: VisionModel, freeze_head: bool) -> Iterator[None]:
     finally:
         for parameter in held:
             parameter.requires_grad_(True)
-
-
-@dataclass
-class _Stepper:
-    """Takes one step of the optimizer, of the schedule and of moving masks."""
-
-    network: nn.Module
-    settings: FitSettings
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    motion: Motion | None
-    keeper: MaskKeeper | None
-    step: int = 0
-
-    def __call__(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.settings.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        if self.motion is None or self.motion.before_step(self.step):
-            self.optimizer.step()
-        if self.motion is not None and self.motion.after_step(self.step) and self.keeper is not None:
-            self.keeper.change(self.motion.masks)
-        self.scheduler.step()
-        self.step += 1
 
 
 def make_optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
@@ -212,20 +151,15 @@ def _batch_ranges(count: int, batch_size: int) -> list[range]:
     return [range(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
 
 
-def _epoch(
-    model: VisionModel,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    settings: FitSettings,
-    stepper: _Stepper,
-) -> float:
-    total, count = 0.0, 0
-    for images, labels in batches:
+def _loss(model: VisionModel, settings: FitSettings) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function (images, labels) -> mean cross-entropy of a batch."""
+
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.mixed_precision):
             logits = model.logits(images)
-        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-        stepper(loss)
-        total, count = total + float(loss.detach()) * len(labels), count + len(labels)
-    return total / count
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+
+    return loss_of
 
 
 def _train_mode(network: nn.Module, *, freeze_norm: bool) -> None:

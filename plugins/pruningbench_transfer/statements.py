@@ -15,10 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from pruningbench.leaderboard.aggregation import Entry, average
-from pruningbench.leaderboard.differences import Measurement, Pairs
-from pruningbench.leaderboard.labels import compact
-from pruningbench.leaderboard.numbers import percent
+from pruningbench.contract import Comparison, Interval, Measurement, percent
 
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01
@@ -32,22 +29,23 @@ Place = tuple[str, float, int, str]
 """Recipe, sparsity, seed and variant."""
 
 
-def statements(measurements: Iterable[Measurement], pairs: Pairs, epsilon: float = EPSILON) -> tuple[str, ...]:
+def transfer_claims(results: Comparison, epsilon: float = EPSILON) -> tuple[str, ...]:
     """Return a sentence on P1 a model, pruner and recipe, and one on P2 where there is a recipe that trains.
 
     Args:
-        measurements: rows of the table of results, on data that may be compared.
-        pairs: where per-sample values come from.
+        results: of one board.
         epsilon: the loss up to which a value counts as kept, in units of the metric.
     """
-    conditions = _by_condition(measurements)
+    conditions = _by_condition(results.measurements)
     dense = {
         (model, task, metric, seed, variant): measurement
         for (model, _, task, metric), places in conditions.items()
         for (_, sparsity, seed, variant), measurement in places.items()
         if sparsity == 0
     }
-    short = compact(label for key, places in conditions.items() for label in (key[1], *(place[0] for place in places)))
+    short = results.short(
+        label for key, places in conditions.items() for label in (key[1], *(place[0] for place in places))
+    )
     sentences: list[str] = []
     for condition, places in conditions.items():
         model, pruner, task, metric = condition
@@ -56,12 +54,12 @@ def statements(measurements: Iterable[Measurement], pairs: Pairs, epsilon: float
         for recipe in recipes:
             own = {place: m for place, m in places.items() if place[0] == recipe and place[1] > 0}
             of_dense = {p: dense.get((model, task, metric, p[2], p[3])) for p in own}
-            kept = _kept(pairs, own, of_dense, epsilon)
+            kept = _kept(results, own, of_dense, epsilon)
             who = f"{model}, {short[pruner]}, {short[recipe]} ({task} {metric})"
             if kept:
                 sentences.append(f"P1, {who}: {kept}.")
             if recipe.partition("(")[0] != UNTRAINED:
-                lifted = _lifted(pairs, own, {p: places.get((untrained, *p[1:])) for p in own})
+                lifted = _lifted(results, own, {p: places.get((untrained, *p[1:])) for p in own})
                 if lifted:
                     sentences.append(f"P2, {who}: {lifted}.")
     return tuple(sentences)
@@ -82,18 +80,18 @@ def _by_condition(measurements: Iterable[Measurement]) -> dict[Condition, dict[P
 
 
 def pooled(
-    pairs: Pairs, own: Mapping[Place, Measurement], reference: Mapping[Place, Measurement | None], prefix: str
-) -> dict[float, Entry]:
+    results: Comparison, own: Mapping[Place, Measurement], reference: Mapping[Place, Measurement | None], prefix: str
+) -> dict[float, Interval]:
     """Return by sparsity the mean difference over the variants that start with `prefix`, averaged over seeds."""
-    by_seed: dict[float, dict[int, list[dict[str, float]]]] = {}
+    by_seed: dict[float, dict[int, list[Mapping[str, float]]]] = {}
     for place, measurement in own.items():
         other = reference.get(place)
         if place[3].startswith(prefix) and other is not None:
-            difference = pairs.difference(measurement, other)
+            difference = results.difference(measurement, other)
             if difference is not None and not math.isnan(difference["value"]):
                 by_seed.setdefault(place[1], {}).setdefault(place[2], []).append(difference)
     return {
-        sparsity: average([_mean(variants) for variants in seeds.values()])
+        sparsity: results.average([_mean(variants) for variants in seeds.values()])
         for sparsity, seeds in sorted(by_seed.items())
     }
 
@@ -109,11 +107,11 @@ def _mean(independent: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _kept(
-    pairs: Pairs, own: Mapping[Place, Measurement], dense: Mapping[Place, Measurement | None], epsilon: float
+    results: Comparison, own: Mapping[Place, Measurement], dense: Mapping[Place, Measurement | None], epsilon: float
 ) -> str:
     parts = []
     for name, prefix in (("the source", SOURCE), ("unseen tasks", TARGET)):
-        differences = pooled(pairs, own, dense, prefix)
+        differences = pooled(results, own, dense, prefix)
         if not differences:
             continue
         highest = None
@@ -130,8 +128,10 @@ def _kept(
     return "; ".join(parts)
 
 
-def _lifted(pairs: Pairs, own: Mapping[Place, Measurement], untrained: Mapping[Place, Measurement | None]) -> str:
-    differences = pooled(pairs, own, untrained, TARGET)
+def _lifted(
+    results: Comparison, own: Mapping[Place, Measurement], untrained: Mapping[Place, Measurement | None]
+) -> str:
+    differences = pooled(results, own, untrained, TARGET)
     if not differences:
         return ""
     lifts = [percent(sparsity) for sparsity, d in differences.items() if d.low > 0]
@@ -147,7 +147,7 @@ def _number_of_points(fraction: float) -> str:
     return f"{100 * fraction:g} point" + ("" if math.isclose(fraction, 0.01) else "s")
 
 
-def _points(difference: Entry) -> str:
+def _points(difference: Interval) -> str:
     """Write a difference of fractions in points with its 95 % interval."""
     limits = f" [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]" if math.isfinite(difference.low) else ""
     return f"{100 * difference.value:+.1f}{limits} points"

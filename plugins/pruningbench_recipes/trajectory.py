@@ -7,11 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from pruningbench.base.identity import derive_seed
-from pruningbench.contract import RecipeJob, Samples
+from pruningbench.contract import RecipeJob, Samples, derive_seed
 from pruningbench.pruning.masks import Masks
-from pruningbench.recipes.settings import Training
 from pruningbench.training.fit import fit
+from pruningbench_recipes.settings import Training
 
 Rewind = Literal["none", "pretrained", "init", "early"]
 State = dict[str, Tensor]
@@ -101,7 +100,7 @@ class Trajectory:
         fit(
             self.job.model,
             self.samples,
-            self.training.fit_settings(),
+            self.training,
             seed=derive_seed(self.job.context.seed, stage),
             masks=masks,
             augment=self.training.augment(self.job),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pruningbench.contract import MovingPruner, Pruner, RecipeJob, param
-from pruningbench.recipes.settings import Training, training_data
+from pruningbench_recipes.settings import Training, training_data
 
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
@@ -81,7 +81,7 @@ class Iterative(Training):
 
     def run(self, job: RecipeJob) -> Masks:
         """Walk the trajectory as far as ``job.sparsity``; levels that are kept are not trained again."""
-        from pruningbench.recipes.trajectory import Trajectory
+        from pruningbench_recipes.trajectory import Trajectory
 
         masks = Trajectory(self, self.rewind, self.early_epochs, job, training_data(job)).walk(
             self.path_to(job.sparsity)

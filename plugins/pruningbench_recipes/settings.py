@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pruningbench.contract import MovingPruner, Pruner, Recipe, RecipeJob, param
-from pruningbench.errors import PruningBenchError
+from pruningbench.contract import (
+    MovingPruner,
+    Pruner,
+    PruningBenchError,
+    Recipe,
+    RecipeJob,
+    generator_for,
+    param,
+)
+from pruningbench.training.settings import FitSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pruningbench.contract import Augmentation, Samples
     from pruningbench.pruning.masks import Masks
-    from pruningbench.training.fit import FitSettings
 
 RECALIBRATION_BATCH = 128
 """Samples a batch when batch norm is recalibrated; not a knob, since the statistics depend on it."""
@@ -52,8 +59,6 @@ class Recalibrating(Recipe):
     def _images(self, job: RecipeJob) -> Iterator[Tensor]:
         import torch
 
-        from pruningbench.base.randomness import generator_for
-
         samples = training_data(job)
         order = torch.randperm(len(samples), generator=generator_for(job.context.seed, "recalibration"))
         for batch in job.model.batches(samples, RECALIBRATION_BATCH, index=order[: self.recalibrate].tolist()):
@@ -62,65 +67,20 @@ class Recalibrating(Recipe):
 
 
 @dataclass(frozen=True)
-class Training(Recalibrating):
-    """A recipe that trains."""
+class Training(FitSettings, Recalibrating):
+    """A recipe that trains; its fields are the settings of the fit."""
 
     trains: ClassVar[bool] = True
 
-    epochs: int = param(2, doc="passes over the training data, >= 1")
-    optimizer: Literal["sgd", "adamw"] = param("sgd", doc="sgd or adamw")
-    lr: float = param(0.01, doc="peak learning rate, > 0")
-    momentum: float = param(0.9, doc="momentum of sgd, in [0, 1)")
-    weight_decay: float = param(1e-4, doc="on weights of two and more dimensions, >= 0")
-    schedule: Literal["constant", "cosine", "step"] = param("cosine", doc="learning rate over the steps")
-    warmup: float = param(0.0, doc="share of the steps with a rising rate, in [0, 1)")
-    batch_size: int = param(32, doc="samples a step, >= 1")
-    label_smoothing: float = param(0.0, doc="in [0, 1)")
     augmentation: Literal["model", "none"] = param("model", doc="the model's own training augmentation, or none")
-    freeze_norm: bool = param(False, doc="keep batch-norm statistics as they are")
-    freeze_head: bool = param(False, doc="keep the classifier as it is")
-    mixed_precision: bool = param(False, doc="autocast to bfloat16")
-    clip_norm: float = param(0.0, doc="largest gradient norm, 0 for none")
 
     def problem(self) -> str | None:
         """Check ranges."""
-        for name, fine in (
-            ("epochs", self.epochs >= 1),
-            ("lr", self.lr > 0),
-            ("momentum", 0 <= self.momentum < 1),
-            ("weight_decay", self.weight_decay >= 0),
-            ("warmup", 0 <= self.warmup < 1),
-            ("batch_size", self.batch_size >= 1),
-            ("label_smoothing", 0 <= self.label_smoothing < 1),
-            ("clip_norm", self.clip_norm >= 0),
-        ):
-            if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
-        return super().problem()
+        return self.out_of_range() or super().problem()
 
     def trainings(self, sparsity: float) -> list[Any]:
         """Return the one training; that of a recalibrated row is another."""
         return [[sparsity, self.recalibrate]]
-
-    def fit_settings(self) -> FitSettings:
-        """Return the settings for `pruningbench.training.fit`."""
-        from pruningbench.training.fit import FitSettings
-
-        return FitSettings(
-            epochs=self.epochs,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            batch_size=self.batch_size,
-            label_smoothing=self.label_smoothing,
-            freeze_norm=self.freeze_norm,
-            freeze_head=self.freeze_head,
-            mixed_precision=self.mixed_precision,
-            clip_norm=self.clip_norm,
-        )
 
     def augment(self, job: RecipeJob) -> Augmentation | None:
         """Return the augmentation to train with."""

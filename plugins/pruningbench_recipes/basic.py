@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pruningbench.contract import RecipeJob
-from pruningbench.recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
+from pruningbench_recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
 
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
@@ -34,16 +34,16 @@ class Finetune(InRounds, Training):
         """Prune ``job.model`` in place and train it on ``job.data``."""
         from pruningbench.training.fit import fit, number_of_steps
 
-        samples, settings = training_data(job), self.fit_settings()
+        samples = training_data(job)
         motion, masks = None, None
         if job.move is not None:
-            motion = job.move(job.model, job.sparsity, number_of_steps(samples, settings))
+            motion = job.move(job.model, job.sparsity, number_of_steps(samples, self))
         else:
             masks = prune_in_rounds(job, self.rounds)
         fit(
             job.model,
             samples,
-            settings,
+            self,
             seed=job.context.seed,
             masks=masks,
             motion=motion,

@@ -1,0 +1,131 @@
+"""What a plugin adds to reports: columns and statements of a leaderboard, figures, drawings of exhibits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+Measurement = Mapping[Any, Any]
+"""A row of the table of results: column -> value."""
+
+BoardColumn = Callable[[Sequence[Measurement]], "float | str | None"]
+"""Gives what a column says of one row of a board: from all measurements of the row (model, pruner, recipe and
+sparsity; all seeds, tasks and metrics) to a number, a text, or None for an empty cell."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval.
+
+    Attributes:
+        value: the mean.
+        low, high: limits of the interval; NaN when unknown.
+        n: samples behind it.
+        seeds: seeds behind it.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+
+
+class Comparison(Protocol):
+    """What a statement may ask of the results on one board, all of which may be compared.
+
+    Attributes:
+        measurements: the values that were measured, none twice.
+    """
+
+    @property
+    def measurements(self) -> Sequence[Measurement]:
+        """The values that were measured, none twice."""
+        ...
+
+    def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
+        """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""
+        ...
+
+    def average(self, seeds: Sequence[Mapping[str, Any]]) -> Interval:
+        """Average values or differences with ``value ci_low ci_high n``, one a seed."""
+        ...
+
+    def short(self, labels: Iterable[str]) -> Mapping[str, str]:
+        """Shorten labels of pruners and recipes for a sentence; different ones stay different."""
+        ...
+
+
+Statement = Callable[[Comparison], Iterable[str]]
+"""Gives sentences, with a full stop each, on what the results of a board mean; none where it has nothing to say."""
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """One sample of an exhibit.
+
+    Attributes:
+        image: (C, H, W) in [0, 1].
+        caption: "" if there is none.
+        map: (H, W), for kind ``maps``.
+        predicted, truth: (K, 4) boxes in pixels, for kind ``boxes``.
+        arrays: by name, this sample's row of each further array of the exhibit.
+    """
+
+    image: Array
+    caption: str
+    map: Array | None = None
+    predicted: Array | None = None
+    truth: Array | None = None
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownExhibit:
+    """What was kept of a task on one cell: samples by key, in order."""
+
+    model: str
+    pruner: str
+    recipe: str
+    sparsity: float
+    kind: str
+    samples: dict[str, ShownSample]
+
+
+Drawing = tuple[Sequence[str], Callable[[], "Figure"]]
+"""Name of a figure in parts, and what draws it."""
+
+ExhibitDrawer = Callable[[Sequence[str], Sequence[ShownExhibit]], Iterator[Drawing]]
+"""Draws exhibits of one kind: from (task, variant, model) and what was kept of the model's cells to figures."""
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run to be drawn.
+
+    Attributes:
+        folder: the run folder.
+        results: its measurements, see `pruningbench.load_results`.
+    """
+
+    folder: Path
+    results: pd.DataFrame
+
+
+FigureDrawer = Callable[[ReportedRun], Iterator[Drawing]]
+"""Draws figures of a whole run."""
+
+
+def percent(sparsity: float) -> str:
+    """Write a sparsity in percent: ``90%``, ``99.5%``."""
+    return f"{100 * sparsity:.6g}%"

@@ -1,0 +1,75 @@
+"""Tells observers what happens in a run, and survives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pruningbench.hookspecs import CellInfo, RunInfo
+from pruningbench.plugins import Door
+from pruningbench.store.records import Record
+from pruningbench.suite.plan import Cell
+
+
+def cell_info(cell: Cell) -> CellInfo:
+    """Return what observers are told of a cell."""
+    return CellInfo(
+        cell.key, cell.label, cell.model.label, cell.pruner_label, cell.recipe.label, cell.sparsity, cell.seed
+    )
+
+
+class Teller:
+    """Calls the observing hooks of all plugins.
+
+    An observer that fails is named in one warning and not called again in this run.
+
+    Args:
+        door: of the registry.
+        run: what is known of the run before it starts.
+    """
+
+    def __init__(self, door: Door, run: RunInfo) -> None:
+        self.door, self.run = door, run
+        self.failed: dict[str, str] = {}
+
+    def started(self, cells_before: int, task_runs: int) -> None:
+        """Say that the run begins."""
+        self.run = replace(self.run, cells_before=cells_before, task_runs=task_runs)
+        self._tell("pruningbench_run_started")
+
+    def cell_started(self, cell: Cell) -> None:
+        """Say that work on a cell begins."""
+        self._tell("pruningbench_cell_started", cell=cell_info(cell))
+
+    def task_done(self, cell: Cell, task: str, records: Sequence[Record]) -> None:
+        """Say that a task has ended, well or not."""
+        told = tuple(dict(vars(record)) for record in records)
+        self._tell("pruningbench_task_done", cell=cell_info(cell), task=task, records=told)
+
+    def cell_done(self, cell: Cell, *, ok: bool) -> None:
+        """Say that a cell has ended."""
+        self._tell("pruningbench_cell_done", cell=cell_info(cell), ok=ok)
+
+    def done(self, *, ok: bool) -> None:
+        """Say that the run has ended or was interrupted."""
+        self._tell("pruningbench_run_done", ok=ok)
+
+    def note(self, message: str) -> None:
+        """Pass on progress within a cell."""
+        self._tell("pruningbench_note", message=message)
+
+    def warn(self, message: str) -> None:
+        """Say something that a person should know."""
+        self._tell("pruningbench_warning", message=message)
+
+    def _tell(self, hook: str, **arguments: Any) -> None:
+        failed: list[str] = []
+
+        def report(plugin: str, what: str) -> None:
+            self.failed[plugin] = what
+            failed.append(f"observer {plugin!r} is not called again in this run, it failed in {what}")
+
+        self.door.tell(hook, report, self.failed, run=self.run, **arguments)
+        for message in failed:
+            self.warn(message)

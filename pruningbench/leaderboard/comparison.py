@@ -1,0 +1,46 @@
+"""Sentences of plugins about the results of a board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pruningbench.contract.reporting import Interval, Measurement
+from pruningbench.leaderboard.aggregation import average
+from pruningbench.leaderboard.differences import Pairs
+from pruningbench.leaderboard.labels import compact
+from pruningbench.plugins import Registry
+
+
+@dataclass(frozen=True)
+class BoardComparison:
+    """The results of a board as statements see them, see `pruningbench.contract.Comparison`."""
+
+    measurements: Sequence[Measurement]
+    pairs: Pairs
+
+    def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
+        """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""
+        return self.pairs.difference(measurement, reference)
+
+    def average(self, seeds: Sequence[Mapping[str, Any]]) -> Interval:
+        """Average values or differences with ``value ci_low ci_high n``, one a seed."""
+        entry = average(seeds)
+        return Interval(entry.value, entry.low, entry.high, entry.n, entry.seeds)
+
+    def short(self, labels: Iterable[str]) -> Mapping[str, str]:
+        """Shorten labels for a sentence."""
+        return compact(labels)
+
+
+def statements(registry: Registry, comparison: BoardComparison) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the sentences of all plugins, and a note for each plugin whose statement failed."""
+    said: list[str] = []
+    notes: list[str] = []
+    for registration in registry.registrations("statement"):
+        try:
+            said += [str(sentence) for sentence in registration.load()(comparison)]
+        except Exception as error:  # noqa: BLE001 - anybody's statement; the table is worth more than it
+            notes.append(f"The {registration.what} failed: {type(error).__name__}: {error}.")
+    return tuple(said), tuple(notes)

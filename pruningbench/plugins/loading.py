@@ -1,0 +1,124 @@
+"""From entry points to a registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from pruningbench.contract.component import BUILT_IN, KINDS, Kind
+from pruningbench.errors import PluginError, did_you_mean
+from pruningbench.hookspecs import CONTRACT_VERSION
+from pruningbench.plugins.registration import EXTENSIONS, BrokenPlugin, Extension, Plugin
+from pruningbench.plugins.registry import Registry
+
+ENTRY_POINTS = "pruningbench"
+STATED = "pruningbench_contract"
+"""Name in a plugin's module of the contract version that it was written for."""
+HOOKS: dict[Kind | Extension, str] = {
+    kind: f"pruningbench_register_{kind.replace('-', '_')}s" for kind in (*KINDS, *EXTENSIONS)
+}
+"""The hook that registers each kind."""
+
+
+def wanted_plugins(environment: Mapping[str, str] = os.environ) -> frozenset[str] | None:
+    """Return which third-party plugins PRUNINGBENCH_PLUGINS allows, or None for all.
+
+    Empty means the built-ins only; otherwise a comma-separated list of entry-point or distribution
+    names, loaded beside the built-ins.
+    """
+    value = environment.get("PRUNINGBENCH_PLUGINS")
+    return None if value is None else frozenset(filter(None, (part.strip() for part in value.split(","))))
+
+
+@cache
+def load_registry() -> Registry:
+    """Find and register all plugins, once a process."""
+    return build_registry(list(entry_points(group=ENTRY_POINTS)), wanted_plugins())
+
+
+def build_registry(found: list[EntryPoint], wanted: frozenset[str] | None = None) -> Registry:
+    """Register the plugins behind `found`, built-ins first, then by name."""
+    registry = Registry()
+    unique = {(point.name, point.value): point for point in found}
+    ordered = sorted(unique.values(), key=lambda p: (_distribution(p)[0] != BUILT_IN, p.name, p.value))
+    for point in ordered:
+        distribution, version = _distribution(point)
+        plugin = Plugin(point.name, distribution, version)
+        if distribution == BUILT_IN or wanted is None or {point.name, distribution} & wanted:
+            _register(registry, plugin, point)
+    known = {part for point in ordered for part in (point.name, _distribution(point)[0])}
+    for name in sorted((wanted or frozenset()) - known):
+        reason = f"is named in PRUNINGBENCH_PLUGINS but not installed{did_you_mean(name, known)}"
+        registry.broken.append(BrokenPlugin(Plugin(name, "unknown", "?"), reason))
+    return registry
+
+
+def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
+    """Import one plugin and let it register; whatever goes wrong is recorded, not raised."""
+    before = {kind: dict(entries) for kind, entries in registry.entries.items()}
+    key = f"{plugin.distribution}/{plugin.name}"
+    try:
+        with redirect_stdout(sys.stderr):  # what a plugin prints must not end in somebody's JSON
+            module = point.load()
+            _check_version(module)
+            registry.door.admit(key, module)
+            for kind, hook in HOOKS.items():
+                registry.door.call_one(key, hook, register=_registrar(registry, kind, plugin))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
+        registry.door.dismiss(key)
+        registry.entries = before
+        text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        registry.broken.append(BrokenPlugin(plugin, text))
+    else:
+        registry.plugins.append(plugin)
+
+
+def _check_version(module: ModuleType) -> None:
+    """Check that this pruningbench keeps the contract that a plugin was written for.
+
+    A plugin that states no version is taken to be written for the first one.
+
+    Raises:
+        PluginError: if it does not, with what to do.
+    """
+    stated = getattr(module, STATED, "1.0")
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated) if isinstance(stated, str) else None
+    if match is None:
+        raise PluginError(f"{STATED} is {stated!r}, must be text like {CONTRACT_VERSION!r}")
+    major, minor = map(int, match.groups())
+    own_major, own_minor = map(int, CONTRACT_VERSION.split("."))
+    if (major, minor) > (own_major, own_minor):
+        raise PluginError(
+            f"it was written for contract {stated}, and this pruningbench has {CONTRACT_VERSION}: upgrade pruningbench"
+        )
+    if major < own_major:
+        raise PluginError(
+            f"it was written for contract {stated}, and this pruningbench has {CONTRACT_VERSION}, which may need "
+            "changes in the plugin: upgrade it, or install an older pruningbench"
+        )
+
+
+def _registrar(registry: Registry, kind: Kind | Extension, plugin: Plugin) -> Callable[[str, Any], None]:
+    def register(name: str, target: Any) -> None:
+        try:
+            registry.add(kind, name, target, plugin)
+        except PluginError as error:  # one bad component does not take the plugin's others with it
+            registry.broken.append(BrokenPlugin(plugin, str(error)))
+
+    return register
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    if point.dist is None:
+        return "unknown", "?"
+    try:
+        return point.dist.name or "unknown", point.dist.version or "?"
+    except Exception:  # noqa: BLE001 - a damaged installation lacks its metadata, in many ways
+        return "unknown", "?"

@@ -1,0 +1,121 @@
+"""All components and extensions by kind and name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pruningbench.contract.component import KINDS, Kind
+from pruningbench.errors import PluginError, UnknownComponentError, did_you_mean
+from pruningbench.plugins.door import Door
+from pruningbench.plugins.registration import EXTENSIONS, BrokenPlugin, Extension, Plugin, Registration
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _empty() -> dict[str, dict[str, list[Registration]]]:
+    return {kind: {} for kind in (*KINDS, *EXTENSIONS)}
+
+
+@dataclass
+class Registry:
+    """All components and extensions, and what went wrong while finding them.
+
+    A registration is found by its full name ``distribution/name``, and by its name alone while no other
+    distribution has registered the same name for the same kind.
+
+    Attributes:
+        entries: kind -> name -> registrations, one for each distribution that has it.
+        plugins: those that work.
+        broken: plugins, or components of them, that do not.
+        door: calls the hooks of those that observe.
+    """
+
+    entries: dict[str, dict[str, list[Registration]]] = field(default_factory=_empty)
+    plugins: list[Plugin] = field(default_factory=list)
+    broken: list[BrokenPlugin] = field(default_factory=list)
+    door: Door = field(default_factory=Door)
+
+    def add(self, kind: Kind | Extension, name: str, target: Any, plugin: Plugin) -> None:
+        """Register a component or an extension.
+
+        Raises:
+            PluginError: for a name that is not kebab-case or that the same distribution has registered already,
+                or for something that is no component of this kind.
+        """
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PluginError(f"{kind} name {name!r} of plugin {plugin} is not kebab-case (like 'my-{kind}')")
+        same = self.entries[kind].get(name, [])
+        for other in same:
+            if other.plugin.distribution == plugin.distribution:
+                raise PluginError(
+                    f"{kind} {name!r} is registered twice: by plugin {other.plugin} and by plugin {plugin}; "
+                    "the first one stays"
+                )
+        registration = Registration(kind, name, target, plugin)
+        registration.check()
+        self.entries[kind][name] = [*same, registration]
+
+    def name_of(self, registration: Registration) -> str:
+        """Return the shortest name under which a registration is found."""
+        alone = len(self.entries[registration.kind].get(registration.name, [])) < 2
+        return registration.name if alone else registration.full_name
+
+    def names(self, kind: Kind | Extension) -> list[str]:
+        """Return the names of a kind, sorted: full names where a name alone would be ambiguous."""
+        return sorted(self.name_of(found) for same in self.entries[kind].values() for found in same)
+
+    def registrations(self, kind: Kind | Extension) -> list[Registration]:
+        """Return all registrations of a kind, in the order of their names."""
+        return sorted((one for same in self.entries[kind].values() for one in same), key=self.name_of)
+
+    def clashes(self) -> list[str]:
+        """Return a line for each name that several distributions have registered for one kind."""
+        return [
+            _ambiguous(kind, name, same) for kind, named in self.entries.items() for name, same in sorted(named.items())
+            if len(same) > 1
+        ]  # fmt: skip
+
+    def entry(self, kind: Kind | Extension, name: str, home: str = "") -> Registration:
+        """Return what is registered under a name or a full name.
+
+        Args:
+            kind: of component or extension.
+            name: ``name``, or ``distribution/name``.
+            home: distribution whose defaults or suite say the name: what it registered itself is meant where the
+                name alone is ambiguous.
+
+        Raises:
+            UnknownComponentError: if nothing is, with the nearest names, and with the other kind if
+                the name exists there; or if several distributions have the name, with their full names.
+        """
+        distribution, _, short = name.rpartition("/")
+        same = self.entries[kind].get(short, [])
+        found = [one for one in same if not distribution or one.plugin.distribution == distribution]
+        if len(found) > 1:
+            found = [one for one in found if one.plugin.distribution == home] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownComponentError(_ambiguous(kind, name, found))
+        hint = did_you_mean(name, self.names(kind))
+        others = [other for other in (*KINDS, *EXTENSIONS) if name in self.entries[other]]
+        if others:
+            hint = f"; {name!r} is a {others[0]}"
+        elif not hint:
+            hint = f"; there are: {', '.join(self.names(kind)) or 'none'}"
+        if self.broken:
+            hint += f" ({len(self.broken)} plugin(s) failed to load: see `pruningbench doctor`)"
+        raise UnknownComponentError(f"unknown {kind} {name!r}{hint}")
+
+    def __iter__(self) -> Iterator[Registration]:
+        """Yield the components, kind by kind; extensions are asked for by their kind."""
+        for kind in KINDS:
+            yield from self.registrations(kind)
+
+
+def _ambiguous(kind: str, name: str, found: list[Registration]) -> str:
+    full = " and ".join(repr(one.full_name) for one in found)
+    return f"{kind} {name!r} is registered by {len(found)} distributions; say which one: {full}"
