@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,11 @@ LARGEST_FILE = 2**28
 """Bytes of the largest encoded image, 256 MiB."""
 LARGEST_PIXELS = 2**30 // 4 // 3
 """Pixels of the largest image, 89,478,485: where Pillow begins to warn. It takes 0.7 GB while it is decoded."""
+LARGE = 2**24
+"""Pixels above which images are decoded one at a time, so that several threads do not take several times as much."""
 MOST_SCANS = 100
 """Scans of a JPEG: each passes over the whole image. Progressive files have about 10."""
+_one_large = threading.Lock()
 
 
 def read_encoded(path: Path) -> bytes:
@@ -60,7 +64,7 @@ def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
         if image.mode.startswith("I;16") or image.mode == "I":
             grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))
+        return _array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
@@ -77,6 +81,19 @@ def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
         return image.mode, np.array(image)
 
 
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) bytes of an RGB image; a large one in bands, as Pillow copies what it gives twice."""
+    import numpy as np
+
+    if image.width * image.height <= LARGE:
+        return np.array(image)
+    rows = max(1, LARGE // image.width)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        pixels[top : top + rows] = image.crop((0, top, image.width, min(top + rows, image.height)))
+    return pixels
+
+
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """Yield a decoded image; whatever goes wrong is an OSError of one line."""
@@ -90,12 +107,13 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > LARGEST_PIXELS:
                 raise OSError(_too_large(image.width, image.height))
-            image.load()
-            yield image
+            with _one_large if image.width * image.height > LARGE else nullcontext():
+                image.load()
+                yield image
     except UnidentifiedImageError:
         raise OSError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or its beginning is damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise OSError(f"it has more than {LARGEST_PIXELS:,} pixels, the most that are decoded") from error
+        raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
     except Exception as error:  # Pillow's readers of formats raise nearly anything for a damaged file
         raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
 
