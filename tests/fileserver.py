@@ -1,9 +1,11 @@
-"""A loopback server of files, with ranges, that a test may cut, refuse or change."""
+"""A loopback server of files, with ranges, that a test may cut, refuse, change, or replace by bare bytes."""
 
 from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,6 +18,8 @@ class FileServer:
         self.cuts: dict[str, list[int]] = {}
         self.statuses: dict[str, list[int]] = {}
         self.tags: dict[str, str] = {}
+        self.raw: dict[str, Callable[[Callable[[bytes], object]], object]] = {}
+        """Answers by name that a test sends itself, status line and all, through the function it gets."""
         self.ranges_work = True
         self.asked: list[tuple[str, str | None, int]] = []
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -40,6 +44,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.lstrip("/")
         owner, content = self.owner, self.owner.files.get(name)
+        if name in owner.raw:
+            owner.asked.append((name, self.headers.get("Range"), 0))
+            self.close_connection = True
+            with suppress(OSError):  # the client need not wait for the end
+                owner.raw[name](self.wfile.write)
+            return
         statuses = owner.statuses.get(name, [])
         status = statuses.pop(0) if statuses else 200 if content is not None else 404
         tag = owner.tags.get(name, '"1"')

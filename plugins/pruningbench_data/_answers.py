@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from pruningbench.contract import NO_ANSWER, NOT_SHOWN, DataError, HumanDecisions
+from pruningbench_data._csv import read_table
 from pruningbench_data._disk import files_as_samples
-from pruningbench_data._layouts import SUFFIXES
+from pruningbench_data._layouts import SUFFIXES, readable
 from pruningbench_data._names import CATEGORIES, CONTROLS
 from pruningbench_data._sampling import Choice
 
@@ -100,7 +100,9 @@ def open_experiment(
 
 def read_stimuli(folder: Path) -> dict[str, Stimulus]:
     """Return what the names of all stimuli below a folder say, by path below it, sorted."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    names = sorted(
+        readable(folder, p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES
+    )
     if not names:
         raise DataError(f"{folder}: holds no stimuli (session-N/*.png)")
     found: dict[str, Stimulus] = {}
@@ -131,16 +133,15 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         DataError: naming the column, and the line, of what is wrong.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
-        for column in COLUMNS:
-            if column not in columns:
-                raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(columns) or 'none'}")
-        found = []
-        for line, row in enumerate(rows, start=2):
-            values = {column: (row[columns[column]] or "").strip() for column in COLUMNS}
-            found.append(_answer(values, f"{path}, line {line}"))
+    header, rows = read_table(path)
+    columns = {(name or "").strip().lower(): name for name in header}
+    for column in COLUMNS:
+        if column not in columns:
+            raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(columns) or 'none'}")
+    found = []
+    for line, row in rows:
+        values = {column: row[columns[column]].strip() for column in COLUMNS}
+        found.append(_answer(values, f"{path}, line {line}"))
     return found
 
 

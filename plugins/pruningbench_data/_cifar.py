@@ -12,13 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.contract import ArraySamples, DataError, HumanLabelCounts
+from pruningbench.contract import ArraySamples, DataError, HumanLabelCounts, read_file
 from pruningbench_data._digests import fingerprint
-from pruningbench_data._parquet import Columns, ParquetImages
+from pruningbench_data._parquet import Columns, ParquetImages, column_names
 from pruningbench_data._sampling import Choice
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
+COUNTS = (10_000, 10)
+LARGEST_BINARY = 2**28
+"""Bytes of the largest binary file, 256 MiB; CIFAR-100's 50,000 images have 154 MB."""
+LARGEST_COUNTS = 2**20
+"""Bytes of the largest file of counts; CIFAR-10H's has 800,128."""
+LONGEST_INDEX = 10
+"""Digits below which a place in the official order is a number that an array can have."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,9 @@ class Images:
             keys=[self.keys[row] for row in rows],
         )
         if counts is not None:
+            beyond = [self.index[row] for row in rows if self.index[row] >= len(counts)]
+            if beyond:
+                raise DataError(f"image {beyond[0]} has no counts: there are {len(counts)} (column 'index' is wrong)")
             columns = [self.classes.index(name) for name in choice.classes]
             chosen = counts[np.ix_([self.index[row] for row in rows], columns)]
             samples.human = HumanLabelCounts(torch.from_numpy(np.ascontiguousarray(chosen)))
@@ -66,7 +76,7 @@ def read_binary(paths: Sequence[Path], split: str, classes: Sequence[str] | None
     binaries = [path for path in paths if path.suffix == ".bin"]
     rows = []
     for path in binaries:
-        content = np.fromfile(path, dtype=np.uint8)
+        content = np.frombuffer(read_file(path, LARGEST_BINARY), dtype=np.uint8)
         if not len(content) or len(content) % length:
             raise DataError(f"{path}: {len(content)} bytes are no whole number of images of {length}; fetch it again")
         rows.append(content.reshape(-1, length))
@@ -90,12 +100,13 @@ def read_parquet(path: Path, split: str, classes: Sequence[str] | None) -> Image
     Raises:
         DataError: for a file that lacks a column or whose images are not of 32 x 32 pixels.
     """
-    import pyarrow.parquet
-
-    schema: Any = pyarrow.parquet.read_schema(path)
-    image = next((name for name in ("image", "img") if name in schema.names), "image")
-    label = next((name for name in ("label", "fine_label") if name in schema.names), "label")
-    table = ParquetImages([path], Columns(image, label, "index" if "index" in schema.names else None), classes)
+    names = column_names(path)
+    image = next((name for name in ("image", "img") if name in names), "image")
+    label = next((name for name in ("label", "fine_label") if name in names), "label")
+    table = ParquetImages([path], Columns(image, label, "index" if "index" in names else None), classes)
+    wrong = [key for key in table.keys if not (key.isascii() and key.isdecimal() and len(key) < LONGEST_INDEX)]
+    if wrong:
+        raise DataError(f"{path}: column 'index' holds {wrong[0][:80]!r}, but must hold places in the official order")
     index = [int(key) for key in table.keys]
 
     def pixels(rows: list[int]) -> NDArray[np.uint8]:
@@ -110,7 +121,7 @@ def _decoded(table: ParquetImages, row: int) -> NDArray[np.uint8]:
 
     try:
         image = decode(table.image(row), upright=False)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError) as error:  # ValueError: the row holds no image
         raise DataError(f"{table.where(row)}: the image cannot be decoded ({error}); fetch it again") from None
     if image.shape != (SIDE, SIDE, 3):
         raise DataError(f"{table.where(row)}: the image has {image.shape[:2]} pixels, but CIFAR's have 32 x 32")
@@ -124,12 +135,14 @@ def read_counts(path: Path) -> NDArray[np.int64]:
         DataError: for a file of another form.
     """
     try:
-        counts: Any = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as an array ({error}); fetch it again") from None
-    if counts.shape != (10_000, 10) or (counts < 0).any() or (counts != np.floor(counts)).any():
-        raise DataError(
-            f"{path}: must hold 10,000 x 10 counts, but holds {counts.dtype} {counts.shape}; fetch it again"
-        )
+        counts: Any = np.load(BytesIO(read_file(path, LARGEST_COUNTS)), allow_pickle=False)
+        kind = f"{counts.dtype} {counts.shape}"
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError) as error:
+        why = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as an array ({why}); fetch it again") from None
+    if counts.dtype.kind not in "iuf" or counts.shape != COUNTS or not np.isfinite(counts).all():
+        raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds {kind}; fetch it again")
+    if (counts < 0).any() or (counts != np.floor(counts)).any():
+        raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds parts of people in {kind}; fetch it again")
     whole: NDArray[np.int64] = counts.astype(np.int64)
     return whole

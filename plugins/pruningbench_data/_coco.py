@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pruningbench.contract import DataError, EncodedSamples, default_cache_folder, write_whole
+from pruningbench.contract import (
+    DataError,
+    EncodedSamples,
+    default_cache_folder,
+    read_json,
+    read_text,
+    write_whole,
+)
+from pruningbench.images.decode import LARGEST_PIXELS, read_encoded
 from pruningbench_data._digests import contents, fingerprint
+from pruningbench_data._layouts import inside
 from pruningbench_data._names import COCO_ANNOTATIONS as ANNOTATIONS
 from pruningbench_data._names import COCO_LIST as LIST
+
+LARGEST_ANNOTATIONS = 2**29
+"""Bytes of the largest file of annotations, 512 MiB; COCO's own have up to 470 MB."""
 
 
 def open_coco(
@@ -31,7 +44,9 @@ def open_coco(
     Raises:
         DataError: for a list or annotations that cannot be read, or an image that lacks.
     """
-    listed = [line.strip() for line in (folder / LIST).read_text("utf-8").splitlines() if line.strip()]
+    listed = [line.strip() for line in read_text(folder / LIST).splitlines() if line.strip()]
+    for line in listed:
+        inside(folder, line, str(folder / LIST))
     found = boxes_of(folder / ANNOTATIONS, listed, crowd)
     shown = [path for path in listed if len(found[path])]
     if not shown:
@@ -40,7 +55,7 @@ def open_coco(
     images, boxes = [folder / key for key in keys], [found[key] for key in keys]
     return EncodedSamples(
         [PurePosixPath(key).name for key in keys],
-        lambda i: images[i].read_bytes(),
+        lambda i: read_encoded(images[i]),
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(keys, contents(images), [box.numpy().tobytes() for box in boxes]),
         boxes=boxes,
@@ -55,8 +70,8 @@ def boxes_of(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, Tensor
     """
     kept = default_cache_folder() / "coco" / f"{fingerprint(contents([path]), listed, crowd)}.json"
     try:
-        rows = json.loads(kept.read_bytes())
-    except (OSError, ValueError):
+        rows = read_json(kept, LARGEST_ANNOTATIONS)
+    except (OSError, DataError):
         rows = _parse(path, listed, crowd)
         with suppress(OSError):  # the next run parses again
             write_whole(kept, json.dumps(rows).encode())
@@ -64,19 +79,33 @@ def boxes_of(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, Tensor
 
 
 def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[list[float]]]:
+    content: Any = read_json(path, LARGEST_ANNOTATIONS)
     try:
-        content: Any = json.loads(path.read_bytes())
         names = {image["id"]: image["file_name"] for image in content["images"]}
         rows: dict[str, list[list[float]]] = {PurePosixPath(name).name: [] for name in listed}
-        for note in content["annotations"]:
+        for place, note in enumerate(content["annotations"]):
             boxes = rows.get(names.get(note["image_id"], ""))
-            x, y, width, height = note["bbox"]
+            x, y, width, height = _box(note, f"{path}: annotation {note.get('id', f'number {place}')}")
             if boxes is not None and width > 0 and height > 0 and (crowd or not note.get("iscrowd", 0)):
                 boxes.append([x, y, x + width, y + height])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is not COCO's instances file ({type(error).__name__}: {error})") from None
     known = set(names.values())
     unknown = [name for name in listed if PurePosixPath(name).name not in known]
     if unknown:
         raise DataError(f"{path}: has no image {unknown[0]!r}, which {LIST} lists")
     return {name: rows[PurePosixPath(name).name] for name in listed}
+
+
+def _box(note: Mapping[str, Any], where: str) -> Sequence[float]:
+    """Return the x, y, width and height of an annotation, which may be without area but not inverted."""
+    box = note["bbox"]
+    numbers = isinstance(box, list) and all(type(value) in (int, float) for value in box)
+    if not numbers or len(box) != 4 or not all(abs(value) <= LARGEST_PIXELS and isfinite(value) for value in box):
+        raise DataError(
+            f"{where}: bbox is {str(box)[:80]}, but must be four numbers x, y, width, height within an image"
+        )
+    if box[2] < 0 or box[3] < 0:
+        raise DataError(f"{where}: bbox {box} is inverted: width and height must be at least 0")
+    found: Sequence[float] = box
+    return found

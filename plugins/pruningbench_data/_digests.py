@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from pruningbench.contract import DataError, default_cache_folder
+from pruningbench.contract import DataError, check_regular, default_cache_folder, open_file
 
 CONTENT_LIMIT = 16 * 2**30
 """Largest selection, in bytes, whose content is hashed."""
@@ -50,11 +50,11 @@ def contents(paths: Sequence[Path]) -> list[str]:
     """Return for each file what stands for its content: its SHA-256, or its size where all are too large.
 
     Raises:
-        DataError: for a file that is gone or cannot be read.
+        DataError: for a file that is gone or cannot be read, and for a pipe, a device or a folder in its place.
     """
     try:
-        stats = [path.stat() for path in paths]
-    except OSError as error:
+        stats = [check_regular(path) for path in paths]
+    except FileNotFoundError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if sum(stat.st_size for stat in stats) > CONTENT_LIMIT:
         return [f"size {stat.st_size}" for stat in stats]
@@ -80,7 +80,7 @@ def contents(paths: Sequence[Path]) -> list[str]:
 
 def _hash(name: str) -> str:
     try:
-        with Path(name).open("rb") as file:
+        with open_file(Path(name)) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from None

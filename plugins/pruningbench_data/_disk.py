@@ -98,13 +98,14 @@ def files_as_samples(
     import torch
 
     from pruningbench.contract import EncodedSamples
+    from pruningbench.images.decode import read_encoded
     from pruningbench_data._digests import contents, fingerprint
 
     keys = [files[i] for i in choice.positions]
     paths = [root / key for key in keys]
     return EncodedSamples(
         keys,
-        lambda i: paths[i].read_bytes(),
+        lambda i: read_encoded(paths[i]),
         name=lambda i: str(paths[i]),
         fingerprint=fingerprint(keys, contents(paths), choice.labels, choice.classes, numbers(human)),
         labels=torch.tensor(choice.labels, dtype=torch.int64),
@@ -119,12 +120,13 @@ def unlabelled_files(
 ) -> Samples:
     """Return image files below `root` without labels, with the answers of people to them."""
     from pruningbench.contract import EncodedSamples
+    from pruningbench.images.decode import read_encoded
     from pruningbench_data._digests import contents, fingerprint
 
     paths = [root / file for file in files]
     return EncodedSamples(
         keys,
-        lambda i: paths[i].read_bytes(),
+        lambda i: read_encoded(paths[i]),
         name=lambda i: str(paths[i]),
         fingerprint=fingerprint(list(keys), contents(paths), numbers(human)),
         human=human,

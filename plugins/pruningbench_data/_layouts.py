@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from pruningbench.contract import DataError
+from pruningbench.contract import DataError, printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 """Ends of the names of image files, in lower case."""
@@ -19,7 +19,8 @@ def class_folders(root: Path) -> list[str]:
         DataError: if there are none.
     """
     with os.scandir(root) as entries:
-        found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__")))
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__")))
+    found = [readable(root, name) for name in folders]
     if not found:
         loose = any(path.suffix.lower() in SUFFIXES for path in root.iterdir())
         what = "holds images, but they must stand in a folder a class" if loose else "holds no class folders"
@@ -48,7 +49,7 @@ def labelled_files(
     for label, name in enumerate(classes):
         if only is not None and name not in only:
             continue
-        found = sorted(_images(root / name, name))
+        found = sorted(_images(root / name, name, ()))
         if not found:
             raise DataError(
                 f"{root / name}: the class folder holds no image ({' '.join(SUFFIXES)}); fill it or remove it"
@@ -58,14 +59,44 @@ def labelled_files(
     return files, labels
 
 
-def _images(folder: Path, prefix: str) -> list[str]:
+def readable(folder: Path, name: str) -> str:
+    """Return the name of a file or folder in `folder`, which stands in keys and fingerprints.
+
+    Raises:
+        DataError: if it is no UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{printable(folder / name)}: the name is no UTF-8; rename it") from None
+    return name
+
+
+def inside(root: Path, name: str, where: str) -> Path:
+    """Return the file below `root` that a table names.
+
+    Raises:
+        DataError: naming `where`, if the name leads out of the folder.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+        raise DataError(f"{where}: {name!r} is no path below {root}")
+    return root / name
+
+
+def _images(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
+    """Return the images in a folder and below; `above` are devices and numbers of the folders it lies in."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise DataError(f"{folder}: is a link to a folder that it lies in; remove it")
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _images(folder / entry.name, f"{prefix}/{entry.name}")
+                found += _images(folder / entry.name, f"{prefix}/{readable(folder, entry.name)}", (*above, here))
             elif entry.name.lower().endswith(SUFFIXES):
-                found.append(f"{prefix}/{entry.name}")
+                found.append(f"{prefix}/{readable(folder, entry.name)}")
     return found

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pruningbench.contract import DataError, MissingDataError
+from pruningbench.contract import DataError, MissingDataError, check_regular, parse_json, printable
 
 GROUPS_KEPT = 4
 """Row groups whose images stay in memory."""
+LARGEST_GROUP = 2**32
+"""Bytes of the images of a row group in memory, 4 GiB; the hub's have about 0.5."""
+AT_ONCE = 16
+"""Rows read at once, so that a group that is too large is noticed before it fills the memory."""
+MOST_ROWS = 2**24
+"""Rows of a split, 17 million; ImageNet-21k has 14."""
+MOST_CLASSES = 2**20
+"""Classes that are numbered without being named."""
 INSTALL = "reading parquet needs pyarrow: pip install pruningbench[hub]"
 
 
@@ -55,26 +65,41 @@ class ParquetImages:
         lack = lacks_pyarrow()
         if lack:
             raise MissingDataError(lack)
-        self._columns = columns
+        self._columns, self._paths = columns, list(paths)
         self._files = [_open(path) for path in paths]
         for path, file in zip(paths, self._files, strict=True):
             _check_columns(path, file.schema_arrow, columns)
-        self._paths = list(paths)
         self._groups = [(f, g) for f, file in enumerate(self._files) for g in range(file.num_row_groups)]
         sizes = [self._files[f].metadata.row_group(g).num_rows for f, g in self._groups]
-        self._places = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+        self._starts = [0, *accumulate(sizes)]
+        if min(sizes, default=0) < 0 or self._starts[-1] > MOST_ROWS:
+            raise DataError(f"{self._paths[0]}: states {self._starts[-1]:,} rows; at most {MOST_ROWS:,} are read")
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
         self.keys = self._read_keys()
         self.labels, self.classes = self._read_labels(classes)
 
     def _column(self, name: str) -> list[Any]:
-        return [value for file in self._files for value in file.read(columns=[name]).column(name).to_pylist()]
+        found: list[Any] = []
+        for path, file in zip(self._paths, self._files, strict=True):
+            with _named(path):
+                for batch in file.iter_batches(columns=[name]):
+                    found += batch.column(0).to_pylist()
+        if len(found) != self._starts[-1]:
+            raise DataError(
+                f"{self._paths[0]}: column {name!r} has {len(found)} rows, but the files state {self._starts[-1]}"
+            )
+        return found
 
     def _read_keys(self) -> list[str]:
         if self._columns.key:
             return [str(value) for value in self._column(self._columns.key)]
-        return [str(row) for row in range(len(self._places))]
+        return [str(row) for row in range(self._starts[-1])]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Return the row group that a row stands in, and its place there."""
+        group = bisect_right(self._starts, row) - 1
+        return group, row - self._starts[group]
 
     def _read_labels(self, classes: Sequence[str] | None) -> tuple[list[int], list[str]]:
         if self._columns.label is None:
@@ -83,7 +108,7 @@ class ParquetImages:
         where = f"{self._paths[0]}: column {self._columns.label!r}"
         if any(value is None for value in values):
             raise DataError(f"{where} has rows without a label")
-        names = list(classes) if classes is not None else _class_names(self._files[0].schema_arrow, self._columns.label)
+        names = list(classes) if classes is not None else _class_names(self._files[0], self._paths[0], self._columns)
         if values and isinstance(values[0], str):
             names = names or sorted(set(values))
             position = {name: i for i, name in enumerate(names)}
@@ -91,43 +116,83 @@ class ParquetImages:
             if unknown:
                 raise DataError(f"{where} holds {unknown[0]!r}, which is not among the classes")
             return [position[value] for value in values], names
-        names = names or [str(i) for i in range(max(values, default=-1) + 1)]
-        wrong = [value for value in values if not isinstance(value, int) or not 0 <= value < len(names)]
+        largest = len(names) - 1 if names else MOST_CLASSES - 1
+        wrong = [value for value in values if type(value) is not int or not 0 <= value <= largest]
         if wrong:
-            raise DataError(f"{where} holds {wrong[0]!r}, but must lie in 0..{len(names) - 1}")
+            raise DataError(f"{where} holds {str(wrong[0])[:80]}, but must lie in 0..{largest}")
+        names = names or [str(i) for i in range(max(values, default=-1) + 1)]
         return values, names
 
     def image(self, row: int) -> bytes:
         """Return the encoded image of a row; may be called from several threads."""
-        group, place = self._places[row]
+        group, place = self._place(row)
         with self._lock:
             if group not in self._kept:
-                file, number = self._groups[group]
-                table = self._files[file].read_row_group(number, columns=[self._columns.image])
-                self._kept[group] = table.column(self._columns.image)
+                self._kept[group] = self._read_group(group)
                 while len(self._kept) > GROUPS_KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(group)
-            value = self._kept[group][place].as_py()
+            batches = self._kept[group]
+            value = batches[place // AT_ONCE].column(0)[place % AT_ONCE].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise ValueError("the row holds no image")  # noqa: TRY004 - the data is wrong, not the caller
         return content
 
+    def _read_group(self, group: int) -> list[Any]:
+        """Return the images of a row group in batches of `AT_ONCE` rows."""
+        file, number = self._groups[group]
+        path, found, size = self._paths[file], [], 0
+        with _named(path):
+            for batch in self._files[file].iter_batches(AT_ONCE, row_groups=[number], columns=[self._columns.image]):
+                found.append(batch)
+                size += batch.nbytes
+                if size > LARGEST_GROUP:
+                    raise DataError(
+                        f"{path}: row group {number} holds more than {LARGEST_GROUP:,} bytes of images; write it with "
+                        "fewer rows a group"
+                    )
+        rows = sum(batch.num_rows for batch in found)
+        if rows != self._starts[group + 1] - self._starts[group] or any(b.num_rows != AT_ONCE for b in found[:-1]):
+            raise DataError(f"{path}: row group {number} has {rows} rows, not those that the file states")
+        return found
+
     def where(self, row: int) -> str:
         """Return what to call a row in an error."""
-        return f"{self._paths[self._groups[self._places[row][0]][0]]}, row {row} of the split"
+        return f"{self._paths[self._groups[self._place(row)[0]][0]]}, row {row} of the split"
 
 
 def _open(path: Path) -> Any:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with _named(path):
+        check_regular(path)
         return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as parquet ({first}); remove it and fetch it again") from None
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a file's columns.
+
+    Raises:
+        DataError: for a file that is no parquet.
+    """
+    return list(_open(path).schema_arrow.names)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged file into one line that names the file."""
+    import pyarrow
+
+    try:
+        yield
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
+        first = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        raise DataError(
+            f"{printable(path)}: cannot be read as parquet ({first[:200]}); remove it and fetch it again"
+        ) from None
 
 
 def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
@@ -136,10 +201,16 @@ def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
             raise DataError(f"{path}: there is no column {name!r}; there are: {', '.join(schema.names)}")
 
 
-def _class_names(schema: Any, label: str) -> list[str]:
+def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
     """Return the class names that hub data sets note in a table's metadata; empty if they do not."""
-    noted = (schema.metadata or {}).get(b"huggingface")
+    noted = (file.schema_arrow.metadata or {}).get(b"huggingface")
     if not noted:
         return []
-    feature = json.loads(noted).get("info", {}).get("features", {}).get(label, {})
-    return list(feature.get("names") or [])
+    where = f"{path}: metadata 'huggingface'"
+    feature: Any = parse_json(noted, where)
+    for key in ("info", "features", columns.label):
+        feature = feature.get(key) or {} if isinstance(feature, dict) else None
+    names = (feature.get("names") or []) if isinstance(feature, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: names of column {columns.label!r} must be a list of texts")
+    return names

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives
+from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives, read_text
+from pruningbench_data._csv import read_table
 from pruningbench_data._disk import unlabelled_files
-from pruningbench_data._layouts import SUFFIXES
+from pruningbench_data._layouts import SUFFIXES, inside, readable
 from pruningbench_data._names import THINGS_CONCEPTS as CONCEPTS
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) ->
     Raises:
         DataError: for a line that is no triplet of objects, or an object without a photograph.
     """
-    objects = [line.strip() for line in (folder / CONCEPTS).read_text("utf-8").splitlines() if line.strip()]
+    objects = [line.strip() for line in read_text(folder / CONCEPTS).splitlines() if line.strip()]
     path = folder / trials_file
     trials = [_trial(line, objects, f"{path}, line {n}") for n, line in enumerate(_lines(path), start=1)]
     if not trials:
@@ -42,33 +43,33 @@ def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) ->
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [line for line in read_text(path).splitlines() if line.strip()]
 
 
 def _trial(line: str, objects: Sequence[str], where: str) -> Triplet:
     try:
         a, b, c = (objects[_place(word)] for word in line.replace(",", " ").split())
-    except (ValueError, IndexError):
-        raise DataError(f"{where}: {line!r} is not three objects in 0..{len(objects) - 1}") from None
+    except (ValueError, IndexError, OverflowError):
+        raise DataError(f"{where}: {line[:80]!r} is not three objects in 0..{len(objects) - 1}") from None
     return a, b, c
 
 
 def _place(word: str) -> int:
     place = int(float(word))
-    if place < 0:
+    if place < 0 or place != float(word):
         raise ValueError(word)
     return place
 
 
 def _photograph(folder: Path, name: str) -> str:
     """Return the photograph of an object that the experiment showed, below `folder`."""
-    place = folder / "object_images" / name
+    place = inside(folder / "object_images", name, str(folder / CONCEPTS))
     if (place / f"{name}_01b.jpg").exists():
         return f"object_images/{name}/{name}_01b.jpg"
     found = sorted(p.name for p in place.glob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(f"{place}: holds no photograph of the object ({name}_01b.jpg)")
-    return f"object_images/{name}/{found[0]}"
+    return f"object_images/{name}/{readable(place, found[0])}"
 
 
 def open_nights(
@@ -81,17 +82,18 @@ def open_nights(
             no triplet is left.
     """
     path = folder / "data.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        needed = (*COLUMNS, *(("is_imagenet",) if images != "all" else ()))
-        for column in needed:
-            if column not in (table.fieldnames or ()):
-                raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(table.fieldnames or ())}")
-        rows = [row for row in table if row["split"] == split]
+    header, table = read_table(path)
+    for column in (*COLUMNS, *(("is_imagenet",) if images != "all" else ())):
+        if column not in header:
+            raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(header)}")
+    rows = [row for _, row in table if row["split"] == split]
     rows = [row for row in rows if _wanted(votes, images, row, f"{path}, triplet {row['id']}")]
     if not rows:
         raise DataError(f"{path}: no triplet of split {split!r} has {votes} votes or more")
     kept = [rows[i] for i in taken([row["id"] for row in rows])]
+    for row in kept:
+        for column in ("ref_path", "left_path", "right_path"):
+            inside(folder, row[column], f"{path}, triplet {row['id']}: column {column!r}")
     shown, triplets = _shared([(row["ref_path"], row["left_path"], row["right_path"]) for row in kept])
     right = torch.tensor([_number(row, "right_vote", f"{path}, triplet {row['id']}") for row in kept])
     if bool(((right < 0) | (right > 1)).any()):
@@ -109,9 +111,12 @@ def _wanted(votes: int, images: str, row: dict[str, str], where: str) -> bool:
 
 def _number(row: dict[str, str], column: str, where: str) -> float:
     try:
-        return float(row[column])
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: column {column!r} holds {row[column]!r}, which is no number") from None
+        value = float(row[column])
+    except ValueError:
+        value = nan
+    if not isfinite(value):
+        raise DataError(f"{where}: column {column!r} holds {row[column][:80]!r}, which is no number")
+    return value
 
 
 def _shared(triplets: Sequence[Triplet]) -> tuple[list[str], torch.Tensor]:

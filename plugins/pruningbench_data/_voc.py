@@ -9,14 +9,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pruningbench.contract import DataError, EncodedSamples
+from pruningbench.contract import DataError, EncodedSamples, read_text
+from pruningbench.images.decode import LARGEST_PIXELS, decode_stored, read_encoded
 from pruningbench_data._digests import contents, fingerprint
+from pruningbench_data._layouts import inside
 from pruningbench_data._names import VOC_CLASSES as CLASSES
 
 VOID = 255
+LARGEST_ANNOTATION = 2**22
+"""Bytes of the largest file of annotations, 4 MiB; those of VOC have a few thousand."""
 
 
 def open_voc(
@@ -43,6 +46,8 @@ def open_voc(
     Raises:
         DataError: for an annotation or image that lacks or is damaged, or where no sample is left.
     """
+    for name in names:
+        inside(root, name, f"{root}: the list of images")
     found = {name: read_boxes(root / f"Annotations/{name}.xml", wanted, difficult) for name in names}
     shown = [name for name in names if len(found[name])]
     if not shown:
@@ -54,7 +59,7 @@ def open_voc(
     boxes = [found[key] for key in keys]
     return EncodedSamples(
         keys,
-        lambda i: images[i].read_bytes(),
+        lambda i: read_encoded(images[i]),
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(
             keys, contents([*images, *masks]), wanted, void if masks else "",
@@ -76,23 +81,40 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
         difficult: whether those marked difficult count.
     """
     try:
-        content = path.read_bytes()
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        # as text, so that no declared encoding hides the markup that is looked for
+        content = read_text(path, LARGEST_ANNOTATION)
+        if "<!DOCTYPE" in content or "<!ENTITY" in content:
             raise DataError(f"{path}: an annotation must not define entities")
         tree = ElementTree.fromstring(content)  # noqa: S314 - entities, which make parsers explode, are refused above
-        boxes = []
-        for thing in tree.findall("object"):
-            if (thing.findtext("name") or "").strip() not in classes:
-                continue
-            if not difficult and (thing.findtext("difficult") or "0").strip() == "1":
-                continue
-            corners = [float(thing.findtext(f"bndbox/{side}", "missing")) for side in ("xmin", "ymin", "xmax", "ymax")]
-            boxes.append([corners[0] - 1, corners[1] - 1, corners[2], corners[3]])
     except FileNotFoundError:
         raise DataError(f"{path}: the annotation lacks") from None
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: the annotation cannot be read ({error})") from None
+    boxes = []
+    for number, thing in enumerate(tree.findall("object"), start=1):
+        if (thing.findtext("name") or "").strip() not in classes:
+            continue
+        if not difficult and (thing.findtext("difficult") or "0").strip() == "1":
+            continue
+        boxes.append(_corners(thing, f"{path}, object {number}"))
     return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
+def _corners(thing: ElementTree.Element, where: str) -> list[float]:
+    """Return an object's box, 0-based with exclusive maxima, from its 1-based inclusive pixels."""
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    texts = {side: thing.findtext(f"bndbox/{side}", "missing").strip() for side in sides}
+    values = []
+    for side, text in texts.items():
+        try:
+            values.append(float(text))
+        except ValueError:
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no number") from None
+        if not abs(values[-1]) <= LARGEST_PIXELS:
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no place in an image")
+    if values[2] < values[0] or values[3] < values[1]:
+        raise DataError(f"{where}: its box is inverted (xmin, ymin, xmax, ymax are {', '.join(texts.values())})")
+    return [values[0] - 1, values[1] - 1, values[2], values[3]]
 
 
 def read_mask(path: Path, values: Sequence[int]) -> Tensor:
@@ -102,15 +124,14 @@ def read_mask(path: Path, values: Sequence[int]) -> Tensor:
         DataError: if the file lacks, is damaged, or holds colours in place of indices.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise DataError(
-                    f"{path}: the mask holds colours ({image.mode}), not palette indices: it was converted by "
-                    "some tool; fetch the data again"
-                )
-            indices = np.array(image)
+        mode, indices = decode_stored(read_encoded(path))
     except FileNotFoundError:
         raise DataError(f"{path}: the mask lacks") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except OSError as error:
         raise DataError(f"{path}: the mask cannot be decoded ({error})") from None
+    if mode not in ("P", "L"):
+        raise DataError(
+            f"{path}: the mask holds colours ({mode}), not palette indices: it was converted by some tool; fetch the "
+            "data again"
+        )
     return torch.from_numpy(np.isin(indices, values))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.contract import DataCard, param
+from pruningbench.contract import DataCard, param, read_text
 from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._sampling import Sampled
@@ -135,7 +135,7 @@ class Cifar100(_Cifar):
 
     def _names(self, folder: Path) -> tuple[str, ...] | None:
         names = folder / "fine_label_names.txt"
-        return tuple(names.read_text("utf-8").split()) if names.exists() else None
+        return tuple(read_text(names).split()) if names.exists() else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,13 +68,14 @@ class Photos(OnDisk, Limited):
     def open(self) -> Samples:
         """Return RGB photographs; keys are their names."""
         from pruningbench.contract import EncodedSamples
+        from pruningbench.images.decode import read_encoded
         from pruningbench_data._digests import contents, fingerprint
 
         keys = [self.names[i] for i in self.taken(self.names)]
         paths = [self.folder() / PHOTOS[name] for name in keys]
         return EncodedSamples(
             keys,
-            lambda i: paths[i].read_bytes(),
+            lambda i: read_encoded(paths[i]),
             name=lambda i: str(paths[i]),
             fingerprint=fingerprint(keys, contents(paths)),
             remedy="install scikit-image again",

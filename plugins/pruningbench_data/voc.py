@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.contract import DataCard, DataError, did_you_mean, param
+from pruningbench.contract import DataCard, DataError, did_you_mean, param, read_text
 from pruningbench.images.fetch import Download
 from pruningbench_data._disk import OnDisk
 from pruningbench_data._names import VOC_CLASSES as CLASSES
@@ -70,7 +70,7 @@ class _Voc(OnDisk, Limited):
         """Return RGB images with boxes, and masks if asked for; keys are the images' names."""
         from pruningbench_data._voc import open_voc
 
-        names = (self.folder() / self.needs()[0]).read_text("utf-8").splitlines()
+        names = read_text(self.folder() / self.needs()[0]).splitlines()
         keys = [line.split()[0] for line in names if line.strip()]
         if not keys:
             raise DataError(f"{self.folder() / self.needs()[0]}: the list of images is empty; {self.remedy()}")

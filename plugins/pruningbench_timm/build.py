@@ -27,14 +27,10 @@ from pruningbench.contract import (
 from pruningbench.images.fetch import Download, fetch
 from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 from pruningbench_timm.hub import WEIGHTS, Repository
+from pruningbench_timm.hubconfig import LARGEST_NETWORK, read_config
 from pruningbench_timm.tokens import is_transformer, patch_size
 
 HUB = "hf-hub:"
-LOADER_ARGUMENTS = frozenset(
-    ("cache_dir", "checkpoint_path", "exportable", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
-     "model_name", "no_jit", "scriptable")
-)  # fmt: skip
-"""Arguments of timm's builders, beside all that begin with ``pretrained``, that are not of an architecture."""
 ANY_SIZE = ("vision_transformer", "deit", "eva")
 """Modules of timm whose transformers can take images of several sizes, by interpolating positions."""
 FAULTS = (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError)
@@ -105,48 +101,16 @@ def hub_source(name: str, revision: str | None = None) -> Source:
 
     Raises:
         MissingDataError: if the repository or its configuration cannot be had.
-        PruningBenchError: if the configuration is not one of timm's.
+        PruningBenchError: if the configuration is not one of timm's, or asks for what none may.
     """
-    import json
-
     repository = repository_of(name, revision)
-    path = repository.fetch("config.json")
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        architecture = str(config["architecture"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise PruningBenchError(f"{path}: no configuration of a timm model ({error!r})") from error
+    architecture, settings, arguments = read_config(repository.fetch("config.json"))
     if not is_model(architecture):
         raise PruningBenchError(
             f"{repository}: this timm ({timm.__version__}) has no architecture {architecture!r}"
             f"{did_you_mean(architecture, list_models())}; a newer one may"
         )
-    settings = dict(config.get("pretrained_cfg") or {k: v for k, v in config.items() if k != "architecture"})
-    for key in ("num_classes", "label_names", "label_descriptions"):
-        if key in config:
-            settings[key] = config[key]
-    if "labels" in settings:
-        settings["label_names"] = settings.pop("labels")
-    return Source(name, architecture, settings, _model_args(path, config), repository)
-
-
-def _model_args(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a repository gives its architecture.
-
-    Raises:
-        PruningBenchError: for one that says what timm loads, and from where: weights come from the pinned
-            repository and from nowhere else.
-    """
-    arguments = config.get("model_args") or {}
-    if not isinstance(arguments, Mapping):
-        raise PruningBenchError(f"{path}: model_args is a {type(arguments).__name__}, not a mapping")
-    loading = sorted(name for name in map(str, arguments) if name in LOADER_ARGUMENTS or name.startswith("pretrained"))
-    if loading:
-        raise PruningBenchError(
-            f"{path}: model_args holds {loading[0]!r}, which would load other weights or code than the repository's; "
-            "such a repository is refused"
-        )
-    return dict(arguments)
+    return Source(name, architecture, settings, arguments, repository)
 
 
 def find_source(name: str, revision: str | None = None) -> Source:
@@ -221,6 +185,8 @@ def build(
         given.setdefault("dynamic_img_size", True)
     settings = {**source.settings, "source": "", "custom_load": False, "file": None}
     settings.pop("architecture", None)
+    if source.args:
+        _check_size(source, settings, given)
     if state is not None:
         settings["state_dict"] = dict(state)
     try:
@@ -237,6 +203,20 @@ def build(
     if size and is_transformer(network) and any(size % side for side in patch_size(network)):
         raise UsageError(f"{source.name}: size {size} is no multiple of its patches of {patch_size(network)}")
     return network
+
+
+def _check_size(source: Source, settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a network that a stranger's configuration makes larger than any, before it takes memory."""
+    try:
+        with torch.device("meta"):
+            outline = timm.create_model(source.architecture, pretrained=False, pretrained_cfg=dict(settings), **given)
+    except FAULTS:
+        return  # what is wrong with the arguments is said where the network is built
+    size = sum(parameter.numel() for parameter in outline.parameters())
+    if size > LARGEST_NETWORK:
+        raise PruningBenchError(
+            f"{source.name}: its configuration describes {size:,} parameters; at most {LARGEST_NETWORK:,} are built"
+        )
 
 
 def load_checkpoint(

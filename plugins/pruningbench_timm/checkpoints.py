@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.contract import MissingDataError, PruningBenchError, UsageError
+from pruningbench_timm.guards import check_file, check_tensors, damaged
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
 """Keys under which training scripts keep the weights, besides optimizers and counters."""
 SHOWN = 4
+LONGEST_NAME = 120
 State = dict[str, Tensor]
 
 
@@ -27,29 +30,31 @@ def read_checkpoint(path: Path) -> State:
 
     Raises:
         MissingDataError: if there is no such file.
-        PruningBenchError: if the file is damaged, holds code, or holds no weights.
+        PruningBenchError: if the file is damaged, holds code, asks for more memory than its size, or holds no
+            weights.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise MissingDataError(f"{path}: no such checkpoint" + ("; it is a folder" if path.is_dir() else ""))
+    check_file(path)
     stored = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     state = _unwrapped(stored)
     if not state:
-        held = ", ".join(map(str, list(stored)[:SHOWN])) if isinstance(stored, Mapping) else type(stored).__name__
+        held = _some(map(str, stored)) if isinstance(stored, Mapping) else type(stored).__name__
         raise PruningBenchError(
             f"{path}: holds no weights (found: {held}); save `network.state_dict()`, or a dictionary with it "
             f"under one of {', '.join(WRAPPERS)}"
         )
+    check_tensors(path, state)
     return state
 
 
 def _read_safetensors(path: Path) -> State:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+    except Exception as error:  # its reader raises more than its own errors, for types that this torch lacks
+        raise damaged(path, error) from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -61,9 +66,9 @@ def _read_torch(path: Path) -> Any:
                 f"{path}: holds more than weights ({_unsafe(path)}), which is never run; where you trust it, load it "
                 "yourself and save `network.state_dict()` with torch.save or as safetensors"
             ) from error
-        raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+    except Exception as error:  # a damaged pickle makes its reader raise nearly anything
+        raise damaged(path, error) from error
 
 
 def _is_zip(path: Path) -> bool:
@@ -78,27 +83,23 @@ def _unsafe(path: Path) -> str:
     ask = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
     try:
         named = list(ask(str(path))) if callable(ask) else []
-    except (RuntimeError, ValueError, pickle.UnpicklingError):  # a bare pickle: PyTorch lists files of its own only
+    except Exception:  # noqa: BLE001 - a bare pickle, or a damaged one: then it names nothing
         named = []
     return f"it asks for {', '.join(named[:SHOWN])}" if named else "it asks for code"
 
 
-def _damaged(path: Path, error: Exception) -> PruningBenchError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return PruningBenchError(f"{path}: damaged or no file of weights ({reason}); copy or download it again")
-
-
 def _unwrapped(stored: Any) -> State:
     """Return the weights in what a file holds; empty if there are none."""
-    if not isinstance(stored, Mapping):
-        return {}
-    tensors = {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    for key in WRAPPERS:
-        inner = _unwrapped(stored.get(key))
-        if inner:
-            return inner
+    pending, seen = [stored], set()
+    while pending:
+        held = pending.pop()
+        if not isinstance(held, Mapping) or id(held) in seen:  # a pickle can hold a dictionary in itself
+            continue
+        seen.add(id(held))
+        tensors = {name: value for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+        pending += [held.get(key) for key in reversed(WRAPPERS)]
     return {}
 
 
@@ -155,8 +156,9 @@ def misfit(own: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
+    listed = list(islice(names, SHOWN + 1))
+    short = (" ".join(name.split())[:LONGEST_NAME] for name in listed[:SHOWN])
+    return ", ".join(short) + (", ..." if len(listed) > SHOWN else "")
 
 
 def _without_prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, prefix: str) -> State:

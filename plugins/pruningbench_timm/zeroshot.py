@@ -22,11 +22,14 @@ from pruningbench.contract import (
     isolated_randomness,
     tensors_digest,
 )
+from pruningbench_timm.checkpoints import read_checkpoint
 from pruningbench_timm.hub import Repository
 from pruningbench_timm.layered import LayeredVisionModel
 from pruningbench_timm.tokens import PROJECTIONS, watched
 
 TEXTS_AT_ONCE = 256
+ARRAYS = (".npz", ".npy")
+"""Files that open_clip reads by NumPy, which runs no code."""
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -169,11 +172,14 @@ def missing_weights(name: str, weights: str) -> str | None:
 
 def _encoder(name: str, weights: str | None, seed: int) -> Any:
     open_clip = _open_clip()
-    if weights is not None and not expanded(weights).is_file():
+    local = expanded(weights) if weights is not None and expanded(weights).is_file() else None
+    if weights is not None and local is None:
         _repository(name, weights)  # refuses names that open_clip does not know
     elif name not in open_clip.list_models():
         raise _unknown(name)
-    path = weights if weights is None or not expanded(weights).is_file() else str(expanded(weights))
+    if local is not None and local.suffix not in ARRAYS:
+        read_checkpoint(local)  # where this fails, open_clip would load in a way that may run code
+    path = weights if local is None else str(local)
     try:
         with isolated_randomness(seed, "initial weights"):
             return open_clip.create_model(name, pretrained=path)

@@ -6,6 +6,7 @@ Components to subclass, the values they exchange, the hooks to register them wit
 from pruningbench.base.files import default_cache_folder, expanded, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
+from pruningbench.base.reading import check_regular, open_file, parse_json, printable, read_file, read_json, read_text
 from pruningbench.contract.component import (
     KINDS,
     AttributionMethodRef,
@@ -204,6 +205,7 @@ __all__ = [
     "ViewUnavailableError",
     "VisionModel",
     "Work",
+    "check_regular",
     "check_scores",
     "check_weights",
     "class_title",
@@ -218,8 +220,14 @@ __all__ = [
     "hookimpl",
     "imagenet_classes",
     "isolated_randomness",
+    "open_file",
     "param",
+    "parse_json",
     "percent",
+    "printable",
+    "read_file",
+    "read_json",
+    "read_text",
     "tensors_digest",
     "write_whole",
 ]

@@ -105,7 +105,7 @@ class EncodedSamples(Samples):
             pixels = decode(self._read(index), upright=upright)
         except FileNotFoundError:
             raise DataError(f"{self._name(index)}: the image is gone; {self._remedy}") from None
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's plugins raise all of these
+        except (OSError, ValueError) as error:  # ValueError: a row of a table that holds no image
             raise DataError(f"{self._name(index)}: the image cannot be decoded ({error}); {self._remedy}") from None
         return torch.from_numpy(pixels).permute(2, 0, 1)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import tarfile
+import unicodedata
 import zipfile
-import zlib
-from collections.abc import Callable
-from lzma import LZMAError
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pruningbench.errors import FetchError
+from pruningbench.base.reading import open_file
+from pruningbench.errors import FetchError, PruningBenchError
 
 Notify = Callable[[int, int | None], None]
 """Is told how many bytes of the unpacked content are written, and of how many (None: not known)."""
@@ -19,35 +22,64 @@ LARGEST_RATIO = 200
 """Unpacked bytes per byte of an archive; deflated zeros reach 1,000, photographs 1, annotations in XML 20."""
 SMALLEST_BOMB = 2**28
 """Unpacked bytes below which no archive is a bomb."""
+MOST_MEMBERS = 2_000_000
+"""Files and folders of an archive; ImageNet-1k has 1.4 million images."""
+DEEPEST = 32
+"""Folders above a file of an archive."""
+_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
+"""What the file system says of names that it cannot have, or not beside each other."""
 
 
 def unpack(archive: Path, into: Path, notify: Notify = lambda _done, _total: None) -> None:
-    """Unpack a tar (any compression) or zip archive into a folder.
+    """Unpack a tar (plain or compressed by gzip, bzip2 or xz) or zip archive into a folder.
 
     Raises:
         FetchError: for a damaged archive (it is removed, so that the next fetch gets it anew), or one that
-            holds a link or a device, names a place outside the folder, or unpacks to far more than its size.
+            holds a link or a device, names a place outside the folder or one place twice, or unpacks to far more
+            than its size.
     """
     into.mkdir(parents=True, exist_ok=True)
+    with open_file(archive) as file:
+        is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    with _one_line(archive, into):
+        (_unpack_zip if is_zip else _unpack_tar)(archive, into, notify)
+
+
+@contextmanager
+def _one_line(archive: Path, into: Path) -> Iterator[None]:
+    """Turn whatever an archive makes its reader raise into one line; errors of the disk stay what they are."""
     try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, into, notify)
-        else:
-            _unpack_tar(archive, into, notify)
+        yield
+    except PruningBenchError:
+        raise
     except tarfile.FilterError as error:
         raise FetchError(f"{archive}: unsafe archive refused ({error})") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError) as error:
-        archive.unlink()
-        why = str(error).partition("\n")[0].rstrip(":")
-        raise FetchError(f"{archive}: damaged archive is removed ({why}); fetch it again") from None
+    except OSError as error:
+        if error.errno is None:  # not of the disk: gzip, bzip2
+            raise _damaged(archive, error) from None
+        if error.errno not in _NAMES:
+            raise
+        where = os.path.relpath(error.filename, into) if error.filename else "a name"
+        raise FetchError(f"{archive}: unsafe archive refused ({where!r}: {error.strerror})") from None
+    except Exception as error:  # readers of archives raise nearly anything for a damaged one
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> FetchError:
+    archive.unlink()
+    why = str(error).partition("\n")[0].rstrip(":")[:200] or type(error).__name__
+    return FetchError(f"{archive}: damaged archive is removed ({why}); fetch it again")
 
 
 def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
+    from pruningbench.images import tarfiles
+
+    places = _Places(archive, into)
     done = 0
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            _check_place(archive, member.name)
-            if not (member.isreg() or member.isdir()):
+    with tarfiles.members(archive) as (tar, members):
+        for member in members:
+            places.add(member.name, folder=member.isdir())
+            if not (member.isreg() or member.isdir()) or member.issparse():
                 what = "a link" if member.issym() or member.islnk() else "no regular file"
                 raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {what})")
             done += member.size
@@ -59,13 +91,14 @@ def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
 
 
 def _unpack_zip(archive: Path, into: Path, notify: Notify) -> None:
+    places = _Places(archive, into)
     done = 0
-    with zipfile.ZipFile(archive) as file:
+    with open_file(archive) as stream, zipfile.ZipFile(stream) as file:
         members = file.infolist()
         total = sum(member.file_size for member in members)
         _check_size(archive, total)  # zipfile reads no more of a member than it declares
         for member in members:
-            _check_place(archive, member.filename)
+            places.add(member.orig_filename, folder=member.is_dir())
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind == stat.S_IFLNK:
                 raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is a link)")
@@ -76,11 +109,41 @@ def _unpack_zip(archive: Path, into: Path, notify: Notify) -> None:
             notify(done, total)
 
 
-def _check_place(archive: Path, name: str) -> None:
-    """Refuse a member that would lie outside of the folder, on any system."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]) or "\0" in name:
-        raise FetchError(f"{archive}: unsafe archive refused ({name!r} lies outside of it)")
+class _Places:
+    """The places that members take, each inside the folder and none taken twice."""
+
+    def __init__(self, archive: Path, into: Path) -> None:
+        self._archive, self._into = archive, into
+        self._taken: set[str] = set()
+        self._count = 0
+
+    def add(self, name: str, *, folder: bool) -> None:
+        """Note the place of a member.
+
+        Raises:
+            FetchError: for a place outside of the folder on any system, a name that is no UTF-8 or holds a NUL,
+                one that another file has (on this disk: some disks take ``A`` and ``a`` for one name), and for
+                too many members.
+        """
+        path = PurePosixPath(name.replace("\\", "/"))
+        self._count += 1
+        if self._count > MOST_MEMBERS:
+            raise self._refused(f"it holds more than {MOST_MEMBERS:,} members")
+        if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
+            raise self._refused(f"{name!r} lies outside of it")
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise self._refused(f"the name {name!r} holds a NUL or is no UTF-8")
+        if len(path.parts) > DEEPEST:
+            raise self._refused(f"{name[:80]!r}... lies in more than {DEEPEST} folders")
+        if folder:
+            return
+        key = unicodedata.normalize("NFC", str(path)).casefold()
+        if key in self._taken and os.path.lexists(self._into / path):
+            raise self._refused(f"it holds {name!r} twice, or in two spellings that are one on this disk")
+        self._taken.add(key)
+
+    def _refused(self, why: str) -> FetchError:
+        return FetchError(f"{self._archive}: unsafe archive refused ({why})")
 
 
 def _check_size(archive: Path, size: int) -> None:

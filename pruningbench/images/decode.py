@@ -1,17 +1,46 @@
-"""Decoding of image files of any kind to RGB."""
+"""Decoding of image files of any kind to RGB, with an end to what a file may ask for."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.base.reading import read_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "GIF")
+"""Pillow's names of what is decoded. It knows others, one of which (EPS) runs another program on the file."""
+LARGEST_FILE = 2**28
+"""Bytes of the largest encoded image, 256 MiB."""
+LARGEST_PIXELS = 2**30 // 4 // 3
+"""Pixels of the largest image, 89,478,485: where Pillow begins to warn. It takes 0.7 GB while it is decoded."""
+LARGE = 2**24
+"""Pixels above which images are decoded one at a time, so that several threads do not take several times as much."""
+MOST_SCANS = 100
+"""Scans of a JPEG: each passes over the whole image. Progressive files have about 10."""
+_one_large = threading.Lock()
+
+
+def read_encoded(path: Path) -> bytes:
+    """Return the encoded image in a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DataError: if it is a pipe, a device or a folder, or larger than `LARGEST_FILE`.
+    """
+    return read_file(path, LARGEST_FILE)
 
 
 def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Decode an image file of any kind to (H, W, 3) uint8 RGB.
+    """Decode an image file to (H, W, 3) uint8 RGB; of an animation, the first frame.
 
     Grey is repeated, CMYK and palettes are converted, 16 bits are cut to the upper 8, transparency is
     dropped.
@@ -21,17 +50,73 @@ def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
         upright: turn the image as its EXIF orientation says.
 
     Raises:
-        OSError: for a truncated or unknown file.
+        OSError: for a truncated, damaged or unknown file, one of floating-point numbers, whose range nobody
+            states, or one of more than `LARGEST_PIXELS` pixels.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(BytesIO(content)) as file:
-        image: Image.Image = file
-        image.load()
+    with _opened(content) as image:
         if upright:
-            image = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "F":
+            raise OSError("it holds floating-point numbers of unknown range; save it with 8 or 16 bits")
         if image.mode.startswith("I;16") or image.mode == "I":
             grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))
+        return _array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
+    """Decode an image file without any conversion: its mode as Pillow calls it, and its values.
+
+    The values of modes ``P`` (indices in a palette) and ``L`` (grey) are (H, W) uint8.
+
+    Raises:
+        OSError: as `decode` does.
+    """
+    import numpy as np
+
+    with _opened(content) as image:
+        return image.mode, np.array(image)
+
+
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) bytes of an RGB image; a large one in bands, as Pillow copies what it gives twice."""
+    import numpy as np
+
+    if image.width * image.height <= LARGE:
+        return np.array(image)
+    rows = max(1, LARGE // image.width)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        pixels[top : top + rows] = image.crop((0, top, image.width, min(top + rows, image.height)))
+    return pixels
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Yield a decoded image; whatever goes wrong is an OSError of one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise OSError("it is empty")
+    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
+        raise OSError(f"it holds more than {MOST_SCANS} scans")
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > LARGEST_PIXELS:
+                raise OSError(_too_large(image.width, image.height))
+            with _one_large if image.width * image.height > LARGE else nullcontext():
+                image.load()
+                yield image
+    except UnidentifiedImageError:
+        raise OSError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or its beginning is damaged") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
+    except Exception as error:  # Pillow's readers of formats raise nearly anything for a damaged file
+        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"its {width} x {height} pixels are more than {LARGEST_PIXELS:,}, the most that are decoded; make it smaller"

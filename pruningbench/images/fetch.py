@@ -19,23 +19,19 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from pruningbench.base.files import expanded, write_whole
+from pruningbench.base.reading import open_file, read_text
 from pruningbench.errors import FetchError
+from pruningbench.images.transfer import BLOCK, SlowError, stated_total, transfer, validator
 
-if TYPE_CHECKING:
-    from urllib.request import Request
-
-BLOCK = 1 << 20
-"""Bytes read at once."""
-TIMEOUT = 30.0
-"""Seconds without an answer after which a connection counts as lost."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds to wait before each further try when nothing comes."""
 UNFINISHED = ".pruningbench-unfinished"
 """Marks a folder into which an archive is just being moved."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_HASH = re.compile(r"([0-9a-f]{64})\b.*\s*", re.ASCII)
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -65,7 +61,7 @@ class Download:
         unpack: whether the file is an archive (tar, zip) to unpack into the data set's folder.
         into: folder below the data set's that an archive is unpacked into.
         strip: folder of the archive whose content, without the folder itself, is what counts.
-        size: bytes, where known.
+        size: bytes, where known; a file of another size is refused.
     """
 
     url: str
@@ -83,10 +79,6 @@ class Download:
         if self.sha256:
             return f"sha256 {self.sha256}"
         return f"md5 {self.md5}" if self.md5 else "none published"
-
-
-class _CutError(ConnectionError):
-    """The connection ended before the file did."""
 
 
 def data_folder() -> Path:
@@ -154,7 +146,7 @@ def _obtain(item: Download, parts: Path, progress: Progress) -> Path:
     if not whole.exists():
         _download(item, part, progress)
         part.replace(whole)
-        _validator(part).unlink(missing_ok=True)
+        validator(part).unlink(missing_ok=True)
     _check(item, whole)
     return whole
 
@@ -171,7 +163,7 @@ def _check(item: Download, path: Path) -> None:
         wanted, found = (item.sha256, sha256) if item.sha256 else (item.md5, md5)
         remedy = "run the same command again; if it stays so, the source has changed or is not to be trusted"
     elif record.exists():
-        wanted, found = record.read_text("utf-8").split()[0], sha256
+        wanted, found = _recorded(record), sha256
         remedy = f"the source has changed since the first download; delete {record} to accept the new file"
     else:
         write_whole(record, f"{sha256}  {path.name}\n".encode())
@@ -181,10 +173,18 @@ def _check(item: Download, path: Path) -> None:
         raise FetchError(f"{item.url}: wrong checksum of {path.name} (expected {wanted}, got {found}); {remedy}")
 
 
+def _recorded(record: Path) -> str:
+    """Return the hash that was noted of the first download."""
+    noted = _HASH.fullmatch(read_text(record))
+    if noted is None:
+        raise FetchError(f"{record}: holds no SHA-256; delete it to accept the file as it is now")
+    return noted[1]
+
+
 def hash_file(path: Path) -> tuple[str, str]:
     """Return the SHA-256 and the MD5 of a file as hex digits."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(BLOCK):
             sha256.update(block)
             md5.update(block)
@@ -200,11 +200,11 @@ def _download(item: Download, part: Path, progress: Progress) -> None:
     while True:
         before = _size(part)
         try:
-            _transfer(item, part, progress)
+            transfer(item.url, part, item.size, partial(progress, part.stem))
             return
         except HTTPError as error:
             if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
-                if _stated_total(error.headers) == before:
+                if stated_total(error.headers) == before:
                     return
                 part.unlink()  # longer than the file is now: it belonged to another version
                 continue
@@ -212,79 +212,13 @@ def _download(item: Download, part: Path, progress: Progress) -> None:
             hopeless = error.code not in _BUSY
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             failure, hopeless = error, False
-        failures = 0 if _size(part) > before else failures + 1
+        except ValueError as error:  # a name of a host that none can have
+            failure, hopeless = error, True
+        helped = _size(part) > before and not isinstance(failure, SlowError)
+        failures = 0 if helped else failures + 1
         if hopeless or failures > len(PAUSES):
             raise _failed(item, part, failure) from None
         time.sleep(PAUSES[max(failures - 1, 0)])
-
-
-def _transfer(item: Download, part: Path, progress: Progress) -> None:
-    """Make one request for what lacks and append what comes."""
-    from urllib.request import urlopen
-
-    start = _size(part)
-    request = _request(item.url, start, part)
-    with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310 - _request allows http and https only
-        resumed = start > 0 and response.status == HTTPStatus.PARTIAL_CONTENT
-        if resumed and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-            part.unlink()
-            raise _CutError("the server sent another part than was asked for")
-        done = start if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else item.size
-        part.parent.mkdir(parents=True, exist_ok=True)
-        _validator(part).write_text(_strong_validator(response.headers), "utf-8")
-        with part.open("ab" if resumed else "wb") as file:
-            progress(part.stem, done, total)
-            for block in _blocks(response):
-                file.write(block)
-                done += len(block)
-                progress(part.stem, done, total)
-    if total is not None and done != total:
-        raise _CutError(f"the connection ended after {done} of {total} bytes")
-
-
-def _blocks(response: Any) -> Iterator[bytes]:
-    """Yield what comes; any failure of the network is a cut, none of the disk's failures is."""
-    while True:
-        try:
-            block = response.read(BLOCK)
-        except OSError as error:
-            raise _CutError(str(error)) from None
-        if not block:
-            return
-        yield block
-
-
-def _request(url: str, start: int, part: Path) -> Request:
-    """Return the request for a file from byte `start` on, provided that it is still the same file."""
-    from urllib.request import Request
-
-    if not re.match(r"https?://", url):
-        raise FetchError(f"{url}: only http and https addresses are fetched")
-    headers = {"User-Agent": "pruningbench", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        validator = _validator(part)
-        known = validator.read_text("utf-8") if validator.exists() else ""
-        if known:
-            headers["If-Range"] = known
-    return Request(url, headers=headers)  # noqa: S310 - checked above
-
-
-def _validator(part: Path) -> Path:
-    return part.with_name(f"{part.name}.version")
-
-
-def _strong_validator(headers: Any) -> str:
-    """Return what tells versions of a file apart byte by byte: a strong ETag, or the date of change."""
-    tag = headers.get("ETag") or ""
-    return tag if tag.startswith('"') else headers.get("Last-Modified") or ""
-
-
-def _stated_total(headers: Any) -> int | None:
-    total = (headers.get("Content-Range") or "").rpartition("/")[2]
-    return int(total) if total.isdecimal() else None
 
 
 def _size(path: Path) -> int:
@@ -304,10 +238,16 @@ def _failed(item: Download, part: Path, error: Exception) -> FetchError:
 
     by_hand = f"or put the file at {part.with_suffix('')} by hand and run the command again"
     if isinstance(error, HTTPError):
-        return FetchError(f"{item.url}: the server answers {error.code} {error.reason}; try later, {by_hand}")
-    reason = getattr(error, "reason", error)
+        return FetchError(f"{item.url}: the server answers {error.code} {_plain(error.reason)}; try later, {by_hand}")
+    reason = _plain(getattr(error, "reason", error))
     kept = f"the {_size(part):,} bytes fetched so far are kept: the same command goes on from there"
     return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({kept}), {by_hand}")
+
+
+def _plain(reason: object) -> str:
+    """Return what a server or the system says as one line that can be printed."""
+    words = " ".join(str(reason).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,81 @@
+"""What files of weights may ask for: checked before a reader gets them, and again with what it made of them."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pruningbench.contract import PruningBenchError, check_regular, open_file
+
+MOST_TENSORS = 2**16
+"""Named tensors of a file; the largest networks have a few thousand."""
+_END = 22
+"""Bytes that a zip archive ends with, where nothing follows it."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that would take more memory than its size, or lead a reader to run code.
+
+    ``torch.save`` stores tensors as they are. A zip archive that unpacks to more than it is large was made by
+    somebody else: deflated zeros, or members that lie over each other, become a thousand times as much.
+
+    Raises:
+        PruningBenchError: naming the file.
+    """
+    check_regular(path)
+    with open_file(path) as file:
+        start = file.read(tarfile.BLOCKSIZE)
+        if start[:2] == b"PK":
+            size = path.stat().st_size
+            file.seek(max(0, size - _END))
+            end = file.read()
+            file.seek(0)
+            if not end.startswith(b"PK\x05\x06"):  # readers differ in where they look for it
+                raise damaged(path, "its end is not that of a file of torch.save")
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    unpacked = sum(member.file_size for member in archive.infolist())
+            except Exception as error:  # readers of archives raise nearly anything for a damaged one
+                raise damaged(path, error) from error
+            if unpacked > size:
+                raise PruningBenchError(
+                    f"{path}: its {size:,} bytes unpack to {unpacked:,}, which torch.save never does; it is refused"
+                )
+            return
+    with suppress(tarfile.TarError, ValueError):
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+        raise PruningBenchError(
+            f"{path}: is a tar archive, as PyTorch wrote them before 0.4 and whose code some versions run "
+            "(CVE-2025-32434); load it yourself and save `network.state_dict()`"
+        )
+
+
+def check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not plain arrays of numbers on the CPU, or that are larger than their file.
+
+    Raises:
+        PruningBenchError: naming file and tensor.
+    """
+    size = path.stat().st_size
+    if len(state) > MOST_TENSORS:
+        raise PruningBenchError(f"{path}: holds {len(state):,} tensors; networks have {MOST_TENSORS:,} at most")
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            kind = "quantised" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}"
+            raise PruningBenchError(f"{path}: {name[:80]!r} is no plain tensor ({kind}); save it as one")
+        if tensor.numel() * tensor.element_size() > size:
+            raise PruningBenchError(
+                f"{path}: {name[:80]!r} claims {tensor.numel():,} numbers, for which the file has no room"
+            )
+
+
+def damaged(path: Path, error: Exception | str) -> PruningBenchError:
+    """Return the error for a file that a reader could not read."""
+    reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
+    return PruningBenchError(f"{path}: damaged or no file of weights ({reason}); copy or download it again")

@@ -1,0 +1,144 @@
+"""The configuration that a repository on the hub gives its model: read, checked, and bounded.
+
+It is a stranger's word about an architecture, and no more: it chooses no files, no addresses and no code, and no
+sizes that no network has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pruningbench.contract import PruningBenchError, read_json
+
+LARGEST_CONFIG = 2**24
+"""Bytes of a config.json, 16 MiB; one with the names of 21,843 classes has about 2."""
+LARGEST_NUMBER = 2**15
+"""Largest count in a configuration: ImageNet-22k has 21,843 classes, and nothing else that is counted is as many."""
+LARGEST_NETWORK = 2**33
+"""Parameters of the largest network that a configuration may describe; timm's largest has 4.4 billion."""
+DEEPEST = 8
+LOADER_ARGUMENTS = frozenset(
+    ("cache_dir", "checkpoint_path", "exportable", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
+     "model_name", "no_jit", "scriptable")
+)  # fmt: skip
+"""Arguments of timm's builders, beside all that begin with ``pretrained``, that are not of an architecture."""
+
+
+def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return what a ``config.json`` says: timm's name of the architecture, its settings, and its arguments.
+
+    Settings are timm's pretrained configuration: mean, std, size, crop, classes and their names.
+
+    Raises:
+        PruningBenchError: naming the file and the field, for what is no configuration of a timm model, a value
+            of another type or size than the field's, and arguments that say what timm loads, and from where:
+            weights come from the pinned repository and from nowhere else.
+    """
+    config = read_json(path, LARGEST_CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise PruningBenchError(f"{path}: no configuration of a timm model (it names no architecture)")
+    inner = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key != "architecture"}
+    if not isinstance(inner, dict):
+        raise PruningBenchError(f"{path}: pretrained_cfg is a {type(inner).__name__}, not a mapping")
+    settings = dict(inner)
+    for key in ("num_classes", "label_names", "label_descriptions"):
+        if key in config:
+            settings[key] = config[key]
+    if "labels" in settings:
+        settings["label_names"] = settings.pop("labels")
+    for key, (fits, what) in _FIELDS.items():
+        if settings.get(key) is not None and not fits(settings[key]):
+            raise PruningBenchError(f"{path}: {key} is {_short(settings[key])}, but must be {what}")
+    return config["architecture"], settings, _model_args(path, config)
+
+
+def _model_args(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = config.get("model_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise PruningBenchError(f"{path}: model_args is a {type(arguments).__name__}, not a mapping")
+    loading = sorted(name for name in map(str, arguments) if name in LOADER_ARGUMENTS or name.startswith("pretrained"))
+    if loading:
+        raise PruningBenchError(
+            f"{path}: model_args holds {loading[0]!r}, which would load other weights or code than the repository's; "
+            "such a repository is refused"
+        )
+    for name, value in arguments.items():
+        if not _bounded(value):
+            raise PruningBenchError(
+                f"{path}: model_args holds {name!r} of {_short(value)}; numbers must be finite and at most "
+                f"{LARGEST_NUMBER:,}, and lists neither long nor deeply nested"
+            )
+    return dict(arguments)
+
+
+def _bounded(value: object, depth: int = 0) -> bool:
+    if isinstance(value, (dict, list)):
+        inner = list(value.values()) if isinstance(value, dict) else value
+        return depth < DEEPEST and len(inner) <= LARGEST_NUMBER and all(_bounded(v, depth + 1) for v in inner)
+    return not isinstance(value, (int, float)) or (abs(value) <= LARGEST_NUMBER and isfinite(value))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_NUMBER
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value <= 2  # type: ignore[operator]
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_count(side) and side for side in value)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(v) in (int, float) and abs(v) < 1e6 for v in value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _are_layers(value: object) -> bool:
+    return isinstance(value, str) or _are_texts(value)
+
+
+_COUNT = (_is_count, f"a whole number in 0..{LARGEST_NUMBER}")
+_SHAPE = (_is_shape, "channels, height and width, whole numbers of at least 1")
+_NUMBERS = (_are_numbers, "a list of numbers, one a channel")
+_SHARE = (_is_share, "a number in (0, 2]")
+_TEXT = (_is_text, "a text")
+_LAYERS = (_are_layers, "the name of a layer, or a list of names")
+_FIELDS = {
+    "num_classes": _COUNT,
+    "input_size": _SHAPE,
+    "test_input_size": _SHAPE,
+    "min_input_size": _SHAPE,
+    "mean": _NUMBERS,
+    "std": _NUMBERS,
+    "crop_pct": _SHARE,
+    "test_crop_pct": _SHARE,
+    "interpolation": _TEXT,
+    "crop_mode": _TEXT,
+    "first_conv": _LAYERS,
+    "classifier": _LAYERS,
+    "label_names": (_are_texts, "a list of texts"),
+    "label_descriptions": (lambda value: isinstance(value, (dict, list)), "a mapping or a list of texts"),
+}
+"""What each setting that is used must be."""
+
+
+def _short(value: object) -> str:
+    """Return a value for a message; whole numbers of thousands of digits cannot even be printed."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    text = (
+        str(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__} of {len(str(value))} letters"
+    )
+    return repr(text[:60]) if isinstance(value, str) else text[:60]

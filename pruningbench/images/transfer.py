@@ -1,0 +1,199 @@
+"""One request of a download: what the answer may say, how much of it is taken, and how slowly it may come.
+
+Nothing that a server says is taken at its word: not where it sends on, not which part of the file it gives, not
+how long that is.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from pruningbench.errors import FetchError
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector, Request
+
+BLOCK = 1 << 20
+"""Bytes read at once."""
+TIMEOUT = 30.0
+"""Seconds without an answer after which a connection counts as lost."""
+SLOWEST = 1024
+"""Bytes a second, on average over `TIMEOUT`, below which a connection counts as lost."""
+LARGEST = 2**38
+"""Bytes of the largest download, 256 GiB; ImageNet's training images have 138."""
+LARGEST_UNSTATED = 2**34
+"""Bytes taken from a server that does not say how many there are, 16 GiB."""
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+LONGEST_VALIDATOR = 200
+
+
+class CutError(ConnectionError):
+    """The connection ended before the file did."""
+
+
+class SlowError(CutError):
+    """Bytes come, but so few that the file would never be here."""
+
+
+def transfer(url: str, part: Path, size: int | None, note: Callable[[int, int | None], None]) -> None:
+    """Make one request for what `part` lacks of a file, and append what comes.
+
+    Args:
+        url: where the file is.
+        part: what is here of it; kept if the connection ends too early.
+        size: bytes of the file, if they are known.
+        note: is told how many bytes are here, and of how many.
+
+    Raises:
+        FetchError: for an answer that is not to be trusted: another size than the known or stated one, a part
+            that was not asked for, an address that is not of the web.
+        CutError: if the connection ends, or is too slow, before the file is whole.
+        urllib.error.URLError, http.client.HTTPException, TimeoutError: as urllib raises them.
+    """
+    asked = part.stat().st_size if part.exists() else 0
+    with _opener().open(_request(url, asked, part), timeout=TIMEOUT) as response:
+        done, total = _stated(url, response, asked, size, part)
+        most = LARGEST_UNSTATED if total is None else total
+        part.parent.mkdir(parents=True, exist_ok=True)
+        validator(part).write_text(_strong_validator(response.headers), "utf-8")
+        with part.open("ab" if done else "wb") as file:
+            note(done, total)
+            for block in _blocks(response):
+                done += len(block)
+                if done > most:
+                    break
+                file.write(block)
+                note(done, total)
+    if done > most:
+        part.unlink()
+        raise FetchError(f"{url}: the server sends more than the {most:,} bytes that the file may have; it is refused")
+    if total is not None and done != total:
+        raise CutError(f"the connection ended after {done} of {total} bytes")
+
+
+def validator(part: Path) -> Path:
+    """Return the file that notes which version of a download `part` belongs to."""
+    return part.with_name(f"{part.name}.version")
+
+
+def stated_total(headers: Any) -> int | None:
+    """Return the size of the whole file that an answer about a part states."""
+    total = (headers.get("Content-Range") or "").rpartition("/")[2]
+    return int(total) if _NUMBER.fullmatch(total) else None
+
+
+def _stated(url: str, response: Any, asked: int, size: int | None, part: Path) -> tuple[int, int | None]:
+    """Return at which byte the body of an answer begins, and how many the whole file has (None: not known)."""
+    start, total = 0, _length(url, response)
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        if not asked:
+            raise FetchError(f"{url}: the server answers with a part of the file (206), though all of it was asked for")
+        given = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
+        if given is None or int(given[1]) != asked:
+            part.unlink()
+            raise CutError("the server sent another part than was asked for")
+        start = asked
+        total = int(given[3]) if given[3] != "*" else None if total is None else asked + total
+    elif response.status != HTTPStatus.OK:
+        raise FetchError(f"{url}: the server answers {response.status}, which brings no file")
+    if size is not None and total not in (None, size):
+        raise FetchError(
+            f"{url}: the server states {total:,} bytes, but the file has {size:,}: the source has changed or is not to "
+            "be trusted"
+        )
+    if total is not None and total > LARGEST:
+        raise FetchError(f"{url}: the server states {total:,} bytes; at most {LARGEST:,} are fetched")
+    return start, size if total is None else total
+
+
+def _length(url: str, response: Any) -> int | None:
+    """Return the length of a body, or None where it is not stated."""
+    text = response.headers.get("Content-Length")
+    if text is None or getattr(response, "chunked", False):  # chunks have lengths of their own, which count
+        return None
+    if not _NUMBER.fullmatch(text.strip()):
+        raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is no number of bytes")
+    return int(text)
+
+
+def _blocks(response: Any) -> Iterator[bytes]:
+    """Yield what comes as it comes; any failure of the network is a cut, none of the disk's failures is."""
+    since, came = time.monotonic(), 0
+    while True:
+        try:
+            block = response.read1(BLOCK)
+        except OSError as error:
+            raise CutError(str(error)) from None
+        if not block:
+            return
+        yield block
+        came += len(block)
+        waited = time.monotonic() - since
+        if waited > TIMEOUT:
+            if came < SLOWEST * waited:
+                raise SlowError(f"{came:,} bytes in {waited:.0f} seconds are too slow")
+            since, came = time.monotonic(), 0
+
+
+def _request(url: str, start: int, part: Path) -> Request:
+    """Return the request for a file from byte `start` on, provided that it is still the same file."""
+    from urllib.request import Request
+
+    if not _WEB.match(url):
+        raise FetchError(f"{url}: only http and https addresses are fetched")
+    headers = {"User-Agent": "pruningbench", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        noted = validator(part)
+        known = noted.read_text("utf-8") if noted.exists() else ""
+        if known:
+            headers["If-Range"] = known
+    return Request(url, headers=headers)  # noqa: S310 - checked above
+
+
+def _opener() -> OpenerDirector:
+    """Return an opener for the web alone: urllib's own also opens files and FTP, and follows redirects there."""
+    from urllib import request
+
+    class Redirects(request.HTTPRedirectHandler):
+        """Follows redirects to addresses of the web."""
+
+        def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+            try:
+                target = urljoin(req.full_url, headers.get("Location") or "")
+            except ValueError:
+                target = ""
+            if not _WEB.match(target):
+                where = headers.get("Location") or "nowhere"
+                raise FetchError(f"{req.full_url}: sends on to {where[:200]!r}; only http and https are followed")
+            return super().http_error_302(req, fp, code, msg, headers)
+
+        http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler(),
+        request.UnknownHandler(),
+        request.HTTPHandler(),
+        request.HTTPSHandler(),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+        Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _strong_validator(headers: Any) -> str:
+    """Return what tells versions of a file apart byte by byte: a strong ETag, or the date of change."""
+    tag = headers.get("ETag") or ""
+    found: str = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+    return found if found.isascii() and found.isprintable() and len(found) <= LONGEST_VALIDATOR else ""
