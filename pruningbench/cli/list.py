@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json as jsonlib
 import re
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import registry_with_warnings, say, say_json
 
 
 @click.command("list")
@@ -39,7 +39,10 @@ def list_(kind: str | None, json: bool) -> int:
                "plugin": "pruningbench", "version": __version__}  # fmt: skip
         rows.insert(0, row)
     rows = [row for row in rows if wanted in (None, row["kind"])]
-    click.echo(jsonlib.dumps(rows, indent=2) if json else _text(rows))
+    if json:
+        say_json(rows)
+    else:
+        say(_text(rows))
     return 0
 
 
@@ -65,4 +68,4 @@ def _text(rows: list[dict[str, str]]) -> str:
             if row["kind"] == kind:
                 foreign = "" if row["plugin"] == "pruningbench" else f"  [{row['plugin']} {row['version']}]"
                 lines.append(f"  {row['name']:<{width}}  {row['summary']}{foreign}")
-    return "\n".join(lines[1:]) if lines else "none"
+    return "\n".join(map(displayable, lines[1:])) if lines else "none"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json as jsonlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pruningbench.cli.common import only_option, registry_with_warnings, set_option
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import only_option, registry_with_warnings, say, say_json, set_option
 
 if TYPE_CHECKING:
     from pruningbench.suite.plan import Plan
@@ -45,7 +45,10 @@ def plan(
     records, _ = read_journal(folder.results)
     left = pending(made, records)
     described = describe(made, folder.path, {job.cell.key: [run.label for run in job.tasks] for job in left}, device)
-    click.echo(jsonlib.dumps(described, indent=2) if json else _text(made, described))
+    if json:
+        say_json(described)
+    else:
+        say(_text(made, described))
     return 0
 
 
@@ -102,7 +105,7 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
         lines.append("missing       nothing: all data and weights are at hand")
     if described["fetched_when_run"]:
         lines += ["fetched when the suite runs", *(f"  {text}" for text in described["fetched_when_run"])]
-    return "\n".join(lines)
+    return "\n".join(displayable(line).rstrip() for line in lines)
 
 
 def _costs(described: dict[str, Any]) -> list[str]:

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from pruningbench.base.text import displayable, last_line
+from pruningbench.cli.common import say
 from pruningbench.harness.events import Observer
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class PlainProgress(Observer):
     def task_done(self, cell: Cell, task: str, record: Record) -> None:
         """Say at once what went wrong."""
         if record.status != "ok":
-            last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
-            self.say(f"  {record.status}: {cell.label}, task {task}: {last}")
+            self.say(f"  {record.status}: {cell.label}, task {task}: {last_line(record.error)}")
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """Say what is done, what failed and how long the rest will take."""
@@ -106,7 +105,7 @@ class PlainProgress(Observer):
     def say(self, line: str) -> None:
         """Write a line to standard error."""
         self._said = time.monotonic()
-        click.echo(line, err=True)
+        say(displayable(line), err=True)
 
 
 class RichProgress(PlainProgress):
@@ -116,6 +115,7 @@ class RichProgress(PlainProgress):
         super().__init__()
         self._live: Any = None
         self._bar: Any = None
+        self._cell = ""
 
     def started(self, cells: int, done: int, tasks: int) -> None:
         """Show the bar."""
@@ -129,7 +129,7 @@ class RichProgress(PlainProgress):
             TextColumn("[red]{task.fields[failed]} failed"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.description}", markup=True),
+            TextColumn("{task.description}", style="dim", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
@@ -140,13 +140,12 @@ class RichProgress(PlainProgress):
     def cell_started(self, cell: Cell) -> None:
         """Show which cell is at work."""
         super().cell_started(cell)
-        self._update(description=cell.label)
+        self._cell = displayable(cell.label)
+        self._update(description=self._cell)
 
     def note(self, message: str) -> None:
         """Show the note behind the cell."""
-        if self._live is not None:
-            label = self._live.tasks[0].description.partition(" — ")[0]
-            self._update(description=f"{label} — {message}")
+        self._update(description=f"{self._cell} — {displayable(message)}")
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """Move the bar on."""
@@ -167,12 +166,8 @@ class RichProgress(PlainProgress):
         if self._live is None:
             super().say(line)
         else:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(displayable(line), markup=False, highlight=False)
 
     def _update(self, **values: Any) -> None:
         if self._live is not None:
-            if "description" in values:
-                from rich.markup import escape
-
-                values["description"] = escape(values["description"])
             self._live.update(self._bar, **values)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import only_option, parse_shard, registry_with_warnings, set_option, table_width
+from pruningbench.base.text import displayable, last_line
+from pruningbench.cli.common import (
+    complain,
+    only_option,
+    parse_shard,
+    registry_with_warnings,
+    say,
+    set_option,
+    table_width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +83,7 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     def died(what: str) -> bool:
         blamed = DeathWatch(folder.running).blame(what)
         if blamed:
-            click.echo(f"warning: the working process {what}; starting it again", err=True)
+            complain("warning", f"the working process {what}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)
@@ -87,24 +96,23 @@ def report(folder: Path, summary: Summary) -> int:
 
     table = load_results(folder)
     if (table["status"] == "ok").any():
-        click.echo(render(build(table, [folder]), "table", width=table_width()))
+        say(render(build(table, [folder]), "table", width=table_width()))
     figures = draw_figures(folder)
-    click.echo()
+    say()
     done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
-    click.echo(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
-    click.echo(f"results      {folder / 'results.jsonl'}")
-    click.echo(f"figures      {folder / 'figures'} ({len(figures)} pictures)")
-    click.echo(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
+    say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    say(f"results      {folder / 'results.jsonl'}")
+    say(f"figures      {folder / 'figures'} ({len(figures)} pictures)")
+    say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
     if summary.ok:
         return 0
     if summary.pending:
-        click.echo(f"\n{summary.pending} task runs are still to do: run the same command again", err=True)
+        say(f"\n{summary.pending} task runs are still to do: run the same command again", err=True)
     if not summary.not_ok:
         return 1
-    click.echo(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
+    say(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
         what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-        last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
-        click.echo(f"  {record.status}: {what}, task {record.task}: {last}", err=True)
-    click.echo("run the same command with --retry-failed to try them again", err=True)
+        say(displayable(f"  {record.status}: {what}, task {record.task}: {last_line(record.error)}"), err=True)
+    say("run the same command with --retry-failed to try them again", err=True)
     return 1

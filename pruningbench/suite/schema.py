@@ -14,12 +14,13 @@ import yaml
 
 from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
+from pruningbench.base.yamlsource import Document, KeyPath, parse_yaml, read_yaml
 from pruningbench.contract.component import ComponentRef, Kind, Use
 from pruningbench.contract.model import Model
 from pruningbench.errors import SuiteError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.suite.binding import BindingError, bind
-from pruningbench.suite.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
+from pruningbench.suite.settings import apply_setting
 
 IDENTITY = {"identity": True}
 KNOB = {"identity": False}
