@@ -16,7 +16,7 @@ import yaml
 
 from pruningbench.errors import SuiteError
 
-_MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 20
 _MOST_NODES = 20_000
 _DEEPEST = 50
 _MOST_DIGITS = 100
@@ -114,9 +114,9 @@ def read_yaml(path: Path, *, source: str | None = None) -> Document:
     source = source or str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise SuiteError(f"{source}: is larger than {_MOST_BYTES >> 20} MiB, which no suite is")
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SuiteError(f"{source}: is larger than {MOST_BYTES >> 20} MiB, which no suite is")
         return parse_yaml(content.decode("utf-8"), source)
     except IsADirectoryError:
         raise SuiteError(f"{source}: is a folder, not a suite file") from None

@@ -91,18 +91,23 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 
 def report(folder: Path, summary: Summary) -> int:
     """Print the leaderboard, what is not ok, and where the results lie; return the exit code."""
+    from pruningbench.errors import PruningBenchError
     from pruningbench.leaderboard import build, draw_figures, render
     from pruningbench.leaderboard.results import load_results
 
     table = load_results(folder)
     if (table["status"] == "ok").any():
         say(render(build(table, [folder]), "table", width=table_width()))
-    figures = draw_figures(folder)
+    try:
+        drawn = f"{len(draw_figures(folder))} pictures"
+    except PruningBenchError as error:  # the disk is full, say: the numbers are there
+        complain("warning", error)
+        drawn = "not drawn"
     say()
     done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
     say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
-    say(f"figures      {folder / 'figures'} ({len(figures)} pictures)")
+    say(f"figures      {folder / 'figures'} ({drawn})")
     say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
     if summary.ok:
         return 0

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.files import write_whole
+from pruningbench.base.files import read_plain, write_whole
+from pruningbench.base.text import displayable, displayable_lines
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.labels import safe_name
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 DRAWING = 2
 """Version of the drawings: figures of another version are drawn again."""
 LISTING = "figures.json"
+_OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")
+"""Names that figures get: never one that leaves the folder."""
 
 
 def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
@@ -32,6 +37,8 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
     ``maps-TASK[-VARIANT]-MODEL-RECIPE.png`` and ``boxes-...``: the same images from dense to sparse.
     ``figures.json`` remembers which results they show; figures that it lists and that are not made
     any more are removed. The bytes of a figure depend on the results and the version of matplotlib only.
+    Names are plain text in figures, whatever signs of TeX are in them. A figure that cannot be drawn is left out, and
+    tried again by the next call.
 
     Args:
         run_folder: the folder of a run.
@@ -40,7 +47,8 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
         The figures' paths in the order in which they were made; none when there are no results.
 
     Warns:
-        UserWarning: for a sample file that is missing or damaged; the figure goes without it.
+        UserWarning: for a sample file that is missing or damaged; the figure goes without it. For figures that
+            cannot be drawn.
 
     Raises:
         RunFolderError: if the folder holds no run, or its journal is damaged.
@@ -54,16 +62,22 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
         if all(path.is_file() for path in paths):
             return paths
     made: dict[str, None] = {}
+    failed: list[str] = []
     try:
-        for name, figure in _drawn(run):
+        for name, figure in _drawn(run, failed):
             unique = _unique(name, made)
-            write_whole(run.figures / unique, _png(figure))
-            made[unique] = None
+            content = _png(unique, figure, failed)
+            if content is not None:
+                write_whole(run.figures / unique, content)
+                made[unique] = None
+        for text in failed:
+            warnings.warn(f"{run.figures}: {text}; the numbers are complete without it", stacklevel=2)
         for name in before["figures"] if before else []:
             if name not in made:
                 (run.figures / name).unlink(missing_ok=True)
         if made or before:
-            listing = {"drawing": DRAWING, "results_sha256": digest, "figures": list(made)}
+            shown = None if failed else digest
+            listing = {"drawing": DRAWING, "results_sha256": shown, "figures": list(made)}
             write_whole(run.figures / LISTING, (json.dumps(listing, indent=1) + "\n").encode())
     except OSError as error:
         raise PruningBenchError(f"{run.figures}: figures cannot be written ({error.strerror})") from error
@@ -72,7 +86,7 @@ def draw_figures(run_folder: str | os.PathLike[str]) -> list[Path]:
 
 def _digest(results: Path) -> str | None:
     try:
-        return hashlib.sha256(results.read_bytes()).hexdigest()
+        return hashlib.sha256(read_plain(results)).hexdigest()
     except OSError:
         return None  # reading the results will say why
 
@@ -80,14 +94,15 @@ def _digest(results: Path) -> str | None:
 def _read_listing(figures: Path) -> dict[str, Any] | None:
     """Read which figures were drawn of what; None if unknown, and never a name that leaves the folder."""
     try:
-        listing = json.loads((figures / LISTING).read_text("utf-8"))
-        names = [name for name in listing["figures"] if Path(name).name == name and name.endswith(".png")]
+        listing = json.loads(read_plain(figures / LISTING))
+        names = [name for name in listing["figures"] if _OWN.fullmatch(name)]
         return {"drawing": listing["drawing"], "results_sha256": listing["results_sha256"], "figures": names}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _drawn(run: RunFolder) -> Iterator[tuple[str, Figure]]:
+def _drawn(run: RunFolder, failed: list[str]) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of a run by name; add to `failed` what could not be drawn, and go on with the next kind."""
     frame = load_results(run.path, details=True)
     boards = [board for board in build(frame) if board.rows]
     if not boards:
@@ -96,13 +111,19 @@ def _drawn(run: RunFolder) -> Iterator[tuple[str, Figure]]:
     from pruningbench.leaderboard.grids import grids
     from pruningbench.leaderboard.profiles import profiles
 
-    for board in boards:
-        for parts, figure in curves(board):
-            yield safe_name(["curves", *parts]), figure
-    for names, figure in profiles(run, frame):
-        yield safe_name(names), figure
-    for names, figure in grids(run, frame):
-        yield safe_name(names), figure
+    kinds: list[tuple[str, Iterator[tuple[Sequence[str], Figure]]]] = [
+        *(("curves", ((["curves", *parts], figure) for parts, figure in curves(board))) for board in boards),
+        ("profiles", profiles(run, frame)),
+        ("pictures", grids(run, frame)),
+    ]
+    for kind, figures in kinds:
+        try:
+            for names, figure in figures:
+                yield safe_name(names), figure
+        except PruningBenchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of data that others wrote; the numbers do not depend on it
+            failed.append(f"{kind} cannot be drawn ({_reason(error)})")
 
 
 def _unique(name: str, taken: dict[str, None]) -> str:
@@ -115,9 +136,26 @@ def _unique(name: str, taken: dict[str, None]) -> str:
     return file
 
 
-def _png(figure: Figure) -> bytes:
+def _png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
+    """Return a figure as PNG, all its text taken as it is; None, with a line in `failed`, if it cannot be drawn."""
     import io
 
+    from matplotlib.text import Text
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    try:
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)  # noqa: S101 - as asked for
+            text.set_parse_math(False)  # a name such as "$x_{" is no formula
+            text.set_usetex(False)  # nor a program, whatever a matplotlibrc says
+            text.set_text(displayable_lines(text.get_text()))
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    except Exception as error:  # noqa: BLE001 - of data that others wrote; the numbers do not depend on it
+        failed.append(f"{name} cannot be drawn ({_reason(error)})")
+        return None
     return buffer.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    text = displayable(error).strip()
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
