@@ -12,6 +12,7 @@ from pruningbench.base.text import displayable, displayable_json, displayable_li
 
 if TYPE_CHECKING:
     from pruningbench.plugins import Registry
+    from pruningbench.suite.plan import Plan
 
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
@@ -36,6 +37,12 @@ def say_json(value: Any) -> None:
 def complain(what: str, message: object) -> None:
     """Print one line on standard error, whatever is in the message: ``error: MESSAGE``."""
     click.echo(f"{what}: {displayable(message)}", err=True)
+
+
+def announce(plan: Plan) -> None:
+    """Say which code outside any plugin is about to be run, a line each."""
+    for code in plan.runs():
+        say(displayable(f"runs {code}"), err=True)
 
 
 def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pruningbench.base.text import displayable
-from pruningbench.cli.common import only_option, registry_with_warnings, say, say_json, set_option
+from pruningbench.cli.common import announce, only_option, registry_with_warnings, say, say_json, set_option
 
 if TYPE_CHECKING:
     from pruningbench.suite.plan import Plan
@@ -28,7 +28,8 @@ def plan(
 ) -> int:
     """Say how many cells SUITE has, what work they share, what pruning costs, what is done and what data is missing.
 
-    Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them.
+    Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them. Models of the
+    kind `python` are built for that: their files are run, which a line says before.
     """
     from pruningbench.harness.driver import pending
     from pruningbench.harness.run import RunOptions, default_folder
@@ -44,6 +45,7 @@ def plan(
     folder.check(loaded.digest, loaded.resolved())
     records, _ = read_journal(folder.results)
     left = pending(made, records)
+    announce(made)  # the costs of such models are known once they are built
     described = describe(made, folder.path, {job.cell.key: [run.label for run in job.tasks] for job in left}, device)
     if json:
         say_json(described)
@@ -59,6 +61,7 @@ def describe(made: Plan, folder: Path, pending: dict[str, list[str]], device: st
     return {
         "suite": made.suite.name,
         "folder": str(folder),
+        "runs": made.runs(),
         "shared_work": made.shared_work(),
         "pending_task_runs": sum(map(len, pending.values())),
         "missing": made.missing(),

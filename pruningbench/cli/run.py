@@ -9,6 +9,7 @@ import click
 
 from pruningbench.base.text import displayable, last_line
 from pruningbench.cli.common import (
+    announce,
     complain,
     only_option,
     parse_shard,
@@ -62,6 +63,9 @@ def run(
     loaded = load_suite(suite, registry, settings)
     options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
     prepared = prepare(loaded, registry, out, options)
+
+    if prepared.pending:
+        announce(prepared.plan)
 
     def work() -> int:
         execute(prepared, registry, make_observer(progress))

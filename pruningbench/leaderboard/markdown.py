@@ -109,7 +109,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that every renderer shows as it is: no label is a link, an image, HTML, code, or the end of a cell."""
+    """Return text that every renderer shows as it is: no label is a link, an image, HTML, or the end of a cell."""
     line = displayable(" ".join(text.split()))
     parts, start = [], 0
     for word in _LINKED.finditer(line):

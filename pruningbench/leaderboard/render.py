@@ -85,7 +85,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Return text that no spreadsheet runs (OWASP, CSV Injection): full-width signs count, and what comes after blanks."""
+    """Return text that no spreadsheet runs (OWASP, CSV Injection), also with full-width signs or after blanks."""
     shown = displayable_lines(text)
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULA or shown[:1] in ("\t", "\n") else shown
 

@@ -19,6 +19,9 @@ from pruningbench.contract.outputs import Exhibit
 Array = NDArray[Any]
 LARGEST = 4 << 30
 """Bytes to which a file of arrays may unpack."""
+_DAMAGE = (EOFError, KeyError, SyntaxError, RecursionError, OverflowError, zipfile.BadZipFile, zlib.error,
+           NotImplementedError, MemoryError)  # fmt: skip
+"""What NumPy and zipfile say of a damaged .npz besides ValueError."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -48,7 +51,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
                 if size > LARGEST:
                     raise zipfile.BadZipFile(f"it unpacks to {size} bytes")
                 return {name: stored[name] for name in stored.files}
-    except (EOFError, KeyError, SyntaxError, RecursionError, OverflowError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+    except _DAMAGE as error:
         # of an empty, torn or foreign file; EOFError would pass for an interrupt
         raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
     except ValueError as error:  # NumPy advises to unpickle it, which nobody should
