@@ -31,14 +31,15 @@ class DeathWatch:
         self._at = ("", "", "")
         try:
             stored = json.loads(read_plain(path))
-            self.suspect = (str(stored["cell"]), str(stored["step"]), str(stored["note"]))
-            self.crashes, self.deaths = int(stored["crashes"]), int(stored["deaths"])
-            self.reason = str(stored["reason"])
-            self.deaths += not self.reason
+            suspect = (str(stored["cell"]), str(stored["step"]), str(stored["note"]))
+            crashes, deaths, reason = int(stored["crashes"]), int(stored["deaths"]), str(stored["reason"])
         except FileNotFoundError:
             return  # the last process ended in good order
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             path.unlink(missing_ok=True)  # damaged: nothing can be learnt from it
+        else:
+            self.suspect, self.crashes, self.reason = suspect, crashes, reason
+            self.deaths = deaths + (not reason)
 
     @property
     def crashed(self) -> tuple[str, str] | None:
