@@ -141,7 +141,7 @@ def test_hostile_plugins_are_named_without_harm(pruningbench: Command, tmp_path:
     (tmp_path / "bad-2.0.dist-info").mkdir()
     (tmp_path / "bad-2.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 2.0\n")
     (tmp_path / "bad-2.0.dist-info" / "entry_points.txt").write_text("[pruningbench]\nbad = bad_plugin\n")
-    (tmp_path / "bad_plugin.py").write_text(f"raise ImportError({ascii(HOSTILE + chr(10) + 'problem: none')})\n")
+    (tmp_path / "bad_plugin.py").write_text(f"raise ImportError({HOSTILE + chr(10) + 'problem: none'!a})\n")
     path = os.pathsep.join([str(tmp_path), toy_environment()["PYTHONPATH"]])
     for command, code in (("list", 0), ("doctor", 1)):
         done = pruningbench(command, check=code, PYTHONPATH=path)
@@ -153,7 +153,7 @@ def test_hostile_plugins_are_named_without_harm(pruningbench: Command, tmp_path:
 def test_hostile_errors_of_components_reach_progress_and_summary_without_harm(
     pruningbench: Command, suite_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "own.py").write_text(f"def build():\n    raise ValueError({ascii('x' + HOSTILE)})\n")
+    (tmp_path / "own.py").write_text(f"def build():\n    raise ValueError({'x' + HOSTILE!a})\n")
     text = TOY_SUITE.replace("[toy-net]", "[{use: python, network: own.py:build}]").replace(
         "[none, {use: finetune, epochs: 1}]", "[none]"
     )

@@ -56,7 +56,9 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
         records, _ = read_journal(path)
         name = folder.resolve().name
-        rows += [{key: _text(value) for key, value in {**vars(record), "run": name}.items()} for record in latest(records)]
+        rows += [
+            {key: _text(value) for key, value in {**vars(record), "run": name}.items()} for record in latest(records)
+        ]
     frame = pd.DataFrame(rows, columns=columns)
     types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
     return frame.astype({**types, "higher_is_better": "object", "n": "int64"})
