@@ -1,6 +1,7 @@
 # make run   makes .venv, installs, runs the quickstart suite, prints the leaderboard
 # make test  makes .venv, installs with the test extra, runs all tests
 # make test-explore  the property tests on new random cases
+# make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts
 # make graph which room imports which; fails on a circle of imports
 # make bench benchmarks, as ratios against a peer or a bare loop
@@ -9,7 +10,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore lint graph bench clean
+.PHONY: run test test-explore test-fuzz lint graph bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -20,6 +21,10 @@ test: $(VENV)/.installed-test
 # property tests on new random cases: a failure prints the case, to be added as an example
 test-explore: $(VENV)/.installed-test
 	PRUNINGBENCH_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --timeout 3600
+
+# what readers make of hostile files, on new random cases: nothing but results and errors of one line
+test-fuzz: $(VENV)/.installed-test
+	PRUNINGBENCH_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -k fuzz --numprocesses 2 --timeout 7200
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -210,7 +210,7 @@ def only_figure(folder: Path, kind: str) -> object:
 
 
 def figures_of(folder: Path, kind: str) -> list[object]:
-    return [figure for name, figure in _drawn(RunFolder(folder), load_registry()) if name.startswith(f"{kind}-")]
+    return [figure for name, figure in _drawn(RunFolder(folder), load_registry(), []) if name.startswith(f"{kind}-")]
 
 
 def words(figure: object) -> list[str]:

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pruningbench.base.yamlsource import parse_yaml, read_yaml
 from pruningbench.errors import SuiteError
-from pruningbench.suite.yamlsource import apply_setting, parse_yaml, read_yaml
+from pruningbench.suite.settings import apply_setting
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("abcxyz-. ", max_size=8)

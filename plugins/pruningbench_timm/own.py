@@ -19,7 +19,8 @@ class PythonModel(Model):
 
     The function returns a ``torch.nn.Module`` that maps normalised (B, C, H, W) images to (B, classes)
     logits. Views other than the logits are read at the modules named `features` and `head`; a network of
-    timm's own classes needs neither. The function is code: it runs with your rights, as any import does.
+    timm's own classes needs neither. The function is code: it runs with your rights, as any import does, already when
+    a suite that names it is planned. `plan` and `run` say so before (``runs mine.py:build``).
     """
 
     network: str = param(
@@ -98,6 +99,13 @@ class PythonModel(Model):
             )  # fmt: skip
         model.augment = CropAndFlip() if self.augmentation == "crop-flip" else None
         return model
+
+    def runs(self) -> str | None:
+        """Name the function, with the file it stands in."""
+        from pruningbench.contract import expanded
+
+        where, _, function = self.network.rpartition(":")
+        return f"{expanded(where) if where.endswith('.py') else where}:{function}"
 
     def missing(self) -> str | None:
         """Name the checkpoint, if it is not there."""

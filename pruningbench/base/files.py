@@ -1,12 +1,17 @@
-"""Paths as users write them, and files that appear whole or not at all."""
+"""Paths as users write them, files that appear whole or not at all, and files that are what they seem."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from pathlib import Path
 
 from pruningbench.errors import UsageError
+
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Neither follow a link nor wait for the other end of a pipe that was put there since somebody looked."""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -43,6 +48,63 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def not_plain(path: Path) -> str | None:
+    """Return why a path is no plain file (a link, a folder, a pipe or a device), or None if it is one or is not there.
+
+    Folders of strangers are read and written with plain files only: a link leads to files that are not theirs, and
+    a pipe keeps its reader waiting for ever.
+
+    Raises:
+        OSError: if the file system does not say.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(mode):
+        return "is a link"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return None if stat.S_ISREG(mode) else "is a pipe, a socket or a device"
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a plain file (see `not_plain`); return its descriptor.
+
+    Args:
+        path: the file.
+        flags: as those of ``os.open``. A file that others have by another name (a hard link) is not opened to write.
+
+    Raises:
+        OSError: if it is no plain file, or as the file system says; ``strerror`` says why in words.
+    """
+    why = not_plain(path)
+    if why is None:
+        handle = os.open(path, flags | _SAFELY, 0o644)
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            why = "is no plain file"
+        elif status.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
+            why = "has a second name (a hard link)"
+        else:
+            return handle
+        os.close(handle)
+    raise OSError(errno.EINVAL, f"{why}, and only plain files of its own are used here", os.fspath(path))
+
+
+def read_plain(path: Path, *, most: int = -1) -> bytes:
+    """Return the content of a plain file (see `open_plain`), of at most so many bytes if that is said.
+
+    Raises:
+        OSError: if it is no plain file, is larger, or cannot be read.
+    """
+    with os.fdopen(open_plain(path), "rb") as file:
+        content = file.read(most + 1 if most >= 0 else -1)
+    if 0 <= most < len(content):
+        raise OSError(errno.EFBIG, f"is larger than {most} bytes", os.fspath(path))
+    return content
 
 
 def default_cache_folder() -> Path:

@@ -1,15 +1,18 @@
-"""What several commands share."""
+"""What several commands share, and the one way in which all of them print."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pruningbench.base.text import displayable, displayable_json, displayable_lines
+
 if TYPE_CHECKING:
     from pruningbench.plugins import Registry
+    from pruningbench.suite.plan import Plan
 
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
@@ -19,6 +22,27 @@ only_option = click.option(
     "--only", multiple=True, metavar="KIND=NAME",
     help="Only these cells or tasks, e.g. --only model=digits-vit. Repeatable.",
 )  # fmt: skip
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print text that may hold what plugins, suites and run folders name, with nothing in it that a terminal obeys."""
+    click.echo(displayable_lines(text), err=err)
+
+
+def say_json(value: Any) -> None:
+    """Print a value for machines."""
+    click.echo(displayable_json(value, indent=2))
+
+
+def complain(what: str, message: object) -> None:
+    """Print one line on standard error, whatever is in the message: ``error: MESSAGE``."""
+    click.echo(f"{what}: {displayable(message)}", err=True)
+
+
+def announce(plan: Plan) -> None:
+    """Say which code outside any plugin is about to be run, a line each."""
+    for code in plan.runs():
+        say(displayable(f"runs {code}"), err=True)
 
 
 def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -42,5 +66,5 @@ def registry_with_warnings() -> Registry:
 
     registry = load_registry()
     for broken in registry.broken:
-        click.echo(f"warning: plugin {broken.plugin} is left out or incomplete: {broken.reason}", err=True)
+        complain("warning", f"plugin {broken.plugin} is left out or incomplete: {broken.reason}")
     return registry

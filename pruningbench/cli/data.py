@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import complain, registry_with_warnings, say, say_json
 
 if TYPE_CHECKING:
     from pruningbench.contract.dataset import Dataset
@@ -36,14 +36,15 @@ def list_(json: bool) -> int:
     registry = registry_with_warnings()
     rows = [describe(registry, name) for name in registry.names("dataset")]
     if json:
-        click.echo(jsonlib.dumps({"folder": str(data_folder()), "datasets": rows}, indent=2))
+        say_json({"folder": str(data_folder()), "datasets": rows})
         return 0
     widths = [max(len(row[key]) for row in rows) for key in ("name", "status")]
-    click.echo(f"data folder  {data_folder()}")
+    say(f"data folder  {data_folder()}")
     for row in rows:
         size = human_size(row["size"]) if row["size"] else "-"
-        click.echo(f"  {row['name']:<{widths[0]}}  {row['status']:<{widths[1]}}  {size:>8}  {row['licence']}")
-    click.echo("fetch one with `pruningbench data fetch NAME`; `pruningbench show dataset NAME` describes it")
+        licence = displayable(row["licence"])
+        say(f"  {row['name']:<{widths[0]}}  {row['status']:<{widths[1]}}  {size:>8}  {licence}")
+    say("fetch one with `pruningbench data fetch NAME`; `pruningbench show dataset NAME` describes it")
     return 0
 
 
@@ -88,15 +89,15 @@ def fetch(name: str, settings: tuple[str, ...]) -> int:
     """Download the data set NAME, check it and put it in place; go on where an interrupted fetch ended."""
     found = _bound(name, settings)
     if found.missing() is None:
-        click.echo(f"{name} is there" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
+        say(f"{name} is there" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
         return 0
     card = found.card
     if found.downloads():
         size = f"{human_size(card.size)} to download; " if card.size else ""
-        click.echo(f"{name}: {size}licence: {card.licence}; checksum: {card.checksum}", err=True)
+        complain(name, f"{size}licence: {card.licence}; checksum: {card.checksum}")
     with progress_bar() as progress:
         found.fetch(progress)
-    click.echo(f"{name} is there: {found.folder()}")
+    say(f"{name} is there: {found.folder()}")
     return 0
 
 
@@ -108,23 +109,22 @@ def path(name: str | None, settings: tuple[str, ...]) -> int:
     from pruningbench.images.fetch import data_folder
 
     if name is None:
-        click.echo(data_folder())
+        say(data_folder())
         return 0
     found = _bound(name, settings)
     lack = found.missing()
     if found.folder() is not None:
-        click.echo(found.folder())
+        say(found.folder())
     if lack:
-        click.echo(f"missing: {lack}", err=True)
+        complain("missing", lack)
     return 1 if lack else 0
 
 
 def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
     """Return the data set as the command line names it."""
-    import yaml
-
+    from pruningbench.base.yamlsource import parse_yaml
     from pruningbench.contract.dataset import Dataset
-    from pruningbench.errors import UsageError
+    from pruningbench.errors import SuiteError, UsageError
     from pruningbench.suite.binding import bind
 
     fields: dict[str, Any] = {}
@@ -133,8 +133,8 @@ def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
         if not equals or not key.strip():
             raise UsageError(f"--set {text}: must be FIELD=VALUE, for example split=train")
         try:
-            fields[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            fields[key.strip()] = parse_yaml(value, f"--set {key}").value
+        except SuiteError:
             raise UsageError(f"--set {text}: {value!r} is no value that YAML can read") from None
     found = bind(registry_with_warnings(), "dataset", {"use": name, **fields}).component
     assert isinstance(found, Dataset)  # noqa: S101 - bind checked the kind
@@ -149,14 +149,14 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         known: dict[str, Any] = {}
 
         def note(what: str, done: int, total: int | None) -> None:
             if what not in known:
-                known[what] = bars.add_task(what, total=total)
+                known[what] = bars.add_task(displayable(what), total=total)
             bars.update(known[what], completed=done, total=total)
 
         yield note

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import click
 
+from pruningbench.cli.common import say
+
 
 @click.command()
 def doctor() -> int:
     """Check the installation: versions, devices, plugins, folders. Exit code 1 if something is wrong."""
     from pruningbench.base.files import default_cache_folder
+    from pruningbench.base.text import displayable
     from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
     from pruningbench.store.environment import PACKAGES, package_version, source_state
@@ -23,31 +26,31 @@ def doctor() -> int:
     problems: list[str] = []
     source = source_state()
     place = f", commit {(source['commit'] or '?')[:12]}{' (dirty)' if source['dirty'] else ''}" if source else ""
-    click.echo(f"pruningbench {__version__}{place}, Python {platform.python_version()}, {platform.platform()}")
-    click.echo("packages     " + ", ".join(f"{name} {package_version(name) or 'MISSING'}" for name in PACKAGES))
+    say(f"pruningbench {__version__}{place}, Python {platform.python_version()}, {platform.platform()}")
+    say("packages     " + ", ".join(f"{name} {package_version(name) or 'MISSING'}" for name in PACKAGES))
     absent = [name for name in PACKAGES if not package_version(name)]
     problems += [f"package {name} is not installed: pip install {name}" for name in absent]
     try:
-        click.echo(f"devices      {_devices()}")
+        say(f"devices      {_devices()}")
     except Exception as error:  # noqa: BLE001 - a broken torch fails in many ways, and saying so is this command's job
         problems.append(f"torch cannot be used: {error}")
     registry = load_registry()
     for plugin in registry.plugins:
         count = sum(entry.plugin == plugin for entry in registry)
-        click.echo(f"plugin       {plugin}: {count} components")
+        say(f"plugin       {displayable(plugin)}: {count} components")
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
     cache = default_cache_folder()
-    click.echo(f"cache        {cache} ({_free(cache)} free)")
+    say(f"cache        {cache} ({_free(cache)} free)")
     problem = _unwritable(cache)
     if problem:
         problems.append(f"cache folder {cache} cannot be written ({problem}); set PRUNINGBENCH_CACHE")
     data = data_folder()
-    click.echo(f"data         {data} ({_free(data)} free)")
+    say(f"data         {data} ({_free(data)} free)")
     if os.environ.get("PRUNINGBENCH_DATA") and not data.is_dir():
         problems.append(f"PRUNINGBENCH_DATA={data} is not a folder")
     for text in problems:
-        click.echo(f"problem      {text}", err=True)
-    click.echo("all is well" if not problems else f"{len(problems)} problem(s)")
+        say(f"problem      {displayable(text)}", err=True)
+    say("all is well" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings, table_width
+from pruningbench.cli.common import registry_with_warnings, say, table_width
 
 FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
 
@@ -31,12 +31,12 @@ def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str, columns:
     boards = build(load_results(runs), runs, columns=asked, registry=registry_with_warnings())
     text = render(boards, format_, width=width)
     if out is None:
-        click.echo(text)
+        say(text)
         return 0
     path = out / f"leaderboard.{FORMATS[format_]}"
     try:
         write_whole(path, (text.rstrip("\n") + "\n").encode())
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
-    click.echo(str(path))
+    say(str(path))
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json as jsonlib
 import re
 from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import registry_with_warnings, say, say_json
 
 if TYPE_CHECKING:
     from pruningbench.plugins import Registration
@@ -36,7 +36,10 @@ def list_(kind: str | None, json: bool) -> int:
          "plugin": entry.plugin.distribution, "version": entry.plugin.version}
         for one in wanted for entry in registry.registrations(one)
     ]  # fmt: skip
-    click.echo(jsonlib.dumps(rows, indent=2) if json else _text(rows))
+    if json:
+        say_json(rows)
+    else:
+        say(_text(rows))
     return 0
 
 
@@ -71,4 +74,4 @@ def _text(rows: list[dict[str, str]]) -> str:
             if row["kind"] == kind:
                 foreign = "" if row["plugin"] == "pruningbench" else f"  [{row['plugin']} {row['version']}]"
                 lines.append(f"  {row['name']:<{width}}  {row['summary']}{foreign}")
-    return "\n".join(lines[1:]) if lines else "none"
+    return "\n".join(map(displayable, lines[1:])) if lines else "none"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +14,8 @@ from importlib import import_module
 from typing import Any
 
 import click
+
+from pruningbench.cli.common import complain, say
 
 COMMANDS = {
     "run": ("pruningbench.cli.run:run", "Run a suite, or resume it, and print the leaderboard."),
@@ -58,7 +62,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         from pruningbench.version import __version__
 
-        click.echo(f"pruningbench {__version__}")
+        say(f"pruningbench {__version__}")
         ctx.exit()
 
 
@@ -80,9 +84,18 @@ def _use_plain_warnings() -> None:
 
     def show(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
         if issubclass(category, UserWarning):
-            click.echo(f"warning: {message}", err=True)
+            complain("warning", message)
 
     warnings.showwarning = show
+
+
+def _use_plain_tracebacks() -> None:
+    """Show a defect of ours as Python does, but for what a terminal would obey in its message."""
+
+    def show(*error: Any) -> None:
+        say("".join(traceback.format_exception(*error)).rstrip(), err=True)
+
+    sys.excepthook = show
 
 
 def _discard_output() -> None:
@@ -101,10 +114,12 @@ def guarded(work: Callable[[], Any]) -> int:
     try:
         code = work()
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except PruningBenchError as error:
-        click.echo(f"error: {error}", err=True)
+        complain("error", error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -114,6 +129,7 @@ def guarded(work: Callable[[], Any]) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of `guarded`."""
     _use_plain_warnings()
+    _use_plain_tracebacks()
     signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
     try:
         code = guarded(lambda: cli.main(arguments, prog_name="pruningbench", standalone_mode=False))
@@ -123,9 +139,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
         _discard_output()
     except OSError as error:
-        click.echo(f"error: output cannot be written ({error.strerror})", err=True)
+        complain("error", f"output cannot be written ({error.strerror})")
         code = 1
         _discard_output()
     if code == 130:
-        click.echo("interrupted; finished tasks are safe: the same command goes on from here", err=True)
+        say("interrupted; finished tasks are safe: the same command goes on from here", err=True)
     sys.exit(code)

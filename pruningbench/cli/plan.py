@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json as jsonlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pruningbench.cli.common import only_option, registry_with_warnings, set_option
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import announce, only_option, registry_with_warnings, say, say_json, set_option
 
 if TYPE_CHECKING:
     from pruningbench.suite.plan import Plan
@@ -28,7 +28,8 @@ def plan(
 ) -> int:
     """Say how many cells SUITE has, what work they share, what pruning costs, what is done and what data is missing.
 
-    Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them.
+    Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them. Models of the
+    kind `python` are built for that: their files are run, which a line says before.
     """
     from pruningbench.harness.driver import pending
     from pruningbench.harness.run import RunOptions, default_folder
@@ -44,8 +45,12 @@ def plan(
     folder.check(loaded.digest, loaded.resolved())
     records, _ = read_journal(folder.results)
     left = pending(made, records)
+    announce(made)  # the costs of such models are known once they are built
     described = describe(made, folder.path, {job.cell.key: [run.label for run in job.tasks] for job in left}, device)
-    click.echo(jsonlib.dumps(described, indent=2) if json else _text(made, described))
+    if json:
+        say_json(described)
+    else:
+        say(_text(made, described))
     return 0
 
 
@@ -56,6 +61,7 @@ def describe(made: Plan, folder: Path, pending: dict[str, list[str]], device: st
     return {
         "suite": made.suite.name,
         "folder": str(folder),
+        "runs": made.runs(),
         "shared_work": made.shared_work(),
         "pending_task_runs": sum(map(len, pending.values())),
         "missing": made.missing(),
@@ -102,7 +108,7 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
         lines.append("missing       nothing: all data and weights are at hand")
     if described["fetched_when_run"]:
         lines += ["fetched when the suite runs", *(f"  {text}" for text in described["fetched_when_run"])]
-    return "\n".join(lines)
+    return "\n".join(displayable(line).rstrip() for line in lines)
 
 
 def _costs(described: dict[str, Any]) -> list[str]:

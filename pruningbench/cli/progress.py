@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
+from pruningbench.base.text import displayable, last_line
+from pruningbench.cli.common import say
 from pruningbench.hookspecs import CellInfo, RunInfo, hookimpl
 
 
@@ -85,8 +85,7 @@ class PlainProgress:
         """Say at once what went wrong."""
         first = records[0]
         if first["status"] != "ok":
-            last = first["error"].strip().splitlines()[-1] if first["error"].strip() else ""
-            self.say(f"  {first['status']}: {cell.label}, task {task}: {last}")
+            self.say(f"  {first['status']}: {cell.label}, task {task}: {last_line(first['error'])}")
 
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
@@ -110,7 +109,7 @@ class PlainProgress:
     def say(self, line: str) -> None:
         """Write a line to standard error."""
         self._said = time.monotonic()
-        click.echo(line, err=True)
+        say(displayable(line), err=True)
 
 
 class RichProgress(PlainProgress):
@@ -120,6 +119,7 @@ class RichProgress(PlainProgress):
         super().__init__()
         self._live: Any = None
         self._bar: Any = None
+        self._cell = ""
 
     @hookimpl
     def pruningbench_run_started(self, run: RunInfo) -> None:
@@ -134,7 +134,7 @@ class RichProgress(PlainProgress):
             TextColumn("[red]{task.fields[failed]} failed"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.description}", markup=True),
+            TextColumn("{task.description}", style="dim", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
@@ -146,14 +146,13 @@ class RichProgress(PlainProgress):
     def pruningbench_cell_started(self, cell: CellInfo) -> None:
         """Show which cell is at work."""
         super().pruningbench_cell_started(cell)
-        self._update(description=cell.label)
+        self._cell = displayable(cell.label)
+        self._update(description=self._cell)
 
     @hookimpl
     def pruningbench_note(self, message: str) -> None:
         """Show the note behind the cell."""
-        if self._live is not None:
-            label = self._live.tasks[0].description.partition(" — ")[0]
-            self._update(description=f"{label} — {message}")
+        self._update(description=f"{self._cell} — {displayable(message)}")
 
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
@@ -176,12 +175,8 @@ class RichProgress(PlainProgress):
         if self._live is None:
             super().say(line)
         else:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(displayable(line), markup=False, highlight=False)
 
     def _update(self, **values: Any) -> None:
         if self._live is not None:
-            if "description" in values:
-                from rich.markup import escape
-
-                values["description"] = escape(values["description"])
             self._live.update(self._bar, **values)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import only_option, parse_shard, registry_with_warnings, set_option, table_width
+from pruningbench.base.text import displayable, last_line
+from pruningbench.cli.common import (
+    announce,
+    complain,
+    only_option,
+    parse_shard,
+    registry_with_warnings,
+    say,
+    set_option,
+    table_width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +64,9 @@ def run(
     options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
     prepared = prepare(loaded, registry, out, options)
 
+    if prepared.pending:
+        announce(prepared.plan)
+
     def work() -> int:
         execute(prepared, registry, make_observer(progress))
         return 0
@@ -74,7 +87,7 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     def died(what: str) -> bool:
         blamed = DeathWatch(folder.running).blame(what)
         if blamed:
-            click.echo(f"warning: the working process {what}; starting it again", err=True)
+            complain("warning", f"the working process {what}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)
@@ -82,29 +95,33 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 
 def report(folder: Path, summary: Summary) -> int:
     """Print the leaderboard, what is not ok, and where the results lie; return the exit code."""
+    from pruningbench.errors import PruningBenchError
     from pruningbench.leaderboard import build, draw_figures, render
     from pruningbench.leaderboard.results import load_results
 
     table = load_results(folder)
     if (table["status"] == "ok").any():
-        click.echo(render(build(table, [folder]), "table", width=table_width()))
-    figures = draw_figures(folder)
-    click.echo()
+        say(render(build(table, [folder]), "table", width=table_width()))
+    try:
+        drawn = f"{len(draw_figures(folder))} pictures"
+    except PruningBenchError as error:  # the disk is full, say: the numbers are there
+        complain("warning", error)
+        drawn = "not drawn"
+    say()
     done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
-    click.echo(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
-    click.echo(f"results      {folder / 'results.jsonl'}")
-    click.echo(f"figures      {folder / 'figures'} ({len(figures)} pictures)")
-    click.echo(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
+    say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    say(f"results      {folder / 'results.jsonl'}")
+    say(f"figures      {folder / 'figures'} ({drawn})")
+    say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
     if summary.ok:
         return 0
     if summary.pending:
-        click.echo(f"\n{summary.pending} task runs are still to do: run the same command again", err=True)
+        say(f"\n{summary.pending} task runs are still to do: run the same command again", err=True)
     if not summary.not_ok:
         return 1
-    click.echo(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
+    say(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
         what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-        last = record.error.strip().splitlines()[-1] if record.error.strip() else ""
-        click.echo(f"  {record.status}: {what}, task {record.task}: {last}", err=True)
-    click.echo("run the same command with --retry-failed to try them again", err=True)
+        say(displayable(f"  {record.status}: {what}, task {record.task}: {last_line(record.error)}"), err=True)
+    say("run the same command with --retry-failed to try them again", err=True)
     return 1

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings
+from pruningbench.base.text import displayable
+from pruningbench.cli.common import registry_with_warnings, say, say_json
 
 
 @click.command()
@@ -31,7 +32,7 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
     kind = kind.removesuffix("s")
     if kind == "suite" and name:
         path, _ = find_suite(name, registry_with_warnings())
-        click.echo(path.read_text("utf-8").rstrip())
+        say(path.read_text("utf-8").rstrip())
         return 0
     found = [k for k in KINDS if k == kind]
     if not found and kind != "suite":
@@ -42,7 +43,7 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
         if update:
             reference.update(update, text, found[0])
         else:
-            click.echo(text)
+            say(text)
         return 0
     if name is None:
         raise UsageError(f"name a {kind}: `pruningbench list {kind}s` lists them")
@@ -59,7 +60,10 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
         "description": inspect.cleandoc(component.__doc__ or ""),
         "fields": reference.describe_fields(component),
     }
-    click.echo(jsonlib.dumps(described, indent=2) if json else _text(described))
+    if json:
+        say_json(described)
+    else:
+        say(_text(described))
     return 0
 
 
@@ -80,4 +84,4 @@ def _text(described: dict[str, Any]) -> str:
         lines.append(f"  {field['name']}: {field['type']}  ({default}{knob})")
         if field["doc"]:
             lines.append(f"      {field['doc']}")
-    return "\n".join(lines)
+    return "\n".join(map(displayable, lines))

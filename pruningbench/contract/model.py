@@ -35,6 +35,13 @@ class Model(Component, ABC):
         """Whether `load` itself fetches what `missing` names, so that a run may begin without it."""
         return False
 
+    def runs(self) -> str | None:
+        """Return the file or function of the user's own whose code `skeleton` and `load` run, or None.
+
+        Plans and runs say it before it happens: a plugin is installed by choice, a suite may come from anybody.
+        """
+        return None
+
     def skeleton(self) -> nn.Module | None:
         """Return the network's architecture without weights, on torch's ``meta`` device; None if that is unknown.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pruningbench.base.files import write_whole
+from pruningbench.base.files import read_plain, write_whole
 
 MOST_CRASHES = 2
 """A step that killed its process this often in a row, while its supervisor lived on, has crashed."""
@@ -30,15 +30,16 @@ class DeathWatch:
         self.reason = ""
         self._at = ("", "", "")
         try:
-            stored = json.loads(path.read_text("utf-8"))
-            self.suspect = (str(stored["cell"]), str(stored["step"]), str(stored["note"]))
-            self.crashes, self.deaths = int(stored["crashes"]), int(stored["deaths"])
-            self.reason = str(stored["reason"])
-            self.deaths += not self.reason
+            stored = json.loads(read_plain(path))
+            suspect = (str(stored["cell"]), str(stored["step"]), str(stored["note"]))
+            crashes, deaths, reason = int(stored["crashes"]), int(stored["deaths"]), str(stored["reason"])
         except FileNotFoundError:
             return  # the last process ended in good order
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             path.unlink(missing_ok=True)  # damaged: nothing can be learnt from it
+        else:
+            self.suspect, self.crashes, self.reason = suspect, crashes, reason
+            self.deaths = deaths + (not reason)
 
     @property
     def crashed(self) -> tuple[str, str] | None:
@@ -86,6 +87,8 @@ class DeathWatch:
         self._write(self._at, self.crashes if same_step else 0, self.deaths if self.suspect == self._at else 0, "")
 
     def _write(self, at: tuple[str, str, str], crashes: int, deaths: int, reason: str) -> None:
+        if not self.path.parent.is_dir():  # deleted in the middle of the run: the journal will say so
+            return
         cell, step, note = at
         values = {"cell": cell, "step": step, "note": note, "crashes": crashes, "deaths": deaths, "reason": reason}
         write_whole(self.path, json.dumps(values).encode())

@@ -150,7 +150,7 @@ class Driver:
         """Execute the jobs and write what comes of them; interrupted, all finished tasks are safe.
 
         Raises:
-            PruningBenchError: if the run folder can no longer be written.
+            PruningBenchError: if the run folder can no longer be written, or is not there any more.
             KeyboardInterrupt: passed on after tidying up.
         """
         computed = 0
@@ -175,6 +175,7 @@ class Driver:
 
     def _handle(self, event: Event, failed: set[str]) -> None:
         cell = event.job.cell
+        self.journal.check()  # before anything is written where somebody has deleted it all
         match event:
             case Step(name=name):
                 if name == "prepare":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.machine import resolve_device
 from pruningbench.contract.executor import Executor, Work
-from pruningbench.errors import MissingDataError, PluginError, UsageError
+from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, TaskKey, damaged, failures, not_ok, pending, skipping
 from pruningbench.harness.telling import Teller
 from pruningbench.hookspecs import RunInfo
@@ -135,9 +135,15 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
 
 
 def finished_summary(prepared: Prepared) -> Summary:
-    """Return the summary of a run with nothing left to do, from its journal and without torch."""
-    records, _ = read_journal(prepared.folder.results)
-    plan = prepared.plan
+    """Return the summary of a run with nothing left to do, from its journal and without torch.
+
+    Raises:
+        RunFolderError: if the journal has been deleted meanwhile.
+    """
+    plan, results = prepared.plan, prepared.folder.results
+    if plan.cells and plan.tasks and not results.exists():
+        raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to begin anew")
+    records, _ = read_journal(results)
     before = len(plan.cells) * len(plan.tasks) - prepared.pending
     left = sum(len(job.tasks) for job in pending(plan, records, prepared.retry))
     return Summary(len(plan.cells), prepared.pending - left, before, not_ok(plan, records), left)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from pruningbench.base.text import displayable_lines
 from pruningbench.errors import PruningBenchError
 
 _PR_SET_PDEATHSIG = 1
@@ -78,7 +79,8 @@ def _fork(work: Callable[[], int]) -> tuple[int, int]:
     except KeyboardInterrupt:
         code = 130
     except BaseException:  # noqa: BLE001 - a defect of ours: show it, it cannot travel to the parent
-        traceback.print_exc()
+        if sys.stderr is not None:
+            sys.stderr.write(displayable_lines(traceback.format_exc()))
     finally:
         _flush()
         os.write(writing, str(code).encode())

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from pruningbench.base.files import write_whole
+from pruningbench.base.files import not_plain, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
@@ -287,6 +287,9 @@ def _keep(file: Path, model: VisionModel, masks: Masks, made_of: str) -> None:
 
 
 def _restore(file: Path, model: VisionModel, made_of: str) -> Masks:
+    why = not_plain(file)
+    if why is not None:
+        raise ValueError(f"it {why}")
     with safe_open(file, framework="pt") as opened:
         meta = opened.metadata() or {}
         stored = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - no mapping

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.files import write_whole
+from pruningbench.base.files import read_plain, write_whole
+from pruningbench.base.text import displayable, displayable_lines
 from pruningbench.contract.reporting import Drawing, ExhibitDrawer, ReportedRun, ShownExhibit
 from pruningbench.errors import PruningBenchError, UnknownComponentError
 from pruningbench.leaderboard.exhibits import exhibited
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 DRAWING = 2
 """Version of the drawings: figures of another version are drawn again."""
 LISTING = "figures.json"
+_OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")
+"""Names that figures get: never one that leaves the folder."""
 
 
 def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | None = None) -> list[Path]:
@@ -36,6 +40,8 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
     ``maps-TASK[-VARIANT]-MODEL-RECIPE.png`` and ``boxes-...``: the same images from dense to sparse.
     ``figures.json`` remembers which results they show; figures that it lists and that are not made
     any more are removed. The bytes of a figure depend on the results and the version of matplotlib only.
+    Names are plain text in figures, whatever signs of TeX are in them. A figure that cannot be drawn is left out, and
+    tried again by the next call.
 
     Args:
         run_folder: the folder of a run.
@@ -45,8 +51,8 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
         The figures' paths in the order in which they were made; none when there are no results.
 
     Warns:
-        UserWarning: for a sample file that is missing or damaged, which the figure goes without, and for a
-            plugin whose figure fails.
+        UserWarning: for a sample file that is missing or damaged, which the figure goes without, and for
+            figures that cannot be drawn.
 
     Raises:
         RunFolderError: if the folder holds no run, or its journal is damaged.
@@ -60,16 +66,22 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
         if all(path.is_file() for path in paths):
             return paths
     made: dict[str, None] = {}
+    failed: list[str] = []
     try:
-        for name, figure in _drawn(run, registry or load_registry()):
+        for name, figure in _drawn(run, registry or load_registry(), failed):
             unique = _unique(name, made)
-            write_whole(run.figures / unique, _png(figure))
-            made[unique] = None
+            content = _png(unique, figure, failed)
+            if content is not None:
+                write_whole(run.figures / unique, content)
+                made[unique] = None
+        for text in failed:
+            warnings.warn(f"{run.figures}: {text}; the numbers are complete without it", stacklevel=2)
         for name in before["figures"] if before else []:
             if name not in made:
                 (run.figures / name).unlink(missing_ok=True)
         if made or before:
-            listing = {"drawing": DRAWING, "results_sha256": digest, "figures": list(made)}
+            shown = None if failed else digest
+            listing = {"drawing": DRAWING, "results_sha256": shown, "figures": list(made)}
             write_whole(run.figures / LISTING, (json.dumps(listing, indent=1) + "\n").encode())
     except OSError as error:
         raise PruningBenchError(f"{run.figures}: figures cannot be written ({error.strerror})") from error
@@ -78,7 +90,7 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
 
 def _digest(results: Path) -> str | None:
     try:
-        return hashlib.sha256(results.read_bytes()).hexdigest()
+        return hashlib.sha256(read_plain(results)).hexdigest()
     except OSError:
         return None  # reading the results will say why
 
@@ -86,28 +98,29 @@ def _digest(results: Path) -> str | None:
 def _read_listing(figures: Path) -> dict[str, Any] | None:
     """Read which figures were drawn of what; None if unknown, and never a name that leaves the folder."""
     try:
-        listing = json.loads((figures / LISTING).read_text("utf-8"))
-        names = [name for name in listing["figures"] if Path(name).name == name and name.endswith(".png")]
+        listing = json.loads(read_plain(figures / LISTING))
+        names = [name for name in listing["figures"] if _OWN.fullmatch(name)]
         return {"drawing": listing["drawing"], "results_sha256": listing["results_sha256"], "figures": names}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _drawn(run: RunFolder, registry: Registry) -> Iterator[tuple[str, Figure]]:
+def _drawn(run: RunFolder, registry: Registry, failed: list[str]) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of a run by name; add to `failed` what could not be drawn, and go on with the next kind."""
     frame = load_results(run.path, details=True)
     if not (frame["status"] == "ok").any():
         return
     reported = ReportedRun(run.path, frame)
     for registration in registry.registrations("figure"):
-        yield from _contained(run, registration, lambda draw: draw(reported))
+        yield from _contained(registration, lambda draw: draw(reported), failed)
     for (task, variant), model, shown in exhibited(run, frame):
         names = [task, variant, model]
         try:
             registration = registry.entry("exhibit", shown[0].kind)
         except UnknownComponentError as error:
-            warnings.warn(f"{run.path}: {error}; figures go without it", stacklevel=3)
+            failed.append(str(error))
             continue
-        yield from _contained(run, registration, partial(_draw_exhibit, names, shown))
+        yield from _contained(registration, partial(_draw_exhibit, names, shown), failed)
 
 
 def _draw_exhibit(names: Sequence[str], shown: Sequence[ShownExhibit], draw: ExhibitDrawer) -> Iterator[Drawing]:
@@ -115,15 +128,14 @@ def _draw_exhibit(names: Sequence[str], shown: Sequence[ShownExhibit], draw: Exh
 
 
 def _contained(
-    run: RunFolder, registration: Registration, call: Callable[[Any], Iterator[Drawing]]
+    registration: Registration, call: Callable[[Any], Iterator[Drawing]], failed: list[str]
 ) -> Iterator[tuple[str, Figure]]:
     """Draw the figures of one registration; one that fails costs its own figures only."""
     try:
         for names, draw in call(registration.load()):
             yield safe_name(names), draw()
-    except Exception as error:  # noqa: BLE001 - anybody's figure
-        what = f"{registration.what} failed: {type(error).__name__}: {error}"
-        warnings.warn(f"{run.path}: {what}; figures go without it", stacklevel=3)
+    except Exception as error:  # noqa: BLE001 - anybody's figure of anybody's data; the numbers do not depend on it
+        failed.append(f"{registration.what} cannot be drawn ({_reason(error)})")
 
 
 def _unique(name: str, taken: dict[str, None]) -> str:
@@ -136,9 +148,26 @@ def _unique(name: str, taken: dict[str, None]) -> str:
     return file
 
 
-def _png(figure: Figure) -> bytes:
+def _png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
+    """Return a figure as PNG, all its text taken as it is; None, with a line in `failed`, if it cannot be drawn."""
     import io
 
+    from matplotlib.text import Text
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    try:
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)  # noqa: S101 - as asked for
+            text.set_parse_math(False)  # a name such as "$x_{" is no formula
+            text.set_usetex(False)  # nor a program, whatever a matplotlibrc says
+            text.set_text(displayable_lines(text.get_text()))
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    except Exception as error:  # noqa: BLE001 - of data that others wrote; the numbers do not depend on it
+        failed.append(f"{name} cannot be drawn ({_reason(error)})")
+        return None
     return buffer.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    text = displayable(error).strip()
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__

@@ -1,9 +1,11 @@
-"""Short forms of names that stay unambiguous."""
+"""Short forms of names that stay unambiguous, as text that may be shown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+
+from pruningbench.base.text import displayable
 
 _FIELD = re.compile(r"(?<=[(,])[A-Za-z_]\w*=(?!true\b|false\b|none\b)(?=[A-Za-z])", re.IGNORECASE)
 """The name of a field whose value is a word, which says enough on its own."""
@@ -17,7 +19,7 @@ def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
     becomes "…". Labels that would then look the same are left as they are.
     """
     listed = list(dict.fromkeys(labels))
-    lines = [" ".join(label.split()) for label in listed]
+    lines = [displayable(" ".join(label.split())) for label in listed]
     for short in (
         [elide(_FIELD.sub("", line), longest) for line in lines],
         [elide(line, longest) for line in lines],
@@ -29,6 +31,7 @@ def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
 
 def elide(text: str, longest: int) -> str:
     """Replace the middle of a text longer than `longest` (at least 3) characters by one "…"."""
+    text = displayable(text)
     if len(text) <= longest:
         return text
     head = longest // 2
@@ -41,6 +44,7 @@ def wrap(name: str, width: int, lines: int = 3) -> list[str]:
     It is broken after "-", "_" and " ", which are then left out; words that do not fit are cut and end
     in ".", lines that do not fit are dropped.
     """
+    name = displayable(name)
     words = [cut(word.rstrip("-_ "), width) for word in _BREAKS.split(name) if word.rstrip("-_ ")]
     joints = [piece[-1] for piece in _BREAKS.split(name) if piece and piece[-1] in "-_ "] + [""]
     wrapped: list[str] = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
@@ -14,6 +16,10 @@ from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
 """Most metrics with which a table still reads well with the intervals in it."""
+_LINKED = re.compile(r"\S*(?:://|www\.|mailto:|xmpp:|@)\S*", re.IGNORECASE)
+"""Words of which renderers make links or mentions of people, whatever is escaped in them."""
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+"""Signs of Markdown: code, emphasis, links and images, cells, strikes and formulas; "_" only at the edge of a word."""
 
 
 def table(board: Board) -> str:
@@ -106,5 +112,21 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keep labels from ending a cell or a line."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """Return text that every renderer shows as it is: no label is a link, an image, HTML, or the end of a cell."""
+    line = displayable(" ".join(text.split()))
+    parts, start = [], 0
+    for word in _LINKED.finditer(line):
+        parts += [_literal(line[start : word.start()]), _code(word[0])]
+        start = word.end()
+    return "".join([*parts, _literal(line[start:])])
+
+
+def _literal(text: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _code(word: str) -> str:
+    """Return a word as a code span: its fence is longer than any run of backticks in it."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", word)), default=0))
+    room = " " if word[0] == "`" or word[-1] == "`" else ""
+    return f"{fence}{room}{word}{room}{fence}".replace("|", "\\|")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from pruningbench.base.text import displayable_json, displayable_lines
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard import markdown, text
 from pruningbench.leaderboard.aggregation import Entry
@@ -22,6 +22,8 @@ CSV_COLUMNS = (
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
     "difference", "difference_low", "difference_high",
 )  # fmt: skip
+_FORMULA = tuple("=+-@＝＋－＠")
+"""Signs with which spreadsheets begin a formula."""
 
 
 def render(boards: Sequence[Board], format: str = "table", *, width: int | None = None) -> str:
@@ -29,7 +31,8 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
 
     ``table``: plain text for a terminal, see `pruningbench.leaderboard.text`. ``markdown``: a table a
     model. ``csv``: `CSV_COLUMNS`, one line for each value that was measured. ``json``: a list of
-    boards, see `board_values`. The last two keep the full precision.
+    boards, see `board_values`. The last two keep the full precision. Text that a spreadsheet would take for a
+    formula (it begins with ``= + - @`` or a tab) has an apostrophe before it in ``csv``; numbers never have.
 
     Args:
         boards: what `build` returned.
@@ -40,7 +43,7 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
         UsageError: for another format.
     """
     if format == "json":
-        return json.dumps([board_values(board) for board in boards], indent=1, ensure_ascii=False, allow_nan=False)
+        return displayable_json([board_values(board) for board in boards], indent=1)
     if format == "csv":
         return _csv(boards)
     if format not in FORMATS:
@@ -48,13 +51,13 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
     if not boards:
         return "No results."
     if format == "markdown":
-        return "\n\n".join(markdown.table(board) for board in boards)
-    return "\n\n".join(text.table(board, width) for board in boards)
+        return displayable_lines("\n\n".join(markdown.table(board) for board in boards))
+    return displayable_lines("\n\n".join(text.table(board, width) for board in boards))
 
 
 def render_failures(boards: Sequence[Board], *, width: int | None = None) -> str:
     """Return a plain list of the tasks that gave no values, with the last line of their errors; "" if none."""
-    return text.failures([failure for board in boards for failure in board.failed], width)
+    return displayable_lines(text.failures([failure for board in boards for failure in board.failed], width))
 
 
 def _csv(boards: Sequence[Board]) -> str:
@@ -74,13 +77,19 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
     entry, change = row.cells[column.key], row.differences.get(column.key)
     direction = column.higher_is_better
     return [
-        board.title, row.model, row.pruner, row.recipe, repr(row.sparsity), repr(row.sparsity_achieved),
-        "" if row.rank is None else repr(row.rank), *column.key,
+        *map(_cell, (board.title, row.model, row.pruner, row.recipe)), repr(row.sparsity), repr(row.sparsity_achieved),
+        "" if row.rank is None else repr(row.rank), *map(_cell, column.key),
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
-        column.unit, "" if direction is None else str(direction), column.data_fingerprint,
+        _cell(column.unit), "" if direction is None else str(direction), _cell(column.data_fingerprint),
         *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
         *("" if value is None else str(value) for value in row.extra.values()),
     ]  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    """Return text that no spreadsheet runs (OWASP, CSV Injection), also with full-width signs or after blanks."""
+    shown = displayable_lines(text)
+    return f"'{shown}" if shown.lstrip()[:1] in _FORMULA or shown[:1] in ("\t", "\n") else shown
 
 
 def board_values(board: Board) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.errors import RunFolderError
@@ -56,7 +56,14 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
         records, _ = read_journal(path)
         name = folder.resolve().name
-        rows += [{**vars(record), "run": name} for record in latest(records)]
+        rows += [
+            {key: _text(value) for key, value in {**vars(record), "run": name}.items()} for record in latest(records)
+        ]
     frame = pd.DataFrame(rows, columns=columns)
     types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
     return frame.astype({**types, "higher_is_better": "object", "n": "int64"})
+
+
+def _text(value: Any) -> Any:
+    """Spell out halves of surrogate pairs, which file names that are no UTF-8 leave in errors: no table holds them."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value

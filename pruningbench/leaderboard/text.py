@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
@@ -39,7 +40,7 @@ def table(board: Board, width: int | None = None) -> str:
     characters wide; what still does not fit is continued in a second table below.
     """
     width = width or WIDTH
-    head = board.title
+    head = displayable(board.title)
     if not board.rows:
         return f"{head}: no results. {failed_sentence(board)}"
     pages, intervals = _pages(board, width)
@@ -227,7 +228,8 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
     if board.failed:
         lines.append(failed_sentence(board))
     lines += board.statements
-    return [wrapped for line in lines for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
+    shown = map(displayable, lines)
+    return [wrapped for line in shown for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
 
 
 def _spelt_out(columns: Sequence[Column]) -> str:
@@ -254,14 +256,25 @@ def failures(failed: Sequence[Failure], width: int | None = None) -> str:
     from tabulate import tabulate
 
     pruners = compact(failure.pruner for failure in failed)
-    rows = [[f.model, pruners[f.pruner], f.recipe, percent(f.sparsity), f.seed, f.task, f.status] for f in failed]
+    rows = [
+        [
+            displayable(f.model),
+            pruners[f.pruner],
+            displayable(f.recipe),
+            percent(f.sparsity),
+            f.seed,
+            displayable(f.task),
+            f.status,
+        ]
+        for f in failed
+    ]
     headers = ["model", "pruner", "recipe", "sparsity", "seed", "task", "status"]
     room = width or WIDTH
     for header, *cells in zip(headers, *rows, strict=True):
         room -= max(len(header) + 2, *(len(str(cell)) for cell in cells)) + 2  # tabulate widens headers by two
     room = max(room, 30)
     for row, failure in zip(rows, failed, strict=True):
-        error = " ".join(failure.error.split())
+        error = displayable(" ".join(failure.error.split()))
         row.append(error if len(error) <= room else f"{error[: room - 1]}…")
     aligned = ["left", "left", "left", "right", "right", "left", "left", "left"]
     return tabulate(rows, headers=[*headers, "error"], tablefmt="simple", disable_numparse=True, colalign=aligned)

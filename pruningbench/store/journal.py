@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pruningbench.base.files import open_plain, read_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.store.records import Record
 
@@ -21,10 +22,11 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
         The records of finished tasks in order, and the length in bytes of the file up to their end.
 
     Raises:
-        RunFolderError: for a line in the middle that is not a record; the message names the line.
+        RunFolderError: for a line in the middle that is not a record; the message names the line. Also for a
+            journal that is a link, a pipe or a device.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except FileNotFoundError:
         return [], 0
     except OSError as error:
@@ -59,7 +61,7 @@ def _parse(line: bytes) -> Record | None:
     try:
         values = json.loads(line)
         return Record.from_json(values) if isinstance(values, dict) else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):  # also numbers and nesting beyond measure
         return None
 
 
@@ -72,7 +74,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records, good = read_journal(path)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._file = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written ({error.strerror})") from None
         try:
             if os.fstat(self._file).st_size != good:
                 os.ftruncate(self._file, good)
@@ -81,12 +86,26 @@ class Journal:
             os.close(self._file)
             raise
 
+    def check(self) -> None:
+        """Make sure that what is appended can be found again.
+
+        Raises:
+            RunFolderError: if the file has been deleted or moved away since it was opened.
+        """
+        if not os.fstat(self._file).st_nlink or not os.path.lexists(self.path):
+            raise RunFolderError(
+                f"{self.path}: was deleted or moved away while the run was going on; what is finished went with it: "
+                "move it back, or run the same command again to begin anew"
+            )
+
     def append(self, records: Sequence[Record]) -> None:
         """Write the lines of one finished task, and return once they are on the disk.
 
         Raises:
             PruningBenchError: if the disk refuses; the journal is then as it was before.
+            RunFolderError: if the journal is not there any more.
         """
+        self.check()
         numbered = _numbered(records)
         data = b"".join(
             json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n" for record in numbered

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
 NUMBERS = ("value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling")
+INTEGERS = ("seed", "n", "undefined", "batch_size", "attempts", "part", "parts")
+TIMES = ("seconds", "prepare_seconds")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Record:
         """Read what `to_json` wrote; unknown keys, which a later version may have added, are dropped.
 
         Raises:
-            TypeError, ValueError: if a key is missing or a value has the wrong type.
+            TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
+                its range.
         """
         known = {f.name for f in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
@@ -104,6 +107,10 @@ class Record:
                 raise TypeError(f"{name} is {value!r}")
         if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
+        if not 0 <= record.sparsity < 1 or not all(-(2**63) <= getattr(record, name) < 2**63 for name in INTEGERS):
+            raise ValueError("a sparsity or a whole number out of range")
+        if not all(math.isfinite(getattr(record, name)) for name in TIMES):
+            raise ValueError("a time that is none")
         return record
 
     @property

@@ -9,18 +9,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pruningbench.base.files import expanded, write_whole
+from pruningbench.base.files import expanded, not_plain, open_plain, read_plain, write_whole
 from pruningbench.base.identity import content_hash
-from pruningbench.errors import RunFolderError
+from pruningbench.base.yamlsource import MOST_BYTES, parse_yaml
+from pruningbench.errors import RunFolderError, SuiteError
 
 if sys.platform != "win32":
     import fcntl
 
 SUITE, ENVIRONMENT, RESULTS = "suite.yaml", "environment.json", "results.jsonl"
+RUNNING, LOCK = "running.json", ".lock"
+ROOMS = ("masks", "checkpoints", "samples", "exhibits", "figures")
 
 
 class RunFolder:
     """The folder of one run: ``suite.yaml environment.json results.jsonl masks/ figures/`` and more.
+
+    It may come from a stranger. Nothing in it is followed to the outside: its folders and files must be its own, no
+    links; asking for one that is none raises RunFolderError.
 
     Args:
         path: the folder; need not exist yet.
@@ -48,37 +54,49 @@ class RunFolder:
     @property
     def running(self) -> Path:
         """What is at work; there only while a process is, or when it died."""
-        return self.path / "running.json"
+        return self.path / RUNNING
 
     @property
     def figures(self) -> Path:
         """Pictures."""
-        return self.path / "figures"
+        return self._room("figures")
 
     def mask_file(self, cell: str) -> Path:
         """Where the masks of a cell lie."""
-        return self.path / "masks" / f"{_safe(cell)}.safetensors"
+        return self._room("masks") / f"{_safe(cell)}.safetensors"
 
     def checkpoint_file(self, cell: str) -> Path:
         """Where the weights of a cell that was trained lie until all its tasks are finished."""
-        return self.path / "checkpoints" / f"{_safe(cell)}.safetensors"
+        return self._room("checkpoints") / f"{_safe(cell)}.safetensors"
 
     def samples_file(self, cell: str, task: str) -> Path:
         """Where the per-sample values of a task lie: an .npz of ``variant|metric`` -> (N,) float64.
 
         Metrics with a curve have it beside: ``variant|metric|curve`` (N, K), ``|x`` (K,) and ``|x label``.
         """
-        return self.path / "samples" / f"{_safe(cell)}.{_safe(task)}.npz"
+        return self._room("samples") / f"{_safe(cell)}.{_safe(task)}.npz"
 
     def exhibit_file(self, cell: str, task: str, variant: str) -> Path:
         """Where a task's samples for the figures lie."""
-        return self.path / "exhibits" / f"{_safe(cell)}.{_safe(task)}.{_safe(variant)}.npz"
+        return self._room("exhibits") / f"{_safe(cell)}.{_safe(task)}.{_safe(variant)}.npz"
+
+    def _room(self, name: str) -> Path:
+        """Return the folder of that name in here.
+
+        Raises:
+            RunFolderError: if it is something else, such as a link to elsewhere.
+        """
+        room = self.path / name
+        why = not_plain(room)
+        if why not in (None, "is a folder"):
+            raise _foreign(room, str(why))
+        return room
 
     def check(self, digest: str, resolved: dict[str, Any]) -> None:
         """Make sure that this folder can hold a run of the suite; write nothing.
 
         Raises:
-            RunFolderError: if it is not writable, is no folder, holds other files, or belongs to
+            RunFolderError: if it is not writable, is no folder, holds other files, links or pipes, or belongs to
                 another suite.
         """
         try:
@@ -92,6 +110,12 @@ class RunFolder:
             return
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
+        for name in ROOMS:
+            self._room(name)
+        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK):
+            why = not_plain(self.path / name)
+            if why is not None:
+                raise _foreign(self.path / name, why)
         if self.environment.exists() or self.results.exists():
             self._check_same_suite(digest, resolved)
         elif not {p.name for p in self.path.iterdir() if not p.name.startswith(".")} <= {"masks", "figures"}:
@@ -99,8 +123,8 @@ class RunFolder:
 
     def _check_same_suite(self, digest: str, resolved: dict[str, Any]) -> None:
         try:
-            stored = json.loads(self.environment.read_text("utf-8"))["suite_digest"]
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = json.loads(read_plain(self.environment))["suite_digest"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RunFolderError(
                 f"{self.path}: holds a run whose {ENVIRONMENT} is missing or damaged; choose another --out"
             ) from None
@@ -111,11 +135,9 @@ class RunFolder:
 
     def _difference(self, resolved: dict[str, Any]) -> str:
         """Say which key of the stored suite differs first."""
-        import yaml
-
         try:
-            stored = yaml.safe_load(self.suite.read_text("utf-8"))
-        except (OSError, yaml.YAMLError):
+            stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value
+        except (OSError, UnicodeDecodeError, SuiteError):
             return f"its {SUITE} cannot be read"
         if not isinstance(stored, dict):
             return f"its {SUITE} is no suite"
@@ -134,7 +156,7 @@ class RunFolder:
             if not self.suite.exists():
                 write_whole(self.suite, suite_yaml.encode(), durable=True)
             for name in ("masks", "figures"):
-                (self.path / name).mkdir(exist_ok=True)
+                self._room(name).mkdir(exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
 
@@ -145,12 +167,12 @@ class RunFolder:
             What differs from the first environment: name -> [there, here].
         """
         try:
-            stored: dict[str, Any] = json.loads(self.environment.read_text("utf-8"))
+            stored: dict[str, Any] = json.loads(read_plain(self.environment))
             if not isinstance(stored.get("resumed", []), list):
                 raise TypeError("`resumed` is no list")
         except FileNotFoundError:
             stored = {}
-        except (ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunFolderError(f"{self.environment}: damaged ({error}); choose another --out") from None
         changed: dict[str, list[Any]] = {}
         if "pruningbench" not in stored:
@@ -178,7 +200,10 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
         if sys.platform == "win32":
             return
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = open_plain(self.path / LOCK, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunFolderError(f"{self.path / LOCK}: cannot be opened ({error.strerror})") from None
         for patience in (0.2, 0.4, 0.8, 1.6, 0):  # a process just killed may take a moment to be gone
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -197,6 +222,12 @@ class RunFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _foreign(path: Path, why: str) -> RunFolderError:
+    return RunFolderError(
+        f"{path}: {why}, and a run folder keeps its files in itself; remove it, or choose another --out"
+    )
 
 
 def _check_creatable(path: Path) -> None:

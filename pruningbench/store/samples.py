@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pruningbench.base.files import write_whole
+from pruningbench.base.files import not_plain, open_plain, write_whole
 from pruningbench.contract.outputs import Exhibit
 
 FURTHER = "array "
 """Before the names of an exhibit's further arrays, so that they never meet those of the kinds of the core."""
 
 Array = NDArray[Any]
+LARGEST = 4 << 30
+"""Bytes to which a file of arrays may unpack."""
+_DAMAGE = (EOFError, KeyError, SyntaxError, RecursionError, OverflowError, zipfile.BadZipFile, zlib.error,
+           NotImplementedError, MemoryError)  # fmt: skip
+"""What NumPy and zipfile say of a damaged .npz besides ValueError."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -36,15 +42,19 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """Read an .npz without ever unpickling.
 
     Raises:
-        OSError, ValueError: if it is missing, cannot be read, or is damaged in any way.
+        OSError, ValueError: if it is missing, no plain file, cannot be read, or is damaged in any way.
     """
     try:
-        stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise zipfile.BadZipFile("it is a single array, not an .npz")
-        with stored:
-            return {name: stored[name] for name in stored.files}
-    except (EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+        with os.fdopen(open_plain(path), "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise zipfile.BadZipFile("it is a single array, not an .npz")
+            with stored:
+                size = sum(part.file_size for part in stored.zip.infolist())
+                if size > LARGEST:
+                    raise zipfile.BadZipFile(f"it unpacks to {size} bytes")
+                return {name: stored[name] for name in stored.files}
+    except _DAMAGE as error:
         # of an empty, torn or foreign file; EOFError would pass for an interrupt
         raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
     except ValueError as error:  # NumPy advises to unpickle it, which nobody should
@@ -52,8 +62,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file of arrays is there but torn, empty or no .npz; a file that is not there is not damaged."""
-    return path.exists() and not zipfile.is_zipfile(path)
+    """Whether a file of arrays is there but a link, torn, empty or no .npz; a file that is not there is not damaged."""
+    return os.path.lexists(path) and (not_plain(path) is not None or not zipfile.is_zipfile(path))
 
 
 def write_exhibit(path: Path, exhibit: Exhibit) -> None:

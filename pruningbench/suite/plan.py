@@ -172,6 +172,15 @@ class Plan:
         """Say which weights are not here yet and come down when they are first used."""
         return self._lacking(fetched=True)
 
+    def runs(self) -> list[str]:
+        """Say which code of users' own, outside any plugin, costs and runs of this plan execute."""
+        found: dict[str, None] = {}
+        for use in self._components():
+            code = use.component.runs() if isinstance(use.component, Model) else None
+            if code:
+                found.setdefault(f"{code} (model {use.label})")
+        return list(found)
+
     def _lacking(self, *, fetched: bool) -> list[str]:
         found: dict[str, None] = {}
         for use in self._components():

@@ -13,13 +13,15 @@ import yaml
 
 from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
+from pruningbench.base.yamlsource import Document, KeyPath, parse_yaml, read_yaml
 from pruningbench.contract.component import ComponentRef, Kind, Use
 from pruningbench.contract.model import Model
 from pruningbench.errors import SuiteError, UnknownComponentError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import BindingError, bind
-from pruningbench.suite.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
+from pruningbench.suite.labels import labelled
+from pruningbench.suite.settings import apply_setting
 
 IDENTITY = {"identity": True}
 KNOB = {"identity": False}
@@ -99,18 +101,6 @@ def _identity_of(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_identity_of(item) for item in value]
     return value
-
-
-def _distinction(use: Use, same: Sequence[Use]) -> str:
-    """Return what tells this use of a component from the others of its name: ``-cifar10-test``, or nothing."""
-    if len(same) == 1:
-        return ""
-    fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
-    differing = [name for name, values in fields.items() if any(value != values[0] for value in values)]
-    text = " ".join(
-        use.references[name].label if name in use.references else str(use.fields()[name]) for name in differing
-    )
-    return "-" + re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _lists(value: Any) -> Any:
@@ -288,16 +278,7 @@ class _Builder:
         return size
 
     def _tasks(self) -> dict[str, Use]:
-        uses = self._axis("tasks", "task")
-        labels: dict[str, Use] = {}
-        for use in uses:
-            same = [other for other in uses if other.name == use.name]
-            told_apart = [_distinction(other, same) for other in same]
-            label = use.name + _distinction(use, same)
-            if len(set(told_apart)) < len(same) or len(label) > 60:  # names are parts of file names
-                label = f"{use.name}-{content_hash(use.identity(), length=6)}"
-            labels[label] = use
-        return labels
+        return labelled(self._axis("tasks", "task"))
 
     def _scope(self) -> Scope:
         value = self._typed("scope", dict, "a mapping with `head:` and `exclude:`", {})

@@ -1,4 +1,8 @@
-"""YAML that remembers where each value stands, so that an error can name file, line and column."""
+"""YAML that remembers where each value stands, so that an error can name file, line and column.
+
+It is read without trust: files up to 1 MiB, 20,000 values with aliases counted each time, 50 levels, texts of
+10,000 characters, integers of 100 digits, no tags, no halves of surrogate pairs.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,33 @@ from typing import Any
 
 import yaml
 
-from pruningbench.errors import SuiteError, did_you_mean
+from pruningbench.errors import SuiteError
 
+MOST_BYTES = 1 << 20
 _MOST_NODES = 20_000
+_DEEPEST = 50
+_MOST_DIGITS = 100
+_LONGEST = 10_000
 KeyPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the scalars of YAML 1.2: 1e-4 is a number, 12:30 and `no` are text."""
+    """The safe loader with the scalars of YAML 1.2: 1e-4 is a number, 12:30 and `no` are text.
+
+    It counts what it composes, so that a file of brackets costs no more than it is worth.
+    """
+
+    nodes = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node as PyYAML does, unless it is one too many or too deep."""
+        self.nodes, self.depth = self.nodes + 1, self.depth + 1
+        if self.nodes > _MOST_NODES or self.depth > _DEEPEST:
+            problem = f"more than {_MOST_NODES} values" if self.depth <= _DEEPEST else f"more than {_DEEPEST} levels"
+            raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -34,6 +57,9 @@ _SCALARS = {
 _Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})\\Z"), _first)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _int(text: str) -> int:
@@ -83,18 +109,21 @@ def read_yaml(path: Path, *, source: str | None = None) -> Document:
     """Read a YAML file.
 
     Raises:
-        SuiteError: if it cannot be read, is not UTF-8, or is not YAML.
+        SuiteError: if it cannot be read, is larger than 1 MiB, is not UTF-8, or is not YAML.
     """
     source = source or str(path)
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SuiteError(f"{source}: is larger than {MOST_BYTES >> 20} MiB, which no suite is")
+        return parse_yaml(content.decode("utf-8"), source)
     except IsADirectoryError:
         raise SuiteError(f"{source}: is a folder, not a suite file") from None
     except OSError as error:
         raise SuiteError(f"{source}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise SuiteError(f"{source}: is not UTF-8 text (byte {error.start})") from None
-    return parse_yaml(text, source)
 
 
 def parse_yaml(text: str, source: str) -> Document:
@@ -115,15 +144,26 @@ def parse_yaml(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         context = f" ({error.context})" if error.context and error.problem_mark is not error.context_mark else ""
-        raise SuiteError(f"{place}: not valid YAML: {error.problem or error.context}{context}") from None
+        raise SuiteError(f"{place}: not valid YAML: {_clipped(error.problem or error.context)}{context}") from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise SuiteError(f"{source}: nested too deeply") from None
+        raise SuiteError(f"{source}: not valid YAML: {_clipped(error)}") from None
+    except (ValueError, OverflowError) as error:  # PyYAML, of escapes and versions beyond what Python can hold
+        raise SuiteError(f"{source}: not valid YAML: {_clipped(error)}") from None
     finally:
         if loader is not None:
             loader.dispose()
     return document
+
+
+def _unfit(what: str, text: str) -> str:
+    if len(text) > _LONGEST:
+        return f"{what} of more than {_LONGEST} characters"
+    return f"{what} holds half of a surrogate pair, which is no character"
+
+
+def _clipped(message: object) -> str:
+    text = " ".join(str(message).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 class _Builder:
@@ -140,9 +180,11 @@ class _Builder:
             raise self.document.error(path, "an alias refers to itself")
         if self.count > _MOST_NODES:
             raise self.document.error(path, f"more than {_MOST_NODES} values (aliases multiply?)")
+        if len(parents) >= _DEEPEST:
+            raise self.document.error(path, f"more than {_DEEPEST} levels (aliases nest?)")
         parents = (*parents, id(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
-            raise self.document.error(path, f"tag {node.tag!r} is not allowed: plain values only")
+            raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: plain values only")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, path, parents))
         if isinstance(node, yaml.SequenceNode):
@@ -152,20 +194,24 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
         kind = str(node.tag).removeprefix(_TAG)
         text = str(node.value)
+        if len(text) > _LONGEST or _SURROGATE.search(text):
+            raise self.document.error(path, _unfit("text", text))
         try:
+            if kind == "int" and len(text) > _MOST_DIGITS:
+                raise self.document.error(path, f"a number of more than {_MOST_DIGITS} digits")
             if kind == "int":
                 return _int(text)
             if kind == "float":
                 return _float(text)
         except ValueError:
-            raise self.document.error(path, f"{text!r} is no {kind}") from None
+            raise self.document.error(path, f"{text[:60]!r} is no {kind}") from None
         if kind == "bool":
             return text.lower() == "true"
         if kind == "null":
             return None
         if kind in ("str", "merge"):
             return text
-        raise self.document.error(path, f"tag {node.tag!r} is not allowed: plain values only")
+        raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: plain values only")
 
     def _items(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
         seen: dict[str, int] = {}
@@ -175,6 +221,8 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise SuiteError(f"{here}: a key must be plain text")
             key = str(key_node.value)
+            if len(key) > _LONGEST or _SURROGATE.search(key):
+                raise SuiteError(f"{here}: {_unfit('a key', key)}")
             if key == "<<":
                 raise SuiteError(f"{here}: merge keys (<<) are not supported; write the fields out")
             if key in seen:
@@ -182,42 +230,3 @@ class _Builder:
             seen[key] = line
             self.document.marks[(*path, f"?{key}")] = (line, column)
             yield key, self.build(value_node, (*path, key), parents)
-
-
-def apply_setting(document: Document, setting: str) -> None:
-    """Change one value of a document in place: ``KEY=VALUE`` with a dotted key and a YAML value.
-
-    ``recipes.1.epochs=5`` reaches into lists by index; a field of a component given by name only turns
-    the name into a mapping.
-
-    Raises:
-        SuiteError: for a setting that is not KEY=VALUE, or a key that leads nowhere.
-    """
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise SuiteError(f"--set {setting}: must be KEY=VALUE, for example sparsities=[0,.9]")
-    value = parse_yaml(text, f"--set {key}").value
-    parts = key.strip().split(".")
-    node: Any = document.value
-    done: list[str | int] = []
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            if not part.isdecimal() or int(part) >= len(node):
-                items = f"items 0 to {len(node) - 1}" if node else "no items"
-                raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} has {items}, not {part!r}")
-            step: Any = int(part)
-        elif isinstance(node, dict):
-            step = part
-            if not last and part not in node:
-                raise SuiteError(f"--set {key}: there is no {part!r}{did_you_mean(part, map(str, node))}")
-        else:
-            raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} is a single value, it has no {part!r}")
-        done.append(step)
-        if last:
-            node[step] = value
-            document.settings[tuple(done)] = f"--set {setting}"
-        else:
-            if isinstance(node[step], str):  # a component given by its name only
-                node[step] = {"use": node[step]}
-            node = node[step]
