@@ -18,6 +18,7 @@ from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
+from pruningbench.store.weights import load_weights
 from pruningbench.suite.binding import bind
 from pruningbench.suite.schema import load_suite
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
     from pruningbench.pruning.scope import Scope
 
-__all__ = ["Run", "load_results", "prune", "run", "score"]
+__all__ = ["Run", "load_results", "load_weights", "prune", "run", "score"]
 
 Batch = tuple["Tensor", "Tensor | None"]
 
@@ -60,9 +61,12 @@ def run(
     *,
     settings: Sequence[str] = (),
     only: Sequence[str] = (),
+    without: Sequence[str] = (),
     device: str = "auto",
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    accept_changed: bool = False,
+    no_cache: bool = False,
     observer: Observer | None = None,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
@@ -71,10 +75,13 @@ def run(
         suite: path of a suite file, or the name of a shipped suite.
         out: run folder; ``runs/NAME`` by default.
         settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
-        only: filters ``"KIND=NAME"`` (as ``--only``).
+        only: filters ``"KIND=LABEL"`` of what to take (as ``--only``).
+        without: filters ``"KIND=LABEL"`` of what to leave out (as ``--not``).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         shard: (i, n) to run only part i of n, from 1.
         retry_failed: try again what is not ok.
+        accept_changed: keep finished rows although weights, data or code have changed since, marked.
+        no_cache: neither read nor fill the cache of this machine.
         observer: is told what happens; silent by default.
 
     Raises:
@@ -82,7 +89,10 @@ def run(
     """
     registry = load_registry()
     loaded = load_suite(os.fspath(suite), registry, settings)
-    options = RunOptions(device=device, shard=shard, retry_failed=retry_failed, only=tuple(only))
+    options = RunOptions(
+        device=device, shard=shard, retry_failed=retry_failed, only=tuple(only), without=tuple(without),
+        accept_changed=accept_changed, no_cache=no_cache,
+    )  # fmt: skip
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)
     return Run(**vars(summary), folder=prepared.folder.path)

@@ -23,7 +23,7 @@ def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str) -> int:
     from pruningbench.leaderboard.results import load_results
 
     width = table_width() if out is None else None
-    text = render(build(load_results(runs), runs), format_, width=width)
+    text = render(build(load_results(runs, details=True), runs), format_, width=width)
     if out is None:
         click.echo(text)
         return 0

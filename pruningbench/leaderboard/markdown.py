@@ -9,6 +9,7 @@ from itertools import groupby
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
@@ -33,7 +34,11 @@ def table(board: Board) -> str:
         parts.append(f"**{_escaped(model)}**")
         lines = _header(board.columns, ranked)
         for row in group:
-            cells = [percent(row.sparsity), _escaped(pruners[row.pruner]), _escaped(row.recipe)]
+            cells = [
+                percent(row.sparsity),
+                _escaped(pruners[row.pruner] + (SIGN if row.marked else "")),
+                _escaped(row.recipe),
+            ]
             cells += ([_rank(row)] if ranked else []) + _cells(row, board.columns, decimals)
             lines.append(_line(cells))
         parts.append("\n".join(lines))

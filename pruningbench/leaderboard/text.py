@@ -12,6 +12,7 @@ from itertools import groupby
 from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.provenance import SIGN
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -94,7 +95,7 @@ def _left(board: Board) -> list[_Field]:
     rows = board.rows
     fields = [
         _Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
-        _Field(["pruner"], [pruners[row.pruner] for row in rows], "left"),
+        _Field(["pruner"], [pruners[row.pruner] + (SIGN if row.marked else "") for row in rows], "left"),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
     if any(row.rank is not None for row in rows):
