@@ -1,8 +1,8 @@
 """A content-addressed cache of tensors on disk: trained weights and scores outlive the run.
 
 All rooms together hold at most ``PRUNINGBENCH_TENSOR_CACHE`` GiB (20 by default, 0 keeps nothing); what was not
-used for longest goes first. The time of change of a file says when it was made, its time of access when it was
-last used.
+used for longest goes first. A file notes when it was made; its time of change says when it was last used, since times
+of access move whenever anybody looks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Cache:
         found = self._read(path, identity)
         if found is not None:
             with suppress(OSError):
-                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+                os.utime(path)
         return found
 
     def forget(self, room: str, identity: Any) -> None:
@@ -120,7 +120,8 @@ class Cache:
         if not self._writable:
             return
         try:
-            meta = {"identity": canonical_json(identity), "digest": tensors_digest(tensors)}
+            made = f"{time.time():.0f}"
+            meta = {"identity": canonical_json(identity), "digest": tensors_digest(tensors), "made": made}
             content = save(tensors, meta)
             if len(content) > self._budget:
                 return
@@ -143,7 +144,7 @@ class Cache:
         for path in self.folder.glob("*/??/*.safetensors"):
             with suppress(FileNotFoundError):  # another process makes room, too
                 stat = path.stat()
-                files.append((stat.st_atime_ns, path.name, stat.st_size, path))
+                files.append((stat.st_mtime_ns, path.name, stat.st_size, path))
         self._taken = sum(size for _, _, size, _ in files)
         for _, _, size, path in sorted(files):
             if self._taken + needed <= self._budget:
