@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from changing import Changing, changing
+from conftest import TOY, TOY_SUITE, Command
 
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
@@ -116,3 +118,22 @@ def test_code_that_cannot_be_read_counts_by_its_version(
     text = render(build(table), "table")
     assert "scores†" in text
     assert "version alone" in " ".join(text.split())
+
+
+def test_doctor_names_plugins_whose_source_cannot_be_read(pruningbench: Command, tmp_path: Path) -> None:
+    """Of an installation without sources: its module is there as bytecode only."""
+    import py_compile
+    import shutil
+
+    assert "unread code" not in pruningbench("doctor", check=0).stdout
+    shutil.copytree(TOY / "toybench-1.0.dist-info", tmp_path / "site" / "toybench-1.0.dist-info")
+    for name in ("toybench", "toybench_parts"):
+        py_compile.compile(str(TOY / f"{name}.py"), cfile=str(tmp_path / "site" / f"{name}.pyc"))
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    text = pruningbench("doctor", check=0, PYTHONPATH=path).stdout
+    assert "unread code  toy (toybench 1.0): the source of toybench_parts cannot be read" in text
+    assert "its version alone counts, and its rows are marked" in text
+    (tmp_path / "suite.yaml").write_text(TOY_SUITE)
+    done = pruningbench("run", "suite.yaml", "--only", "recipe=none", check=0, PYTHONPATH=path)
+    assert "version alone: the code of metric" in " ".join(done.stdout.split())
+    assert {record.made_of["model"] for record in records(tmp_path / "runs" / "toy")} == {"toybench 1.0 v1 unread"}

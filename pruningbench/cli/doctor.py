@@ -17,6 +17,7 @@ def doctor() -> int:
     from pruningbench.base.files import default_cache_folder
     from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
+    from pruningbench.store.code import unread_packages
     from pruningbench.store.environment import PACKAGES, package_version, source_state
     from pruningbench.version import __version__
 
@@ -33,8 +34,13 @@ def doctor() -> int:
         problems.append(f"torch cannot be used: {error}")
     registry = load_registry()
     for plugin in registry.plugins:
-        count = sum(entry.plugin == plugin for entry in registry)
-        click.echo(f"plugin       {plugin}: {count} components")
+        own = [entry for entry in registry if entry.plugin == plugin]
+        click.echo(f"plugin       {plugin}: {len(own)} components")
+        for package in unread_packages({entry.where.partition(":")[0] for entry in own}):
+            click.echo(
+                f"unread code  {plugin}: the source of {package} cannot be read, so an edit is not noticed: "
+                "its version alone counts, and its rows are marked"
+            )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
     cache = default_cache_folder()
     click.echo(f"cache        {cache} ({_free(cache)} free)")

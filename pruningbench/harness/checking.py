@@ -101,8 +101,15 @@ def _mark(folder: RunFolder, stale: Iterable[Stale]) -> None:
 def _copy_files(folder: RunFolder, item: Stale, cell: str) -> None:
     """Give a cell that has another key now the files of the measurements that it takes over."""
     before = item.lines[0]
-    pairs = [(folder.mask_file(before.cell), folder.mask_file(cell))]
-    pairs.append((folder.samples_file(before.cell, before.task), folder.samples_file(cell, before.task)))
+    pairs = [
+        (folder.mask_file(before.cell), folder.mask_file(cell)),
+        (folder.weights_file(before.cell), folder.weights_file(cell)),
+        (folder.samples_file(before.cell, before.task), folder.samples_file(cell, before.task)),
+    ]
+    pairs += [
+        (folder.exhibit_file(before.cell, before.task, variant), folder.exhibit_file(cell, before.task, variant))
+        for variant in {line.variant for line in item.lines}
+    ]
     for old, new in pairs:
         if old != new and old.exists() and not new.exists():
             shutil.copyfile(old, new)

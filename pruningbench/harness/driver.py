@@ -234,5 +234,5 @@ def _without_values(suite: str, job: CellJob, run: TaskRun, status: Status, erro
         recipe=cell.recipe.label, sparsity=cell.sparsity, seed=cell.seed, task=run.label,
         status=status, error=error, attempts=job.attempts.get(run.label, 0) + 1, pruningbench_version=__version__,
         plugin=run.task.plugin, plugin_version=run.task.plugin_version, plan=plan_key(cell, run),
-        made_of=code_parts(cell, run) if status == "skipped" else {},
+        limit=cell.limit or 0, made_of=code_parts(cell, run) if status == "skipped" else {},
     )  # fmt: skip

@@ -181,6 +181,7 @@ def _run(
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
+    sources.stamp_all()
     state = check(driver, worker, sources, prepared.retry, accept=options.accept_changed)
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     try:

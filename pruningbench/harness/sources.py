@@ -9,9 +9,11 @@ no file of its own, it is opened and looked into.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,20 @@ from pruningbench.contract import Dataset, Model, Samples, Use, VisionModel
 from pruningbench.harness.artifacts import Contents, Parts, key_of, model_parts
 from pruningbench.suite.plan import Plan
 
+MOST_FILES = 200_000
+"""Files of a component whose times of change are looked at; of more, none is, as that would take minutes."""
 DATA = "data"
 """Name of the one part of a data set."""
 
 
 def stamp(use: Use) -> str:
-    """Return a hash of size and time of change of all files that a component names; "" if it names none.
+    """Return a hash of size and time of change of all files that a component names; "" for none or too many.
 
     Those are the paths among its fields and those of the components that it names, and the folder of a data set.
     """
-    files = [entry for path in _paths(use) for entry in _entries(path)]
-    return content_hash(sorted(files)) if files else ""
+    every = (entry for path in _paths(use) for entry in _entries(path))
+    files = list(itertools.islice(every, MOST_FILES + 1))
+    return content_hash(sorted(files)) if 0 < len(files) <= MOST_FILES else ""
 
 
 def _paths(use: Use) -> Iterator[Path]:
@@ -110,6 +115,11 @@ class Sources:
             self._stamps[key] = stamp(self.uses[key])
         return self._stamps[key]
 
+    def stamp_all(self) -> None:
+        """Take the stamps of all components now, before any is opened: a file that changes later is then noticed."""
+        for key in self.uses:
+            self.stamp(key)
+
     def touched(self) -> list[str]:
         """Return the components whose files have changed since they were last looked into."""
         return [
@@ -164,7 +174,8 @@ class Sources:
             parts = contents.models.get(key) or ({DATA: contents.data[key]} if key in contents.data else None)
             if parts:
                 kept[key] = {"stamp": self.stamp(key), "parts": parts}
-        write_whole(self.file, (json.dumps(kept, indent=1) + "\n").encode())
+        with suppress(OSError):  # it is only a shortcut
+            write_whole(self.file, (json.dumps(kept, indent=1) + "\n").encode())
 
     @staticmethod
     def _note(contents: Contents, key: str, use: Use, parts: Parts) -> None:

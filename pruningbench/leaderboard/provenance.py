@@ -23,7 +23,7 @@ def mark_of(measurement: Measurement) -> str:
     return mark if isinstance(mark, str) else ""
 
 
-def sounder(one: Measurement, other: Measurement) -> Measurement:
+def sounder(one: dict[Any, Any], other: dict[Any, Any]) -> dict[Any, Any]:
     """Return which of two values of the same thing a table shows: the one without a mark, else the one given last."""
     return one if mark_of(other) and not mark_of(one) else other
 

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,16 @@ def code_hash(component: type) -> str:
         return ""
 
 
-def unread_modules(modules: set[str]) -> list[str]:
-    """Return those of some modules, by dotted name, whose source cannot be read; none of them is imported."""
+def unread_packages(modules: Iterable[str]) -> list[str]:
+    """Return the top-level packages of some modules whose source cannot be read; nothing is imported for it."""
     unread = []
-    for module in sorted(modules):
+    for top in sorted(set(map(_top, modules))):
         try:
-            found = _hash(_package(module))
+            found = _hash(_package(top))
         except (OSError, ValueError):
             found = ""
         if not found:
-            unread.append(module)
+            unread.append(top)
     return unread
 
 
