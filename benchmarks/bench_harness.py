@@ -18,7 +18,7 @@ import torch
 
 from pruningbench.contract import Context
 from pruningbench.harness.run import RunOptions, execute, prepare
-from pruningbench.harness.session import DataShelf
+from pruningbench.harness.shelves import DataShelf
 from pruningbench.plugins import load_registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters

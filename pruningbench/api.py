@@ -17,6 +17,7 @@ from pruningbench.harness.driver import Summary
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
+from pruningbench.store.weights import load_weights
 from pruningbench.suite.binding import bind
 from pruningbench.suite.schema import load_suite
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
     from pruningbench.pruning.scope import Scope
 
-__all__ = ["Run", "load_results", "prune", "run", "score"]
+__all__ = ["Run", "load_results", "load_weights", "prune", "run", "score"]
 
 Batch = tuple["Tensor", "Tensor | None"]
 
@@ -59,11 +60,14 @@ def run(
     *,
     settings: Sequence[str] = (),
     only: Sequence[str] = (),
+    without: Sequence[str] = (),
     device: str = "auto",
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
     executor: str = "serial",
     workers: int = 1,
+    accept_changed: bool = False,
+    no_cache: bool = False,
     observer: object | None = None,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
@@ -72,12 +76,15 @@ def run(
         suite: path of a suite file, or the name of a shipped suite.
         out: run folder; ``runs/NAME`` by default.
         settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
-        only: filters ``"KIND=NAME"`` (as ``--only``).
+        only: filters ``"KIND=LABEL"`` of what to take (as ``--only``).
+        without: filters ``"KIND=LABEL"`` of what to leave out (as ``--not``).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         shard: (i, n) to run only part i of n, from 1.
         retry_failed: try again what is not ok.
         executor: name of a registered executor.
         workers: processes that the executor may use.
+        accept_changed: keep finished rows although weights, data or code have changed since, marked.
+        no_cache: neither read nor fill the cache of this machine.
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
             ``pruningbench_cell_done``), called beside those of the installed plugins.
 
@@ -86,7 +93,9 @@ def run(
     """
     registry = load_registry()
     loaded = load_suite(os.fspath(suite), registry, settings)
-    options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
+    options = RunOptions(
+        device, executor, workers, shard, retry_failed, tuple(only), tuple(without), accept_changed, no_cache
+    )
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)
     return Run(**vars(summary), folder=prepared.folder.path)

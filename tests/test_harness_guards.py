@@ -1,16 +1,21 @@
-"""What the harness does not take at its word: pruners, tasks, metrics, checkpoints, other runs."""
+"""What the harness does not take at its word: pruners, tasks, metrics, kept networks, other runs."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import TOY_SUITE
+from safetensors import safe_open
+from safetensors.torch import save
 from toyruns import measured, run, with_task
 
+from pruningbench.base.identity import tensors_digest
 from pruningbench.errors import RunFolderError
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.hookspecs import CellInfo, hookimpl
@@ -18,6 +23,7 @@ from pruningbench.leaderboard import build
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
+from pruningbench.store.cache import Cache
 from pruningbench.store.samples import read_arrays
 from pruningbench.suite.schema import suite_from_text
 
@@ -75,7 +81,7 @@ def test_models_of_one_name_made_differently_stand_on_boards_of_their_own(
 
 
 def interrupted_after_training(text: str, registry: Registry, out: Path) -> Path:
-    """Run until the first trained cell has its checkpoint; return that."""
+    """Run until the first trained cell has one of its values; return the file that keeps its network."""
 
     class Stop:
         @hookimpl
@@ -83,11 +89,12 @@ def interrupted_after_training(text: str, registry: Registry, out: Path) -> Path
             if cell.recipe.startswith("finetune"):
                 raise KeyboardInterrupt
 
+    before = set(Cache().folder.glob("networks/*/*"))
     prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu"))
     with pytest.raises(KeyboardInterrupt):
         execute(prepared, registry, Stop())
-    (checkpoint,) = (out / "checkpoints").iterdir()
-    return checkpoint
+    (network,) = set(Cache().folder.glob("networks/*/*")) - before
+    return network
 
 
 TWO_TASKS = TOY_SUITE.replace(
@@ -95,19 +102,29 @@ TWO_TASKS = TOY_SUITE.replace(
 )
 
 
-@pytest.mark.parametrize("damage", ["none", "cut", "flip", "other"])
-def test_checkpoints_are_used_or_made_again(damage: str, toy_registry: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["none", "cut", "flip", "other", "layout"])
+def test_kept_networks_are_used_or_made_again(
+    damage: str, toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(TWO_TASKS, toy_registry, tmp_path / "whole")
-    checkpoint = interrupted_after_training(TWO_TASKS, toy_registry, tmp_path / "cut")
-    content = bytearray(checkpoint.read_bytes())
+    monkeypatch.setenv("PRUNINGBENCH_CACHE", str(tmp_path / "another-cache"))
+    network = interrupted_after_training(TWO_TASKS, toy_registry, tmp_path / "cut")
+    content = bytearray(network.read_bytes())
     if damage == "cut":
-        checkpoint.write_bytes(content[:-9])
+        network.write_bytes(content[:-9])
     elif damage == "flip":
         content[-20] ^= 0x40
-        checkpoint.write_bytes(content)
+        network.write_bytes(content)
     elif damage == "other":
-        checkpoint.write_bytes(b"garbage")
-    run(TWO_TASKS, toy_registry, tmp_path / "cut")
+        network.write_bytes(b"garbage")
+    elif damage == "layout":  # a sound file of this key that does not fit the network
+        with safe_open(network, framework="pt") as file:
+            meta = file.metadata()
+        tensors = {"weights/0.weight": torch.zeros(3)}
+        network.write_bytes(save(tensors, {**meta, "digest": tensors_digest(tensors)}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(TWO_TASKS, toy_registry, tmp_path / "cut")
     pd.testing.assert_frame_equal(
         measured(load_results(tmp_path / "whole")), measured(load_results(tmp_path / "cut")), check_exact=True
     )
@@ -115,16 +132,6 @@ def test_checkpoints_are_used_or_made_again(damage: str, toy_registry: Registry,
         one, two = (Masks.load(tmp_path / part / "masks" / name) for part in ("whole", "cut"))
         assert one == two
         assert one.provenance == two.provenance
-
-
-def test_a_checkpoint_that_cannot_be_written_costs_nothing(
-    toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pruningbench.harness.worker.write_whole", full)
-    assert run(TOY_SUITE, toy_registry, tmp_path / "run").ok
 
 
 def test_the_faster_of_two_suites_has_the_folder(toy_registry: Registry, tmp_path: Path) -> None:

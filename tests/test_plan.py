@@ -81,7 +81,11 @@ def test_scope_is_part_of_the_key_of_pruned_cells_only(toy_registry: Registry) -
         (["sparsity=.50"], 4),
         (["sparsity=0"], 1),
         (["recipe=none"], 1 + 4),
-        (["pruner=toy-pruner"], 9),
+        (["pruner=toy-pruner"], 1 + 4),
+        (["pruner=toy-pruner*"], 9),
+        (["pruner=toy-pruner", "pruner=toy-pruner(allocation=uniform)"], 9),
+        (["pruner=*(allocation=*)"], 1 + 4),
+        (["recipe=finetune(epochs=1)"], 1 + 4),
         (["pruner=toy-pruner(allocation=uniform)"], 1 + 4),
         (["pruner=dense"], 1),
         (["recipe=none", "sparsity=.5", "sparsity=.9"], 4),
@@ -95,11 +99,41 @@ def test_filters(only: list[str], expected: int, toy_registry: Registry) -> None
 
 
 @pytest.mark.parametrize(
+    ("without", "expected"),
+    [
+        (["sparsity=0.5"], 1 + 4),
+        (["sparsity=0"], 8),
+        (["pruner=toy-pruner"], 1 + 4),
+        (["pruner=dense"], 8),
+        (["recipe=none"], 1 + 4),
+        (["pruner=toy-pruner", "recipe=finetune*"], 1 + 2),
+    ],
+)
+def test_filters_of_what_to_leave_out(without: list[str], expected: int, toy_registry: Registry) -> None:
+    assert len(make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry, (), without).cells) == expected
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        (["pruner=toy-prunner"], "--not pruner=toy-prunner: the suite has no such pruner; did you mean 'toy-pruner'"),
+        (["model=*"], "--not model=*: no cell of suite 'toy' is left"),
+        (["task=toy-task"], "--not task=toy-task: no task of suite 'toy' is left"),
+    ],
+)
+def test_leaving_out_too_much(without: list[str], words: str, toy_registry: Registry) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan(suite_from_text(TOY_SUITE, toy_registry), toy_registry, (), without)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("only", "words"),
     [
         (["pruner=toy-prunner"], "did you mean 'toy-pruner'"),
         (["prunner=x"], "did you mean 'pruner'"),
-        (["pruner"], "KIND=NAME"),
+        (["pruner"], "KIND=LABEL"),
+        (["recipe=finetune"], "labels are exact: write 'finetune(epochs=1)', or 'finetune*' for all of them"),
         (["sparsity=half"], "a number"),
         (["sparsity=.6"], "no such sparsity"),
         (["task=toy-tusk"], "did you mean 'toy-task'"),

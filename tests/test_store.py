@@ -90,7 +90,7 @@ def test_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", ".", "..", "a" * 300, "ein Ölbild", "x\0y", "-", "con.txt"])
 def test_names_never_become_paths_unchecked(tmp_path: Path, name: str) -> None:
     folder = RunFolder(tmp_path)
-    for path in (folder.mask_file(name), folder.checkpoint_file(name), folder.samples_file(name, name),
+    for path in (folder.mask_file(name), folder.weights_file(name), folder.samples_file(name, name),
                  folder.exhibit_file(name, name, name)):  # fmt: skip
         assert path.parent.parent == tmp_path
         assert len(path.name) < 255

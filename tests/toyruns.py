@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from conftest import TOY_SUITE
 
 from pruningbench.harness.driver import Summary
+from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import Registry
+from pruningbench.store.records import Record
+from pruningbench.suite.plan import Cell
 from pruningbench.suite.schema import suite_from_text
 
 
@@ -29,3 +33,37 @@ def with_task(fields: str, text: str = TOY_SUITE) -> str:
     old = "{use: toy-task, data: {use: toy-data, split: test}}"
     assert old in text
     return text.replace(old, f"{{use: toy-task, data: {{use: toy-data, split: test}}, {fields}}}")
+
+
+@dataclass
+class Said:
+    """A run: its summary, and what it said to a person."""
+
+    summary: Summary
+    warnings: list[str]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.warnings)
+
+
+def said(text: str, registry: Registry, out: Path, *, stop_after: int | None = None, **options: object) -> Said:
+    """Run a suite and keep what is said; ``stop_after`` task runs it is interrupted, without a summary."""
+    warnings: list[str] = []
+
+    class Listening(Observer):
+        done = 0
+
+        def warn(self, message: str) -> None:
+            warnings.append(message)
+
+        def task_done(self, cell: Cell, task: str, record: Record) -> None:
+            self.done += 1
+            if self.done == stop_after:
+                raise KeyboardInterrupt
+
+    prepared = prepare(suite_from_text(text, registry), registry, out, RunOptions(device="cpu", **options))  # type: ignore[arg-type]
+    try:
+        return Said(execute(prepared, registry, Listening()), warnings)
+    except KeyboardInterrupt:
+        return Said(Summary(0, 0, 0, ()), warnings)

@@ -19,9 +19,22 @@ set_option = click.option(
     help="Change the suite, e.g. --set sparsities=[0,.9] or --set recipes.1.epochs=5. Repeatable.",
 )  # fmt: skip
 only_option = click.option(
-    "--only", multiple=True, metavar="KIND=NAME",
-    help="Only these cells or tasks, e.g. --only model=digits-vit. Repeatable.",
+    "--only", multiple=True, metavar="KIND=LABEL",
+    help="Only these cells or tasks, by exact label (* is any text), e.g. --only model=digits-vit. Repeatable.",
 )  # fmt: skip
+not_option = click.option(
+    "--not", "without", multiple=True, metavar="KIND=LABEL",
+    help="All but these cells or tasks, e.g. --not pruner=random. Repeatable.",
+)  # fmt: skip
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N",
+    help="A rehearsal on N samples of each data set, in a run folder of its own.",
+)  # fmt: skip
+
+
+def with_limit(settings: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
+    """Return settings of a suite with those of ``--limit`` after them."""
+    return settings if limit is None else (*settings, f"limit={limit}")
 
 
 def say(text: object = "", *, err: bool = False) -> None:

@@ -20,6 +20,7 @@ def doctor() -> int:
     from pruningbench.base.text import displayable
     from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
+    from pruningbench.store.code import unread_packages
     from pruningbench.store.environment import PACKAGES, package_version, source_state
     from pruningbench.version import __version__
 
@@ -36,8 +37,13 @@ def doctor() -> int:
         problems.append(f"torch cannot be used: {error}")
     registry = load_registry()
     for plugin in registry.plugins:
-        count = sum(entry.plugin == plugin for entry in registry)
-        say(f"plugin       {displayable(plugin)}: {count} components")
+        own = [entry for entry in registry if entry.plugin == plugin]
+        say(f"plugin       {displayable(plugin)}: {len(own)} components")
+        for package in unread_packages({entry.where.partition(":")[0] for entry in own}):
+            say(
+                f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so an edit is not "
+                "noticed: its version alone counts, and its rows are marked"
+            )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
     cache = default_cache_folder()
     say(f"cache        {cache} ({_free(cache)} free)")

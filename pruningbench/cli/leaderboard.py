@@ -28,7 +28,7 @@ def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str, columns:
 
     width = table_width() if out is None else None
     asked = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    boards = build(load_results(runs), runs, columns=asked, registry=registry_with_warnings())
+    boards = build(load_results(runs, details=True), runs, columns=asked, registry=registry_with_warnings())
     text = render(boards, format_, width=width)
     if out is None:
         say(text)

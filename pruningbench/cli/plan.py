@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pruningbench.base.text import displayable
-from pruningbench.cli.common import announce, only_option, registry_with_warnings, say, say_json, set_option
+from pruningbench.cli.common import (
+    announce,
+    limit_option,
+    not_option,
+    only_option,
+    registry_with_warnings,
+    say,
+    say_json,
+    set_option,
+    with_limit,
+)
 
 if TYPE_CHECKING:
     from pruningbench.suite.plan import Plan
@@ -21,32 +31,44 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to compare with; runs/NAME by default.")
 @set_option
 @only_option
+@not_option
+@limit_option
 @click.option("--device", default="auto", show_default=True, help="Whose memory counts: cpu, cuda, cuda:N, mps, auto.")
 @click.option("--json", is_flag=True, help="For machines: counts, shared work, missing data, costs, every cell.")
 def plan(
-    suite: str, out: Path | None, settings: tuple[str, ...], only: tuple[str, ...], device: str, json: bool
+    suite: str,
+    out: Path | None,
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    limit: int | None,
+    device: str,
+    json: bool,
 ) -> int:
     """Say how many cells SUITE has, what work they share, what pruning costs, what is done and what data is missing.
 
     Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them. Models of the
     kind `python` are built for that: their files are run, which a line says before.
     """
-    from pruningbench.harness.driver import pending
-    from pruningbench.harness.run import RunOptions, default_folder
+    from pruningbench.harness.resume import assess, sentences
+    from pruningbench.harness.run import RunOptions, default_folder, with_known_labels
+    from pruningbench.harness.sources import Sources
     from pruningbench.store.journal import read_journal
     from pruningbench.store.runfolder import RunFolder
     from pruningbench.suite.plan import make_plan
     from pruningbench.suite.schema import load_suite
 
     registry = registry_with_warnings()
-    loaded = load_suite(suite, registry, settings)
-    made = make_plan(loaded, registry, only)
+    loaded = load_suite(suite, registry, with_limit(settings, limit))
+    made = make_plan(loaded, registry, only, without)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())
     records, _ = read_journal(folder.results)
-    left = pending(made, records)
+    made = with_known_labels(made, records)
     announce(made)  # the costs of such models are known once they are built
-    described = describe(made, folder.path, {job.cell.key: [run.label for run in job.tasks] for job in left}, device)
+    state = assess(made, records, Sources(folder.sources, made).contents.parts)
+    left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
+    described = {**describe(made, folder.path, left, device), "changed": list(sentences(state.stale))}
     if json:
         say_json(described)
     else:
@@ -101,6 +123,8 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
         f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned at once",
         f"  {work['trainings']} trainings serve {work['trained']} cells that are trained",
     ]
+    if described["changed"]:
+        lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
     lines += _costs(described)
     if described["missing"]:
         lines += ["missing (nothing can run until it is there)", *(f"  {text}" for text in described["missing"])]

@@ -11,12 +11,15 @@ from pruningbench.base.text import displayable, last_line
 from pruningbench.cli.common import (
     announce,
     complain,
+    limit_option,
+    not_option,
     only_option,
     parse_shard,
     registry_with_warnings,
     say,
     set_option,
     table_width,
+    with_limit,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default.")
 @set_option
 @only_option
+@not_option
+@limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
 @click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
 @click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
@@ -38,30 +43,44 @@ if TYPE_CHECKING:
     "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
 )
 @click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
+@click.option(
+    "--accept-changed",
+    is_flag=True,
+    help="Keep finished rows although weights, data or code have changed since, marked; otherwise they are "
+    "measured again.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute everything anew: neither read nor fill this machine's cache.")
 @click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
 def run(
     suite: str,
     out: Path | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
+    without: tuple[str, ...],
+    limit: int | None,
     device: str,
     executor: str,
     workers: int,
     shard: tuple[int, int] | None,
     retry_failed: bool,
+    accept_changed: bool,
+    no_cache: bool,
     progress: str | None,
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
 
-    What the run folder already holds is not computed again: the same command resumes an interrupted run.
+    What the run folder already holds is not computed again: the same command resumes an interrupted run, and goes
+    on with a suite that grew. What was made from other weights, data or code than are there now is measured again.
     """
     from pruningbench.cli.progress import make_observer
     from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
     from pruningbench.suite.schema import load_suite
 
     registry = registry_with_warnings()
-    loaded = load_suite(suite, registry, settings)
-    options = RunOptions(device, executor, workers, shard, retry_failed, tuple(only))
+    loaded = load_suite(suite, registry, with_limit(settings, limit))
+    options = RunOptions(
+        device, executor, workers, shard, retry_failed, tuple(only), tuple(without), accept_changed, no_cache
+    )
     prepared = prepare(loaded, registry, out, options)
 
     if prepared.pending:
@@ -71,7 +90,10 @@ def run(
         execute(prepared, registry, make_observer(progress))
         return 0
 
-    code = _supervised(work, prepared.folder) if prepared.pending else 0
+    if prepared.idle:
+        for note in prepared.notes:
+            click.echo(f"warning: {note}", err=True)
+    code = 0 if prepared.idle else _supervised(work, prepared.folder)
     return code or report(prepared.folder.path, finished_summary(prepared))
 
 
@@ -99,7 +121,7 @@ def report(folder: Path, summary: Summary) -> int:
     from pruningbench.leaderboard import build, draw_figures, render
     from pruningbench.leaderboard.results import load_results
 
-    table = load_results(folder)
+    table = load_results(folder, details=True)
     if (table["status"] == "ok").any():
         say(render(build(table, [folder]), "table", width=table_width()))
     try:

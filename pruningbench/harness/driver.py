@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.errors import PruningBenchError
+from pruningbench.harness.artifacts import METRIC, code_parts
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
+from pruningbench.harness.resume import PartsOf, State, TaskKey, assess
 from pruningbench.harness.supervisor import check_interrupt
 from pruningbench.harness.telling import Teller
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.store.samples import is_damaged, write_arrays
-from pruningbench.suite.plan import Cell, Plan, TaskRun
+from pruningbench.store.samples import is_damaged, read_arrays, write_arrays
+from pruningbench.store.weights import write_weights
+from pruningbench.suite.plan import Cell, Plan, TaskRun, plan_key
 from pruningbench.version import __version__
 
 if TYPE_CHECKING:
@@ -50,10 +53,6 @@ class Summary:
         return not self.not_ok and not self.pending
 
 
-TaskKey = tuple[str, str]
-"""(cell, label of the task)."""
-
-
 def failures(plan: Plan, records: Iterable[Record]) -> dict[TaskKey, int]:
     """Return each task run of the plan that is not ok, with its number of attempts so far."""
     return {(record.cell, record.task): record.attempts for record in not_ok(plan, records)}
@@ -64,38 +63,6 @@ def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]
     keys = dict.fromkeys((record.cell, record.task) for record in latest(records) if record.status == "ok")
     files = {key: folder.samples_file(*key) for key in keys}
     return {key: file for key, file in files.items() if is_damaged(file)}
-
-
-def pending(
-    plan: Plan,
-    records: Iterable[Record],
-    retry: Mapping[TaskKey, int] | None = None,
-    again: Collection[TaskKey] = (),
-) -> list[CellJob]:
-    """Return what is still to do: the cells with the tasks the journal does not hold.
-
-    Args:
-        plan: all there is to do.
-        records: the journal.
-        retry: task runs to try again, with the attempts they have had: one that has had another since
-            is not tried a third time.
-        again: finished task runs to measure again.
-    """
-    attempts: dict[TaskKey, int] = {}
-    settled: set[TaskKey] = set()
-    for record in latest(records):
-        key = (record.cell, record.task)
-        attempts[key] = record.attempts
-        if key not in again and (record.status == "ok" or (retry or {}).get(key) != record.attempts):
-            settled.add(key)
-    jobs = []
-    for cell in plan.cells:
-        name = cell.key
-        tasks = tuple(run for run in plan.tasks if (name, run.label) not in settled)
-        if tasks:
-            tried = {run.label: attempts.get((name, run.label), 0) for run in tasks}
-            jobs.append(CellJob(cell, tasks, tried))
-    return jobs
 
 
 def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
@@ -117,21 +84,24 @@ class Driver:
         self.plan, self.folder, self.teller = plan, folder, teller
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
+        self._named: set[Path] = set()  # damaged files that were told of
 
-    def jobs(self, retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
+    def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
         """Return what is still to do, after recording cells that keep killing their process."""
         unreadable = damaged(self.folder, self.journal.records)
         for file in unreadable.values():
-            self.teller.warn(f"{file}: is damaged; what it belongs to is measured again")
-        jobs = pending(self.plan, self.journal.records, retry, unreadable)
+            if file not in self._named:
+                self.teller.warn(f"{file}: is damaged; what it belongs to is measured again")
+        self._named |= set(unreadable.values())
+        state = assess(self.plan, self.journal.records, parts_of, retry, unreadable)
         crashed = self.deaths.crashed
         if crashed is None:
-            return jobs
-        for job in jobs:
+            return state
+        for job in state.jobs:
             if job.cell.key == crashed[0]:
                 self._record_crash(job, crashed[1])
         self.deaths.leave()
-        return pending(self.plan, self.journal.records, retry, damaged(self.folder, self.journal.records))
+        return assess(self.plan, self.journal.records, parts_of, retry, damaged(self.folder, self.journal.records))
 
     def _record_crash(self, job: CellJob, step: str) -> None:
         """Record as crashed the task that killed its process; all of them if preparing the model did."""
@@ -181,12 +151,15 @@ class Driver:
                 if name == "prepare":
                     self.teller.cell_started(cell)
                 self.deaths.enter(cell.key, name)
-            case CellPrepared(masks=masks):
+            case CellPrepared(masks=masks, weights=weights):
                 if masks is not None:
                     self._keep_masks(cell, masks)
+                if weights is not None:
+                    write_weights(self.folder.weights_file(cell.key), weights, cell.label)
             case TaskDone(task=task, records=records):
-                self._write_arrays(event, cell)
-                self.journal.append(records)
+                kept = event.job.kept.get(task, ())
+                self._write_arrays(event, cell, {line.metric for line in kept})
+                self.journal.append(_beside(kept, records) if kept else records)
                 if event.status != "ok":
                     failed.add(cell.key)
                 if records[0].notes:
@@ -204,12 +177,30 @@ class Driver:
             self.teller.warn(f"{cell.label}: {emptied}")
         masks.with_provenance(diagnosis=mask_summary(masks)).save(self.folder.mask_file(cell.key))
 
-    def _write_arrays(self, event: TaskDone, cell: Cell) -> None:
-        """Write what lies beside the journal first: a finished task has all its files."""
+    def _write_arrays(self, event: TaskDone, cell: Cell, kept: Collection[str]) -> None:
+        """Write what lies beside the journal first: a finished task has all its files.
+
+        Args:
+            event: has the new values.
+            cell: they are of.
+            kept: metrics whose values are in the file already, and stay.
+        """
         if event.samples:
-            write_arrays(self.folder.samples_file(cell.key, event.task), event.samples)
+            file = self.folder.samples_file(cell.key, event.task)
+            before = read_arrays(file) if kept and file.exists() else {}
+            stay = {name: array for name, array in before.items() if name.split("|")[1] in kept}
+            write_arrays(file, {**stay, **event.samples})
         for variant, arrays in event.exhibits.items():
             write_arrays(self.folder.exhibit_file(cell.key, event.task, variant), arrays)
+
+
+def _beside(kept: Sequence[Record], new: Sequence[Record]) -> list[Record]:
+    """Return the records of a task that was run for some metrics only, those of its other metrics first."""
+    asked = {}
+    if new[0].status == "ok":
+        asked = {name: text for name, text in new[0].made_of.items() if name.startswith(METRIC)}
+    lines = [replace(r, made_of={**r.made_of, **asked} if r.made_of else {}, attempts=new[0].attempts) for r in kept]
+    return [*lines, *(record for record in new if record.metric or record.status != "ok")]
 
 
 def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJobs:
@@ -244,5 +235,6 @@ def _without_values(suite: str, job: CellJob, run: TaskRun, status: Status, erro
         suite=suite, cell=cell.key, model=cell.model.label, pruner=cell.pruner_label,
         recipe=cell.recipe.label, sparsity=cell.sparsity, seed=cell.seed, task=run.label,
         status=status, error=error, attempts=job.attempts.get(run.label, 0) + 1, pruningbench_version=__version__,
-        plugin=run.task.plugin, plugin_version=run.task.plugin_version,
+        plugin=run.task.plugin, plugin_version=run.task.plugin_version, plan=plan_key(cell, run),
+        limit=cell.limit or 0, made_of=code_parts(cell, run) if status == "skipped" else {},
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.store.records import Record, Status
@@ -11,6 +11,7 @@ from pruningbench.suite.plan import Cell, TaskRun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from pruningbench.pruning.masks import Masks
 
@@ -23,11 +24,28 @@ class CellJob:
         cell: what to make.
         tasks: what to measure.
         attempts: label of a task -> how often it has been tried before.
+        kept: label of a task -> its measurements that stay when it is run for some metrics only.
+        before: label of a task that has values on this cell -> the task with all its metrics, and the hash of
+            the network that was measured, or "".
     """
 
     cell: Cell
     tasks: tuple[TaskRun, ...]
     attempts: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
+    before: Mapping[str, tuple[TaskRun, str]] = field(default_factory=dict)
+
+    def for_network(self, network: str) -> CellJob:
+        """Return this job for the network that was made; what was measured on another one is measured again.
+
+        That happens where a network that left the cache was trained again and came out with other bits, as on
+        GPUs: a cell never holds values of two networks.
+        """
+        other = {label: run for label, (run, measured) in self.before.items() if measured not in ("", network)}
+        tasks = [other.get(run.label, run) for run in self.tasks]
+        tasks += [run for label, run in other.items() if label not in {task.label for task in tasks}]
+        kept = {label: lines for label, lines in self.kept.items() if label not in other}
+        return replace(self, tasks=tuple(tasks), kept=kept, before={})
 
 
 @dataclass(frozen=True)
@@ -45,11 +63,13 @@ class CellPrepared:
     Attributes:
         masks: its masks; None for the dense model.
         seconds: how long it took.
+        weights: all tensors of the pruned network, if they are to be kept in the run folder.
     """
 
     job: CellJob
     masks: Masks | None
     seconds: float
+    weights: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,14 @@ class Measured:
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
 
 
-def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
+def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
     """Run a task on a model and apply its metrics.
+
+    Args:
+        run: the task, and the metrics wanted of it.
+        model: what to measure.
+        context: lent to the task.
+        may_lack: whether it is fine that no metric applies, since other metrics of the task have values already.
 
     Raises:
         PluginError: if the task yields no outputs that its metrics consume, a variant twice, or a
@@ -66,7 +72,7 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
                 _apply(metric, use.label, variant, outputs, measured)
         if outputs.exhibit is not None:
             measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
-    if not measured.measurements:
+    if not measured.measurements and not may_lack:
         names = ", ".join(use.label for use in run.metrics) or "none"
         raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
     return measured

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,23 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.base.machine import resolve_device
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
-from pruningbench.harness.driver import Driver, Summary, TaskKey, damaged, failures, not_ok, pending, skipping
+from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
+from pruningbench.harness.events import CellJob
+from pruningbench.harness.resume import State, TaskKey, assess
+from pruningbench.harness.sources import Sources
 from pruningbench.harness.telling import Teller
 from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import read_journal
+from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.suite.plan import Cell, Plan, make_plan, shard
+from pruningbench.suite.plan import Cell, Plan, make_plan, plan_key, shard
 from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
     import torch
+
+    from pruningbench.harness.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,9 @@ class RunOptions:
         workers: processes that it may use.
         shard: (i, n): only the part i of n of the cells, from 1.
         retry_failed: try again what is not ok.
-        only: filters ``KIND=NAME``.
+        only, without: filters ``KIND=LABEL`` of what to take, and what to leave out.
+        accept_changed: keep finished task runs although what they were made from has changed since, marked.
+        no_cache: neither read nor fill the cache of this machine.
     """
 
     device: str = "auto"
@@ -43,11 +52,23 @@ class RunOptions:
     shard: tuple[int, int] | None = None
     retry_failed: bool = False
     only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    accept_changed: bool = False
+    no_cache: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is checked and planned, and has written nothing yet; `pending` task runs of `cells` are to do."""
+    """A run that is checked and planned, and has written nothing yet.
+
+    Attributes:
+        plan, folder, options: what to run, where, and how.
+        pending: task runs that are to do, of `cells`.
+        retry: task runs to try again, with the attempts they have had.
+        touched: whether files of models or data sets have changed, so that what is finished may be stale.
+        groups: task runs in the journal, every attempt counted.
+        notes: what a person should know before anything runs.
+    """
 
     plan: Plan
     folder: RunFolder
@@ -55,11 +76,21 @@ class Prepared:
     pending: int
     cells: tuple[Cell, ...] = ()
     retry: Mapping[TaskKey, int] = field(default_factory=dict)
+    touched: bool = False
+    groups: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to compute and nothing to look into."""
+        return not self.pending and not self.cells and not self.touched
 
 
 def default_folder(suite: Suite, options: RunOptions) -> Path:
-    """Return where a run goes when nobody says otherwise: ``runs/NAME``; shards lie side by side."""
+    """Return where a run goes when nobody says otherwise: ``runs/NAME``; rehearsals and shards lie beside."""
     name = suite.name
+    if suite.limit is not None:
+        name += f"-limit-{suite.limit}"
     if options.shard:
         name += f"-shard-{options.shard[0]}-of-{options.shard[1]}"
     return Path("runs") / name
@@ -74,19 +105,36 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     problem = _executor(registry, options).problem(options.workers)
     if problem:
         raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
-    plan = make_plan(suite, registry, options.only)
+    plan = make_plan(suite, registry, options.only, options.without)
     if options.shard:
         plan = replace(plan, cells=shard(plan.cells, *options.shard))
     folder = RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
     records, _ = read_journal(folder.results)
+    plan = with_known_labels(plan, records)
     retry = failures(plan, records) if options.retry_failed else {}
-    jobs = pending(plan, records, retry, damaged(folder, records))
+    sources = Sources(folder.sources, plan)
+    state = assess(plan, records, sources.contents.parts, retry, damaged(folder, records))
+    jobs = [*state.jobs, *lacking_weights(plan, folder, records, state)]
+    touched = bool(sources.touched())
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))
-    tasks, cells = sum(len(job.tasks) for job in jobs), tuple(job.cell for job in jobs)
-    return Prepared(plan, folder, options, pending=tasks, cells=cells, retry=retry)
+    return Prepared(
+        plan, folder, options,
+        pending=state.task_runs, cells=tuple(job.cell for job in jobs), retry=retry, touched=touched,
+        groups=measured_groups(records), notes=_notes(folder, state),
+    )  # fmt: skip
+
+
+def _notes(folder: RunFolder, state: State) -> tuple[str, ...]:
+    if not state.unknown:
+        return ()
+    runs = "1 finished task run is" if state.unknown == 1 else f"{state.unknown} finished task runs are"
+    return (
+        f"{folder.path}: {runs} of an older version of pruningbench, which did not keep what rows are made of: they "
+        "stay, marked as unchecked; to measure them again, choose another --out",
+    )
 
 
 def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
@@ -99,6 +147,9 @@ def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
 def execute(prepared: Prepared, registry: Registry, observer: object | None = None) -> Summary:
     """Run what is pending; the run folder then holds the results.
 
+    What is finished but was made from other weights, data or code than are there now is measured again, and what
+    changed is told in one line each.
+
     Args:
         prepared: what `prepare` returned.
         registry: its plugins observe the run.
@@ -109,29 +160,55 @@ def execute(prepared: Prepared, registry: Registry, observer: object | None = No
             fit a model; nothing was written.
         KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
     """
-    if not prepared.pending:
-        return finished_summary(prepared)
     with registry.door.admitted("observer", observer):
         return _execute(prepared, registry)
 
 
 def _execute(prepared: Prepared, registry: Registry) -> Summary:
     plan, folder = prepared.plan, prepared.folder
+    teller = Teller(registry.door, RunInfo(plan.suite.name, folder.path, len(plan.cells), 0, 0))
+    for note in prepared.notes:
+        teller.warn(note)
+    if prepared.idle:
+        return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
     refused = plan.refusals(plan.costs(str(device), prepared.cells))
-    teller = Teller(registry.door, RunInfo(plan.suite.name, folder.path, len(plan.cells), 0, 0))
     folder.lock()
     try:
         folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have been faster
         folder.create(plan.suite.to_yaml(), plan.suite.digest)
         _note_environment(prepared, registry, str(device), teller)
-        driver = Driver(plan, folder, teller)
-        jobs = driver.jobs(prepared.retry)
-        work = _Work(plan.suite.name, folder, device, registry, driver.note)
-        executor = _executor(registry, prepared.options)(work, prepared.options.workers)
-        return driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
+        return _run(prepared, registry, device, refused, teller)
     finally:
         folder.unlock()
+
+
+def _run(
+    prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], teller: Teller
+) -> Summary:
+    from pruningbench.harness.checking import check
+    from pruningbench.harness.worker import Worker
+    from pruningbench.store.cache import Cache
+
+    plan, folder, options = prepared.plan, prepared.folder, prepared.options
+    driver = Driver(plan, folder, teller)
+    cache = Cache(folder.private_cache) if options.no_cache else Cache()
+    worker = Worker(
+        plan.suite.name, registry, device, cache, driver.note,
+        keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
+    )  # fmt: skip
+    sources = Sources(folder.sources, plan)
+    sources.stamp_all()
+    state = check(driver, worker, sources, prepared.retry, accept=options.accept_changed)
+    jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
+    try:
+        executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
+        summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
+    finally:
+        sources.save(worker.contents)
+    if options.no_cache:
+        shutil.rmtree(folder.private_cache, ignore_errors=True)
+    return summary
 
 
 def finished_summary(prepared: Prepared) -> Summary:
@@ -144,32 +221,68 @@ def finished_summary(prepared: Prepared) -> Summary:
     if plan.cells and plan.tasks and not results.exists():
         raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to begin anew")
     records, _ = read_journal(results)
-    before = len(plan.cells) * len(plan.tasks) - prepared.pending
-    left = sum(len(job.tasks) for job in pending(plan, records, prepared.retry))
-    return Summary(len(plan.cells), prepared.pending - left, before, not_ok(plan, records), left)
+    sources = Sources(prepared.folder.sources, plan)
+    left = assess(plan, records, sources.contents.parts, prepared.retry).task_runs
+    computed = measured_groups(records) - prepared.groups
+    before = len(plan.cells) * len(plan.tasks) - computed - left
+    return Summary(len(plan.cells), computed, max(before, 0), not_ok(plan, records), left)
 
 
 class _Work:
-    """Makes the worker of a process.
+    """Gives a process the worker that runs its jobs: the driver's own one here, in another process a new one.
 
     Unpickled in another process it finds that process's plugins, and has nobody to pass progress notes to.
     """
 
-    def __init__(
-        self, suite: str, folder: RunFolder, device: torch.device, registry: Registry, note: Callable[[str], None]
-    ) -> None:
-        self.suite, self.folder, self.device = suite, folder, device
-        self._here: tuple[Registry, Callable[[str], None]] | None = (registry, note)
+    def __init__(self, worker: Worker, cache: Path) -> None:
+        self._worker: Worker | None = worker
+        self._made = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_here": None}
+        return {**vars(self), "_worker": None}
 
     def __call__(self) -> Work:
+        if self._worker is not None:
+            return self._worker.run
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        registry, note = self._here or (load_registry(), lambda _message: None)
-        return Worker(self.suite, registry, self.device, Cache(), self.folder.checkpoint_file, note).run
+        suite, device, cache, keep_weights, limit = self._made
+        worker = Worker(
+            suite, load_registry(), device, Cache(cache), lambda _message: None, keep_weights=keep_weights, limit=limit
+        )
+        return worker.run
+
+
+def measured_groups(records: Iterable[Record]) -> int:
+    """Count the task runs in a journal, every attempt; those that were only accepted were not run."""
+    return len({record.group for record in records if not record.stale})
+
+
+def with_known_labels(plan: Plan, records: Iterable[Record]) -> Plan:
+    """Return a plan whose tasks go by the labels under which a journal has them.
+
+    A suite that grows by a second use of a task tells the two apart by longer labels. What is finished keeps its
+    own, and stays finished.
+    """
+    known = {record.plan: record.task for record in records if record.plan}
+    labels = {run.label for run in plan.tasks}
+    tasks = []
+    for run in plan.tasks:
+        found = [known[key] for key in (plan_key(cell, run) for cell in plan.cells) if key in known]
+        label = found[0] if found and found[0] not in labels else run.label
+        labels.add(label)
+        tasks.append(replace(run, label=label))
+    return replace(plan, tasks=tuple(tasks))
+
+
+def lacking_weights(plan: Plan, folder: RunFolder, records: Iterable[Record], state: State) -> list[CellJob]:
+    """Return jobs without tasks for finished cells whose weights the suite wants kept and the folder lacks."""
+    if plan.suite.keep != "weights":
+        return []
+    made = {record.cell for record in records if record.status == "ok"} - {job.cell.key for job in state.jobs}
+    cells = [cell for cell in plan.cells if cell.pruner is not None and cell.key in made]
+    return [CellJob(cell, ()) for cell in cells if not folder.weights_file(cell.key).exists()]
 
 
 def _note_environment(prepared: Prepared, registry: Registry, device: str, teller: Teller) -> None:

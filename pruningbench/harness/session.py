@@ -8,19 +8,15 @@ from typing import Any
 
 import torch
 
-from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
+from pruningbench.base.identity import content_hash
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import (
-    ComponentRef,
     Context,
-    Dataset,
-    Model,
     Motion,
     MovingPruner,
     Pruner,
     PruningContext,
     Recipe,
-    Samples,
     ScorePruner,
     Use,
     VisionModel,
@@ -29,94 +25,18 @@ from pruningbench.contract import (
 )
 from pruningbench.contract.cost import SCORING_BATCH
 from pruningbench.errors import PluginError, PruningBenchError, RefusedError
-from pruningbench.harness.lending import Blame, Lender, LentSamples, Loan, lending
-from pruningbench.plugins import Registry
+from pruningbench.harness.artifacts import model_parts
+from pruningbench.harness.lending import Blame, Lender, Loan, lending
+from pruningbench.harness.networks import PROVENANCE, as_tensor
+from pruningbench.harness.shelves import DataShelf, load_model
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
-from pruningbench.store.code import code_hash
-from pruningbench.suite.binding import bind
+from pruningbench.store.code import code_of
 from pruningbench.suite.plan import Cell, mask_identity, score_identity
 
 CACHE_VERSION = 2
 """Raised when scores or masks of the same identity come out differently."""
-
-
-PROVENANCE = "/provenance"
-"""Name beside the masks in the cache, which no parameter can have, of what the pruner says of them."""
-
-
-class DataShelf:
-    """Opens data sets by reference; each is loaded once a process."""
-
-    def __init__(self, registry: Registry, context: Callable[[], Context]) -> None:
-        self.registry, self._context = registry, context
-        self._open: dict[str, Samples] = {}
-        self._lent: list[LentSamples] = []
-
-    def __call__(self, reference: ComponentRef) -> Samples:
-        """Return the samples that `reference` names."""
-        return self.open(bind(self.registry, "dataset", reference))
-
-    def open(self, use: Use) -> Samples:
-        """Return the samples of a bound data set."""
-        key = content_hash(use.identity())
-        if key not in self._open:
-            component = use.component
-            if not isinstance(component, Dataset):
-                raise PluginError(f"{use.name!r} is a {component.kind}, not a dataset")
-            samples = component.load(self._context())
-            if not isinstance(samples, Samples):
-                raise PluginError(f"dataset {use.name!r} loaded a {type(samples).__name__}, not Samples")
-            self._open[key] = samples
-            self._lent.append(LentSamples(samples))
-        return self._open[key]
-
-    def collect(self) -> list[str]:
-        """Set back labels, boxes and images that a borrower changed; return what it changed, in words."""
-        return [what for lent in self._lent for what in lent.collect()]
-
-
-class ModelShelf:
-    """Loads models by reference, for tasks that need one beside theirs; each is loaded once a process."""
-
-    def __init__(self, registry: Registry, context: Callable[[int], Context]) -> None:
-        self.registry, self._context = registry, context
-        self._open: dict[str, Loan] = {}
-
-    def __call__(self, reference: ComponentRef) -> VisionModel:
-        """Return the dense model that `reference` names."""
-        return self.open(bind(self.registry, "model", reference))
-
-    def open(self, use: Use) -> VisionModel:
-        """Return the dense model of a bound reference."""
-        key = content_hash(use.identity())
-        if key not in self._open:
-            self._open[key] = Loan(load_model(use, self._context))
-        return self._open[key].model
-
-    def collect(self) -> list[str]:
-        """Replace the models that a borrower changed; return what it changed, in words."""
-        return [what for loan in self._open.values() for what in loan.collect()]
-
-
-def load_model(use: Use, context: Callable[[int], Context]) -> VisionModel:
-    """Load a bound model, in eval mode, and fingerprint its weights.
-
-    Raises:
-        PluginError: if it is no model, or loads something else.
-    """
-    component = use.component
-    if not isinstance(component, Model):
-        raise PluginError(f"{use.name!r} is a {component.kind}, not a model")
-    identity = use.identity()
-    with isolated_randomness("load", identity):
-        dense = component.load(context(derive_seed("load", identity)))
-    if not isinstance(dense, VisionModel):
-        raise PluginError(f"model {use.name!r} loaded a {type(dense).__name__}, not a VisionModel")
-    dense.network.eval()
-    dense.fingerprint = tensors_digest(dict(dense.network.state_dict()))[:16]
-    return dense
 
 
 class ModelSession:
@@ -202,8 +122,9 @@ class ModelSession:
     def made_of(self, cell: Cell, *uses: Use | None) -> dict[str, Any]:
         """Return what scores, masks and trained weights are really made from, beyond what the suite asks for.
 
-        That is the content of the data, the preprocessing, and the code of the components that make them. The dense
-        weights are in the key already. It decides what the cache may give, never what is drawn at random.
+        That is the content of the data, the preprocessing, and the code of the model and of the components that
+        make them. The dense weights are in the key already. It decides what the cache may give, never what is
+        drawn at random.
         """
         components = [use.component for use in uses if use is not None]
         reads = any(getattr(c, "needs_data", False) if isinstance(c, Pruner) else c.needs_data()
@@ -211,8 +132,14 @@ class ModelSession:
         return {
             "data": self._shelf.open(cell.data).fingerprint if reads and cell.data is not None else None,
             "preprocessing": repr(self.dense.preprocessing) if reads else None,
-            "code": [_code(use) for use in uses if use is not None],
+            "libraries": model_parts(self.dense)["libraries"],
+            "code": [code_of(use) for use in (self.use, *uses) if use is not None],
         }
+
+    def network_identity(self, cell: Cell) -> dict[str, Any]:
+        """Return what the cell's pruned network depends on, where it is worth keeping."""
+        recipe = {"recipe": cell.recipe.identity(), "sparsity": cell.sparsity}
+        return {**self.trajectory_identity(cell), **recipe}
 
     def _pruner(self, cell: Cell, model: VisionModel) -> Pruner:
         assert cell.pruner is not None  # noqa: S101 - the dense model is never pruned
@@ -260,7 +187,7 @@ class ModelSession:
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
-                return {**masks.packed(), PROVENANCE: _text_tensor(dict(masks.provenance))}
+                return {**masks.packed(), PROVENANCE: as_tensor(masks)}
 
             packed = self._cache.tensors("masks", identity, make)
             shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
@@ -329,23 +256,6 @@ class ModelSession:
         side, channels = model.preprocessing.size, len(model.preprocessing.mean)
         shape = (channels, side, side) if side else None
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
-
-
-def _code(use: Use) -> list[str]:
-    component: Any = type(use.component)  # mypy does not take a class for hashable
-    return [use.plugin, use.plugin_version, code_hash(component)]
-
-
-def _text_tensor(provenance: dict[str, Any]) -> torch.Tensor:
-    """Return JSON as bytes, for the cache keeps nothing but tensors.
-
-    Raises:
-        PluginError: for what is no JSON.
-    """
-    try:
-        return torch.tensor(list(json.dumps(provenance).encode()), dtype=torch.uint8)
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"the masks' provenance cannot be stored ({error})") from error
 
 
 def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, within: Masks) -> Masks:

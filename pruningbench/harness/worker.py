@@ -8,29 +8,28 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 
-from pruningbench.base.files import not_plain, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
-from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
+from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.errors import PluginError, RefusedError
+from pruningbench.harness.artifacts import NETWORK, Contents, Parts, artifact_key, key_of, model_parts
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
-from pruningbench.harness.session import DataShelf, ModelSession, ModelShelf, check_names
+from pruningbench.harness.networks import is_dear, kept_network
+from pruningbench.harness.session import ModelSession, check_names
+from pruningbench.harness.shelves import DataShelf, ModelShelf
 from pruningbench.plugins import Registry
 from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks, measured_sparsity
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
 from pruningbench.suite.binding import bind
-from pruningbench.suite.plan import Cell, TaskRun
+from pruningbench.suite.plan import Cell, TaskRun, plan_key
 from pruningbench.version import __version__
 
 
@@ -42,8 +41,9 @@ class Worker:
         registry: where references are looked up.
         device: where to compute.
         cache: weights, scores and masks on disk.
-        checkpoint: maps a cell's key to the file that keeps its trained weights until it is finished.
         report: receives progress notes.
+        keep_weights: whether pruned networks are handed out, to be kept in the run folder.
+        limit: samples of each data set to use; 0 for all.
     """
 
     def __init__(
@@ -52,14 +52,17 @@ class Worker:
         registry: Registry,
         device: torch.device,
         cache: Cache,
-        checkpoint: Callable[[str], Path],
         report: Callable[[str], None],
+        *,
+        keep_weights: bool = False,
+        limit: int = 0,
     ) -> None:
         self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
-        self.checkpoint, self.report = checkpoint, report
-        self.shelf = DataShelf(registry, lambda: self._context(0))
+        self.report, self.keep_weights, self.limit = report, keep_weights, limit
+        self.shelf = DataShelf(registry, lambda: self._context(0), limit)
         self.models = ModelShelf(registry, self._context)
         self.blame = Blame()
+        self.contents = Contents()
         self._session: tuple[str, ModelSession | BaseException] | None = None
 
     def run(self, job: CellJob) -> Iterator[Event]:
@@ -70,6 +73,7 @@ class Worker:
         try:
             session = self._session_of(cell)
             model, masks = self._prepare(cell, session)
+            network = tensors_digest(dict(model.network.state_dict()))
             sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - components may raise anything
             seconds = time.perf_counter() - start
@@ -78,15 +82,20 @@ class Worker:
             yield CellDone(job)
             return
         prepare_seconds = time.perf_counter() - start
-        yield CellPrepared(job, masks, prepare_seconds)
+        weights = dict(model.network.state_dict()) if self.keep_weights and masks is not None else None
+        yield CellPrepared(job, masks, prepare_seconds, weights)
+        job = job.for_network(network[:16])
         base = self._base(cell, sparsities, prepare_seconds)
         loan = Loan(model)
         session.begin(cell)
         for run in job.tasks:
             yield Step(job, run.label)
-            yield self._run_task(job, run, loan, session, base)
-        self.checkpoint(cell.key).unlink(missing_ok=True)
+            yield self._run_task(job, run, loan, session, base, network[:16])
         yield CellDone(job)
+
+    def context(self, seed: int, cache: TensorCache) -> Context:
+        """Return a context with another cache than the worker's own."""
+        return Context(self.device, seed, cache, self.shelf, open_model=self.models, report=self.report)
 
     def _context(self, seed: int, **extra: Any) -> Context:
         return Context(
@@ -96,11 +105,13 @@ class Worker:
 
     def _session_of(self, cell: Cell) -> ModelSession:
         """Return the session of the cell's model, loading it once; a model that fails to load fails once."""
-        key = content_hash(cell.model.identity())
+        key = key_of(cell.model)
         if self._session is None or self._session[0] != key:
             self._session = None  # let go of the last model before the next one is loaded
             try:
-                self._session = (key, ModelSession(cell.model, self._context, self.cache, self.shelf, self.blame))
+                opened = ModelSession(cell.model, self._context, self.cache, self.shelf, self.blame)
+                self._session = (key, opened)
+                self.contents.models[key] = model_parts(opened.dense)
             except (Exception, SystemExit) as error:
                 self._session = (key, error)
                 raise
@@ -110,21 +121,22 @@ class Worker:
         return session
 
     def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
-        model = session.dense.clone()
         if cell.pruner is None:
-            return model, None
+            return session.dense.clone(), None
+        if not isinstance(cell.recipe.component, Recipe):
+            raise PluginError(f"{cell.recipe.name!r} is a {cell.recipe.component.kind}, not a recipe")
+        if is_dear(cell):
+            identity = session.network_identity(cell)
+            return kept_network(
+                self.cache, identity, session.dense.clone, lambda model: self._make(cell, session, model), self.report
+            )
+        model = session.dense.clone()
+        return model, self._make(cell, session, model)
+
+    def _make(self, cell: Cell, session: ModelSession, model: VisionModel) -> Masks:
+        """Prune and train a copy of the dense model in place, as the cell's recipe says; return its masks."""
         recipe = cell.recipe.component
-        if not isinstance(recipe, Recipe):
-            raise PluginError(f"{cell.recipe.name!r} is a {recipe.kind}, not a recipe")
-        file = self.checkpoint(cell.key)
-        made_of = content_hash(session.trajectory_identity(cell))
-        if recipe.trains and file.exists():
-            try:
-                return model, _restore(file, model, made_of)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, training makes it again
-                self.report(f"checkpoint is made again ({error})")
-                file.unlink(missing_ok=True)
-                model = session.dense.clone()
+        assert isinstance(recipe, Recipe)  # noqa: S101 - _prepare checked the kind
 
         def prune(model: VisionModel, sparsity: float, within: Masks | None = None) -> Masks:
             untouched = same_weights(model.network, session.dense.network)
@@ -143,14 +155,11 @@ class Worker:
             masks = recipe.run(job)
         model.network.eval()
         check_masks(cell, masks, session.prunable_names(cell))
-        if recipe.trains:
-            try:
-                _keep(file, model, masks, made_of)
-            except OSError as error:  # costs a training if this process is killed, and nothing else
-                self.report(f"checkpoint cannot be written ({error.strerror})")
-        return model, masks
+        return masks
 
-    def _run_task(self, job: CellJob, run: TaskRun, loan: Loan, session: ModelSession, base: Record) -> TaskDone:
+    def _run_task(
+        self, job: CellJob, run: TaskRun, loan: Loan, session: ModelSession, base: Record, network: str
+    ) -> TaskDone:
         cell = job.cell
         start = time.perf_counter()
         changed: list[str] = []
@@ -168,7 +177,7 @@ class Worker:
                 _of_others=session.of_others, _pruned=model,
             )  # fmt: skip
             with isolated_randomness(seed):
-                return measure(run, model, context)
+                return measure(run, model, context, may_lack=bool(job.kept.get(run.label)))
 
         try:
             lenders = (loan, session.loan, self.shelf, self.models)
@@ -199,10 +208,14 @@ class Worker:
             plugin_version=run.task.plugin_version,
             data_fingerprint=fingerprint,
             notes=self.blame.take(),
+            plan=plan_key(cell, run),
         )
+        made_of = {**self._parts(cell, run), NETWORK: network}
         records = tuple(
             replace(
                 common,
+                artifact=artifact_key(cell, run, made_of, m.metric),
+                made_of=made_of,
                 variant=m.variant,
                 metric=m.metric,
                 value=m.estimate.value,
@@ -215,8 +228,15 @@ class Worker:
                 ceiling=m.ceiling,
             )
             for m in measured.measurements
-        )
+        ) or (replace(common, made_of=made_of),)
         return TaskDone(job, run.label, records, measured.samples, measured.exhibits)
+
+    def _parts(self, cell: Cell, run: TaskRun) -> Parts:
+        """Return what is known of what a task on a cell is made from."""
+        self.contents.data |= self.shelf.fingerprints()
+        others = {key: parts for key, parts in self.models.parts().items() if key not in self.contents.models}
+        self.contents.models |= others
+        return self.contents.parts(cell, run)
 
     def _fingerprint(self, run: TaskRun) -> str:
         use = run.task.references.get(getattr(run.task.component, "main_data", ""))
@@ -252,6 +272,7 @@ class Worker:
             device=str(self.device),
             batch_size=cell.batch_size,
             pruningbench_version=__version__,
+            limit=self.limit,
         )
 
     def _failure(self, job: CellJob, run: TaskRun, error: BaseException, seconds: float) -> Record:
@@ -270,39 +291,9 @@ class Worker:
             plugin=run.task.plugin,
             plugin_version=run.task.plugin_version,
             notes=self.blame.take(),
+            plan=plan_key(job.cell, run),
+            made_of=self._parts(job.cell, run),
         )
-
-
-def _keep(file: Path, model: VisionModel, masks: Masks, made_of: str) -> None:
-    """Write a trained cell's weights and masks, so that a kill during its tasks costs no training.
-
-    Raises:
-        OSError: if the disk refuses; nothing half-written stays.
-    """
-    tensors = {f"weights/{name}": tensor.detach().cpu().contiguous().clone()
-               for name, tensor in model.network.state_dict().items()}  # fmt: skip
-    tensors |= {f"masks/{name}": mask for name, mask in masks.items()}
-    meta = {"digest": tensors_digest(tensors), "provenance": json.dumps(dict(masks.provenance)), "made_of": made_of}
-    write_whole(file, save(tensors, meta))
-
-
-def _restore(file: Path, model: VisionModel, made_of: str) -> Masks:
-    why = not_plain(file)
-    if why is not None:
-        raise ValueError(f"it {why}")
-    with safe_open(file, framework="pt") as opened:
-        meta = opened.metadata() or {}
-        stored = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - no mapping
-    if meta.get("digest") != tensors_digest(stored):
-        raise ValueError("its content does not match its digest")
-    if meta.get("made_of") != made_of:
-        raise ValueError("it was made from other weights, data or code")
-    weights = {name.removeprefix("weights/"): t for name, t in stored.items() if name.startswith("weights/")}
-    model.network.load_state_dict(weights)
-    model.network.eval()
-    order = dict(model.network.named_parameters())
-    masks = {name.removeprefix("masks/"): t for name, t in stored.items() if name.startswith("masks/")}
-    return Masks({name: masks[name] for name in order if name in masks}, json.loads(meta["provenance"]))
 
 
 def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:

@@ -14,6 +14,7 @@ from pruningbench.leaderboard.columns import load_columns, value_of
 from pruningbench.leaderboard.comparison import BoardComparison, statements
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.partition import Group, column_key, partition
+from pruningbench.leaderboard.provenance import mark_of, notes, sounder, told_apart
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
 from pruningbench.plugins import Registry, load_registry
 
@@ -85,6 +86,7 @@ class Row:
         rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
             model and sparsity; None for the dense model and for a row without ranked columns.
         cells: what was measured, by column key; a column that was not measured is absent.
+        marked: whether the board's notes say something of a value in this row (stale, accepted, unchecked).
         differences: to the dense model, by column key: the mean over the seeds that both have of the paired
             differences over samples, with the interval of `aggregation.average`; absent where unknown.
         extra: what the columns asked for say of the row, by name.
@@ -100,6 +102,7 @@ class Row:
     cells: Mapping[ColumnKey, Entry]
     differences: Mapping[ColumnKey, Entry] = field(default_factory=dict)
     extra: Mapping[str, float | str | None] = field(default_factory=dict)
+    marked: bool = False
 
     @property
     def dense(self) -> bool:
@@ -163,7 +166,8 @@ def build(
     Runs on which a (task, variant, metric) was measured on different data, or whose models of one name
     were made differently (another scope, other training data), are never ranked together: they go to
     boards of their own. Of measurements of the same (model, pruner, recipe, sparsity, seed,
-    task, variant, metric) on the same data, the one given last counts, and a note says so.
+    task, variant, metric) on the same data, the one given last counts, unless it is marked (stale, accepted)
+    and another is not; a note says so.
 
     Args:
         frame: one row a measurement or a failed task, in the order of the runs.
@@ -190,6 +194,7 @@ def _board(
     group: Group, groups: Sequence[Group], pairs: Pairs, registry: Registry, asked: Mapping[str, BoardColumn]
 ) -> Board:
     kept, repeated = _without_repeats(group.measurements)
+    kept = told_apart(kept)
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
     rows = _rows(kept, columns, _differences(kept, pairs), asked)
@@ -200,7 +205,7 @@ def _board(
         columns=columns,
         rows=rows,
         failed=_failures(group.measurements),
-        notes=(*_notes(rows, repeated), *failed),
+        notes=(*_notes(rows, repeated), *notes(kept), *failed),
         statements=said,
     )
 
@@ -229,13 +234,13 @@ def _row_key(measurement: Measurement) -> RowKey:
 
 
 def _without_repeats(measurements: Sequence[Measurement]) -> tuple[list[Measurement], int]:
-    """Keep of equal measurements the one given last, in the place of the first; count the others."""
+    """Keep of equal measurements the one that stands (see `sounder`), in the place of the first; count the others."""
     kept: dict[tuple[Any, ...], Measurement] = {}
     repeated = 0
     for measurement in filter(_measured, measurements):
         key = (*_row_key(measurement), int(measurement["seed"]), *column_key(measurement))
         repeated += key in kept
-        kept[key] = measurement
+        kept[key] = sounder(kept[key], measurement) if key in kept else measurement
     return list(kept.values()), repeated
 
 
@@ -342,6 +347,7 @@ def _row(
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
         differences=differences,
         extra={name: value_of(name, column, measurements) for name, column in asked.items()},
+        marked=any(map(mark_of, measurements)),
     )
 
 

@@ -12,6 +12,7 @@ from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number
+from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
@@ -41,8 +42,12 @@ def table(board: Board) -> str:
         extra = list(board.rows[0].extra)
         lines = _header(board.columns, extra, ranked)
         for row in group:
-            cells = [percent(row.sparsity), _escaped(pruners[row.pruner]), _escaped(row.recipe)]
-            cells += [_escaped(str("–" if row.extra[name] is None else row.extra[name])) for name in extra]
+            cells = [
+                percent(row.sparsity),
+                _escaped(pruners[row.pruner] + (SIGN if row.marked else "")),
+                _escaped(row.recipe),
+                *(_escaped(str("–" if row.extra[name] is None else row.extra[name])) for name in extra),
+            ]
             cells += ([_rank(row)] if ranked else []) + _cells(row, board.columns, decimals)
             lines.append(_line(cells))
         parts.append("\n".join(lines))

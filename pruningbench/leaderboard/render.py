@@ -20,7 +20,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high",
+    "difference", "difference_low", "difference_high", "marked",
 )  # fmt: skip
 _FORMULA = tuple("=+-@＝＋－＠")
 """Signs with which spreadsheets begin a formula."""
@@ -81,8 +81,8 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         "" if row.rank is None else repr(row.rank), *map(_cell, column.key),
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         _cell(column.unit), "" if direction is None else str(direction), _cell(column.data_fingerprint),
-        *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
-        *("" if value is None else str(value) for value in row.extra.values()),
+        *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")), str(row.marked),
+        *("" if value is None else _cell(str(value)) for value in row.extra.values()),
     ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def board_values(board: Board) -> dict[str, Any]:
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
                       "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null}],
          "rows": [{"model", "pruner", "recipe": str, "sparsity", "sparsity_achieved": number,
-                   "seeds": [int], "rank": number | null, "extra": {name: number | text | null},
+                   "seeds": [int], "rank": number | null, "marked": bool, "extra": {name: number | text | null},
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool,
                               "difference": null (unknown) or {"value", "ci_low", "ci_high": number}}]}],

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.errors import RunFolderError
-from pruningbench.store.journal import latest, read_journal
-from pruningbench.store.runfolder import RESULTS
+from pruningbench.store.journal import read_journal
+from pruningbench.store.marks import read_marks, standing
+from pruningbench.store.runfolder import RESULTS, RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +20,9 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint",
+    "mark", "limit",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "plan", "artifact", "made_of")
 
 RunPath = str | os.PathLike[str]
 
@@ -28,14 +30,19 @@ RunPath = str | os.PathLike[str]
 def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) -> pd.DataFrame:
     """Return the measurements of one run folder or of several as one table.
 
-    Of a task that was tried again, only the last attempt is in the table. Reading needs no lock and
+    Of a task that was tried again, only the last attempt that still stands is in the table. The column ``mark`` says
+    what a reader should know of a row, and is "" for most: ``stale: ...`` (made from something else than is
+    there now, and not measured again yet), ``accepted: ...`` (the same, but ``--accept-changed`` said that it
+    stands), ``unchecked: ...`` and ``version alone: ...`` (nothing says whether it is). ``limit`` is the number of
+    samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and
     may happen while a run is going on: it sees the finished tasks.
 
     Args:
         runs: run folders.
         details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
-            (time of pruning and training), ``ceiling`` (what people reach on the same samples) and ``notes``
-            (which component changed what it was lent).
+            (time of pruning and training), ``ceiling`` (what people reach on the same samples), ``notes``
+            (which component changed what it was lent), and ``plan``, ``artifact`` and ``made_of`` (the keys of
+            what was asked for and of what it was made from, and the parts of the latter).
 
     Returns:
         A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the
@@ -56,8 +63,10 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
         records, _ = read_journal(path)
         name = folder.resolve().name
+        marks = read_marks(RunFolder(folder).stale)
         rows += [
-            {key: _text(value) for key, value in {**vars(record), "run": name}.items()} for record in latest(records)
+            {key: _text(value) for key, value in {**vars(record), "run": name, "mark": mark}.items()}
+            for record, mark in standing(records, marks)
         ]
     frame = pd.DataFrame(rows, columns=columns)
     types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}

@@ -14,6 +14,7 @@ from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number
+from pruningbench.leaderboard.provenance import SIGN
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -96,7 +97,7 @@ def _left(board: Board) -> list[_Field]:
     rows = board.rows
     fields = [
         _Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
-        _Field(["pruner"], [pruners[row.pruner] for row in rows], "left"),
+        _Field(["pruner"], [pruners[row.pruner] + (SIGN if row.marked else "") for row in rows], "left"),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
     for name in rows[0].extra:

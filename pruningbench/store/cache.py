@@ -1,21 +1,46 @@
-"""A content-addressed cache of tensors on disk: trained weights and scores outlive the run."""
+"""A content-addressed cache of tensors on disk: trained weights and scores outlive the run.
+
+All rooms together hold at most ``PRUNINGBENCH_TENSOR_CACHE`` GiB (20 by default, 0 keeps nothing); what was not
+used for longest goes first. A file notes when it was made; its time of change says when it was last used, since times
+of access move whenever anybody looks.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import default_cache_folder, write_whole
 from pruningbench.base.identity import canonical_json, content_hash, tensors_digest
+from pruningbench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ROOM = re.compile(r"[a-z0-9-]+")
+DEFAULT_GIB = 20.0
+
+
+def budget() -> int:
+    """Return how many bytes all cached tensors may take.
+
+    Raises:
+        UsageError: if PRUNINGBENCH_TENSOR_CACHE is no number >= 0.
+    """
+    text = os.environ.get("PRUNINGBENCH_TENSOR_CACHE", str(DEFAULT_GIB))
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = -1.0
+    if not gib >= 0:
+        raise UsageError(f"PRUNINGBENCH_TENSOR_CACHE is {text!r}, but must be a number of GiB >= 0")
+    return int(min(gib, 2**33) * 2**30)
 
 
 class Cache:
@@ -32,7 +57,8 @@ class Cache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_cache_folder()
-        self._writable = True
+        self._writable, self._budget = True, budget()
+        self._taken: int | None = None  # bytes, by what this process knows
 
     def path(self, room: str, identity: Any) -> Path:
         """Return the file for `identity` in `room` (weights, scores)."""
@@ -47,13 +73,26 @@ class Cache:
         What is returned is always what a reader of the file gets (on the CPU, contiguous), so the
         first run and later ones compute with the same bits.
         """
-        path = self.path(room, identity)
-        found = self._read(path, identity)
+        found = self.find(room, identity)
         if found is not None:
             return found
         made = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in make().items()}
-        self._write(path, identity, made)
+        self._write(self.path(room, identity), identity, made)
         return made
+
+    def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
+        """Return the tensors stored under `identity`, which counts as a use, or None."""
+        path = self.path(room, identity)
+        found = self._read(path, identity)
+        if found is not None:
+            with suppress(OSError):
+                os.utime(path)
+        return found
+
+    def forget(self, room: str, identity: Any) -> None:
+        """Remove the tensors stored under `identity`, if there are any."""
+        with suppress(OSError):
+            self.path(room, identity).unlink(missing_ok=True)
 
     def _read(self, path: Path, identity: Any) -> dict[str, Tensor] | None:
         from safetensors import SafetensorError, safe_open
@@ -81,8 +120,13 @@ class Cache:
         if not self._writable:
             return
         try:
-            meta = {"identity": canonical_json(identity), "digest": tensors_digest(tensors)}
-            write_whole(path, save(tensors, meta))
+            made = f"{time.time():.0f}"
+            meta = {"identity": canonical_json(identity), "digest": tensors_digest(tensors), "made": made}
+            content = save(tensors, meta)
+            if len(content) > self._budget:
+                return
+            self._make_room(len(content))
+            write_whole(path, content)
         except OSError as error:
             self._writable = False
             warnings.warn(
@@ -90,3 +134,21 @@ class Cache:
                 "again next time (set PRUNINGBENCH_CACHE to another folder)",
                 stacklevel=3,
             )
+
+    def _make_room(self, needed: int) -> None:
+        """Remove the files not used for longest until one of `needed` bytes fits."""
+        if self._taken is not None and self._taken + needed <= self._budget:
+            self._taken += needed
+            return
+        files = []
+        for path in self.folder.glob("*/??/*.safetensors"):
+            with suppress(FileNotFoundError):  # another process makes room, too
+                stat = path.stat()
+                files.append((stat.st_mtime_ns, path.name, stat.st_size, path))
+        self._taken = sum(size for _, _, size, _ in files)
+        for _, _, size, path in sorted(files):
+            if self._taken + needed <= self._budget:
+                break
+            path.unlink(missing_ok=True)
+            self._taken -= size
+        self._taken += needed

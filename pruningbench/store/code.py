@@ -1,36 +1,114 @@
-"""The code that a component is made of, as a hash: what a version number says only if somebody raises it."""
+"""The code that a component is made of: what a version number says only if somebody raises it."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import inspect
+import importlib.util
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pruningbench.contract.component import Use
+
+CORE = "pruningbench"
+UNREAD = "unread"
+"""Stands for the hash of code whose source cannot be read."""
+
+
+def code_of(use: Use) -> str:
+    """Return what the code of a component is, in words that are equal for equal code.
+
+    Returns:
+        ``DISTRIBUTION VERSION vN HASH``: the distribution that registered it, the class's own `version`, and its
+        `code_hash`, or `UNREAD` where there is none.
+    """
+    component: Any = type(use.component)  # mypy does not take a class for hashable
+    return f"{use.plugin or '?'} {use.plugin_version or '?'} v{component.version} {code_hash(component) or UNREAD}"
 
 
 @cache
 def code_hash(component: type) -> str:
-    """Return a hash of the Python source of the package, or single file, in which a class is defined.
+    """Return a hash of the Python source behind a class.
 
-    Every ``.py`` file of the class's top-level package counts, by its path inside and its bytes: helpers that the
-    class imports from its own distribution are in it. It is read once a process.
+    Of a plugin, every ``.py`` file of the class's top-level package counts (or the single file), by its path inside
+    and its bytes: helpers that the class imports from its own distribution are in it. Of the core, which is large,
+    the class's module and the modules of the core that it imports, directly or through others. It is read once a
+    process.
 
     Returns:
         16 hex digits, or "" where no source can be read (a class made at run time, a zipped installation).
     """
-    top = component.__module__.partition(".")[0]
-    package = sys.modules.get(top)
     try:
-        folders = [Path(folder) for folder in getattr(package, "__path__", ())]
-        if folders:
-            files = [(file.relative_to(folder).as_posix(), file) for folder in folders for file in folder.rglob("*.py")]
-        else:
-            files = [(top, Path(inspect.getfile(component)))]
-        sha = hashlib.sha256()
-        for name, file in sorted(files):
-            content = file.read_bytes()
-            sha.update(f"{name}\0{len(content)}\0".encode() + content)
-    except (OSError, TypeError):  # inspect says TypeError of a class without a file
+        module = component.__module__
+        return _hash(_imported(module) if _top(module) == CORE else _package(module))
+    except (OSError, ValueError, SyntaxError):
         return ""
+
+
+def unread_packages(modules: Iterable[str]) -> list[str]:
+    """Return the top-level packages of some modules whose source cannot be read; nothing is imported for it."""
+    unread = []
+    for top in sorted(set(map(_top, modules))):
+        try:
+            found = _hash(_package(top))
+        except (OSError, ValueError):
+            found = ""
+        if not found:
+            unread.append(top)
+    return unread
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _hash(files: dict[str, Path]) -> str:
+    sha = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        content = file.read_bytes()
+        sha.update(f"{name}\0{len(content)}\0".encode() + content)
     return sha.hexdigest()[:16] if files else ""
+
+
+def _package(module: str) -> dict[str, Path]:
+    """Return the Python files of a module's top-level package by their path inside; of a single file, that."""
+    top = _top(module)
+    loaded = sys.modules.get(top)
+    if loaded is not None:
+        folders, origin = list(getattr(loaded, "__path__", ())), getattr(loaded, "__file__", None)
+    else:
+        spec = importlib.util.find_spec(top)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        origin = spec.origin if spec else None
+    if folders:
+        found = [(Path(folder), file) for folder in folders for file in Path(folder).rglob("*.py")]
+        return {file.relative_to(folder).as_posix(): file for folder, file in found}
+    return {top: Path(origin)} if origin and origin.endswith(".py") else {}
+
+
+def _imported(module: str) -> dict[str, Path]:
+    """Return a module of the core and all modules of the core that it reaches by imports, wherever those stand."""
+    root = Path(__file__).resolve().parents[1]
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name, root)
+        if file is None or name in found:
+            continue
+        found[name] = file
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names if _top(alias.name) == CORE]
+            elif isinstance(node, ast.ImportFrom) and node.module and _top(node.module) == CORE:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split(".")[1:])
+    candidates = [base / "__init__.py"] if module == CORE else [base.with_suffix(".py"), base / "__init__.py"]
+    return next((file for file in candidates if file.is_file()), None)

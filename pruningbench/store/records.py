@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
@@ -36,6 +37,13 @@ class Record:
         pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
         data_fingerprint: of the task's data.
         notes: which component changed what it was lent, and what it changed, when that was first seen; else "".
+        plan: plan key of the task on the cell: what was asked for, whatever the versions.
+        artifact: artifact key of the measurement: `plan` and all of `made_of` that can change this value.
+        made_of: what it was really made from, part by part (see `pruningbench.harness.artifacts`); empty in
+            records of versions that did not keep it.
+        accepted: parts, as they were when ``--accept-changed`` said that this measurement stands although it was
+            made from others; `stale` then says what is different.
+        limit: samples of each data set that a rehearsal was limited to; 0 for all.
         part, parts: position (from 1) among the lines of this task, and how many there are: a task
             is finished when all its lines are there.
     """
@@ -73,6 +81,12 @@ class Record:
     plugin_version: str = ""
     data_fingerprint: str = ""
     notes: str = ""
+    plan: str = ""
+    artifact: str = ""
+    made_of: Mapping[str, str] = field(default_factory=dict)
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    stale: str = ""
+    limit: int = 0
     part: int = 1
     parts: int = 1
 
@@ -105,6 +119,9 @@ class Record:
             value = getattr(record, name)
             if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
                 raise TypeError(f"{name} is {value!r}")
+        for parts in (record.made_of, record.accepted):
+            if not all(isinstance(text, str) for pair in parts.items() for text in pair):
+                raise TypeError(f"parts are {parts!r}")
         if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
         if not 0 <= record.sparsity < 1 or not all(-(2**63) <= getattr(record, name) < 2**63 for name in INTEGERS):
@@ -125,5 +142,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool | None": (bool, type(None)),
     "Status": (str,),
+    "Mapping[str, str]": (dict,),
 }
 _TYPES = {f.name: _TYPES[str(f.type)] for f in fields(Record)}

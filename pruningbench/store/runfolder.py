@@ -18,8 +18,13 @@ if sys.platform != "win32":
     import fcntl
 
 SUITE, ENVIRONMENT, RESULTS = "suite.yaml", "environment.json", "results.jsonl"
-RUNNING, LOCK = "running.json", ".lock"
-ROOMS = ("masks", "checkpoints", "samples", "exhibits", "figures")
+RUNNING, LOCK, STALE, SOURCES = "running.json", ".lock", "stale.json", "sources.json"
+ROOMS = ("masks", "weights", "samples", "exhibits", "figures", "cache")
+
+AXES = ("models", "pruners", "sparsities", "recipes", "seeds", "tasks", "metrics")
+"""Keys of a suite that may grow: what is finished stays finished."""
+KNOBS = ("description", "batch_size", "keep")
+"""Keys of a suite that change no result."""
 
 
 class RunFolder:
@@ -57,6 +62,21 @@ class RunFolder:
         return self.path / RUNNING
 
     @property
+    def stale(self) -> Path:
+        """Which finished measurements no longer stand (`pruningbench.store.marks`)."""
+        return self.path / STALE
+
+    @property
+    def sources(self) -> Path:
+        """What models and data sets were when they were last looked into (`pruningbench.harness.sources`)."""
+        return self.path / SOURCES
+
+    @property
+    def private_cache(self) -> Path:
+        """The cache of a run that is to use no other; removed when the run is finished."""
+        return self._room("cache")
+
+    @property
     def figures(self) -> Path:
         """Pictures."""
         return self._room("figures")
@@ -65,9 +85,9 @@ class RunFolder:
         """Where the masks of a cell lie."""
         return self._room("masks") / f"{_safe(cell)}.safetensors"
 
-    def checkpoint_file(self, cell: str) -> Path:
-        """Where the weights of a cell that was trained lie until all its tasks are finished."""
-        return self._room("checkpoints") / f"{_safe(cell)}.safetensors"
+    def weights_file(self, cell: str) -> Path:
+        """Where the weights of a cell's pruned network lie, if the suite says ``keep: weights``."""
+        return self._room("weights") / f"{_safe(cell)}.safetensors"
 
     def samples_file(self, cell: str, task: str) -> Path:
         """Where the per-sample values of a task lie: an .npz of ``variant|metric`` -> (N,) float64.
@@ -112,7 +132,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
         for name in ROOMS:
             self._room(name)
-        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK):
+        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK, STALE, SOURCES):
             why = not_plain(self.path / name)
             if why is not None:
                 raise _foreign(self.path / name, why)
@@ -129,36 +149,49 @@ class RunFolder:
                 f"{self.path}: holds a run whose {ENVIRONMENT} is missing or damaged; choose another --out"
             ) from None
         if stored != digest:
-            raise RunFolderError(
-                f"{self.path}: belongs to another suite ({self._difference(resolved)}); choose another --out"
-            )
+            difference = self._difference(resolved)
+            if difference:
+                raise RunFolderError(f"{self.path}: belongs to another suite ({difference}); choose another --out")
 
     def _difference(self, resolved: dict[str, Any]) -> str:
-        """Say which key of the stored suite differs first."""
+        """Say how the stored suite differs; "" if it is the same, or a part of what is wanted now."""
+        stored = self._stored_suite()
+        if isinstance(stored, str):
+            return stored
+        return suite_difference(stored, json.loads(json.dumps(resolved)))
+
+    def _stored_suite(self) -> dict[str, Any] | str:
+        """Return the suite as it is kept here, or what is wrong with it."""
         try:
             stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value
         except (OSError, UnicodeDecodeError, SuiteError):
             return f"its {SUITE} cannot be read"
-        if not isinstance(stored, dict):
-            return f"its {SUITE} is no suite"
-        wanted = json.loads(json.dumps(resolved))
-        for key in wanted:
-            if stored.get(key) != wanted[key]:
-                return f"`{key}` there: {_clip(stored.get(key))}, here: {_clip(wanted[key])}"
-        return "a component there has another version"
+        return stored if isinstance(stored, dict) else f"its {SUITE} is no suite"
 
     def create(self, suite_yaml: str, digest: str) -> None:
-        """Make the folder with its resolved suite; harmless when it is there already."""
+        """Make the folder with its resolved suite; one that is there already takes in what the suite grew by.
+
+        `check` has found the stored suite to be the same or a part of this one.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self.environment.exists():  # first, so that a folder cut off here is known again
+            stored = self._stored_digest()
+            if stored is None:  # first, so that a folder cut off here is known again
                 self.write_environment({"suite_digest": digest})
-            if not self.suite.exists():
+            if not self.suite.exists() or read_plain(self.suite, most=MOST_BYTES) != suite_yaml.encode():
                 write_whole(self.suite, suite_yaml.encode(), durable=True)
+            if stored not in (None, digest):
+                self.write_environment({"suite_digest": digest})
             for name in ("masks", "figures"):
                 self._room(name).mkdir(exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
+
+    def _stored_digest(self) -> str | None:
+        try:
+            return str(json.loads(read_plain(self.environment))["suite_digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def write_environment(self, environment: dict[str, Any]) -> dict[str, list[Any]]:
         """Record the environment: the first in full, and of a resumed run what is different.
@@ -175,7 +208,7 @@ class RunFolder:
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunFolderError(f"{self.environment}: damaged ({error}); choose another --out") from None
         changed: dict[str, list[Any]] = {}
-        if "pruningbench" not in stored:
+        if "suite_digest" in environment or "pruningbench" not in stored:
             stored |= environment
         elif "pruningbench" in environment:
             changed = {
@@ -228,6 +261,30 @@ def _foreign(path: Path, why: str) -> RunFolderError:
     return RunFolderError(
         f"{path}: {why}, and a run folder keeps its files in itself; remove it, or choose another --out"
     )
+
+
+def suite_difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say how a stored suite differs from the one wanted, both as plain values.
+
+    Returns:
+        "" if they are the same, or if the wanted one has all that the stored one has on each axis and more; else
+        the first difference. What changes no result is not compared.
+    """
+    for key, value in wanted.items():
+        if key in KNOBS:
+            continue
+        there = stored.get(key)
+        if key not in AXES or not isinstance(there, list):
+            if there != value:
+                return f"`{key}` there: {_clip(there)}, here: {_clip(value)}"
+            continue
+        lacking = [item for item in there if item not in value]
+        if lacking:
+            added = [item for item in value if item not in there]
+            here = f"and has {_clip(added[0])} instead" if added else "a smaller suite; to run a part of it use --only"
+            return f"`{key}` here lacks {_clip(lacking[0])}, {here}"
+    extra = [key for key in stored if key not in wanted and key not in KNOBS]
+    return f"`{extra[0]}` there: {_clip(stored[extra[0]])}, not here" if extra else ""
 
 
 def _check_creatable(path: Path) -> None:

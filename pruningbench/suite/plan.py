@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
 from pruningbench.contract.recipe import Recipe
 from pruningbench.contract.task import Task
-from pruningbench.errors import UsageError, did_you_mean
+from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
-from pruningbench.suite.schema import IDENTITY, KNOB, Suite
+from pruningbench.suite.filters import Filter, parse_filters, takes
+from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +39,7 @@ class Cell:
         scope: which parameters may be pruned.
         data: scoring and training data, if the pruner or recipe uses any.
         batch_size: largest batch of the tasks; a knob.
+        limit: samples of each data set to use; None for all.
     """
 
     model: Use = field(metadata=IDENTITY)
@@ -48,19 +50,16 @@ class Cell:
     scope: Scope | None = field(default=None, metadata=IDENTITY)
     data: Use | None = field(default=None, metadata=IDENTITY)
     batch_size: int = field(default=128, metadata=KNOB)
+    limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change this cell's results, and nothing else."""
         values: dict[str, Any] = {}
-        for f in dataclasses.fields(self):
-            if not f.metadata["identity"]:
-                continue
-            value = getattr(self, f.name)
+        for name, value in identity_fields(self).items():
             if isinstance(value, Use):
-                value = value.identity()
-            elif isinstance(value, Scope):
-                value = dataclasses.asdict(value)
-            values[f.name] = value
+                values[name] = value.identity()
+            else:
+                values[name] = dataclasses.asdict(value) if isinstance(value, Scope) else value
         return values
 
     @property
@@ -217,6 +216,22 @@ def _trainings(cell: Cell) -> list[str]:
     return [content_hash([identity, key]) for key in _recipe(cell).trainings(cell.sparsity)]
 
 
+def plan_key(cell: Cell, run: TaskRun) -> str:
+    """Return the key of what is asked for when a task is to run on a cell, from the suite alone.
+
+    Versions are left out: they say what code there is to do it, which is part of the artifact key.
+    """
+    return content_hash([_unversioned(cell.identity()), _unversioned(run.task.identity())])
+
+
+def _unversioned(value: Any) -> Any:
+    """Return an identity without the versions of its components; a field of that name stays."""
+    if isinstance(value, Mapping):
+        component = value.keys() == {"use", "version", "fields"}
+        return {key: _unversioned(item) for key, item in value.items() if not (component and key == "version")}
+    return [_unversioned(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def score_identity(cell: Cell) -> dict[str, Any]:
     """Return what the scores of a cell's pruner depend on; equal for all its sparsities."""
     if cell.pruner is None or not isinstance(cell.pruner.component, Pruner):
@@ -238,7 +253,7 @@ def mask_identity(cell: Cell) -> dict[str, Any]:
     return {**identity, "pruner": cell.pruner.identity(), "sparsity": cell.sparsity}
 
 
-def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Plan:
+def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
     """Lay out the cells of a suite.
 
     The dense model stands once for each model and seed, whatever the pruners and recipes. Cells are
@@ -247,32 +262,44 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
     Args:
         suite: the validated suite.
         registry: where metrics are looked up.
-        only: filters ``KIND=NAME``; several of one kind are alternatives, kinds combine.
+        only: filters ``KIND=LABEL`` of what to take; several of one kind are alternatives, kinds combine.
+        without: filters ``KIND=LABEL`` of what to leave out.
 
     Raises:
-        UsageError: for a filter that matches nothing.
+        UsageError: for a filter that matches nothing, or filters that leave nothing.
     """
     cells = [cell for model in suite.models for cell in _cells_of(suite, model, registry)]
     tasks = tuple(_task_run(label, use, suite, registry) for label, use in suite.tasks.items())
-    filters = _parse_filters(only)
-    every_cell = cells
-    for kind, wanted in filters.items():
-        if kind == "task":
-            known = {run.label: run.task.name for run in tasks}
-            _check_filter(kind, wanted, [*known, *known.values()])
-            tasks = tuple(run for run in tasks if {run.label, run.task.name} & wanted)
-        else:
-            matches = _MATCHERS[kind]
-            _check_filter(kind, wanted, [name for cell in every_cell for name in matches(cell)])
-            # the dense model stays beside any pruner or recipe: everything is compared with it
-            cells = [
-                cell
-                for cell in cells
-                if (kind in ("pruner", "recipe") and cell.pruner is None) or set(matches(cell)) & wanted
-            ]
-    if not cells:
-        raise UsageError(f"--only {' --only '.join(only)}: no cell of suite {suite.name!r} matches all of these")
-    return Plan(suite, tuple(cells), tasks)
+    wanted, unwanted = parse_filters(only, "--only"), parse_filters(without, "--not")
+    for chosen in (*wanted.values(), *unwanted.values()):
+        for one in chosen:
+            one.check([run.label for run in tasks] if one.kind == "task" else [_labels(c)[one.kind] for c in cells])
+    kept_cells = tuple(cell for cell in cells if _is_taken(_labels(cell), wanted, unwanted))
+    kept_tasks = tuple(run for run in tasks if _is_taken({"task": run.label}, wanted, unwanted))
+    if not kept_cells or not kept_tasks:
+        given = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
+        lost = "task" if kept_cells else "cell"
+        raise UsageError(f"{given}: no {lost} of suite {suite.name!r} is left by all of these together")
+    return Plan(suite, kept_cells, kept_tasks)
+
+
+def _labels(cell: Cell) -> dict[str, str]:
+    """Return what filters call a cell, by kind."""
+    return {
+        "model": cell.model.label, "pruner": cell.pruner_label, "recipe": cell.recipe.label,
+        "sparsity": f"{cell.sparsity:g}", "seed": str(cell.seed), "cell": cell.key,
+    }  # fmt: skip
+
+
+def _is_taken(
+    labels: Mapping[str, str], wanted: Mapping[str, Sequence[Filter]], unwanted: Mapping[str, Sequence[Filter]]
+) -> bool:
+    dense = labels.get("pruner") == DENSE
+    # the dense model stays beside any pruner or recipe: everything is compared with it
+    free = ("pruner", "recipe") if dense else ()
+    taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
+    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (dense and kind == "recipe"))
+    return taken and not refused
 
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
@@ -280,21 +307,17 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data
     if data is None and isinstance(component, Model) and component.training_data is not None:
         data = bind(registry, "dataset", component.training_data, model.plugin)
-    none = bind(registry, "recipe", "none", BUILT_IN)
+    none, limit = bind(registry, "recipe", "none", BUILT_IN), suite.limit
     cells = []
     if 0.0 in suite.sparsities:
-        cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size) for seed in suite.seeds]
+        cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
     scope = suite.scope
     for pruner in suite.pruners:
         for seed in suite.seeds:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in suite.recipes:
-                    uses_data = _uses_data(pruner, recipe)
-                    cells.append(
-                        Cell(
-                            model, pruner, recipe, sparsity, seed, scope, data if uses_data else None, suite.batch_size
-                        )
-                    )
+                    own = data if _uses_data(pruner, recipe) else None
+                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit))
     return cells
 
 
@@ -312,44 +335,6 @@ def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun
             del metrics[extra.name]  # the suite's own settings of a metric replace the task's default
         metrics[extra.label] = extra
     return TaskRun(label, use, tuple(metrics.values()))
-
-
-_MATCHERS: Mapping[str, Callable[[Cell], list[str]]] = {
-    "model": lambda cell: [cell.model.name, cell.model.label],
-    "pruner": lambda cell: [cell.pruner.name, cell.pruner.label] if cell.pruner else [DENSE],
-    "recipe": lambda cell: [cell.recipe.name, cell.recipe.label],
-    "sparsity": lambda cell: [f"{cell.sparsity:g}"],
-    "seed": lambda cell: [str(cell.seed)],
-    "cell": lambda cell: [cell.key],
-}
-
-
-def _parse_filters(only: Sequence[str]) -> dict[str, set[str]]:
-    kinds = [*_MATCHERS, "task"]
-    filters: dict[str, set[str]] = {}
-    for text in only:
-        kind, equals, name = text.partition("=")
-        kind = {"sparsities": "sparsity"}.get(kind.strip(), kind.strip().removesuffix("s"))
-        if not equals or not name.strip():
-            raise UsageError(f"--only {text}: must be KIND=NAME, for example pruner=magnitude")
-        if kind not in kinds:
-            raise UsageError(f"--only {text}: unknown kind{did_you_mean(kind, kinds)} (kinds: {', '.join(kinds)})")
-        name = name.strip()
-        if kind == "sparsity":
-            try:
-                name = f"{float(name):g}"
-            except ValueError:
-                raise UsageError(f"--only {text}: a sparsity is a number in [0, 1)") from None
-        filters.setdefault(kind, set()).add(name)
-    return filters
-
-
-def _check_filter(kind: str, wanted: set[str], known: Iterable[str]) -> None:
-    names = sorted(set(known))
-    for name in sorted(wanted):
-        if name not in names:
-            hint = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
-            raise UsageError(f"--only {kind}={name}: the suite has no such {kind}{hint}")
 
 
 def shard(cells: Sequence[Cell], index: int, count: int) -> tuple[Cell, ...]:

@@ -24,6 +24,8 @@ from pruningbench.suite.labels import labelled
 from pruningbench.suite.settings import apply_setting
 
 IDENTITY = {"identity": True}
+IDENTITY_IF_GIVEN = {"identity": True, "left_out": None}
+"""Part of the identity unless it is None: suites and cells of versions that lacked the field keep their keys."""
 KNOB = {"identity": False}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -41,7 +43,9 @@ class Suite:
         metrics: metrics added to every task whose outputs they consume.
         data: training and scoring data for all models; None for each model's own.
         scope: which parameters may be pruned.
+        limit: samples of each data set to use, for rehearsals; None for all.
         batch_size: largest batch of the tasks. A knob: it changes speed and memory, not results.
+        keep: what run folders keep beside the results: ``weights`` of all pruned networks, or nothing. A knob.
         description: one line for people.
     """
 
@@ -55,7 +59,9 @@ class Suite:
     metrics: tuple[Use, ...] = field(default=(), metadata=IDENTITY)
     data: Use | None = field(default=None, metadata=IDENTITY)
     scope: Scope = field(default=Scope(), metadata=IDENTITY)
+    limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
     batch_size: int = field(default=128, metadata=KNOB)
+    keep: str = field(default="", metadata=KNOB)
     description: str = field(default="", metadata=KNOB)
 
     def resolved(self) -> dict[str, Any]:
@@ -75,11 +81,15 @@ class Suite:
         }
         if self.data is not None:
             spelled["data"] = self.data.spec()
+        if self.limit is not None:
+            spelled["limit"] = self.limit
+        if self.keep:
+            spelled["keep"] = self.keep
         return spelled
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change a result of the suite."""
-        return {f.name: _identity_of(getattr(self, f.name)) for f in dataclasses.fields(self) if f.metadata["identity"]}
+        return {name: _identity_of(value) for name, value in identity_fields(self).items()}
 
     @property
     def digest(self) -> str:
@@ -89,6 +99,16 @@ class Suite:
     def to_yaml(self) -> str:
         """Return the resolved suite as a suite file."""
         return yaml.safe_dump(_lists(self.resolved()), sort_keys=False, width=100, default_flow_style=None)
+
+
+def identity_fields(instance: Any) -> dict[str, Any]:
+    """Return the fields of a suite or cell that are part of its identity, by name."""
+    values = {f.name: (f.metadata, getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+    return {
+        name: value
+        for name, (notes, value) in values.items()
+        if notes["identity"] and not ("left_out" in notes and value is notes["left_out"])
+    }
 
 
 def _identity_of(value: Any) -> Any:
@@ -197,7 +217,9 @@ class _Builder:
             metrics=self._axis("metrics", "metric", default=[], may_be_empty=True),
             data=self._bind("dataset", self.value["data"], ("data",)) if self.value.get("data") is not None else None,
             scope=self._scope(),
-            batch_size=self._batch_size(),
+            limit=self._positive("limit", None),
+            batch_size=self._positive("batch_size", 128) or 128,
+            keep=self._keep(),
         )
         for use in suite.models:
             self._model_data(use)
@@ -271,11 +293,22 @@ class _Builder:
                 raise self.document.error(("seeds", i), f"seed {value} is listed twice")
         return tuple(values)
 
-    def _batch_size(self) -> int:
-        size: int = self._typed("batch_size", int, "a whole number", 128)
-        if isinstance(size, bool) or size < 1:
-            raise self.document.error(("batch_size",), f"batch_size must be at least 1, got {size}")
-        return size
+    def _positive(self, key: str, default: int | None) -> int | None:
+        value = self.value.get(key, default)
+        if value is None and default is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.document.error((key,), f"{key} must be a whole number, got {value!r}")
+        if value < 1:
+            raise self.document.error((key,), f"{key} must be at least 1, got {value}")
+        return value
+
+    def _keep(self) -> str:
+        value = self.value.get("keep")
+        kept = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if kept not in (None, "", "weights"):
+            raise self.document.error(("keep",), f"keep must be weights, or left out, got {value!r}")
+        return kept or ""
 
     def _tasks(self) -> dict[str, Use]:
         return labelled(self._axis("tasks", "task"))

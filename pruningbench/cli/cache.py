@@ -1,0 +1,158 @@
+"""``pruningbench cache list | clear | verify``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from pruningbench.cli.data import human_size
+
+if TYPE_CHECKING:
+    from pruningbench.store.cachefiles import CacheEntry
+
+_UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Parse ``30d``, ``12h`` or ``2w`` as seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
+    if not found:
+        raise click.BadParameter(f"{value!r} must be a number with h, d or w, for example 30d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+kind_option = click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind. Repeatable.")
+older_option = click.option(
+    "--older-than", "older", callback=_age, metavar="AGE", help="Only what was not used for so long: 12h, 30d, 2w."
+)
+yes_option = click.option("--yes", is_flag=True, help="Remove without asking.")
+
+
+@click.group()
+def cache() -> None:
+    """Look into the cache of weights, scores, masks, networks and images, clear it, or check it.
+
+    PRUNINGBENCH_CACHE names its folder; PRUNINGBENCH_TENSOR_CACHE and PRUNINGBENCH_IMAGE_CACHE bound it in GiB.
+    """
+
+
+@cache.command("list")
+@kind_option
+@older_option
+@click.option("--all", "every", is_flag=True, help="A line for each entry with what it is made of.")
+@click.option("--json", is_flag=True, help="For machines: every entry with its files.")
+def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) -> int:
+    """List what is in the cache: kind, size, age, last use, and what it is made of."""
+    from pruningbench.base.files import default_cache_folder
+
+    chosen, now = _chosen(kinds, older), time.time()
+    if json:
+        listed = [
+            {"kind": e.kind, "files": [str(f) for f in e.files], "size": e.size, "made": e.made, "used": e.used,
+             "origin": e.origin}
+            for e in chosen
+        ]  # fmt: skip
+        click.echo(jsonlib.dumps({"folder": str(default_cache_folder()), "entries": listed}, indent=2))
+        return 0
+    click.echo(f"cache folder  {default_cache_folder()}")
+    groups = dict.fromkeys(entry.kind for entry in chosen)
+    width = max(map(len, groups), default=0)
+    for kind in groups:
+        own = [entry for entry in chosen if entry.kind == kind]
+        click.echo(f"  {kind:<{width}}  {_summary(own)}, oldest {span(now - min(e.made for e in own))}")
+        for entry in own if every else ():
+            age, used = span(now - entry.made), span(now - entry.used)
+            click.echo(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
+    click.echo(f"in all {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
+    return 0
+
+
+@cache.command("clear")
+@kind_option
+@older_option
+@yes_option
+def clear(kinds: tuple[str, ...], older: float | None, yes: bool) -> int:
+    """Remove what is in the cache, all of it or by kind and age; it is made again when it is needed."""
+    chosen = _chosen(kinds, older)
+    if not chosen:
+        click.echo("there is nothing to remove")
+        return 0
+    if not _agreed(f"remove {_summary(chosen)}?", yes):
+        click.echo("nothing was removed")
+        return 1
+    for entry in chosen:
+        entry.remove()
+    click.echo(f"removed {_summary(chosen)}")
+    return 0
+
+
+@cache.command("verify")
+@kind_option
+@yes_option
+def verify(kinds: tuple[str, ...], yes: bool) -> int:
+    """Compare what is in the cache with its digests; exit code 1 if something is damaged and stays.
+
+    Damaged entries are named, and removed only if you agree. A run notices them by itself and makes them again.
+    """
+    from pruningbench.store.cachefiles import problem
+
+    chosen = _chosen(kinds, None)
+    damaged = [(entry, text) for entry in chosen if (text := problem(entry))]
+    for entry, text in damaged:
+        click.echo(f"damaged: {entry.files[0]}: {text}", err=True)
+    click.echo(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are sound")
+    if not damaged:
+        return 0
+    if not _agreed(f"remove the {len(damaged)} damaged?", yes):
+        click.echo("nothing was removed; --yes removes what is damaged")
+        return 1
+    for entry, _ in damaged:
+        entry.remove()
+    click.echo(f"removed {len(damaged)}")
+    return 0
+
+
+def _chosen(kinds: Sequence[str], older: float | None) -> list[CacheEntry]:
+    from pruningbench.base.files import default_cache_folder
+    from pruningbench.errors import UsageError, did_you_mean
+    from pruningbench.store.cachefiles import entries
+
+    found = entries(default_cache_folder())
+    known = sorted({entry.kind for entry in found})
+    for kind in kinds:
+        if kind not in known:
+            hint = did_you_mean(kind, known) or f"; there are: {', '.join(known) or 'none, it is empty'}"
+            raise UsageError(f"--kind {kind}: the cache holds no {kind}{hint}")
+    now = time.time()
+    return [e for e in found if (not kinds or e.kind in kinds) and (older is None or now - e.used >= older)]
+
+
+def _agreed(question: str, yes: bool) -> bool:
+    """Whether somebody says yes; where nobody can be asked, it is a no."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        click.echo(f"{question} nobody can be asked here: add --yes", err=True)
+        return False
+    return click.confirm(question)
+
+
+def _summary(chosen: Sequence[CacheEntry]) -> str:
+    entries = "1 entry" if len(chosen) == 1 else f"{len(chosen)} entries"
+    return f"{entries}, {human_size(sum(entry.size for entry in chosen))}"
+
+
+def span(seconds: float) -> str:
+    """Return an age for people: ``5 min``, ``3 h``, ``12 d``."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return "0 min"

@@ -1,0 +1,98 @@
+"""What a measurement is really made from: the parts of its artifact key.
+
+The plan key says what was asked for and comes from the suite alone. The artifact key says what was there to do
+it with: the content of weights and data, the preprocessing, and the code of every component. The parts are kept
+in each record, so that a reader, the leaderboard and a resumed run see which of them differ:
+
+=================  =====================================================================================
+``weights``        hash of all tensors of the dense model
+``preprocessing``  how the model's images are prepared
+``libraries``      libraries that the network's modules come from, with their versions
+``data``           content of the scoring or training data, where the cell reads any
+``task FIELD``     content of a data set, or weights of a model, that a field of the task names
+``model``, ``pruner``, ``recipe``, ``task``, ``metric LABEL``
+                   code: distribution, version, version of the class, hash of the source (`store.code`)
+``network``        hash of all tensors of the pruned model that was measured
+=================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pruningbench.base.identity import content_hash
+from pruningbench.contract.component import Use
+from pruningbench.contract.vision import VisionModel
+from pruningbench.store.code import code_of
+from pruningbench.suite.plan import Cell, TaskRun, plan_key
+
+Parts = dict[str, str]
+METRIC = "metric "
+NETWORK = "network"
+"""A result and no ingredient: part of no key, but two networks never share a cell."""
+
+
+def code_parts(cell: Cell, run: TaskRun) -> Parts:
+    """Return the code of all components of a task on a cell; nothing is loaded."""
+    parts = {"model": code_of(cell.model)}
+    if cell.pruner is not None:
+        parts |= {"pruner": code_of(cell.pruner), "recipe": code_of(cell.recipe)}
+    parts["task"] = code_of(run.task)
+    return parts | {f"{METRIC}{metric.label}": code_of(metric) for metric in run.metrics}
+
+
+def model_parts(model: VisionModel) -> Parts:
+    """Return what a loaded dense model is, by content."""
+    return {
+        "weights": model.fingerprint,
+        "preprocessing": content_hash(repr(model.preprocessing)),
+        "libraries": _libraries(model),
+    }
+
+
+def _libraries(model: VisionModel) -> str:
+    """Return the packages whose modules the network consists of; torch's are noted with the environment."""
+    tops = {type(module).__module__.partition(".")[0] for module in model.network.modules()}
+    versions = {top: getattr(sys.modules.get(top), "__version__", "") for top in tops - {"torch"}}
+    return ", ".join(f"{top} {version}" for top, version in sorted(versions.items()) if version)
+
+
+@dataclass
+class Contents:
+    """What is known of the content of models and data sets, by the key of their use."""
+
+    models: dict[str, Parts] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+
+    def parts(self, cell: Cell, run: TaskRun) -> Parts:
+        """Return the parts of a task on a cell, as far as they are known."""
+        parts = dict(self.models.get(key_of(cell.model), {}))
+        if cell.data is not None and key_of(cell.data) in self.data:
+            parts["data"] = self.data[key_of(cell.data)]
+        for name, use in run.task.references.items():
+            found = self.models.get(key_of(use), {}).get("weights") or self.data.get(key_of(use))
+            if found:
+                parts[f"task {name}"] = found
+        return parts | code_parts(cell, run)
+
+
+def key_of(use: Use) -> str:
+    """Return what identifies a component as a suite uses it."""
+    return content_hash(use.identity())
+
+
+def artifact_key(cell: Cell, run: TaskRun, made_of: Mapping[str, str], metric: str | None = None) -> str:
+    """Return the artifact key of one metric of a task on a cell, or of the task alone."""
+    own = {
+        name: text
+        for name, text in made_of.items()
+        if name != NETWORK and (not name.startswith(METRIC) or name == f"{METRIC}{metric}")
+    }
+    return content_hash([plan_key(cell, run), own])
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the parts that both know and that differ: name -> (before, now)."""
+    return {name: (text, now[name]) for name, text in before.items() if name in now and now[name] != text}

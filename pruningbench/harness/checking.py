@@ -1,0 +1,115 @@
+"""The check before a run goes on: is what is finished still what would be measured now?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pruningbench.contract import Model, Use, VisionModel
+from pruningbench.errors import PruningBenchError
+from pruningbench.harness.artifacts import key_of
+from pruningbench.harness.resume import Stale, State, TaskKey, accepted, assess, sentences
+from pruningbench.harness.shelves import load_model
+from pruningbench.store.cache import Cache
+from pruningbench.store.marks import Mark, read_marks, write_marks
+from pruningbench.store.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pruningbench.harness.driver import Driver
+    from pruningbench.harness.sources import Sources
+    from pruningbench.harness.worker import Worker
+
+
+class KeptOnly:
+    """A cache that gives what is there and makes nothing: a check trains no model."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def tensors(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the tensors stored under `identity`.
+
+        Raises:
+            PruningBenchError: if they are not there.
+        """
+        del make
+        found = self._cache.find(room, identity)
+        if found is None:
+            raise PruningBenchError("its weights are no longer in the cache and would have to be trained again")
+        return found
+
+
+def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], *, accept: bool) -> State:
+    """Compare what is finished with what is there now, say what changed, and return what is to do.
+
+    Args:
+        driver: has the journal, and tells observers.
+        worker: opens models and data sets.
+        sources: what is known of them already; what is learnt is kept there.
+        retry: task runs to try again, with the attempts they have had.
+        accept: let finished task runs stand although what they were made from has changed.
+    """
+    if any(record.made_of for record in driver.journal.records):
+        _look_into(driver, worker, sources, retry)
+    worker.contents.data |= sources.contents.data
+    state = driver.state(sources.contents.parts, retry)
+    if not state.stale:
+        return state
+    for line in sentences(state.stale):
+        driver.teller.warn(f"{line} {'kept, marked as accepted' if accept else 'measured again'}")
+    if not accept:
+        _mark(driver.folder, state.stale)
+        return state
+    for item, records in zip(state.stale, accepted(state.stale), strict=True):
+        _copy_files(driver.folder, item, records[0].cell)
+        driver.journal.append(records)
+    _mark(driver.folder, state.stale)
+    return driver.state(sources.contents.parts, retry)
+
+
+def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:
+    """Open the models and data sets that are not known to be as they were."""
+    state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
+    wanted = set(sources.unknown()) if state.jobs else set(sources.touched())
+    busy = {key_of(job.cell.model) for job in state.jobs}
+
+    def open_model(use: Use) -> VisionModel:
+        driver.teller.note(f"checking model {use.label}")
+        cache = worker.cache if key_of(use) in busy else KeptOnly(worker.cache)
+        return load_model(use, lambda seed: worker.context(seed, cache))
+
+    for problem in sources.look_into(_in_order(wanted, sources), open_model, worker.shelf.open):
+        driver.teller.warn(f"{problem}: its finished task runs stay as they are")
+    sources.save()
+
+
+def _in_order(wanted: Iterable[str], sources: Sources) -> list[str]:
+    """Return keys of data sets before those of models, in the order of the plan."""
+    keys = [key for key in sources.uses if key in set(wanted)]
+    return sorted(keys, key=lambda key: isinstance(sources.uses[key].component, Model))
+
+
+def _mark(folder: RunFolder, stale: Iterable[Stale]) -> None:
+    marks = read_marks(folder.stale)
+    marks |= {item.lines[0].group: Mark(item.words, item.cell.key) for item in stale}
+    write_marks(folder.stale, marks)
+
+
+def _copy_files(folder: RunFolder, item: Stale, cell: str) -> None:
+    """Give a cell that has another key now the files of the measurements that it takes over."""
+    before = item.lines[0]
+    pairs = [
+        (folder.mask_file(before.cell), folder.mask_file(cell)),
+        (folder.weights_file(before.cell), folder.weights_file(cell)),
+        (folder.samples_file(before.cell, before.task), folder.samples_file(cell, before.task)),
+    ]
+    pairs += [
+        (folder.exhibit_file(before.cell, before.task, variant), folder.exhibit_file(cell, before.task, variant))
+        for variant in {line.variant for line in item.lines}
+    ]
+    for old, new in pairs:
+        if old != new and old.exists() and not new.exists():
+            shutil.copyfile(old, new)

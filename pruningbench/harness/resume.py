@@ -1,0 +1,229 @@
+"""Resuming: which finished measurements of a run folder still stand, and what is left to do."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pruningbench.harness.artifacts import METRIC, NETWORK, Parts, code_parts, differences
+from pruningbench.harness.events import CellJob
+from pruningbench.store.journal import latest
+from pruningbench.store.records import Record
+from pruningbench.suite.plan import Cell, Plan, TaskRun, plan_key
+
+TaskKey = tuple[str, str]
+"""(cell, label of the task)."""
+PartsOf = Callable[[Cell, TaskRun], Parts]
+"""Returns what a task on a cell would be made from now, as far as that is known."""
+VERSION = "version"
+"""Stands for a change of a component that is part of the plan, but not of the parts that are compared."""
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{4,}\b")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A finished task run that was made from something else than what is there now.
+
+    Attributes:
+        cell, run: what it is a measurement of.
+        lines: its records.
+        changed: part -> (as it was, as it is).
+    """
+
+    cell: Cell
+    run: TaskRun
+    lines: tuple[Record, ...]
+    changed: Mapping[str, tuple[str, str]]
+
+    @property
+    def words(self) -> str:
+        """What changed, in one line."""
+        return "; ".join(f"{name} {_short(was)} -> {_short(now)}" for name, (was, now) in self.changed.items())
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run folder holds of a plan.
+
+    Attributes:
+        jobs: what is still to do, the stale task runs among it.
+        stale: the task runs of `jobs` that are finished, but made from something else.
+        unknown: finished task runs whose records do not say what they are made of.
+    """
+
+    jobs: tuple[CellJob, ...]
+    stale: tuple[Stale, ...] = ()
+    unknown: int = 0
+
+    @property
+    def task_runs(self) -> int:
+        """How many task runs are still to do."""
+        return sum(len(job.tasks) for job in self.jobs)
+
+
+@dataclass
+class _Cell:
+    """What is still to do on one cell."""
+
+    tasks: list[TaskRun] = field(default_factory=list)
+    attempts: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, tuple[Record, ...]] = field(default_factory=dict)
+    before: dict[str, tuple[TaskRun, str]] = field(default_factory=dict)
+
+
+class Finished:
+    """The last attempts in a journal, by what was asked for.
+
+    A cell or task whose class has another `version` now has another key; its measurements are found by their
+    plan key, which leaves versions out.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._groups: dict[TaskKey, list[Record]] = {}
+        for record in latest(records):
+            self._groups.setdefault((record.cell, record.task), []).append(record)
+        self._by_plan = {lines[0].plan: lines for lines in self._groups.values() if lines[0].plan}
+
+    def lines(self, cell: Cell, run: TaskRun) -> tuple[Record, ...]:
+        """Return the records of the last attempt at a task on a cell; none if it was never tried."""
+        own, asked = self._groups.get((cell.key, run.label), []), plan_key(cell, run)
+        if own and own[0].plan in ("", asked):
+            return tuple(own)
+        return tuple(self._by_plan.get(asked, []))
+
+    def attempts(self, cell: Cell, run: TaskRun) -> int:
+        """Return how often what goes by the label of a task has been tried on a cell."""
+        own = self._groups.get((cell.key, run.label))
+        return own[0].attempts if own else 0
+
+
+def assess(
+    plan: Plan,
+    records: Iterable[Record],
+    parts_of: PartsOf = code_parts,
+    retry: Mapping[TaskKey, int] | None = None,
+    again: Collection[TaskKey] = (),
+) -> State:
+    """Compare a journal with a plan and with what is there now.
+
+    Args:
+        plan: all there is to do.
+        records: the journal.
+        parts_of: what a task on a cell would be made from now; parts that it does not know are not compared.
+        retry: task runs to try again, with the attempts they have had: one that has had another since
+            is not tried a third time.
+        again: finished task runs to measure again, whatever they are made from.
+    """
+    finished = Finished(records)
+    jobs, stale, unknown = [], [], 0
+    for cell in plan.cells:
+        to_do = _Cell()
+        for run in plan.tasks:
+            lines = finished.lines(cell, run)
+            to_do.attempts[run.label] = finished.attempts(cell, run)
+            if not lines or (cell.key, run.label) in again:
+                to_do.tasks.append(run)
+                continue
+            changed = differences({**lines[0].made_of, **lines[0].accepted}, parts_of(cell, run))
+            if lines[0].cell != cell.key and not changed:
+                changed = {VERSION: ("another", "this")}  # of a component whose code is in no part
+            if changed:
+                stale.append(Stale(cell, run, lines, changed))
+            if _is_whole(changed, lines):
+                to_do.tasks.append(run)
+                continue
+            unknown += not lines[0].made_of and lines[0].status == "ok"
+            _add_lacking(to_do, run, lines, set(changed), (retry or {}).get((cell.key, run.label)))
+        if to_do.tasks:
+            jobs.append(CellJob(cell, tuple(to_do.tasks), to_do.attempts, to_do.kept, to_do.before))
+    return State(tuple(jobs), tuple(stale), unknown)
+
+
+def _is_whole(changed: Collection[str], lines: Sequence[Record]) -> bool:
+    """Whether a change concerns all that a task has measured, not some of its metrics only."""
+    failed = any(line.status != "ok" for line in lines)
+    return any(failed or not name.startswith(METRIC) for name in changed)
+
+
+def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: set[str], retry: int | None) -> None:
+    """Note what a task that was tried lacks: all of it, some metrics, or nothing."""
+    values = tuple(line for line in lines if line.status == "ok")
+    failed = len(values) < len(lines)
+    if failed and retry != lines[0].attempts:
+        return  # it is tried again only when asked for
+    if not values:
+        to_do.tasks.append(run)
+        return
+    lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _asked(m.label, values)]
+    to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
+    if not lacking and not failed:
+        return
+    wanted = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
+    to_do.tasks.append(replace(run, metrics=tuple(lacking)))
+    to_do.kept[run.label] = tuple(line for line in values if line.metric in wanted)
+
+
+def _asked(metric: str, values: Sequence[Record]) -> bool:
+    """Whether a metric was asked of a finished task, be it that it did not apply there."""
+    known = values[0].made_of
+    return f"{METRIC}{metric}" in known if known else any(line.metric == metric for line in values)
+
+
+def sentences(stale: Sequence[Stale]) -> Iterator[str]:
+    """Say in one line each what changed and how many finished task runs it concerns."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for item in stale:
+        for name, (was, now) in item.changed.items():
+            counts[(name, _owner(item, name), _short(was), _short(now))] += 1
+    for (name, owner, was, now), count in counts.items():
+        runs = "finished task run" if count == 1 else "finished task runs"
+        yield f"{_spelt(name)} of {owner} changed ({was} -> {now}): {count} {runs}"
+
+
+def _owner(item: Stale, name: str) -> str:
+    """Return which component of a task run a part belongs to."""
+    cell, run = item.cell, item.run
+    if name == VERSION:
+        return "a component"
+    if name in ("weights", "preprocessing", "libraries", "model"):
+        return f"model {cell.model.label}"
+    if name == "data":
+        return f"data set {cell.data.label}" if cell.data else "the data set"
+    if name.startswith("task "):
+        use = run.task.references.get(name.removeprefix("task "))
+        return f"{use.component.kind} {use.label}" if use else f"task {run.label}"
+    if name.startswith(METRIC):
+        return name
+    owner = {"pruner": cell.pruner_label, "recipe": cell.recipe.label, "task": run.label}
+    return f"{name} {owner.get(name, '')}".strip()
+
+
+def _spelt(name: str) -> str:
+    known = (VERSION, "weights", "preprocessing", "libraries")
+    return (
+        f"the {name}" if name in known else "the content" if name == "data" or name.startswith("task ") else "the code"
+    )
+
+
+def _short(text: str) -> str:
+    """Return a part for a message, its hashes cut."""
+    return _HASH.sub(r"\1", text) or "none"
+
+
+def accepted(stale: Sequence[Stale]) -> Iterator[tuple[Record, ...]]:
+    """Yield the records of stale task runs as they stand once somebody has accepted what changed."""
+    for item in stale:
+        same_cell = item.lines[0].cell == item.cell.key
+        now = {name: text for name, (_, text) in item.changed.items()}
+        yield tuple(
+            replace(
+                line,
+                cell=item.cell.key,
+                attempts=line.attempts + 1 if same_cell else 1,
+                accepted={**line.accepted, **now},
+                stale="; ".join(filter(None, (line.stale, item.words))),
+            )
+            for line in item.lines
+        )

@@ -1,0 +1,71 @@
+"""What tables say of where their values come from: marks of single rows, and parts that differ between rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from pruningbench.contract.reporting import Measurement
+
+SIGN = "†"
+"""Stands beside a row of which `marks_sentence` says something."""
+_OWNERS = {
+    "weights": "model", "preprocessing": "model", "libraries": "model", "model": "model", "data": "model",
+    "pruner": "pruner", "recipe": "recipe", "task": "task",
+}  # fmt: skip
+_CODE = ("model", "pruner", "recipe", "task")
+
+
+def mark_of(measurement: Measurement) -> str:
+    """Return what a reader should know of a measurement, or ""."""
+    mark = measurement.get("mark", "")
+    return mark if isinstance(mark, str) else ""
+
+
+def sounder(one: Measurement, other: Measurement) -> Measurement:
+    """Return which of two values of the same thing a table shows: the one without a mark, else the one given last."""
+    return one if mark_of(other) and not mark_of(one) else other
+
+
+def told_apart(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return measurements without the mark of rows that nothing can check, if all of them have it.
+
+    A folder of an older version then looks as it always did; the sign is for telling such rows from others.
+    """
+    if all(mark_of(m).startswith("unchecked") for m in measurements):
+        return [{**m, "mark": ""} for m in measurements]
+    return [dict(m) for m in measurements]
+
+
+def notes(measurements: Sequence[Measurement]) -> list[str]:
+    """Return sentences on rehearsals, on marked rows, and on what was not the same for all rows."""
+    return [*_limits(measurements), *marks_sentences(measurements), *_parts(measurements)]
+
+
+def _limits(measurements: Iterable[Measurement]) -> list[str]:
+    limits = sorted({int(m.get("limit") or 0) for m in measurements} - {0})
+    return [f"A rehearsal: limited to {', '.join(map(str, limits))} samples of each data set."] if limits else []
+
+
+def marks_sentences(measurements: Iterable[Measurement]) -> list[str]:
+    """Return a sentence for each kind of mark, with the number of values that have it."""
+    counts = Counter(mark for m in measurements if (mark := mark_of(m)))
+    return [f"{SIGN} {count} {'value' if count == 1 else 'values'}: {mark}." for mark, count in counts.items()]
+
+
+def _parts(measurements: Sequence[Measurement]) -> list[str]:
+    """Return a sentence for each component that was not the same in all rows, though it goes by one name."""
+    seen: dict[tuple[str, str], dict[str, None]] = {}
+    for measurement in measurements:
+        made_of = measurement.get("made_of")
+        for part, text in (made_of if isinstance(made_of, Mapping) else {}).items():
+            if part in _OWNERS:
+                seen.setdefault((part, str(measurement[_OWNERS[part]])), {})[str(text)] = None
+            elif part.startswith("metric ") and part == f"metric {measurement['metric']}":
+                seen.setdefault(("metric", str(measurement["metric"])), {})[str(text)] = None
+    return [
+        f"Not the same in all rows: {'code' if part in (*_CODE, 'metric') else part} of "
+        f"{_OWNERS.get(part, part)} {owner} ({' and '.join(texts)})."
+        for (part, owner), texts in seen.items()
+        if len(texts) > 1
+    ]

@@ -1,0 +1,76 @@
+"""Which finished measurements of a run folder no longer stand, noted beside the journal, whose lines never change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruningbench.base.files import read_plain, write_whole
+from pruningbench.store.journal import latest
+from pruningbench.store.records import Record
+
+Group = tuple[str, str, int]
+"""A task run: (cell, task, attempt)."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Why a task run no longer stands.
+
+    Attributes:
+        why: what has changed since, in one line.
+        cell: key of the cell that is now measured in its place; its own, unless a component has another version.
+    """
+
+    why: str
+    cell: str
+
+
+def read_marks(path: Path) -> dict[Group, Mark]:
+    """Return the marks in a file; none if it is missing or damaged, since a run makes it anew."""
+    try:
+        stored = json.loads(read_plain(path))
+        return {(str(m["cell"]), str(m["task"]), int(m["attempt"])): Mark(str(m["why"]), str(m["now"])) for m in stored}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
+    """Write marks, durably: a table that is made before everything is measured again must know them."""
+    listed = [
+        {"cell": cell, "task": task, "attempt": attempt, "why": mark.why, "now": mark.cell}
+        for (cell, task, attempt), mark in marks.items()
+    ]
+    write_whole(path, (json.dumps(listed, indent=1) + "\n").encode(), durable=True)
+
+
+def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tuple[Record, str]]:
+    """Return the records that tables show, each with what is wrong with it, or "".
+
+    Of several attempts at a task on a cell, it is the last one that stands; if none stands, the last one, which
+    then says what has changed. One whose cell is measured under another key by now is left out.
+    """
+    listed = list(records)
+    sound = latest(record for record in listed if record.group not in marks)
+    measured = {(record.cell, record.task) for record in sound}
+    rest = [
+        record
+        for record in latest(record for record in listed if (record.cell, record.task) not in measured)
+        if (marks[record.group].cell, record.task) not in measured
+    ]
+    shown = {id(record) for record in (*sound, *rest)}
+    return [(record, _words(record, marks.get(record.group))) for record in listed if id(record) in shown]
+
+
+def _words(record: Record, mark: Mark | None) -> str:
+    """Return what a reader of tables should know about a measurement, in one line."""
+    if mark is not None:
+        return f"stale: {mark.why}"
+    if record.stale:
+        return f"accepted: {record.stale}"
+    if record.status == "ok" and not record.made_of:
+        return "unchecked: measured by a version that did not keep what rows are made of"
+    unread = sorted(name for name, text in record.made_of.items() if text.endswith(" unread"))
+    return f"version alone: the code of {', '.join(unread)} cannot be read" if unread else ""

@@ -1,0 +1,74 @@
+"""Filters ``KIND=LABEL`` that pick a part of a plan, by the labels that `plan` and tables show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pruningbench.errors import UsageError, did_you_mean
+
+KINDS = ("model", "pruner", "recipe", "sparsity", "seed", "cell", "task")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter as it was given: ``OPTION KIND=LABEL``, in which ``*`` stands for any text."""
+
+    option: str
+    kind: str
+    label: str
+
+    def matches(self, label: str) -> bool:
+        """Whether it takes a label: the very same one, unless there is a ``*`` in the filter."""
+        parts = [re.escape(part) for part in self.label.split("*")]
+        return re.fullmatch(".*".join(parts), label, re.DOTALL) is not None
+
+    def check(self, labels: Iterable[str]) -> None:
+        """Make sure that it takes at least one of some labels.
+
+        Raises:
+            UsageError: if it takes none, with those it may have meant.
+        """
+        known = sorted(set(labels))
+        if any(map(self.matches, known)):
+            return
+        family = [label for label in known if label.startswith((f"{self.label}(", f"{self.label}-"))]
+        if family:
+            hint = f"; labels are exact: write {' or '.join(map(repr, family[:3]))}, or '{self.label}*' for all of them"
+        else:
+            hint = did_you_mean(self.label, known) or f"; there are: {', '.join(known)}"
+        raise UsageError(f"{self.option} {self.kind}={self.label}: the suite has no such {self.kind}{hint}")
+
+
+def parse_filters(texts: Sequence[str], option: str) -> dict[str, list[Filter]]:
+    """Return filters by kind.
+
+    Args:
+        texts: ``KIND=LABEL``; kinds may stand in the plural.
+        option: the option they were given with, for messages.
+
+    Raises:
+        UsageError: for another form, an unknown kind, or a sparsity that is no number.
+    """
+    filters: dict[str, list[Filter]] = {}
+    for text in texts:
+        kind, equals, label = text.partition("=")
+        kind = {"sparsities": "sparsity"}.get(kind.strip(), kind.strip().removesuffix("s"))
+        if not equals or not label.strip():
+            raise UsageError(f"{option} {text}: must be KIND=LABEL, for example pruner=magnitude")
+        if kind not in KINDS:
+            raise UsageError(f"{option} {text}: unknown kind{did_you_mean(kind, KINDS)} (kinds: {', '.join(KINDS)})")
+        label = label.strip()
+        if kind == "sparsity":
+            try:
+                label = f"{float(label):g}"
+            except ValueError:
+                raise UsageError(f"{option} {text}: a sparsity is a number in [0, 1)") from None
+        filters.setdefault(kind, []).append(Filter(option, kind, label))
+    return filters
+
+
+def takes(filters: Mapping[str, Sequence[Filter]], labels: Mapping[str, str]) -> dict[str, bool]:
+    """Return for each kind that is filtered whether any of its filters takes the label of that kind."""
+    return {kind: any(f.matches(labels[kind]) for f in listed) for kind, listed in filters.items() if kind in labels}
