@@ -51,7 +51,7 @@ from pruningbench.contract.outputs import (
 )
 from pruningbench.contract.preprocessing import Preprocessing
 from pruningbench.contract.pruner import Batches, Pruner, PruningContext, ScorePruner, check_scores, check_weights
-from pruningbench.contract.recipe import Recipe, RecipeJob
+from pruningbench.contract.recipe import DENSE_TRAINING, Recipe, RecipeJob
 from pruningbench.contract.sample import Sample
 from pruningbench.contract.samples import ArraySamples, Samples
 from pruningbench.contract.task import Metric, Task
@@ -74,6 +74,7 @@ from pruningbench.errors import (
 from pruningbench.hookspecs import Register, hookimpl
 
 __all__ = [
+    "DENSE_TRAINING",
     "KINDS",
     "NOT_SHOWN",
     "NO_ANSWER",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import (
+    DENSE_TRAINING,
     ComponentRef,
     Context,
     Dataset,
@@ -148,7 +149,8 @@ class ModelSession:
 
     def begin(self, cell: Cell) -> None:
         """Begin a cell: what tasks share of its model ends with it, what they share of the dense model does not."""
-        self.of_pruned = self.of_dense if cell.pruner is None else {}
+        as_loaded = cell.pruner is None and not cell.trained
+        self.of_pruned = self.of_dense if as_loaded else {}
         self.of_others = {}
 
     def forget(self) -> None:
@@ -169,6 +171,8 @@ class ModelSession:
                 another sparsity or recipe, serve here too.
             within: masks of an earlier round: what they prune stays pruned.
         """
+        if cell.pruner is None:
+            return nothing_pruned(self._prunable(cell, model))  # whatever the recipe asks for: a dense reference
         pruner = self._pruner(cell, model)
         if untouched and within is None and not pruner.updates_weights:
             masks = self._shared_masks(cell, pruner, sparsity)
@@ -189,8 +193,15 @@ class ModelSession:
 
         return move
 
-    def trajectory_identity(self, cell: Cell) -> dict[str, Any]:
-        """Return what the trained levels of a cell depend on; equal for all its sparsities."""
+    def trajectory_identity(self, cell: Cell, key: Any = None) -> dict[str, Any]:
+        """Return what the trained levels of a cell depend on; equal for all its sparsities.
+
+        Args:
+            cell: the cell.
+            key: of what is kept; `DENSE_TRAINING` depends neither on the pruner nor on the scope.
+        """
+        if key == DENSE_TRAINING and cell.pruner is not None:
+            return self.trajectory_identity(cell.reference())
         identity = {name: value for name, value in cell.identity().items() if name != "sparsity"}
         return {
             **identity,
@@ -330,6 +341,11 @@ class ModelSession:
         side, channels = model.preprocessing.size, len(model.preprocessing.mean)
         shape = (channels, side, side) if side else None
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
+
+
+def nothing_pruned(parameters: Mapping[str, torch.Tensor]) -> Masks:
+    """Return masks that keep all of `parameters`."""
+    return Masks({name: torch.ones(p.shape, dtype=torch.bool, device=p.device) for name, p in parameters.items()})
 
 
 def _code(use: Use) -> list[str]:

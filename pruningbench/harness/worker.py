@@ -109,7 +109,7 @@ class Worker:
 
     def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
         model = session.dense.clone()
-        if cell.pruner is None:
+        if cell.pruner is None and not cell.trained:
             return model, None
         recipe = cell.recipe.component
         if not isinstance(recipe, Recipe):
@@ -118,7 +118,7 @@ class Worker:
         made_of = content_hash(session.trajectory_identity(cell))
         if recipe.trains and file.exists():
             try:
-                return model, _restore(file, model, made_of)
+                return model, _of_pruned(cell, _restore(file, model, made_of))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, training makes it again
                 self.report(f"checkpoint is made again ({error})")
                 file.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class Worker:
             return session.prune(cell, model, sparsity, untouched=untouched, within=within)
 
         def shared(key: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-            return self.cache.tensors("trajectories", {**session.trajectory_identity(cell), "key": key}, make)
+            return self.cache.tensors("trajectories", {**session.trajectory_identity(cell, key), "key": key}, make)
 
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
         # pairs of cells that differ in one axis only train on the same stream of samples
@@ -146,7 +146,7 @@ class Worker:
                 _keep(file, model, masks, made_of)
             except OSError as error:  # costs a training if this process is killed, and nothing else
                 self.report(f"checkpoint cannot be written ({error.strerror})")
-        return model, masks
+        return model, _of_pruned(cell, masks)
 
     def _run_task(self, job: CellJob, run: TaskRun, loan: Loan, session: ModelSession, base: Record) -> TaskDone:
         cell = job.cell
@@ -296,6 +296,11 @@ def _restore(file: Path, model: VisionModel, made_of: str) -> Masks:
     return Masks({name: masks[name] for name in order if name in masks}, json.loads(meta["provenance"]))
 
 
+def _of_pruned(cell: Cell, masks: Masks) -> Masks | None:
+    """Return the masks of a pruned cell; those of a dense reference, which prune nothing, are not kept."""
+    return None if cell.pruner is None else masks
+
+
 def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
     """Make sure that a pruner did what was asked: it is never taken at its word.
 
@@ -309,6 +314,8 @@ def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
         raise PluginError(f"recipe {cell.recipe.label!r} returned a {type(masks).__name__}, not Masks")
     check_names(cell.pruner_label, masks, prunable)
     pruned, asked = masks.total - masks.kept, number_to_prune(cell.sparsity, masks.total)
+    if cell.pruner is None and pruned:
+        raise PluginError(f"recipe {cell.recipe.label!r} pruned {pruned} weights of its dense reference")
     if isinstance(pruner, Pruner) and pruner.exact and pruned != asked:
         raise PluginError(
             f"pruner {cell.pruner_label!r} pruned {pruned} of {masks.total} weights, not {asked}, "

@@ -12,6 +12,7 @@ from pruningbench.leaderboard.aggregation import Entry, average
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.partition import Group, Measurement, column_key, partition
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
+from pruningbench.leaderboard.references import References, as_loaded
 from pruningbench.leaderboard.statements import statements
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Row:
 
     Attributes:
         model, pruner, recipe: labels.
-        sparsity: target, in [0, 1); 0 is the dense model.
+        sparsity: target, in [0, 1); 0 is the dense model, as loaded or as its recipe trains it.
         sparsity_achieved: measured over the prunable weights, mean over seeds; NaN if unknown.
         seeds: all seeds that have a value in this row, ascending.
         rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
@@ -84,6 +85,7 @@ class Row:
         cells: what was measured, by column key; a column that was not measured is absent.
         differences: to the dense model, by column key: the mean over the seeds that both have of the paired
             differences over samples, with the interval of `aggregation.average`; absent where unknown.
+        reference: recipe of the dense row that the differences are to; "" if there is none.
     """
 
     model: str
@@ -95,6 +97,7 @@ class Row:
     rank: float | None
     cells: Mapping[ColumnKey, Entry]
     differences: Mapping[ColumnKey, Entry] = field(default_factory=dict)
+    reference: str = ""
 
     @property
     def dense(self) -> bool:
@@ -171,7 +174,8 @@ def _board(group: Group, groups: Sequence[Group], pairs: Pairs) -> Board:
     kept, repeated = _without_repeats(group.measurements)
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
-    rows = _rows(kept, columns, _differences(kept, pairs))
+    references = References(group.measurements)
+    rows = _rows(kept, columns, _differences(kept, pairs, references), references)
     return Board(
         title=_title(suites, group, groups),
         suites=suites,
@@ -179,7 +183,7 @@ def _board(group: Group, groups: Sequence[Group], pairs: Pairs) -> Board:
         rows=rows,
         failed=_failures(group.measurements),
         notes=_notes(rows, repeated),
-        statements=statements(kept, pairs),
+        statements=statements(kept, pairs, references),
     )
 
 
@@ -263,12 +267,15 @@ def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
     }
 
 
-def _differences(kept: Sequence[Measurement], pairs: Pairs) -> dict[RowKey, dict[ColumnKey, Entry]]:
-    """Compare each pruned model with the dense one of the same seed, and average over the seeds."""
-    dense = {(m["model"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
+def _differences(
+    kept: Sequence[Measurement], pairs: Pairs, references: References
+) -> dict[RowKey, dict[ColumnKey, Entry]]:
+    """Compare each pruned model with its dense reference of the same seed, and average over the seeds."""
+    dense = {(m["model"], m["recipe"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
     found: dict[RowKey, dict[ColumnKey, list[Mapping[str, float]]]] = {}
     for m in kept:
-        reference = dense.get((m["model"], m["seed"], *column_key(m)))
+        recipe = references.of(m["model"], m["recipe"])
+        reference = dense.get((m["model"], recipe, m["seed"], *column_key(m)))
         if float(m["sparsity"]) > 0 and reference is not None:
             difference = pairs.difference(m, reference)
             if difference is not None:
@@ -277,18 +284,29 @@ def _differences(kept: Sequence[Measurement], pairs: Pairs) -> dict[RowKey, dict
 
 
 def _rows(
-    kept: Sequence[Measurement], columns: Sequence[Column], differences: Mapping[RowKey, Mapping[ColumnKey, Entry]]
+    kept: Sequence[Measurement],
+    columns: Sequence[Column],
+    differences: Mapping[RowKey, Mapping[ColumnKey, Entry]],
+    references: References,
 ) -> tuple[Row, ...]:
     by_row: dict[RowKey, list[Measurement]] = {}
     for measurement in kept:
         by_row.setdefault(_row_key(measurement), []).append(measurement)
-    unranked = [_row(key, listed, columns, differences.get(key, {})) for key, listed in by_row.items()]
+    unranked = [
+        _row(key, listed, columns, differences.get(key, {}), references.of(key[0], key[2]) if key[3] else "")
+        for key, listed in by_row.items()
+    ]
     models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in unranked))}
     contests: dict[tuple[str, float], list[Row]] = {}
     for row in unranked:
         contests.setdefault((row.model, row.sparsity), []).append(row)
     rows = [row for contest in contests.values() for row in _ranked(contest, columns)]
-    rows.sort(key=lambda r: (models[r.model], r.sparsity, r.rank is None, r.rank or 0.0, r.pruner, r.recipe))
+    rows.sort(
+        key=lambda r: (
+            models[r.model], r.sparsity, r.dense and not as_loaded(r.recipe),
+            r.rank is None, r.rank or 0.0, r.pruner, r.recipe,
+        )
+    )  # fmt: skip
     return tuple(rows)
 
 
@@ -297,6 +315,7 @@ def _row(
     measurements: Sequence[Measurement],
     columns: Sequence[Column],
     differences: Mapping[ColumnKey, Entry],
+    reference: str,
 ) -> Row:
     by_column: dict[ColumnKey, list[Measurement]] = {}
     for measurement in measurements:
@@ -315,6 +334,7 @@ def _row(
         rank=None,
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
         differences=differences,
+        reference=reference,
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pruningbench.leaderboard.references import References
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,22 @@ class Shown:
     sparsity: float
     kind: str
     samples: dict[str, Sampled]
+
+
+def dense_beside(shown: Sequence[Shown]) -> Callable[[str], dict[float, dict[str, Sampled]]]:
+    """Return what gives for a recipe the samples of the dense model that its rows are compared with, under key 0.
+
+    Args:
+        shown: the exhibits of one model.
+    """
+    references = References(map(vars, shown))
+    dense = {one.recipe: one.samples for one in shown if one.sparsity == 0}
+
+    def beside(recipe: str) -> dict[float, dict[str, Sampled]]:
+        own = references.of(shown[0].model, recipe)
+        return {0.0: dense[own]} if own in dense else {}
+
+    return beside
 
 
 def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[Shown]]]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
@@ -90,7 +91,8 @@ def _caption(board: Board, ranked: bool) -> str:
         sentences.append("Small: 95 % intervals.")
     if any(row.differences for row in board.rows):
         sentences.append(
-            "▲ better, ▼ worse than the dense model: the 95 % interval of the paired difference (Δ) excludes zero."
+            f"▲ better, ▼ worse than {compared_with(row.reference for row in board.rows if row.differences)}: "
+            "the 95 % interval of the paired difference (Δ) excludes zero."
         )
     sentences += board.notes
     if board.failed:

@@ -20,7 +20,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high",
+    "difference", "difference_low", "difference_high", "reference",
 )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         column.unit, "" if direction is None else str(direction), column.data_fingerprint,
         *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
+        row.reference if change else "",
     ]  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def board_values(board: Board) -> dict[str, Any]:
         {"title": str, "suites": [str], "notes": [str], "statements": [str],
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
                       "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null}],
-         "rows": [{"model", "pruner", "recipe": str, "sparsity", "sparsity_achieved": number,
+         "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
                    "seeds": [int], "rank": number | null,
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool,
@@ -97,7 +98,8 @@ def board_values(board: Board) -> dict[str, Any]:
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
                      "task", "status", "error": str}]}
 
-    The cells of a row stand in the order of the columns; `difference` is that to the dense model.
+    The cells of a row stand in the order of the columns; `difference` is that to the dense model of the recipe
+    `reference`, which for ``none`` is the model as loaded.
     """
     return {
         "title": board.title,

@@ -6,6 +6,9 @@ for every task with variants ``source`` and ``target-...`` of a metric of which 
 P1: pruning on the source keeps the accuracy on the source, and on unseen tasks, up to high sparsity.
 P2: training on the source after pruning lifts the unseen tasks too.
 
+P1 compares with the dense model of the same recipe, which it names, and P2 with the same pruning untrained (the
+first recipe of the name ``none``).
+
 All differences are paired over samples, within each seed; those of several unseen tasks are averaged, with
 intervals of independent samples.
 """
@@ -19,12 +22,11 @@ from pruningbench.leaderboard.aggregation import Entry, average
 from pruningbench.leaderboard.differences import Measurement, Pairs
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import percent
+from pruningbench.leaderboard.references import UNTRAINED, References, as_loaded
 
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01
 """The loss up to which a value counts as kept: one point of accuracy."""
-UNTRAINED = "none"
-"""Name of the recipe that only prunes; the first of its kind is what trained ones are compared with."""
 
 Condition = tuple[str, str, str, str]
 """Model, pruner, task and metric."""
@@ -32,19 +34,22 @@ Place = tuple[str, float, int, str]
 """Recipe, sparsity, seed and variant."""
 
 
-def statements(measurements: Iterable[Measurement], pairs: Pairs, epsilon: float = EPSILON) -> tuple[str, ...]:
+def statements(
+    measurements: Iterable[Measurement], pairs: Pairs, references: References, epsilon: float = EPSILON
+) -> tuple[str, ...]:
     """Return a sentence on P1 a model, pruner and recipe, and one on P2 where there is a recipe that trains.
 
     Args:
         measurements: rows of the table of results, on data that may be compared.
         pairs: where per-sample values come from.
+        references: which dense model each is compared with.
         epsilon: the loss up to which a value counts as kept, in units of the metric.
     """
     conditions = _by_condition(measurements)
     dense = {
-        (model, task, metric, seed, variant): measurement
+        (model, task, metric, recipe, seed, variant): measurement
         for (model, _, task, metric), places in conditions.items()
-        for (_, sparsity, seed, variant), measurement in places.items()
+        for (recipe, sparsity, seed, variant), measurement in places.items()
         if sparsity == 0
     }
     short = compact(label for key, places in conditions.items() for label in (key[1], *(place[0] for place in places)))
@@ -52,15 +57,17 @@ def statements(measurements: Iterable[Measurement], pairs: Pairs, epsilon: float
     for condition, places in conditions.items():
         model, pruner, task, metric = condition
         recipes = list(dict.fromkeys(place[0] for place in places if place[1] > 0))
-        untrained = next((recipe for recipe in recipes if recipe.partition("(")[0] == UNTRAINED), "")
+        untrained = next((recipe for recipe in recipes if as_loaded(recipe)), "")
         for recipe in recipes:
             own = {place: m for place, m in places.items() if place[0] == recipe and place[1] > 0}
-            of_dense = {p: dense.get((model, task, metric, p[2], p[3])) for p in own}
+            reference = references.of(model, recipe)
+            of_dense = {p: dense.get((model, task, metric, reference, p[2], p[3])) for p in own}
             kept = _kept(pairs, own, of_dense, epsilon)
             who = f"{model}, {short[pruner]}, {short[recipe]} ({task} {metric})"
             if kept:
-                sentences.append(f"P1, {who}: {kept}.")
-            if recipe.partition("(")[0] != UNTRAINED:
+                against = "" if as_loaded(reference) else ", beside the dense model trained alike"
+                sentences.append(f"P1, {who}{against}: {kept}.")
+            if not as_loaded(recipe):
                 lifted = _lifted(pairs, own, {p: places.get((untrained, *p[1:])) for p in own})
                 if lifted:
                     sentences.append(f"P2, {who}: {lifted}.")

@@ -12,6 +12,7 @@ from itertools import groupby
 from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.references import compared_with
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -205,7 +206,10 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
     if intervals:
         signs.append("±: half the 95 % interval")
     if any(column.verdict(row.differences.get(column.key)) for row in board.rows for column in board.columns):
-        signs.append("▲ ▼ better, worse than the dense model: the paired 95 % interval excludes zero")
+        signs.append(
+            f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: "
+            "the paired 95 % interval excludes zero"
+        )
     if any(math.isnan(entry.value) for entry in entries):
         signs.append("nan: undefined on all samples")
     if any(len(row.cells) < len(board.columns) for row in board.rows):

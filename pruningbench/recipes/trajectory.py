@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from pruningbench.base.identity import derive_seed
-from pruningbench.contract import RecipeJob, Samples
+from pruningbench.contract import DENSE_TRAINING, RecipeJob, Samples
 from pruningbench.pruning.masks import Masks
 from pruningbench.recipes.settings import Training
 from pruningbench.training.fit import fit
@@ -42,6 +42,11 @@ class Trajectory:
         assert masks is not None  # noqa: S101 - a path has at least the sparsity asked for
         return masks
 
+    def stay(self) -> Masks:
+        """Put the dense network into the model, trained as one round is; return masks that prune nothing."""
+        self._load(self._dense(), "weights/")
+        return self.job.prune(self.job.model, 0.0)
+
     def _load_level(self, path: list[float]) -> Masks | None:
         """Put the state after the rounds of `path` into the model; without rounds, the dense one."""
         if path:
@@ -69,10 +74,13 @@ class Trajectory:
         return {**_prefixed("weights/", self._weights()), **kept}
 
     def _dense(self) -> State:
-        """Return the network trained from new weights, and its early weights beside it."""
-        return self.job.shared(["dense"], self._train_dense)
+        """Return the dense network after one training, and beside it its early weights if it starts from new ones."""
+        return self.job.shared(DENSE_TRAINING, self._train_dense)
 
     def _train_dense(self) -> State:
+        if not self.from_scratch:
+            self._fit("round 1", None)  # on the stream of samples that the first level is trained on
+            return _prefixed("weights/", self._weights())
         self._initialise()
         early: State = {}
 

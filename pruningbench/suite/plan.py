@@ -12,7 +12,7 @@ from pruningbench.contract.component import Component, Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
-from pruningbench.contract.recipe import Recipe
+from pruningbench.contract.recipe import DENSE_TRAINING, Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.plugins import Registry
@@ -31,7 +31,7 @@ class Cell:
     """One pruned model to make and measure; every field says whether it is part of the key.
 
     Attributes:
-        model, pruner, recipe: components; no pruner for the dense model.
+        model, pruner, recipe: components; no pruner for the dense model, as loaded or as the recipe trains it.
         sparsity: target share of prunable weights to prune, in [0, 1).
         seed: seed of pruning and training.
         scope: which parameters may be pruned.
@@ -73,9 +73,21 @@ class Cell:
         return self.pruner.label if self.pruner else DENSE
 
     @property
+    def trained(self) -> bool:
+        """Whether its recipe trains."""
+        return isinstance(self.recipe.component, Recipe) and self.recipe.component.trains
+
+    def reference(self) -> Cell:
+        """Return the dense cell of this cell's recipe: what pruned networks are compared with if that trains."""
+        return dataclasses.replace(self, pruner=None, sparsity=0.0, scope=None)
+
+    @property
     def label(self) -> str:
         """One line for people."""
-        what = DENSE if self.pruner is None else f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+        if self.pruner is not None:
+            what = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+        else:
+            what = f"{DENSE} {self.recipe.label}" if self.trained else DENSE
         return f"{self.model.label} · {what}" + (f" · seed {self.seed}" if self.seed else "")
 
 
@@ -107,8 +119,8 @@ class Plan:
             "scored_once": len(scored),
             "prunings": len({content_hash(mask_identity(cell)) for cell in at_once}),
             "pruned_once": len(at_once),
-            "trainings": len({key for cell in pruned for key in _trainings(cell)}),
-            "trained": sum(_recipe(cell).trains for cell in pruned),
+            "trainings": len({key for cell in self.cells for key in _trainings(cell)}),
+            "trained": sum(cell.trained for cell in self.cells),
             "cells": len(self.cells),
             "task_runs": len(self.cells) * len(self.tasks),
         }
@@ -202,8 +214,11 @@ def _recipe(cell: Cell) -> Recipe:
 
 def _trainings(cell: Cell) -> list[str]:
     """Return a key for each training on the way to a cell; equal keys are trained once."""
-    identity = {**cell.identity(), "sparsity": None, "recipe": cell.recipe.identity(without="training")}
-    return [content_hash([identity, key]) for key in _recipe(cell).trainings(cell.sparsity)]
+    recipe = cell.recipe.identity(without="training")
+    own = {**cell.identity(), "sparsity": None, "recipe": recipe}
+    dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
+    keys = _recipe(cell).trainings(cell.sparsity)
+    return [content_hash([dense if key == DENSE_TRAINING else own, key]) for key in keys]
 
 
 def score_identity(cell: Cell) -> dict[str, Any]:
@@ -230,8 +245,9 @@ def mask_identity(cell: Cell) -> dict[str, Any]:
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Plan:
     """Lay out the cells of a suite.
 
-    The dense model stands once for each model and seed, whatever the pruners and recipes. Cells are
-    ordered so that those of one model, then of one pruner and seed, follow each other.
+    The dense model stands once for each model and seed as it is loaded, and once for each recipe that trains, trained
+    by it: pruned networks are compared with the one that had what they had. Cells are ordered so that those of
+    one model, then of one pruner and seed, follow each other.
 
     Args:
         suite: the validated suite.
@@ -253,11 +269,13 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
         else:
             matches = _MATCHERS[kind]
             _check_filter(kind, wanted, [name for cell in every_cell for name in matches(cell)])
-            # the dense model stays beside any pruner or recipe: everything is compared with it
+            # the dense model stays beside any pruner, and as loaded beside any recipe: all is compared with it
+            kept: dict[str, tuple[bool, ...]] = {"pruner": (False, True), "recipe": (False,)}
+            stays = kept.get(kind, ())
             cells = [
                 cell
                 for cell in cells
-                if (kind in ("pruner", "recipe") and cell.pruner is None) or set(matches(cell)) & wanted
+                if (cell.pruner is None and cell.trained in stays) or set(matches(cell)) & wanted
             ]
     if not cells:
         raise UsageError(f"--only {' --only '.join(only)}: no cell of suite {suite.name!r} matches all of these")
@@ -273,6 +291,9 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size) for seed in suite.seeds]
+        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size)
+                   for seed in suite.seeds for recipe in suite.recipes]  # fmt: skip
+        cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
     for pruner in suite.pruners:
         for seed in suite.seeds:
