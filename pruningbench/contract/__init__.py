@@ -6,6 +6,7 @@ Components to subclass, the values they exchange, the hooks to register them wit
 from pruningbench.base.files import default_cache_folder, expanded, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
+from pruningbench.contract.chance import above_chance, commonest
 from pruningbench.contract.component import (
     KINDS,
     Component,
@@ -20,6 +21,7 @@ from pruningbench.contract.component import (
 from pruningbench.contract.context import Context, TensorCache
 from pruningbench.contract.cost import Cost, Outline
 from pruningbench.contract.dataset import DataCard, Dataset
+from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
 from pruningbench.contract.human import (
     NO_ANSWER,
@@ -96,6 +98,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetRef",
+    "Degenerate",
     "EncodedSamples",
     "Exhibit",
     "Explainer",
@@ -144,11 +147,13 @@ __all__ = [
     "Use",
     "ViewUnavailableError",
     "VisionModel",
+    "above_chance",
     "check_scores",
     "check_weights",
     "class_title",
     "class_titles",
     "collate",
+    "commonest",
     "content_hash",
     "default_cache_folder",
     "derive_seed",

@@ -115,6 +115,7 @@ class Driver:
         self.plan, self.folder, self.observer = plan, folder, observer
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
+        self._remarked: set[tuple[str, str, str]] = set()
 
     def jobs(self, retry: Mapping[TaskKey, int] | None = None) -> list[CellJob]:
         """Return what is still to do, after recording cells that keep killing their process."""
@@ -186,11 +187,21 @@ class Driver:
                 self.journal.append(records)
                 if event.status != "ok":
                     failed.add(cell.key)
-                if records[0].notes:
-                    self.observer.warn(f"{cell.label}: {records[0].notes}")
+                self._tell(cell, records)
                 self.observer.task_done(cell, task, records[0])
             case CellDone():
                 self.observer.cell_done(cell, ok=cell.key not in failed)
+
+    def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
+        """Warn of what the records note, and once for each model, task and variant of what they remark."""
+        if records[0].notes:
+            self.observer.warn(f"{cell.label}: {records[0].notes}")
+        for record in records:
+            where = (record.model, record.task, record.variant)
+            if record.remarks and where not in self._remarked:
+                self._remarked.add(where)
+                variant = f" ({record.variant})" if record.variant else ""
+                self.observer.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
         """Store a cell's masks with the figures of what they leave, and warn of layers they leave nothing of."""

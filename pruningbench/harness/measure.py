@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.contract import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel
+from pruningbench.contract import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, bootstrap, mean
 from pruningbench.errors import PluginError
 from pruningbench.store.samples import exhibit_arrays
@@ -21,7 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measurement:
-    """A metric's estimate on one variant of a task's outputs, and what people reach there (NaN = not known)."""
+    """A metric's estimate on one variant of a task's outputs.
+
+    Attributes:
+        variant, metric, estimate, unit, higher_is_better: what was measured.
+        ceiling: what people reach; NaN if unknown.
+        chance: what the best answer that looks at nothing reaches; NaN where that has no meaning.
+        chance_p: of the task's main metric, the one-sided p-value that it is no better; else NaN.
+        degenerate: samples of the variant whose output says nothing.
+        note: why, and what is likely to help.
+    """
 
     variant: str
     metric: str
@@ -29,6 +38,10 @@ class Measurement:
     unit: str
     higher_is_better: bool | None
     ceiling: float = float("nan")
+    chance: float = float("nan")
+    chance_p: float = float("nan")
+    degenerate: int = 0
+    note: str = ""
 
 
 @dataclass
@@ -63,7 +76,8 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
         for use in run.metrics:
             metric = use.component
             if isinstance(metric, Metric) and metric.applies(outputs):
-                _apply(metric, use.label, variant, outputs, measured)
+                _apply(metric, use.label, variant, outputs, measured, main=use.name in task.metrics[:1])
+        _note_degenerate(outputs, variant, measured)
         if outputs.exhibit is not None:
             measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
     if not measured.measurements:
@@ -72,7 +86,19 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
     return measured
 
 
-def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured) -> None:
+def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None:
+    """Count the samples of a variant whose output says nothing, on all its measurements."""
+    found = outputs.degenerate()
+    if found is None:
+        return
+    of = "" if outputs.count is None else f" of {outputs.count}"
+    note = f"{found.what} in {found.count}{of} samples" + (f"; {found.remedy}" if found.remedy else "")
+    for i, measurement in enumerate(measured.measurements):
+        if measurement.variant == variant:
+            measured.measurements[i] = replace(measurement, degenerate=found.count, note=note)
+
+
+def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured, *, main: bool) -> None:
     values = metric.values(outputs)
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
@@ -88,11 +114,12 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
         array = array.mean(axis=1)  # a value for each sample, which differences are paired by
     estimate = bootstrap(array, statistic)
+    chance, chance_p = _chance(metric, label, outputs, array, main=main)
     ceiling = metric.ceiling(outputs)
     measured.measurements.append(
         Measurement(
             variant, label, estimate, metric.unit, metric.higher_is_better,
-            ceiling=float("nan") if ceiling is None else float(ceiling),
+            ceiling=float("nan") if ceiling is None else float(ceiling), chance=chance, chance_p=chance_p,
         )
     )  # fmt: skip
     measured.samples[f"{variant}|{label}"] = np.asarray(array)
@@ -101,6 +128,24 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     curve = metric.curve(outputs)
     if curve is not None:
         _keep_curve(curve, f"{variant}|{label}", len(values), measured)
+
+
+def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
+    """Return a metric's chance level and, of the main metric, the p-value that it is no better; NaN if undefined."""
+    constant = None if metric.higher_is_better is None else metric.chance(outputs)
+    if constant is None:
+        return float("nan"), float("nan")
+    array = constant.detach().cpu().double().numpy()
+    statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    if statistic is mean and array.ndim == 2:
+        array = array.mean(axis=1)
+    if array.shape != values.shape:
+        raise PluginError(f"metric {label!r}: values {values.shape}, but {array.shape} at chance")
+    defined = ~np.isnan(array.reshape(len(array), -1)).any(axis=1)
+    level = float(statistic(array[defined])) if defined.any() else float("nan")
+    if not main:
+        return level, float("nan")
+    return level, above_chance(values, array, statistic, higher_is_better=bool(metric.higher_is_better))
 
 
 def _keep_curve(curve: Curve, name: str, count: int, measured: Measured) -> None:

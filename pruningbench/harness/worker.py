@@ -211,6 +211,10 @@ class Worker:
                 unit=m.unit,
                 higher_is_better=m.higher_is_better,
                 ceiling=m.ceiling,
+                chance=m.chance,
+                chance_p=m.chance_p,
+                degenerate=m.degenerate,
+                remarks=m.note,
             )
             for m in measured.measurements
         )

@@ -5,148 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.collapse import at_chance, collapsed, degenerate, main_columns, note_on_references
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.partition import Group, Measurement, column_key, partition
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
 from pruningbench.leaderboard.references import References, as_loaded
+from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Failure, Row, RowKey
 from pruningbench.leaderboard.statements import statements
+from pruningbench.leaderboard.verdicts import with_verdicts
 
 if TYPE_CHECKING:
     import os
 
     import pandas as pd
-
-ColumnKey = tuple[str, str, str]
-"""Task, variant and metric."""
-RowKey = tuple[str, str, str, float]
-"""Model, pruner, recipe and sparsity."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric of one variant of a task.
-
-    Attributes:
-        task, variant, metric: names; the variant is "" for a task that has only one.
-        header: shortest name that no other column of the board has.
-        higher_is_better: direction; None when neither end is better, and the column is not ranked.
-        unit: of the values; "" for a pure number.
-        range: smallest and largest defined value on the board; NaN when there is none.
-        data_fingerprint: of the data that every value of this column was measured on.
-        ceiling: what people reach on the same samples; NaN if unknown.
-    """
-
-    task: str
-    variant: str
-    metric: str
-    header: str
-    higher_is_better: bool | None
-    unit: str
-    range: tuple[float, float]
-    data_fingerprint: str
-    ceiling: float = math.nan
-
-    @property
-    def key(self) -> ColumnKey:
-        """What identifies the column on its board."""
-        return (self.task, self.variant, self.metric)
-
-    @property
-    def arrow(self) -> str:
-        """The better direction: an arrow up or down, or ""."""
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
-
-    def verdict(self, difference: Entry | None) -> Literal["better", "worse", ""]:
-        """Say whether a difference to the dense model is one: its interval excludes zero; "" if not."""
-        if difference is None or self.higher_is_better is None:
-            return ""
-        if difference.low > 0:
-            return "better" if self.higher_is_better else "worse"
-        if difference.high < 0:
-            return "worse" if self.higher_is_better else "better"
-        return ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One pruned (or dense) model, averaged over seeds.
-
-    Attributes:
-        model, pruner, recipe: labels.
-        sparsity: target, in [0, 1); 0 is the dense model, as loaded or as its recipe trains it.
-        sparsity_achieved: measured over the prunable weights, mean over seeds; NaN if unknown.
-        seeds: all seeds that have a value in this row, ascending.
-        rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
-            model and sparsity; None for the dense model and for a row without ranked columns.
-        cells: what was measured, by column key; a column that was not measured is absent.
-        differences: to the dense model, by column key: the mean over the seeds that both have of the paired
-            differences over samples, with the interval of `aggregation.average`; absent where unknown.
-        reference: recipe of the dense row that the differences are to; "" if there is none.
-    """
-
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    sparsity_achieved: float
-    seeds: tuple[int, ...]
-    rank: float | None
-    cells: Mapping[ColumnKey, Entry]
-    differences: Mapping[ColumnKey, Entry] = field(default_factory=dict)
-    reference: str = ""
-
-    @property
-    def dense(self) -> bool:
-        """Whether nothing is pruned: such a row is a reference and is not ranked."""
-        return self.sparsity == 0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task that gave no values on a cell.
-
-    Attributes:
-        run, model, pruner, recipe, sparsity, seed, task: where.
-        status: failed, skipped, crashed, timeout or oom.
-        error: last line of the error.
-    """
-
-    run: str
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    seed: int
-    task: str
-    status: str
-    error: str
-
-
-@dataclass(frozen=True)
-class Board:
-    """Results that may be compared with each other: each column was measured on the same data.
-
-    Attributes:
-        title: names of the suites, and how the data differ when there are several boards.
-        suites: names of the suites, in the order given.
-        columns: by task, variant and metric, each as first seen in the results.
-        rows: by model as first seen, then sparsity, mean rank and label.
-        failed: tasks that gave no values, as the results list them.
-        notes: sentences about what the reader should know (measurements left out).
-        statements: sentences about what the results say, see `pruningbench.leaderboard.statements`.
-    """
-
-    title: str
-    suites: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    failed: tuple[Failure, ...]
-    notes: tuple[str, ...]
-    statements: tuple[str, ...] = ()
 
 
 def build(frame: pd.DataFrame, runs: Sequence[str | os.PathLike[str]] = ()) -> list[Board]:
@@ -175,7 +50,7 @@ def _board(group: Group, groups: Sequence[Group], pairs: Pairs) -> Board:
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
     references = References(group.measurements)
-    rows = _rows(kept, columns, _differences(kept, pairs, references), references)
+    rows = with_verdicts(_rows(kept, columns, _differences(kept, pairs, references), references), columns)
     return Board(
         title=_title(suites, group, groups),
         suites=suites,
@@ -242,10 +117,16 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
             unit=str(first[key]["unit"] or ""),
             range=(min(values[key]), max(values[key])) if key in values else (math.nan, math.nan),
             data_fingerprint=group.fingerprints[key],
-            ceiling=float(first[key].get("ceiling", math.nan)),
+            ceiling=_known(first[key].get("ceiling")),
+            chance=_known(first[key].get("chance")),
         )
         for key in keys
     )
+
+
+def _known(value: Any) -> float:
+    """Return a number, or NaN: always the same NaN, so that equal boards compare equal."""
+    return math.nan if value is None or math.isnan(value) else float(value)
 
 
 def _direction(value: Any) -> bool | None:
@@ -292,8 +173,13 @@ def _rows(
     by_row: dict[RowKey, list[Measurement]] = {}
     for measurement in kept:
         by_row.setdefault(_row_key(measurement), []).append(measurement)
+    main = main_columns(kept, columns)
     unranked = [
-        _row(key, listed, columns, differences.get(key, {}), references.of(key[0], key[2]) if key[3] else "")
+        replace(
+            _row(key, listed, columns, main),
+            differences=differences.get(key, {}),
+            reference=references.of(key[0], key[2]) if key[3] else "",
+        )
         for key, listed in by_row.items()
     ]
     models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in unranked))}
@@ -310,13 +196,7 @@ def _rows(
     return tuple(rows)
 
 
-def _row(
-    key: RowKey,
-    measurements: Sequence[Measurement],
-    columns: Sequence[Column],
-    differences: Mapping[ColumnKey, Entry],
-    reference: str,
-) -> Row:
+def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Column], main: Sequence[ColumnKey]) -> Row:
     by_column: dict[ColumnKey, list[Measurement]] = {}
     for measurement in measurements:
         by_column.setdefault(column_key(measurement), []).append(measurement)
@@ -324,6 +204,7 @@ def _row(
         m["seed"]: float(m["sparsity_achieved"]) for m in measurements if not math.isnan(m["sparsity_achieved"])
     }
     model, pruner, recipe, sparsity = key
+    low = at_chance(by_column, main)
     return Row(
         model=model,
         pruner=pruner,
@@ -333,30 +214,41 @@ def _row(
         seeds=tuple(sorted({int(m["seed"]) for m in measurements})),
         rank=None,
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
-        differences=differences,
-        reference=reference,
+        at_chance=low,
+        collapsed=collapsed(by_column, main, low),
+        degenerate=degenerate(measurements),
     )
 
 
 def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Rank the rows of one model and sparsity and mark the best values; leave the dense model alone."""
-    from dataclasses import replace
+    """Rank the rows of one model and sparsity and mark the best values; leave the dense model alone.
 
-    if contest[0].dense:
+    A collapsed row does not compete; one that is at chance in a single task is last in the columns of that task.
+    """
+    competing = [row for row in contest if not row.collapsed]
+    if contest[0].dense or not competing:
         return list(contest)
     directed = [column for column in columns if column.higher_is_better is not None]
-    table = [{c.key: row.cells[c.key].value for c in directed if c.key in row.cells} for row in contest]
+    table = [
+        {
+            c.key: row.cells[c.key].value
+            for c in directed
+            if c.key in row.cells and c.task not in {key[0] for key in row.at_chance}
+        }
+        for row in competing
+    ]
     directions = {c.key: bool(c.higher_is_better) for c in directed}
     ranks = mean_ranks(table, directions, lambda key: key[0])
     best = best_of(table, directions)
-    return [
+    ranked = [
         replace(
             row,
             rank=rank,
             cells={key: replace(entry, best=key in marked) for key, entry in row.cells.items()},
         )
-        for row, rank, marked in zip(contest, ranks, best, strict=True)
+        for row, rank, marked in zip(competing, ranks, best, strict=True)
     ]
+    return [*ranked, *(row for row in contest if row.collapsed)]
 
 
 def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
@@ -386,4 +278,4 @@ def _notes(rows: Sequence[Row], repeated: int) -> tuple[str, ...]:
     if partial:
         values = "value is a mean" if partial == 1 else "values are means"
         notes.append(f"{partial} {values} over fewer seeds than the row has: undefined or not measured on the others.")
-    return tuple(notes)
+    return (*notes, *note_on_references(rows))

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.references import as_loaded
+from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.leaderboard.style import (
     CEILING,
     FAINT,

@@ -32,7 +32,7 @@ class References:
                 self._dense.setdefault(str(m["model"]), set()).add(str(m["recipe"]))
 
     def of(self, model: str, recipe: str) -> str:
-        """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" if there is none."""
+        """Return the recipe of the dense row with which rows of `model` and `recipe` are compared; "" for none."""
         dense = self._dense.get(model, set())
         if recipe in dense:
             return recipe

@@ -12,7 +12,7 @@ from typing import Any
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard import markdown, text
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Row
+from pruningbench.leaderboard.rows import Board, Column, Row
 
 FORMATS = ("table", "markdown", "csv", "json")
 """What `render` can write."""
@@ -20,7 +20,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high", "reference",
+    "difference", "difference_low", "difference_high", "reference", "verdict", "chance", "collapsed", "degenerate",
 )  # fmt: skip
 
 
@@ -78,7 +78,9 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         column.unit, "" if direction is None else str(direction), column.data_fingerprint,
         *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
-        row.reference if change else "",
+        row.reference if change else "", row.verdicts.get(column.key, ""),
+        "" if math.isnan(column.chance) else repr(column.chance), str(row.collapsed),
+        str(row.degenerate.get(column.key[:2], 0)),
     ]  # fmt: skip
 
 
@@ -89,11 +91,14 @@ def board_values(board: Board) -> dict[str, Any]:
 
         {"title": str, "suites": [str], "notes": [str], "statements": [str],
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
-                      "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null}],
+                      "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null,
+                      "chance": number | null}],
          "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
-                   "seeds": [int], "rank": number | null,
+                   "seeds": [int], "rank": number | null, "collapsed": bool,
+                   "degenerate": [{"task", "variant": str, "count": int}],
                    "cells": [null (not measured) or
-                             {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool,
+                             {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
+                              "verdict": "better" | "worse" | null,
                               "difference": null (unknown) or {"value", "ci_low", "ci_high": number}}]}],
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
                      "task", "status", "error": str}]}
@@ -107,7 +112,12 @@ def board_values(board: Board) -> dict[str, Any]:
         "notes": list(board.notes),
         "statements": list(board.statements),
         "columns": [
-            {**vars(column), "range": [*map(_plain, column.range)], "ceiling": _plain(column.ceiling)}
+            {
+                **vars(column),
+                "range": [*map(_plain, column.range)],
+                "ceiling": _plain(column.ceiling),
+                "chance": _plain(column.chance),
+            }
             for column in board.columns
         ],
         "rows": [_row_values(row, board.columns) for row in board.rows],
@@ -122,13 +132,17 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         cells.append(
             entry and {
                 **_interval(entry), "n": entry.n, "seeds": entry.seeds, "best": entry.best,
+                "at_chance": column.key in row.at_chance, "verdict": row.verdicts.get(column.key),
                 "difference": change and _interval(change),
             }
         )  # fmt: skip
     return {
-        **{name: value for name, value in vars(row).items() if name != "differences"},
+        **{name: value for name, value in vars(row).items() if name not in ("differences", "verdicts", "at_chance")},
         "sparsity_achieved": _plain(row.sparsity_achieved),
         "seeds": list(row.seeds),
+        "degenerate": [
+            {"task": task, "variant": variant, "count": count} for (task, variant), count in row.degenerate.items()
+        ],
         "cells": cells,
     }
 

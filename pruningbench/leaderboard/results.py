@@ -18,9 +18,9 @@ COLUMNS = (
     "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "sparsity_total",
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
-    "pruningbench_version", "plugin", "plugin_version", "data_fingerprint",
+    "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "chance", "chance_p", "degenerate",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks")
 
 RunPath = str | os.PathLike[str]
 
@@ -34,8 +34,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     Args:
         runs: run folders.
         details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
-            (time of pruning and training), ``ceiling`` (what people reach on the same samples) and ``notes``
-            (which component changed what it was lent).
+            (time of pruning and training), ``ceiling`` (what people reach on the same samples), ``notes`` (which
+            component changed what it was lent) and ``remarks`` (what is degenerate, and what may help).
 
     Returns:
         A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the

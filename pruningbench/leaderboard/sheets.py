@@ -55,9 +55,9 @@ def sheets(names: Sequence[str], shown: Sequence[Shown]) -> Iterator[tuple[list[
     conditions: dict[tuple[str, str], dict[float, Column]] = {}
     for one in shown:
         if one.sparsity:
-            of_dense = {0.0: _rows(samples) for samples in dense(one.recipe).values()}
+            of_dense = {sparsity: _rows(samples) for sparsity, samples in dense(one.recipe).items()}
             conditions.setdefault((one.pruner, one.recipe), of_dense)[one.sparsity] = _rows(one.samples)
-    alone = {0.0: _rows(samples) for samples in dense("").values()}
+    alone = {sparsity: _rows(samples) for sparsity, samples in dense("").items()}
     for (pruner, recipe), columns in sorted(conditions.items()) or [(("", ""), alone)]:
         rows = list(dict.fromkeys(row for sparsity in sorted(columns) for row in columns[sparsity]))
         chosen = {sparsity: columns[sparsity] for sparsity in spread(sorted(columns), BLOCKS)}

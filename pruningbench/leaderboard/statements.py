@@ -22,7 +22,7 @@ from pruningbench.leaderboard.aggregation import Entry, average
 from pruningbench.leaderboard.differences import Measurement, Pairs
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import percent
-from pruningbench.leaderboard.references import UNTRAINED, References, as_loaded
+from pruningbench.leaderboard.references import References, as_loaded
 
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01

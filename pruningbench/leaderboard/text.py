@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
 from pruningbench.leaderboard.references import compared_with
+from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -20,6 +20,8 @@ NARROWEST, WIDEST = 5, 12
 """Characters that the header of a metric is cut to, at the worst and at the best."""
 BAR = "|"
 SIGNS = {"better": "▲", "worse": "▼", "": " "}
+CHANCE = "†"
+"""Marks what is not significantly above chance."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,18 @@ def _left(board: Board) -> list[_Field]:
         _Field(["pruner"], [pruners[row.pruner] for row in rows], "left"),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
-    if any(row.rank is not None for row in rows):
-        fields.append(_Field(["rank"], ["" if r.rank is None else f"{r.rank:.2f}" for r in rows], "right"))
+    if any(row.rank is not None or row.collapsed for row in rows):
+        fields.append(_Field(["rank"], [_rank(row) for row in rows], "right"))
+    if any(row.degenerate for row in rows):
+        counts = [sum(row.degenerate.values()) for row in rows]
+        fields.append(_Field(["degen-", "erate"], [str(count or "") for count in counts], "right"))
     return fields
+
+
+def _rank(row: Row) -> str:
+    if row.collapsed:
+        return CHANCE
+    return "" if row.rank is None else f"{row.rank:.2f}"
 
 
 def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field:
@@ -115,7 +126,10 @@ def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field
         known = intervals and math.isfinite(entry.half_width)
         error = f"±{number(entry.half_width, decimals)}" if known else ""
         cells.append(f"{mark}{number(entry.value, decimals)}{error}")
-    verdicts = [column.verdict(row.differences.get(column.key)) for row in board.rows]
+    if any(column.key in row.at_chance for row in board.rows):
+        cells = [cell + (CHANCE if column.key in row.at_chance else " ")
+                 for cell, row in zip(cells, board.rows, strict=True)]  # fmt: skip
+    verdicts = [row.verdicts.get(column.key, "") for row in board.rows]
     if any(verdicts):
         cells = [cell + SIGNS[verdict] for cell, verdict in zip(cells, verdicts, strict=True)]
     header = [*wrap(column.metric, limit), column.arrow]
@@ -205,7 +219,10 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         signs.append("* best of these rows")
     if intervals:
         signs.append("±: half the 95 % interval")
-    if any(column.verdict(row.differences.get(column.key)) for row in board.rows for column in board.columns):
+    signs += chance_signs(board)
+    if any(row.degenerate for row in board.rows):
+        signs.append(DEGENERATE)
+    if any(row.verdicts for row in board.rows):
         signs.append(
             f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: "
             "the paired 95 % interval excludes zero"
@@ -225,6 +242,24 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         lines.append(failed_sentence(board))
     lines += board.statements
     return [wrapped for line in lines for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
+
+
+DEGENERATE = (
+    "degenerate: samples whose output says nothing about them (one class or one box for nearly all, nothing found, "
+    "a constant map)"
+)
+
+
+def chance_signs(board: Board) -> list[str]:
+    """Explain the mark of what is at chance, with the chance level of each column that has it."""
+    columns = [c for c in board.columns if any(c.key in row.at_chance for row in board.rows)]
+    if not columns:
+        return []
+    levels = ", ".join(f"{c.task} {c.header} {number(c.chance, decimals_for([c.chance]))}" for c in columns)
+    signs = [f"{CHANCE} not significantly above chance ({levels}), last in its task"]
+    if any(row.collapsed for row in board.rows):
+        signs.append(f"{CHANCE} in place of the rank: collapsed, its main metric is at chance; not ranked")
+    return signs
 
 
 def _spelt_out(columns: Sequence[Column]) -> str:

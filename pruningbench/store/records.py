@@ -8,7 +8,10 @@ from typing import Any, Literal, get_args
 
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
-NUMBERS = ("value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling")
+NUMBERS = (
+    "value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling",
+    "chance", "chance_p",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class Record:
         task, variant, metric: what was measured; the metric is "" when the task failed.
         value: the statistic; `ci_low` and `ci_high` its 95 % bootstrap interval over samples.
         n: defined samples; `undefined`: samples on which the metric is NaN.
-        unit, higher_is_better: of the metric; `ceiling`: what people reach on the same samples.
+        unit, higher_is_better: of the metric; `ceiling`: what people reach on the same samples; `chance`: what the
+            best answer that looks at nothing reaches, and `chance_p`, of the task's main metric only, the
+            one-sided p-value that the network is no better. NaN where these have no meaning.
+        degenerate: samples whose output says nothing about them.
         status: "ok", or why there is no value; `error` then holds the traceback.
         seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
         peak_memory_mb: of the device, or of the process on a CPU.
@@ -34,6 +40,7 @@ class Record:
         pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
         data_fingerprint: of the task's data.
         notes: which component changed what it was lent, and what it changed, when that was first seen; else "".
+        remarks: what a reader should know of this value: what is degenerate, and what is likely to help; else "".
         part, parts: position (from 1) among the lines of this task, and how many there are: a task
             is finished when all its lines are there.
     """
@@ -58,6 +65,9 @@ class Record:
     unit: str = ""
     higher_is_better: bool | None = None
     ceiling: float = math.nan
+    chance: float = math.nan
+    chance_p: float = math.nan
+    degenerate: int = 0
     status: Status = "ok"
     error: str = ""
     seconds: float = 0.0
@@ -71,6 +81,7 @@ class Record:
     plugin_version: str = ""
     data_fingerprint: str = ""
     notes: str = ""
+    remarks: str = ""
     part: int = 1
     parts: int = 1
 

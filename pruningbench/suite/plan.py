@@ -273,9 +273,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
             kept: dict[str, tuple[bool, ...]] = {"pruner": (False, True), "recipe": (False,)}
             stays = kept.get(kind, ())
             cells = [
-                cell
-                for cell in cells
-                if (cell.pruner is None and cell.trained in stays) or set(matches(cell)) & wanted
+                cell for cell in cells if (cell.pruner is None and cell.trained in stays) or set(matches(cell)) & wanted
             ]
     if not cells:
         raise UsageError(f"--only {' --only '.join(only)}: no cell of suite {suite.name!r} matches all of these")
