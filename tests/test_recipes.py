@@ -18,7 +18,7 @@ from toyruns import measured, run
 
 from pruningbench.contract import Context, PruningContext, RecipeJob, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.harness.session import prune_within
+from pruningbench.harness.thresholds import prune_within
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks

@@ -42,7 +42,9 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
         doc: one line: meaning, unit and range.
         identity: whether its value can change a result. Speed knobs are not part of the identity.
         extra: further notes for whoever reads the field, e.g. ``scores=False`` on a pruner's field
-            that changes the masks but not the scores, or ``shown=True`` on one that labels always show.
+            that changes the masks but not the scores, or ``shown=True`` on one that labels always show. A field
+            that came when there were results already says ``later=True``: at its default, which is what those
+            results were made with, it is left out of identities, and their keys stay.
     """
     metadata = {"doc": doc, "identity": identity, **extra}
     if isinstance(default, (list, dict, set)):
@@ -105,7 +107,9 @@ class Use:
         known = {f.name: f for f in dataclasses.fields(self.component)}
         values = {}
         for name, field in known.items():
-            if field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True)):
+            unchanged = field.metadata.get("later") and getattr(self.component, name) == _default(field)
+            counts = field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True))
+            if counts and not unchanged:
                 values[name] = self._spelled(name, getattr(self.component, name), Use.identity)
         return {"use": self.name, "version": type(self.component).version, "fields": values}
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pruningbench.pruning.allocation import Allocation
     from pruningbench.pruning.masks import Masks
 
+UNDECIDED = 0.01
+"""Share of a decision by ties from which on its scores are called undecided; see `pruningbench.pruning.ties`."""
+
 Batches = Callable[[], Iterator[tuple["Tensor", "Tensor | None"]]]
 """Starts a pass over the scoring data: yields (images, labels or None) on the network's device."""
 

@@ -193,12 +193,12 @@ class Driver:
                 self.observer.cell_done(cell, ok=cell.key not in failed)
 
     def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
-        """Warn of what the records note, and once for each model, task and variant of what they remark."""
+        """Warn of what the records note, and once for each model, task and variant of degenerate outputs."""
         if records[0].notes:
             self.observer.warn(f"{cell.label}: {records[0].notes}")
         for record in records:
             where = (record.model, record.task, record.variant)
-            if record.remarks and where not in self._remarked:
+            if record.degenerate and where not in self._remarked:
                 self._remarked.add(where)
                 variant = f" ({record.variant})" if record.variant else ""
                 self.observer.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
@@ -210,6 +210,8 @@ class Driver:
         emptied = collapse(masks, cell.sparsity)
         if emptied:
             self.observer.warn(f"{cell.label}: {emptied}")
+        if masks.provenance.get("undecided"):
+            self.observer.warn(f"{cell.label}: {masks.provenance['undecided']}")
         masks.provenance["diagnosis"] = mask_summary(masks)
         masks.save(self.folder.mask_file(cell.key))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ from pruningbench.contract import (
     check_weights,
 )
 from pruningbench.contract.cost import SCORING_BATCH
-from pruningbench.errors import PluginError, PruningBenchError, RefusedError
+from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.lending import Blame, Lender, LentSamples, Loan, lending
+from pruningbench.harness.thresholds import note_ties, prune_within, threshold
 from pruningbench.plugins import Registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import Scope, prunable_parameters
@@ -172,12 +173,13 @@ class ModelSession:
             within: masks of an earlier round: what they prune stays pruned.
         """
         if cell.pruner is None:
-            return nothing_pruned(self._prunable(cell, model))  # whatever the recipe asks for: a dense reference
+            return Masks.ones(self._prunable(cell, model))  # whatever the recipe asks for: a dense reference
         pruner = self._pruner(cell, model)
         if untouched and within is None and not pruner.updates_weights:
             masks = self._shared_masks(cell, pruner, sparsity)
         else:
             masks = self._own_masks(cell, pruner, model, sparsity, within)
+            note_ties(masks, model.network, within)
         masks.apply(model.network)
         return masks
 
@@ -249,10 +251,7 @@ class ModelSession:
             isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None),
             lending(f"pruner {cell.pruner_label!r}", self._blame, *lenders),
         ):
-            if within is None:
-                masks = pruner.prune(context, sparsity)
-            else:
-                masks = prune_within(pruner, context, sparsity, within)
+            masks = prune_within(pruner, context, sparsity, within)
         if not isinstance(masks, Masks):
             raise PluginError(f"pruner {cell.pruner_label!r} returned a {type(masks).__name__}, not Masks")
         return masks
@@ -267,9 +266,10 @@ class ModelSession:
 
             def make() -> dict[str, torch.Tensor]:
                 if isinstance(pruner, ScorePruner):
-                    masks = pruner.threshold(self._shared_scores(cell, pruner), sparsity)
+                    masks = threshold(pruner, self._shared_scores(cell, pruner), sparsity)
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
+                note_ties(masks, self.dense.network)
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
                 return {**masks.packed(), PROVENANCE: _text_tensor(masks.provenance)}
 
@@ -343,11 +343,6 @@ class ModelSession:
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
 
 
-def nothing_pruned(parameters: Mapping[str, torch.Tensor]) -> Masks:
-    """Return masks that keep all of `parameters`."""
-    return Masks({name: torch.ones(p.shape, dtype=torch.bool, device=p.device) for name, p in parameters.items()})
-
-
 def _code(use: Use) -> list[str]:
     component: Any = type(use.component)  # mypy does not take a class for hashable
     return [use.plugin, use.plugin_version, code_hash(component)]
@@ -363,35 +358,6 @@ def _text_tensor(provenance: dict[str, Any]) -> torch.Tensor:
         return torch.tensor(list(json.dumps(provenance).encode()), dtype=torch.uint8)
     except (TypeError, ValueError) as error:
         raise PluginError(f"the masks' provenance cannot be stored ({error})") from error
-
-
-def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, within: Masks) -> Masks:
-    """Prune further: weights that `within` prunes, which are zero in the network, stay pruned.
-
-    Raises:
-        PruningBenchError: if the pruner revives one of them.
-    """
-    if isinstance(pruner, ScorePruner):
-        scores = check_scores(pruner.score(context), context.parameters)
-        masks = pruner.threshold(scores, sparsity)
-        if not _revived(masks, within):
-            return masks
-        # scores that do not rank zeros last, such as random ones: pruned weights rank below all others
-        lowest = min(float(score.min()) for score in scores.values()) - 1
-        lowered = {n: s.masked_fill((~within[n]).to(s.device), lowest) for n, s in scores.items()}
-        masks = pruner.threshold(lowered, sparsity)
-    else:
-        masks = pruner.prune(context, sparsity)
-    revived = _revived(masks, within)
-    if revived:
-        raise PruningBenchError(
-            f"this pruner revives {revived} weights that an earlier round pruned: it cannot be used in rounds"
-        )
-    return masks
-
-
-def _revived(masks: Masks, within: Masks) -> int:
-    return sum(int((masks[name] & ~mask).sum()) for name, mask in within.items() if name in masks)
 
 
 def check_names(pruner: str, masks: Masks, prunable: Sequence[str]) -> None:

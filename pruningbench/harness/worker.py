@@ -78,7 +78,12 @@ class Worker:
             return
         prepare_seconds = time.perf_counter() - start
         yield Prepared(job, masks, prepare_seconds)
-        base = self._base(cell, sparsities, prepare_seconds)
+        told = masks.provenance if masks is not None else {}
+        base = replace(
+            self._base(cell, sparsities, prepare_seconds),
+            ties=float(told.get("ties", float("nan"))),
+            remarks=str(told.get("undecided", "")),
+        )
         loan = Loan(model)
         session.begin(cell)
         for run in job.tasks:
@@ -214,7 +219,7 @@ class Worker:
                 chance=m.chance,
                 chance_p=m.chance_p,
                 degenerate=m.degenerate,
-                remarks=m.note,
+                remarks="; ".join(filter(None, (common.remarks, m.note))),
             )
             for m in measured.measurements
         )

@@ -217,6 +217,7 @@ def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Col
         at_chance=low,
         collapsed=collapsed(by_column, main, low),
         degenerate=degenerate(measurements),
+        ties=max((share for m in measurements if not math.isnan(share := _known(m.get("ties")))), default=math.nan),
     )
 
 

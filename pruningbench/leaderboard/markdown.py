@@ -10,7 +10,7 @@ from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
 from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Row
-from pruningbench.leaderboard.text import CHANCE, DEGENERATE, chance_signs, failed_sentence
+from pruningbench.leaderboard.text import CHANCE, DEGENERATE, UNDECIDED_MARK, chance_signs, failed_sentence, ties_signs
 
 FEW = 6
 """Most metrics with which a table still reads well with the intervals in it."""
@@ -35,7 +35,11 @@ def table(board: Board) -> str:
         parts.append(f"**{_escaped(model)}**")
         lines = _header(board.columns, ranked, degenerate)
         for row in group:
-            cells = [percent(row.sparsity), _escaped(pruners[row.pruner]), _escaped(row.recipe)]
+            cells = [
+                percent(row.sparsity),
+                _escaped(pruners[row.pruner] + UNDECIDED_MARK * row.undecided),
+                _escaped(row.recipe),
+            ]
             cells += [_rank(row)] if ranked else []
             cells += [str(sum(row.degenerate.values()) or "")] if degenerate else []
             cells += _cells(row, board.columns, decimals)
@@ -90,7 +94,7 @@ def _caption(board: Board, ranked: bool) -> str:
         sentences.append(
             "Rank: place among the rows of the same model and sparsity, mean over the metrics with an arrow."
         )
-    sentences += [f"{sign}." for sign in chance_signs(board)]
+    sentences += [f"{sign}." for sign in (*chance_signs(board), *ties_signs(board))]
     if any(row.degenerate for row in board.rows):
         sentences.append(f"{DEGENERATE.capitalize()}.")
     seeds = {len(row.seeds) for row in board.rows}

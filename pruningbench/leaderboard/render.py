@@ -21,6 +21,7 @@ CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
     "difference", "difference_low", "difference_high", "reference", "verdict", "chance", "collapsed", "degenerate",
+    "ties",
 )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
         row.reference if change else "", row.verdicts.get(column.key, ""),
         "" if math.isnan(column.chance) else repr(column.chance), str(row.collapsed),
-        str(row.degenerate.get(column.key[:2], 0)),
+        str(row.degenerate.get(column.key[:2], 0)), "" if math.isnan(row.ties) else repr(row.ties),
     ]  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def board_values(board: Board) -> dict[str, Any]:
                       "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null,
                       "chance": number | null}],
          "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
-                   "seeds": [int], "rank": number | null, "collapsed": bool,
+                   "seeds": [int], "rank": number | null, "collapsed": bool, "ties": number | null,
                    "degenerate": [{"task", "variant": str, "count": int}],
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
@@ -139,6 +140,7 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(row).items() if name not in ("differences", "verdicts", "at_chance")},
         "sparsity_achieved": _plain(row.sparsity_achieved),
+        "ties": _plain(row.ties),
         "seeds": list(row.seeds),
         "degenerate": [
             {"task": task, "variant": variant, "count": count} for (task, variant), count in row.degenerate.items()

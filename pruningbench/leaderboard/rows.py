@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pruningbench.contract.pruner import UNDECIDED
 from pruningbench.leaderboard.aggregation import Entry
 
 ColumnKey = tuple[str, str, str]
@@ -73,6 +74,7 @@ class Row:
         at_chance: main metrics of tasks that are not significantly above chance.
         collapsed: whether the first of the row's main metrics is: the network sees nothing. Such a row is shown,
             never ranked, never best, and never called better than the dense one.
+        ties: largest share of any seed of the decision which weights to prune that ties made; NaN if unknown.
         degenerate: by (task, variant), samples whose output says nothing about them; only where there are any.
     """
 
@@ -90,6 +92,12 @@ class Row:
     at_chance: tuple[ColumnKey, ...] = ()
     collapsed: bool = False
     degenerate: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    ties: float = math.nan
+
+    @property
+    def undecided(self) -> bool:
+        """Whether scores left more of the decision to ties than is tolerable."""
+        return self.ties > UNDECIDED
 
     @property
     def dense(self) -> bool:

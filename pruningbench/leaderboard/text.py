@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from pruningbench.contract.pruner import UNDECIDED
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
 from pruningbench.leaderboard.references import compared_with
@@ -20,6 +21,8 @@ NARROWEST, WIDEST = 5, 12
 """Characters that the header of a metric is cut to, at the worst and at the best."""
 BAR = "|"
 SIGNS = {"better": "▲", "worse": "▼", "": " "}
+UNDECIDED_MARK = " ≈"
+"""Marks prunings that scores did not decide."""
 CHANCE = "†"
 """Marks what is not significantly above chance."""
 
@@ -97,7 +100,7 @@ def _left(board: Board) -> list[_Field]:
     rows = board.rows
     fields = [
         _Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
-        _Field(["pruner"], [pruners[row.pruner] for row in rows], "left"),
+        _Field(["pruner"], [pruners[row.pruner] + UNDECIDED_MARK * row.undecided for row in rows], "left"),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
     if any(row.rank is not None or row.collapsed for row in rows):
@@ -219,7 +222,7 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         signs.append("* best of these rows")
     if intervals:
         signs.append("±: half the 95 % interval")
-    signs += chance_signs(board)
+    signs += [*chance_signs(board), *ties_signs(board)]
     if any(row.degenerate for row in board.rows):
         signs.append(DEGENERATE)
     if any(row.verdicts for row in board.rows):
@@ -260,6 +263,15 @@ def chance_signs(board: Board) -> list[str]:
     if any(row.collapsed for row in board.rows):
         signs.append(f"{CHANCE} in place of the rank: collapsed, its main metric is at chance; not ranked")
     return signs
+
+
+def ties_signs(board: Board) -> list[str]:
+    """Explain the mark of undecided scores."""
+    shares = [row.ties for row in board.rows if row.undecided]
+    if not shares:
+        return []
+    most = percent(float(f"{max(shares):.2g}"))
+    return [f"≈ undecided scores: ties made more than {percent(UNDECIDED)} of the pruning decision, up to {most}"]
 
 
 def _spelt_out(columns: Sequence[Column]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pruningbench.base.identity import derive_seed
@@ -13,6 +15,8 @@ from pruningbench.pruning.masks import Masks
 from pruningbench.recipes.settings import Training
 from pruningbench.training.fit import fit
 
+PROVENANCE = "provenance"
+"""Name in the state of a level of what its pruner says of its masks, as JSON in bytes."""
 Rewind = Literal["none", "pretrained", "init", "early"]
 State = dict[str, Tensor]
 """Named tensors: ``weights/NAME`` and ``masks/NAME`` of a level; ``early/NAME`` beside the dense weights."""
@@ -71,6 +75,7 @@ class Trajectory:
         early = self.early_epochs if self.rewind == "early" else 0
         self._fit(f"round {len(path)}", masks, first_epoch=early)
         kept = {f"masks/{name}": mask for name, mask in masks.items()}
+        kept[PROVENANCE] = torch.tensor(list(json.dumps(masks.provenance).encode()), dtype=torch.uint8)
         return {**_prefixed("weights/", self._weights()), **kept}
 
     def _dense(self) -> State:
@@ -128,7 +133,8 @@ class Trajectory:
     def _masks_of(self, state: Mapping[str, Tensor]) -> Masks:
         names = dict(self.network.named_parameters())
         found = {name: state[f"masks/{name}"].bool() for name in names if f"masks/{name}" in state}
-        return Masks(found, {"recipe": "iterative", "rewind": self.rewind})
+        told = json.loads(bytes(state[PROVENANCE].tolist())) if PROVENANCE in state else {}
+        return Masks(found, {**told, "recipe": "iterative", "rewind": self.rewind})
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> State:

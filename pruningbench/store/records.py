@@ -10,7 +10,7 @@ Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
 NUMBERS = (
     "value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling",
-    "chance", "chance_p",
+    "chance", "chance_p", "ties",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ class Record:
             best answer that looks at nothing reaches, and `chance_p`, of the task's main metric only, the
             one-sided p-value that the network is no better. NaN where these have no meaning.
         degenerate: samples whose output says nothing about them.
+        ties: share of the decision which weights to prune that was made by ties of scores; NaN if unknown.
         status: "ok", or why there is no value; `error` then holds the traceback.
         seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
         peak_memory_mb: of the device, or of the process on a CPU.
@@ -40,7 +41,8 @@ class Record:
         pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
         data_fingerprint: of the task's data.
         notes: which component changed what it was lent, and what it changed, when that was first seen; else "".
-        remarks: what a reader should know of this value: what is degenerate, and what is likely to help; else "".
+        remarks: what a reader should know of this value: that its pruner's scores left the decision to ties, what is
+            degenerate, and what is likely to help; else "".
         part, parts: position (from 1) among the lines of this task, and how many there are: a task
             is finished when all its lines are there.
     """
@@ -68,6 +70,7 @@ class Record:
     chance: float = math.nan
     chance_p: float = math.nan
     degenerate: int = 0
+    ties: float = math.nan
     status: Status = "ok"
     error: str = ""
     seconds: float = 0.0
