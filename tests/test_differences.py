@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_leaderboard import record, write_run
 
 from pruningbench.contract.statistics import Floats, bootstrap, mean, paired_bootstrap
@@ -122,7 +123,11 @@ def test_board_shows_the_paired_difference(tmp_path: Path) -> None:
     assert "Δ -.300 [" in markdown and "▼ worse than the dense model" in markdown
     (values,) = json.loads(render([board], "json"))
     cells = {row["pruner"]: row["cells"][0] for row in values["rows"]}
-    assert cells["a"]["difference"] == {"value": expected.value, "ci_low": expected.low, "ci_high": expected.high}
+    difference = cells["a"]["difference"]
+    assert [difference[name] for name in ("value", "ci_low", "ci_high")] == [
+        expected.value, expected.low, expected.high,
+    ]  # fmt: skip
+    assert difference["p"] == stats.binomtest(0, 60).pvalue and difference["p_holm"] == 3 * difference["p"]
     assert cells["dense"]["difference"] is None
     written = {row["pruner"]: row for row in csv.DictReader(io.StringIO(render([board], "csv")))}
     assert float(written["a"]["difference_low"]) == expected.low and written["dense"]["difference"] == ""

@@ -81,6 +81,7 @@ class Use:
         references: for each field that names another component, that component; for item i of a field
             that lists several, the key is ``field.i``.
         plugin: distribution that registered it, and `plugin_version` its version.
+        told_by: required fields that its label shows, because another use differs in them.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Use:
     references: Mapping[str, Use] = dataclasses.field(default_factory=dict)
     plugin: str = ""
     plugin_version: str = ""
+    told_by: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return all fields as plain values, defaults included; references are spelled out."""
@@ -135,7 +137,7 @@ class Use:
             reference = self.references.get(field.name)
             if field.metadata.get("shown"):
                 changed.append(reference.label if reference else _short(value))
-            if field.metadata.get("shown") or default is dataclasses.MISSING:
+            if field.metadata.get("shown") or (default is dataclasses.MISSING and field.name not in self.told_by):
                 continue
             if reference is not None and not reference._is(default):
                 changed.append(f"{field.name}={reference.label}")

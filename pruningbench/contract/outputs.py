@@ -48,9 +48,12 @@ class Outputs:
 
     Attributes:
         exhibit: samples worth a figure, or None.
+        keys: what identifies the samples, in the order of the metrics' values; empty where they are the same ones
+            for every network. Differences between networks are paired by them.
     """
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
+    keys: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def count(self) -> int | None:
@@ -248,6 +251,11 @@ class Attributions(Outputs):
     def count(self) -> int:
         """Number of images."""
         return len(self.maps)
+
+    def __post_init__(self) -> None:
+        """Take the images' positions for their keys, unless they are the first ones."""
+        if not self.keys and self.index != tuple(range(len(self.index))):
+            object.__setattr__(self, "keys", tuple(map(str, self.index)))
 
     def degenerate(self) -> Degenerate | None:
         """Count constant maps."""

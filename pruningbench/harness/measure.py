@@ -46,11 +46,19 @@ class Measurement:
 
 @dataclass
 class Measured:
-    """All that a task yields on one model."""
+    """All that a task yields on one model.
+
+    Attributes:
+        measurements: values.
+        samples: arrays of per-sample values, by ``variant|metric``, and of the samples' keys.
+        exhibits: what is kept for figures, by variant.
+        inapplicable: metrics that were asked for and apply to nothing that the task yields.
+    """
 
     measurements: list[Measurement] = field(default_factory=list)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    inapplicable: tuple[str, ...] = ()
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
@@ -78,8 +86,12 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
             if isinstance(metric, Metric) and metric.applies(outputs):
                 _apply(metric, use.label, variant, outputs, measured, main=use.name in task.metrics[:1])
         _note_degenerate(outputs, variant, measured)
+        if outputs.keys:
+            measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
         if outputs.exhibit is not None:
             measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
+    applied = {measurement.metric for measurement in measured.measurements}
+    measured.inapplicable = tuple(use.label for use in run.metrics if use.label not in applied)
     if not measured.measurements:
         names = ", ".join(use.label for use in run.metrics) or "none"
         raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
@@ -103,6 +115,8 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise PluginError(f"metric {label!r} returned {shape}, not a tensor (N,) or (N, K) of per-sample values")
+    if outputs.keys and len(outputs.keys) != len(values):
+        raise PluginError(f"metric {label!r} returned {len(values)} values for {len(outputs.keys)} keys of samples")
     if outputs.count is not None and len(values) != outputs.count:
         raise PluginError(f"metric {label!r} returned {len(values)} values for {outputs.count} samples")
     if not isinstance(metric.unit, str) or metric.higher_is_better not in (True, False, None):

@@ -70,6 +70,11 @@ class DataShelf:
             samples = component.load(self._context())
             if not isinstance(samples, Samples):
                 raise PluginError(f"dataset {use.name!r} loaded a {type(samples).__name__}, not Samples")
+            if not isinstance(samples.fingerprint, str) or not samples.fingerprint:
+                raise PluginError(
+                    f"dataset {use.name!r}: its fingerprint is {samples.fingerprint!r}, but must be text that changes "
+                    "with the content; without it values of other data would count as the same"
+                )
             self._open[key] = samples
             self._lent.append(LentSamples(samples))
         return self._open[key]
@@ -325,8 +330,10 @@ class ModelSession:
 
             labels = model.labels_of(samples)
 
-            # in an order of its own, so that a few batches of class-ordered data hold all classes
-            order = torch.randperm(len(samples), generator=generator_for("scoring order")).tolist()
+            # in an order of its own, so that a few batches of class-ordered data hold all classes; another for each
+            # seed, whose part is left out for seed 0, since there were results without it
+            drawn = generator_for("scoring order", *([cell.seed] if cell.seed else []))
+            order = torch.randperm(len(samples), generator=drawn).tolist()
             most = getattr(pruner, "batches", None)
             # what is pruned depends on which samples are seen, not on how memory cuts them into batches
             size = getattr(pruner, "batch_size", min(SCORING_BATCH, cell.batch_size))

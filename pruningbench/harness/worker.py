@@ -202,6 +202,7 @@ class Worker:
             plugin_version=run.task.plugin_version,
             data_fingerprint=fingerprint,
             notes=self.blame.take(),
+            inapplicable=", ".join(measured.inapplicable),
         )
         records = tuple(
             replace(

@@ -57,7 +57,7 @@ def _board(group: Group, groups: Sequence[Group], pairs: Pairs) -> Board:
         columns=columns,
         rows=rows,
         failed=_failures(group.measurements),
-        notes=_notes(rows, repeated),
+        notes=(*_notes(rows, repeated), *_inapplicable(kept, columns)),
         statements=statements(kept, pairs, references),
     )
 
@@ -153,15 +153,16 @@ def _differences(
 ) -> dict[RowKey, dict[ColumnKey, Entry]]:
     """Compare each pruned model with its dense reference of the same seed, and average over the seeds."""
     dense = {(m["model"], m["recipe"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
-    found: dict[RowKey, dict[ColumnKey, list[Mapping[str, float]]]] = {}
+    found: dict[RowKey, dict[ColumnKey, list[tuple[Measurement, Measurement]]]] = {}
     for m in kept:
         recipe = references.of(m["model"], m["recipe"])
         reference = dense.get((m["model"], recipe, m["seed"], *column_key(m)))
         if float(m["sparsity"]) > 0 and reference is not None:
-            difference = pairs.difference(m, reference)
-            if difference is not None:
-                found.setdefault(_row_key(m), {}).setdefault(column_key(m), []).append(difference)
-    return {row: {key: average(seeds) for key, seeds in of_row.items()} for row, of_row in found.items()}
+            found.setdefault(_row_key(m), {}).setdefault(column_key(m), []).append((m, reference))
+    return {
+        row: {key: entry for key, seeds in of_row.items() if (entry := pairs.over_seeds(seeds)) is not None}
+        for row, of_row in found.items()
+    }
 
 
 def _rows(
@@ -268,6 +269,17 @@ def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
             error=lines[-1].strip() if lines else "",
         )  # fmt: skip
     return tuple(failure for key, failure in failed.items() if key not in succeeded)
+
+
+def _inapplicable(kept: Sequence[Measurement], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Name the metrics that were asked for and have no column, because they apply to nothing."""
+    measured = {column.metric for column in columns}
+    tasks: dict[str, dict[str, None]] = {}
+    for m in kept:
+        for label in str(m.get("inapplicable") or "").split(", "):
+            if label and label not in measured:
+                tasks.setdefault(label, {})[m["task"]] = None
+    return tuple(f"{label} applies to nothing that {', '.join(of)} yields." for label, of in tasks.items())
 
 
 def _notes(rows: Sequence[Row], repeated: int) -> tuple[str, ...]:

@@ -10,7 +10,15 @@ from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
 from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Row
-from pruningbench.leaderboard.text import CHANCE, DEGENERATE, UNDECIDED_MARK, chance_signs, failed_sentence, ties_signs
+from pruningbench.leaderboard.text import (
+    CHANCE,
+    CORRECTED,
+    DEGENERATE,
+    UNDECIDED_MARK,
+    chance_signs,
+    failed_sentence,
+    ties_signs,
+)
 
 FEW = 6
 """Most metrics with which a table still reads well with the intervals in it."""
@@ -105,7 +113,7 @@ def _caption(board: Board, ranked: bool) -> str:
     if any(row.differences for row in board.rows):
         sentences.append(
             f"▲ better, ▼ worse than {compared_with(row.reference for row in board.rows if row.differences)}: "
-            "the 95 % interval of the paired difference (Δ) excludes zero."
+            f"{CORRECTED}. Δ [95 %]: the paired difference."
         )
     sentences += board.notes
     if board.failed:

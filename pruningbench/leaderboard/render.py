@@ -20,8 +20,8 @@ FORMATS = ("table", "markdown", "csv", "json")
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high", "reference", "verdict", "chance", "collapsed", "degenerate",
-    "ties",
+    "difference", "difference_low", "difference_high", "p", "p_holm", "reference", "verdict",
+    "chance", "collapsed", "degenerate", "ties",
 )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         "" if row.rank is None else repr(row.rank), *column.key,
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         column.unit, "" if direction is None else str(direction), column.data_fingerprint,
-        *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")),
+        *(map(repr, (change.value, change.low, change.high, change.p, change.p_holm)) if change else [""] * 5),
         row.reference if change else "", row.verdicts.get(column.key, ""),
         "" if math.isnan(column.chance) else repr(column.chance), str(row.collapsed),
         str(row.degenerate.get(column.key[:2], 0)), "" if math.isnan(row.ties) else repr(row.ties),
@@ -100,7 +100,8 @@ def board_values(board: Board) -> dict[str, Any]:
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
                               "verdict": "better" | "worse" | null,
-                              "difference": null (unknown) or {"value", "ci_low", "ci_high": number}}]}],
+                              "difference": null (unknown) or
+                                  {"value", "ci_low", "ci_high": number, "p", "p_holm": number | null}}]}],
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
                      "task", "status", "error": str}]}
 
@@ -134,7 +135,7 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
             entry and {
                 **_interval(entry), "n": entry.n, "seeds": entry.seeds, "best": entry.best,
                 "at_chance": column.key in row.at_chance, "verdict": row.verdicts.get(column.key),
-                "difference": change and _interval(change),
+                "difference": change and {**_interval(change), "p": _plain(change.p), "p_holm": _plain(change.p_holm)},
             }
         )  # fmt: skip
     return {

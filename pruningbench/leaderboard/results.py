@@ -19,7 +19,7 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "chance", "chance_p", "degenerate",
-    "ties",
+    "ties", "inapplicable",
 )  # fmt: skip
 DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks")
 

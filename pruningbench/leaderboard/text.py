@@ -227,8 +227,7 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         signs.append(DEGENERATE)
     if any(row.verdicts for row in board.rows):
         signs.append(
-            f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: "
-            "the paired 95 % interval excludes zero"
+            f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: {CORRECTED}"
         )
     if any(math.isnan(entry.value) for entry in entries):
         signs.append("nan: undefined on all samples")
@@ -247,6 +246,7 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
     return [wrapped for line in lines for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
 
 
+CORRECTED = "paired test, p <= .05 by Holm's method over all marks of a model"
 DEGENERATE = (
     "degenerate: samples whose output says nothing about them (one class or one box for nearly all, nothing found, "
     "a constant map)"

@@ -32,6 +32,7 @@ class Record:
             best answer that looks at nothing reaches, and `chance_p`, of the task's main metric only, the
             one-sided p-value that the network is no better. NaN where these have no meaning.
         degenerate: samples whose output says nothing about them.
+        inapplicable: metrics that were asked for and apply to nothing that the task yields, comma-separated.
         ties: share of the decision which weights to prune that was made by ties of scores; NaN if unknown.
         status: "ok", or why there is no value; `error` then holds the traceback.
         seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
@@ -70,6 +71,7 @@ class Record:
     chance: float = math.nan
     chance_p: float = math.nan
     degenerate: int = 0
+    inapplicable: str = ""
     ties: float = math.nan
     status: Status = "ok"
     error: str = ""

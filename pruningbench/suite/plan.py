@@ -230,7 +230,8 @@ def score_identity(cell: Cell) -> dict[str, Any]:
         "model": cell.model.identity(),
         "pruner": cell.pruner.identity(without="scores"),
         "scope": dataclasses.asdict(cell.scope or ScopeSettings()),
-        "seed": cell.seed if pruner.seeded else None,
+        # a seed also draws the scoring data; 0 counts for none, since there were results without it
+        "seed": cell.seed if pruner.seeded else (cell.seed or None) if pruner.needs_data else None,
         "data": cell.data.identity() if pruner.needs_data and cell.data else None,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -107,6 +108,21 @@ def _identity_of(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_identity_of(item) for item in value]
     return value
+
+
+def told_apart(uses: Sequence[Use]) -> tuple[Use, ...]:
+    """Return the uses with labels of their own: where two differ in required fields only, these are shown."""
+    labels = Counter(use.label for use in uses)
+    told = []
+    for use in uses:
+        same = [other for other in uses if other.name == use.name]
+        if labels[use.label] == 1:
+            told.append(use)
+            continue
+        fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
+        differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
+        told.append(dataclasses.replace(use, told_by=differing))
+    return tuple(told)
 
 
 def _distinction(use: Use, same: Sequence[Use]) -> str:
@@ -252,7 +268,7 @@ class _Builder:
                 twice = f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})"
                 raise self.document.error((key, i), twice)
             seen[identity] = i
-        return tuple(uses)
+        return told_apart(uses)
 
     def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
         try:
