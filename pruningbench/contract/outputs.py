@@ -66,6 +66,17 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Missing(Outputs):
+    """A variant that could not be measured, such as a data set of several that is not there; the others stand.
+
+    Attributes:
+        reason: what is wrong and what to do, in one line.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Predictions(Outputs):
     """Class scores of N samples.
 

@@ -36,6 +36,9 @@ class Task(Component, ABC):
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
         """Yield (variant, outputs) pairs; variant is "" for a task that has only one.
 
+        A part that cannot be measured is yielded as `Missing`; whatever is raised ends the task, and what it has
+        yielded before stands.
+
         The model is in eval mode and is not to be changed.
         """
 

@@ -80,12 +80,14 @@ def pending(
         again: finished task runs to measure again.
     """
     attempts: dict[TaskKey, int] = {}
-    settled: set[TaskKey] = set()
+    not_ok: set[TaskKey] = set()
     for record in latest(records):
         key = (record.cell, record.task)
         attempts[key] = record.attempts
-        if key not in again and (record.status == "ok" or (retry or {}).get(key) != record.attempts):
-            settled.add(key)
+        if record.status != "ok":
+            not_ok.add(key)
+    tried_again = {key for key in not_ok if (retry or {}).get(key) == attempts[key]}
+    settled = set(attempts) - set(again) - tried_again
     jobs = []
     for cell in plan.cells:
         name = cell.key
@@ -99,7 +101,11 @@ def pending(
 def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the first record of each task run of the plan whose last attempt is not ok."""
     wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks}
-    return tuple(r for r in latest(records) if r.status != "ok" and (r.cell, r.task) in wanted)
+    first: dict[TaskKey, Record] = {}
+    for record in latest(records):
+        if record.status != "ok" and (record.cell, record.task) in wanted:
+            first.setdefault((record.cell, record.task), record)
+    return tuple(first.values())
 
 
 class Driver:
@@ -188,7 +194,7 @@ class Driver:
                 if event.status != "ok":
                     failed.add(cell.key)
                 self._tell(cell, records)
-                self.observer.task_done(cell, task, records[0])
+                self.observer.task_done(cell, task, event.outcome)
             case CellDone():
                 self.observer.cell_done(cell, ok=cell.key not in failed)
 

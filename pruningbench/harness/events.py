@@ -70,8 +70,13 @@ class TaskDone:
 
     @property
     def status(self) -> Status:
-        """How it ended."""
-        return self.records[0].status
+        """How it ended: ok only if all of it did."""
+        return self.outcome.status
+
+    @property
+    def outcome(self) -> Record:
+        """The first line that is not ok, or the first of all."""
+        return next((record for record in self.records if record.status != "ok"), self.records[0])
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Observer:
         """Progress within a cell ("epoch 2/12")."""
 
     def task_done(self, cell: Cell, task: str, record: Record) -> None:
-        """A task has ended; `record` is its first journal line."""
+        """A task has ended; `record` is its first journal line that is not ok, or the first of all."""
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """A cell has ended."""

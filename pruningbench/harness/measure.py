@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.contract import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel, above_chance
+from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, bootstrap, mean
-from pruningbench.errors import PluginError
+from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.plan import TaskRun
 
@@ -44,6 +45,15 @@ class Measurement:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A part of a task that gave no value: a metric on a variant, a variant ("" = no metric), or what was to follow."""
+
+    variant: str
+    metric: str
+    error: str
+
+
 @dataclass
 class Measured:
     """All that a task yields on one model.
@@ -53,49 +63,90 @@ class Measured:
         samples: arrays of per-sample values, by ``variant|metric``, and of the samples' keys.
         exhibits: what is kept for figures, by variant.
         inapplicable: metrics that were asked for and apply to nothing that the task yields.
+        failures: what gave no value; the measurements stand all the same.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     inapplicable: tuple[str, ...] = ()
+    failures: list[Failure] = field(default_factory=list)
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
-    """Run a task on a model and apply its metrics.
+    """Run a task on a model and apply its metrics; a failure costs itself, as long as anything is measured.
 
     Raises:
-        PluginError: if the task yields no outputs that its metrics consume, a variant twice, or a
-            metric returns something that is not (N,) or (N, K) numbers.
+        PluginError: if the task yields a variant twice, or nothing that its metrics consume.
+        Exception: what a component raised, if nothing was measured; any lack of memory, for a smaller batch may do.
     """
     task = run.task.component
     if not isinstance(task, Task):
         raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
     measured = Measured()
+    errors: list[Exception] = []
     seen: list[str] = []
-    for variant, outputs in task.run(model, context):
-        if not isinstance(outputs, Outputs):
-            raise PluginError(f"task {run.label!r} yielded a {type(outputs).__name__}, not Outputs")
-        if not isinstance(variant, str):
-            raise PluginError(f"task {run.label!r} yielded variant {variant!r}, which is no text")
-        if variant in seen:
-            raise PluginError(f"task {run.label!r} yielded variant {variant!r} twice")
-        seen.append(variant)
+    for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):
+        _check(run.label, variant, outputs, seen)
+        if isinstance(outputs, Missing):
+            errors.append(PruningBenchError(f"{variant}: {outputs.reason}"))
+            measured.failures.append(Failure(variant, "", outputs.reason))
+            continue
         for use in run.metrics:
             metric = use.component
             if isinstance(metric, Metric) and metric.applies(outputs):
-                _apply(metric, use.label, variant, outputs, measured, main=use.name in task.metrics[:1])
+                try:
+                    _apply(metric, use.label, variant, outputs, measured, main=use.name in task.metrics[:1])
+                except Exception as error:  # noqa: BLE001 - anybody's metric; the others stand
+                    _fail(error, variant, use.label, measured, errors)
         _note_degenerate(outputs, variant, measured)
         if outputs.keys:
             measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
         if outputs.exhibit is not None:
             measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
+    if not measured.measurements and errors:
+        raise errors[0]
     applied = {measurement.metric for measurement in measured.measurements}
-    measured.inapplicable = tuple(use.label for use in run.metrics if use.label not in applied)
+    failed = {failure.metric for failure in measured.failures}
+    measured.inapplicable = tuple(use.label for use in run.metrics if use.label not in applied | failed)
     if not measured.measurements:
         names = ", ".join(use.label for use in run.metrics) or "none"
         raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
     return measured
+
+
+def _until_it_fails(
+    yielded: Iterable[tuple[str, Outputs]], measured: Measured, errors: list[Exception]
+) -> Iterator[tuple[str, Outputs]]:
+    """Yield what a task yields; if it raises, that is a failure, and what it has yielded before stands."""
+    iterator = iter(yielded)
+    while True:
+        try:
+            pair = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - anybody's task
+            _fail(error, "", "", measured, errors)
+            return
+        yield pair
+
+
+def _fail(error: Exception, variant: str, metric: str, measured: Measured, errors: list[Exception]) -> None:
+    if is_out_of_memory(error) or isinstance(error, TimeoutError):
+        raise error
+    errors.append(error)
+    measured.failures.append(Failure(variant, metric, "".join(traceback.format_exception(error)).strip()))
+
+
+def _check(label: str, variant: object, outputs: object, seen: list[str]) -> None:
+    """Make sure that a task yields outputs under names of their own."""
+    if not isinstance(outputs, Outputs):
+        raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
+    if not isinstance(variant, str):
+        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is no text")
+    if variant in seen:
+        raise PluginError(f"task {label!r} yielded variant {variant!r} twice")
+    seen.append(variant)
 
 
 def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None:

@@ -19,7 +19,7 @@ from pruningbench.base.files import write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, Use, VisionModel
-from pruningbench.errors import PluginError, RefusedError
+from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
@@ -223,6 +223,9 @@ class Worker:
                 remarks="; ".join(filter(None, (common.remarks, m.note))),
             )
             for m in measured.measurements
+        ) + tuple(
+            replace(common, variant=f.variant, metric=f.metric, status="failed", error=f.error)
+            for f in measured.failures
         )
         return TaskDone(job, run.label, records, measured.samples, measured.exhibits)
 
@@ -230,12 +233,17 @@ class Worker:
         use = run.task.references.get(getattr(run.task.component, "main_data", ""))
         if use is None:
             return ""
-        data = self.shelf.open(use).fingerprint
-        others = {name: self._shelf_of(other).open(other).fingerprint for name, other in run.task.references.items()}
-        if not all(isinstance(fingerprint, str) for fingerprint in others.values()):
-            raise PluginError(f"dataset {use.name!r}: its fingerprint must be text")
+        data = self._fingerprint_of(use)
+        others = {name: self._fingerprint_of(other) for name, other in run.task.references.items()}
         # how the task is set and what other data it uses decide as well whether values may be compared
         return f"{data}:{content_hash([run.task.identity(), others], length=8)}"
+
+    def _fingerprint_of(self, use: Use) -> str:
+        """Return the fingerprint of data or of a model; of data that a task did without, that they are missing."""
+        try:
+            return self._shelf_of(use).open(use).fingerprint
+        except (DataError, MissingDataError):
+            return "missing"
 
     def _shelf_of(self, use: Use) -> DataShelf | ModelShelf:
         return self.models if use.component.kind == "model" else self.shelf

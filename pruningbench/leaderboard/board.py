@@ -254,19 +254,25 @@ def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
-    """List the tasks that failed and were not measured by a run given later (or before)."""
+    """List the tasks, and parts of tasks, that failed and were not measured by a run given later (or before)."""
     failed: dict[tuple[Any, ...], Failure] = {}
     succeeded = set()
+    partly = {(m["run"], m["cell"], m["task"]) for m in measurements if m["status"] == "ok"}
     for m in measurements:
-        key = (*_row_key(m), int(m["seed"]), m["task"])
+        whole = (*_row_key(m), int(m["seed"]), m["task"])
         if m["status"] == "ok":
-            succeeded.add(key)
+            succeeded |= {whole, (*whole, m["variant"], ""), (*whole, m["variant"], m["metric"])}
             continue
+        # of a task that gave some values, a line each of what lacks; nothing stands in for what was to follow
+        key: tuple[Any, ...] = whole
+        if (m["run"], m["cell"], m["task"]) in partly:
+            part = (m["variant"], m["metric"])
+            key = (*whole, *(part if any(part) else ("rest", m["run"])))
         lines = str(m["error"] or "").strip().splitlines()
         failed[key] = Failure(
             run=str(m["run"]), model=m["model"], pruner=m["pruner"], recipe=m["recipe"],
             sparsity=float(m["sparsity"]), seed=int(m["seed"]), task=m["task"], status=m["status"],
-            error=lines[-1].strip() if lines else "",
+            error=lines[-1].strip() if lines else "", part=" ".join(filter(None, (m["variant"], m["metric"]))),
         )  # fmt: skip
     return tuple(failure for key, failure in failed.items() if key not in succeeded)
 

@@ -103,7 +103,7 @@ def board_values(board: Board) -> dict[str, Any]:
                               "difference": null (unknown) or
                                   {"value", "ci_low", "ci_high": number, "p", "p_holm": number | null}}]}],
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
-                     "task", "status", "error": str}]}
+                     "task", "part", "status", "error": str}]}
 
     The cells of a row stand in the order of the columns; `difference` is that to the dense model of the recipe
     `reference`, which for ``none`` is the model as loaded.

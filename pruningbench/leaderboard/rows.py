@@ -107,10 +107,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that gave no values on a cell.
+    """A task that gave no values on a cell, or a part of one.
 
     Attributes:
         run, model, pruner, recipe, sparsity, seed, task: where.
+        part: variant and metric that lack, separated by a space; "" for the whole task, or its rest.
         status: failed, skipped, crashed, timeout or oom.
         error: last line of the error.
     """
@@ -124,6 +125,7 @@ class Failure:
     task: str
     status: str
     error: str
+    part: str = ""
 
 
 @dataclass(frozen=True)

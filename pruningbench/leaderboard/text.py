@@ -298,7 +298,10 @@ def failures(failed: Sequence[Failure], width: int | None = None) -> str:
     from tabulate import tabulate
 
     pruners = compact(failure.pruner for failure in failed)
-    rows = [[f.model, pruners[f.pruner], f.recipe, percent(f.sparsity), f.seed, f.task, f.status] for f in failed]
+    rows = [
+        [f.model, pruners[f.pruner], f.recipe, percent(f.sparsity), f.seed, f"{f.task} {f.part}".strip(), f.status]
+        for f in failed
+    ]
     headers = ["model", "pruner", "recipe", "sparsity", "seed", "task", "status"]
     room = width or WIDTH
     for header, *cells in zip(headers, *rows, strict=True):

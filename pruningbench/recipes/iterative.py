@@ -36,7 +36,7 @@ class Iterative(Training):
       learning rate to its value then (Frankle et al. 2020).
 
     The dense reference, sparsity 0, has one such training: under ``init`` and ``early`` it is the network that the
-    trajectory starts from, else the model as loaded, trained for one round of which nothing is pruned.
+    trajectory starts from, else the model as loaded, trained for one round in which nothing is pruned.
     """
 
     rate: float = param(0.2, doc="share of the remaining weights pruned a round, in (0, 1), unless levels are given")

@@ -16,7 +16,7 @@ from pruningbench.contract.recipe import DENSE_TRAINING, Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.plugins import Registry
-from pruningbench.suite.binding import bind
+from pruningbench.suite.binding import bind, data_of_model
 from pruningbench.suite.estimates import Estimate, estimate, skeleton_of
 from pruningbench.suite.schema import IDENTITY, KNOB, ScopeSettings, Suite
 
@@ -282,10 +282,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = ()) -> Pla
 
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
-    component = model.component
-    data = suite.data
-    if data is None and isinstance(component, Model) and component.training_data is not None:
-        data = bind(registry, "dataset", component.training_data)
+    data = suite.data or data_of_model(registry, model)
     none = bind(registry, "recipe", "none")
     cells = []
     if 0.0 in suite.sparsities:

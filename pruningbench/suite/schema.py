@@ -16,10 +16,9 @@ import yaml
 from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import ComponentRef, Kind, Use
-from pruningbench.contract.model import Model
 from pruningbench.errors import SuiteError, did_you_mean
 from pruningbench.plugins import Registry
-from pruningbench.suite.binding import BindingError, bind
+from pruningbench.suite.binding import BindingError, bind, data_of_model
 from pruningbench.suite.yamlsource import Document, KeyPath, apply_setting, parse_yaml, read_yaml
 
 IDENTITY = {"identity": True}
@@ -332,6 +331,4 @@ class _Builder:
 
     def _model_data(self, use: Use) -> None:
         """Check a model's own training data now rather than in the middle of a run."""
-        component = use.component
-        if isinstance(component, Model) and component.training_data is not None:
-            bind(self.registry, "dataset", component.training_data)
+        data_of_model(self.registry, use)
