@@ -93,13 +93,16 @@ def measure(run: TaskRun, model: VisionModel, context: Context) -> Measured:
             measured.failures.append(Failure(variant, "", outputs.reason))
             continue
         for use in run.metrics:
-            metric = use.component
-            if isinstance(metric, Metric) and metric.applies(outputs):
-                try:
-                    _apply(metric, use.label, variant, outputs, measured, main=use.name in task.metrics[:1])
-                except Exception as error:  # noqa: BLE001 - anybody's metric; the others stand
-                    _fail(error, variant, use.label, measured, errors)
-        _note_degenerate(outputs, variant, measured)
+            try:
+                if isinstance(use.component, Metric) and use.component.applies(outputs):
+                    main = use.name in task.metrics[:1]
+                    _apply(use.component, use.label, variant, outputs, measured, main=main)
+            except Exception as error:  # noqa: BLE001 - anybody's metric; the others stand
+                _fail(error, variant, use.label, measured, errors)
+        try:
+            _note_degenerate(outputs, variant, measured)
+        except Exception as error:  # noqa: BLE001 - anybody's outputs
+            _fail(error, variant, "", measured, errors)
         if outputs.keys:
             measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
         if outputs.exhibit is not None:
