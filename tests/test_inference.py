@@ -193,3 +193,29 @@ def test_a_statistic_of_single_values_has_differences(tmp_path: Path) -> None:
     assert (change.low, change.high) == pytest.approx(tuple(np.quantile(difference, [0.025, 0.975])))
     assert change.p == pytest.approx(2 * stats.norm.sf(change.value / difference.std(ddof=1)))
     assert board.rows[1].verdicts == {KEY: "better"}
+
+
+def test_seeds_on_other_samples_meet_on_those_they_share(tmp_path: Path) -> None:
+    """As with `samples: correct`: each seed of a network gets its own images right."""
+    rng = np.random.default_rng(7)
+    folder = tmp_path / "run"
+    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # type: ignore[type-arg]
+    records, files = [], []
+    for seed in (0, 1):
+        names = [str(i) for i in range(20) if i % 5 != seed]  # 16 samples, 12 of which both seeds have
+        kept[seed] = rng.normal(size=16), rng.normal(size=16) + 1
+        for make, values in zip((dense, measured), kept[seed], strict=True):
+            one, _ = make(values, seed=seed)
+            records.append(replace(one, part=1, parts=1))
+            files.append((RunFolder(folder).samples_file(one.cell, one.task), values, names))
+    write_run(folder, records)
+    for file, values, names in files:
+        file.parent.mkdir(exist_ok=True)
+        write_arrays(file, {"|accuracy": values, "keys of ": np.array(names)})
+    (board,) = build(load_results(folder), [folder])
+    change = board.rows[1].differences[KEY]
+    difference = {seed: after - before for seed, (before, after) in kept.items()}
+    shared = {seed: [k for k, i in enumerate(i for i in range(20) if i % 5 != seed) if i % 5 > 1] for seed in (0, 1)}
+    expected = crossed(np.stack([difference[seed][shared[seed]] for seed in (0, 1)]))
+    assert change.value == pytest.approx(np.mean([difference[0].mean(), difference[1].mean()]))
+    assert change.high - change.low == pytest.approx(np.subtract(*expected.interval()[::-1]))

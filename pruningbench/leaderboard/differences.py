@@ -89,32 +89,40 @@ class Pairs:
         """Return the spread over seeds and the samples on which all seeds are defined; None without such."""
         import numpy as np
 
-        columns: list[dict[str, float]] = []
-        for measurement, reference in pairs:
-            found = self._paired(measurement, reference)
-            if found is None:
-                return None
-            mine, other, keys = found
-            columns.append(dict(zip(keys, (mine - other).tolist(), strict=True)))
-        shared = [key for key in columns[0] if all(math.isfinite(c.get(key, math.nan)) for c in columns)]
-        if len(shared) < 2:
+        found = [self._paired(*pair) for pair in pairs]
+        paired = [one for one in found if one is not None]
+        if len(paired) < len(pairs):
             return None
-        return crossed(np.array([[column[key] for key in shared] for column in columns]))
+        rows = [mine - other for mine, other, _ in paired]
+        keys = [names for _, _, names in paired]
+        if any(names != keys[0] for names in keys) or len({len(row) for row in rows}) > 1:
+            shared = set.intersection(*(set(_named(names, row)) for names, row in zip(keys, rows, strict=True)))
+            places = [dict(zip(_named(names, row), row, strict=True)) for names, row in zip(keys, rows, strict=True)]
+            rows = [np.array([place[key] for key in sorted(shared)]) for place in places]
+        values = np.stack(rows)
+        values = values[:, np.isfinite(values).all(axis=0)]
+        return crossed(values) if values.shape[1] > 1 else None
 
     def _paired(self, measurement: Measurement, reference: Measurement) -> tuple[Floats, Floats, list[str]] | None:
-        """Return the values of the samples that both have, and their keys; None if they are not to be had."""
+        """Return the values of the samples that both have, and their keys; None if they are not to be had.
+
+        Without keys, samples are the first ones of the data set, in order.
+        """
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
             return None
         mine, other = self._values(measurement), self._values(reference)
         if mine is None or other is None:
             return None
-        place = {key: i for i, key in enumerate(other[1])}
-        both = [i for i, key in enumerate(mine[1]) if key in place]
-        comparable = other[1] == mine[1] or self._keys(measurement) or self._keys(reference)
-        if not both or not comparable or len(place) < len(other[1]) or len(set(mine[1])) < len(mine[1]):
+        (a, my_keys), (b, other_keys) = mine, other
+        if my_keys == other_keys:
+            return (a, b, my_keys) if len(a) == len(b) and len(set(my_keys)) == len(my_keys) else None
+        my_names, other_names = _named(my_keys, a), _named(other_keys, b)
+        place = {key: i for i, key in enumerate(other_names)}
+        both = [i for i, key in enumerate(my_names) if key in place]
+        if not both or len(place) < len(other_names) or len(set(my_names)) < len(my_names):
             return None
-        keys = [mine[1][i] for i in both]
-        return mine[0][both], other[0][[place[key] for key in keys]], keys
+        keys = [my_names[i] for i in both]
+        return a[both], b[[place[key] for key in keys]], keys
 
     def _difference_of_draws(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
         """Return the difference of two measurements of a statistic of their own; None if it is not to be had."""
@@ -158,8 +166,8 @@ class Pairs:
             values = arrays.get(name)
             if values is None or values.ndim != 1 or f"{name}|draws" in arrays:
                 continue
-            keys = _keys(arrays, measurement) or [str(i) for i in range(len(values))]
-            if len(keys) == len(values) and _is_mean(values, float(measurement["value"])):
+            keys = _keys(arrays, measurement)
+            if len(keys) in (0, len(values)) and _is_mean(values, float(measurement["value"])):
                 return values, keys
         return None
 
@@ -171,6 +179,11 @@ def _keys(arrays: Mapping[str, NDArray[Any]], measurement: Measurement) -> list[
     """Return the keys of the samples; none where they are all of the data set's, in order."""
     keys = arrays.get(f"{KEYS}{measurement['variant']}")
     return [] if keys is None else [str(key) for key in keys]
+
+
+def _named(keys: list[str], values: Floats) -> list[str]:
+    """Return the keys of samples, or, without any, their positions."""
+    return keys or [str(i) for i in range(len(values))]
 
 
 def _isnan(values: Floats) -> NDArray[np.bool_]:
