@@ -148,12 +148,12 @@ def test_run_and_results(tmp_path: Path) -> None:
         "import pruningbench as pb, sys\n"
         "assert 'torch' not in sys.modules\n"
         "run = pb.run('suite.yaml', out='runs/first')\n"
-        "assert run.ok and run.computed == 9, run\n"
+        "assert run.ok and run.computed == 10, run\n"
         "table = pb.load_results('runs/first')\n"
         "assert table.equals(run.results())\n"
         "assert len(run.figures()) >= 1\n"
         "again = pb.run('suite.yaml', out='runs/first')\n"
-        "assert (again.computed, again.resumed) == (0, 9)\n"
+        "assert (again.computed, again.resumed) == (0, 10)\n"
         "assert set(dir(pb)) >= set(pb.__all__)\n"
     )
     done = subprocess.run(

@@ -99,7 +99,7 @@ def test_every_field_of_every_shipped_component_is_documented(toy_registry: Regi
 def test_plan_says_what_a_run_would_do(pruningbench: Command, suite_file: Write, tmp_path: Path) -> None:
     path = suite_file()
     text = pruningbench("plan", path, check=0).stdout
-    assert "9 (1 dense, 8 pruned)" in text
+    assert "10 (2 dense, 8 pruned)" in text
     assert "1 scoring passes serve 8 pruned cells" in text
     assert "missing       nothing" in text
     described = json.loads(pruningbench("plan", path, "--json", "--only", "sparsity=.5", check=0).stdout)
@@ -115,9 +115,9 @@ def test_run_resume_and_leaderboard(
 ) -> None:
     path = suite_file()
     first = pruningbench("run", path, check=0)
-    assert "9 cells: 9 task runs computed now, 0 done before" in first.stdout
+    assert "10 cells: 10 task runs computed now, 0 done before" in first.stdout
     assert "results      runs/toy/results.jsonl" in first.stdout
-    assert "[9/9]" in first.stderr
+    assert "[10/10]" in first.stderr
     assert "finished" in first.stderr
     ran = toy_log()
     journal = (tmp_path / "runs/toy/results.jsonl").read_bytes()
@@ -125,8 +125,8 @@ def test_run_resume_and_leaderboard(
     assert "nothing to compute" in second.stdout
     assert toy_log() == ran
     assert (tmp_path / "runs/toy/results.jsonl").read_bytes() == journal
-    table = first.stdout.partition("9 cells:")[0]
-    assert second.stdout.partition("9 cells:")[0] == table
+    table = first.stdout.partition("10 cells:")[0]
+    assert second.stdout.partition("10 cells:")[0] == table
     assert "dense" in table
     assert list((tmp_path / "runs/toy/figures").glob("*.png"))
 
@@ -211,7 +211,7 @@ def test_a_failing_component(pruningbench: Command, suite_file: Write, tmp_path:
     failed = [record for record in records if record["status"] == "failed"]
     assert all(record["error"].startswith("Traceback") for record in failed)
     assert sorted(record["attempts"] for record in failed) == [1] * 4 + [2] * 4
-    assert sum(record["status"] == "ok" for record in records) == 10
+    assert sum(record["status"] == "ok" for record in records) == 12
 
 
 @pytest.mark.parametrize(
@@ -279,10 +279,10 @@ def test_interrupt_and_resume(number: int, suite_file: Write, tmp_path: Path, pr
     assert "the same command goes on from here" in err
     assert "Traceback" not in err
     done = len(load_results(tmp_path / "runs/toy").drop_duplicates("cell"))
-    assert 0 < done < 9
+    assert 0 < done < 10
     assert not (tmp_path / "runs/toy/running.json").exists()
     text = pruningbench("run", path, check=0).stdout
-    assert f"{9 - done} task runs computed now, {done} done before" in text
+    assert f"{10 - done} task runs computed now, {done} done before" in text
 
 
 def test_the_live_display_on_a_terminal(suite_file: Write, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_the_live_display_on_a_terminal(suite_file: Write, tmp_path: Path) -> No
         shown += block
     assert process.wait(timeout=60) == 1
     os.close(parent)
-    assert b"/9 cells" in shown
+    assert b"/10 cells" in shown
     assert b"4 failed" in shown
     assert shown.count(b"\x1b[?25h") >= 1  # the cursor is back
 

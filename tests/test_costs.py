@@ -312,10 +312,10 @@ def test_runs_skip_what_is_refused_and_do_the_rest(
         "pruner 'toy-pruner(allocation=uniform)' cannot prune 'toy-net': not today"
     }
     table = load_results(tmp_path / "run")
-    assert (table["status"] == "ok").sum() == 2 * 5
+    assert (table["status"] == "ok").sum() == 2 * 6
     before = len(toy_log())
     again = run(TOY_SUITE, toy_registry, tmp_path / "run")
-    assert (again.computed, again.resumed, len(again.not_ok)) == (0, 9, 4)
+    assert (again.computed, again.resumed, len(again.not_ok)) == (0, 10, 4)
     assert len(toy_log()) == before
     still = run(TOY_SUITE, toy_registry, tmp_path / "run", retry_failed=True)
     assert [r.attempts for r in still.not_ok] == [2] * 4

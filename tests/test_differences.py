@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_leaderboard import record, write_run
 
 from pruningbench.contract.statistics import Floats, bootstrap, mean, paired_bootstrap
 from pruningbench.leaderboard import Board, build, render
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.results import load_results
+from pruningbench.leaderboard.verdicts import with_verdicts
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_arrays
@@ -111,8 +113,7 @@ def test_board_shows_the_paired_difference(tmp_path: Path) -> None:
     change = rows["a"].differences[KEY]
     assert (change.value, change.low, change.high, change.n) == (expected.value, expected.low, expected.high, N)
     assert rows["dense"].differences == {}
-    column = board.columns[0]
-    verdicts = {pruner: column.verdict(row.differences.get(KEY)) for pruner, row in rows.items()}
+    verdicts = {pruner: row.verdicts.get(KEY, "") for pruner, row in rows.items()}
     assert verdicts == {"dense": "", "a": "worse", "b": "", "c": "better"}
     table = render([board], "table")
     lines = {line.split()[1]: line for line in table.splitlines() if line.lstrip()[:1].isdigit()}
@@ -122,7 +123,11 @@ def test_board_shows_the_paired_difference(tmp_path: Path) -> None:
     assert "Δ -.300 [" in markdown and "▼ worse than the dense model" in markdown
     (values,) = json.loads(render([board], "json"))
     cells = {row["pruner"]: row["cells"][0] for row in values["rows"]}
-    assert cells["a"]["difference"] == {"value": expected.value, "ci_low": expected.low, "ci_high": expected.high}
+    difference = cells["a"]["difference"]
+    assert [difference[name] for name in ("value", "ci_low", "ci_high")] == [
+        expected.value, expected.low, expected.high,
+    ]  # fmt: skip
+    assert difference["p"] == stats.binomtest(0, 60).pvalue and difference["p_holm"] == 3 * difference["p"]
     assert cells["dense"]["difference"] is None
     written = {row["pruner"]: row for row in csv.DictReader(io.StringIO(render([board], "csv")))}
     assert float(written["a"]["difference_low"]) == expected.low and written["dense"]["difference"] == ""
@@ -135,9 +140,9 @@ def test_lower_is_better_turns_the_verdict(tmp_path: Path) -> None:
         measured(correct(0.6), higher_is_better=False),
     )
     (pruned,) = [row for row in board.rows if not row.dense]
-    assert board.columns[0].verdict(pruned.differences[KEY]) == "better"
-    undirected = replace(board.columns[0], higher_is_better=None)
-    assert undirected.verdict(pruned.differences[KEY]) == ""
+    assert pruned.verdicts[KEY] == "better"
+    undirected = [replace(board.columns[0], higher_is_better=None)]
+    assert with_verdicts(board.rows, undirected)[-1].verdicts == {}
 
 
 def test_seeds_are_compared_each_with_its_own_dense_model(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ Log = Callable[[], list[str]]
 
 def test_a_run_measures_everything_once(toy_registry: Registry, tmp_path: Path, toy_log: Log) -> None:
     summary = run(TOY_SUITE, toy_registry, tmp_path / "run")
-    assert summary == Summary(cells=9, computed=9, resumed=0, not_ok=())
+    assert summary == Summary(cells=10, computed=10, resumed=0, not_ok=())
     table = load_results(tmp_path / "run")
-    assert len(table) == 9 * 2
+    assert len(table) == 10 * 2
     assert set(table["metric"]) == {"toy-accuracy", "toy-margin"}
     assert (table["status"] == "ok").all()
     assert (table["n"] == 64).all()
@@ -39,7 +39,7 @@ def test_a_run_measures_everything_once(toy_registry: Registry, tmp_path: Path, 
     assert set(table["plugin"]) == {"toybench"}
     dense = table[table["sparsity"] == 0]
     assert set(dense["pruner"]) == {"dense"}
-    assert len(dense) == 2
+    assert sorted(dense["recipe"]) == ["finetune(epochs=1)"] * 2 + ["none"] * 2  # as loaded, and trained
     assert (table["ci_low"] <= table["value"]).all()
     assert (table["value"] <= table["ci_high"]).all()
 
@@ -52,7 +52,7 @@ def test_work_is_shared(toy_registry: Registry, tmp_path: Path, toy_log: Log) ->
     assert log.count("score") == 1
     assert log.count("data test") == 1
     assert log.count("data train") == 1
-    assert sum(line.startswith("task") for line in log) == 9
+    assert sum(line.startswith("task") for line in log) == 10
 
 
 def test_scores_outlive_the_run(toy_registry: Registry, tmp_path: Path, toy_log: Log) -> None:
@@ -151,7 +151,7 @@ def test_a_component_that_raises_costs_its_cells_only(toy_registry: Registry, tm
         assert "toybench_parts.py" in error
         assert error.endswith("ValueError: cannot stand 0.9 zeros")
     assert failed["value"].isna().all()
-    assert len(table[table["status"] == "ok"]) == 5 * 2
+    assert len(table[table["status"] == "ok"]) == 6 * 2
     assert not summary.ok
 
 
@@ -161,18 +161,18 @@ def test_failures_are_tried_again_only_on_request(toy_registry: Registry, tmp_pa
     ran = len(toy_log())
     again = run(text, toy_registry, tmp_path / "run")
     assert len(toy_log()) == ran
-    assert (again.computed, again.resumed, len(again.not_ok)) == (0, 9, 4)
+    assert (again.computed, again.resumed, len(again.not_ok)) == (0, 10, 4)
     retried = run(text, toy_registry, tmp_path / "run", retry_failed=True)
-    assert (retried.computed, retried.resumed, len(retried.not_ok)) == (4, 5, 4)
+    assert (retried.computed, retried.resumed, len(retried.not_ok)) == (4, 6, 4)
     table = load_results(tmp_path / "run")
     assert set(table[table["status"] == "failed"]["attempts"]) == {2}
-    assert len(table) == 5 * 2 + 4
+    assert len(table) == 6 * 2 + 4
 
 
 @pytest.mark.parametrize(
     ("old", "new", "failed", "words"),
     [
-        ("[toy-net]", "[{use: toy-net, broken: true}, toy-net]", 9, "RuntimeError: these weights are gone"),
+        ("[toy-net]", "[{use: toy-net, broken: true}, toy-net]", 10, "RuntimeError: these weights are gone"),
         ("[toy-pruner, ", "[{use: toy-pruner, nan: true}, ", 4, "NaN or infinite"),
         ("metrics: [toy-margin]", "metrics: [gini, toy-margin]", 0, ""),
     ],
@@ -195,7 +195,7 @@ def test_system_exit_in_a_component_is_its_failure(toy_registry: Registry, tmp_p
 
 def test_a_task_that_breaks_its_contract_says_which(toy_registry: Registry, tmp_path: Path) -> None:
     summary = run(with_task("twice: true"), toy_registry, tmp_path / "run")
-    assert len(summary.not_ok) == 9
+    assert len(summary.not_ok) == 10
     assert "task 'toy-task' yielded variant '' twice" in summary.not_ok[0].error
 
 
@@ -246,7 +246,7 @@ def test_the_resolved_suite_runs_as_the_same_suite(toy_registry: Registry, tmp_p
     run(TOY_SUITE, toy_registry, tmp_path / "run")
     ran = len(toy_log())
     summary = run((tmp_path / "run" / "suite.yaml").read_text(), toy_registry, tmp_path / "run")
-    assert summary.resumed == 9
+    assert summary.resumed == 10
     assert len(toy_log()) == ran
 
 
@@ -284,4 +284,4 @@ def test_a_finished_run_is_summarised_from_its_journal(toy_registry: Registry, t
     run(with_task("fail_at: 0.9"), toy_registry, tmp_path / "run")
     suite = suite_from_text(with_task("fail_at: 0.9"), toy_registry)
     summary = finished_summary(prepare(suite, toy_registry, tmp_path / "run", RunOptions()))
-    assert (summary.computed, summary.resumed, len(summary.not_ok)) == (0, 9, 4)
+    assert (summary.computed, summary.resumed, len(summary.not_ok)) == (0, 10, 4)

@@ -48,7 +48,7 @@ def test_what_cannot_be_stored_is_the_tasks_failure(
     fields: str, words: str, toy_registry: Registry, tmp_path: Path
 ) -> None:
     summary = run(with_task(fields), toy_registry, tmp_path / "run")
-    assert len(summary.not_ok) == 9
+    assert len(summary.not_ok) == 10
     assert words in summary.not_ok[0].error
 
 
@@ -181,7 +181,7 @@ def test_damaged_samples_are_named_and_measured_again(
     suite = suite_from_text(TOY_SUITE, toy_registry)
     summary = execute(prepare(suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")), toy_registry, listener)
     assert (summary.computed, summary.ok) == (1, True)
-    assert [str(file) in text for text in listener.warnings] == [True]
+    assert [str(file) in text for text in listener.warnings if "damaged" in text] == [True]
     after = measured(load_results(tmp_path / "run"))
     pd.testing.assert_frame_equal(after.drop(columns="attempts"), before.drop(columns="attempts"))
     assert {name: array.tolist() for name, array in read_arrays(file).items()} == {

@@ -15,11 +15,11 @@ from pruningbench.suite.schema import load_suite, suite_from_text
 
 def test_quickstart_cells(toy_registry: Registry) -> None:
     plan = make_plan(load_suite("quickstart", toy_registry), toy_registry)
-    assert len(plan.cells) == 66
-    assert sum(cell.pruner is None for cell in plan.cells) == 2
-    assert len({cell.key for cell in plan.cells}) == 66
+    assert len(plan.cells) == 68
+    assert sum(cell.pruner is None for cell in plan.cells) == 4  # each model as loaded, and fine-tuned
+    assert len({cell.key for cell in plan.cells}) == 68
     assert plan.shared_work() == {
-        "model_loads": 2, "scoring_passes": 4, "scored_once": 64, "prunings": 32, "pruned_once": 64, "trainings": 32, "trained": 32, "cells": 66, "task_runs": 264,
+        "model_loads": 2, "scoring_passes": 4, "scored_once": 64, "prunings": 32, "pruned_once": 64, "trainings": 34, "trained": 34, "cells": 68, "task_runs": 272,
     }  # fmt: skip
 
 
@@ -29,14 +29,15 @@ def test_only_cells_whose_dense_model_is_pruned_share_scores(toy_registry: Regis
     assert recipes in TOY_SUITE
     text = TOY_SUITE.replace(recipes, "recipes: [none, {use: none, rounds: 2}, {use: iterative, epochs: 1}]")
     work = make_plan(suite_from_text(text, toy_registry), toy_registry).shared_work()
-    assert (work["cells"], work["scoring_passes"], work["scored_once"]) == (13, 1, 4)
+    assert (work["cells"], work["scoring_passes"], work["scored_once"]) == (14, 1, 4)
 
 
-def test_dense_stands_once_a_model_and_seed(toy_registry: Registry) -> None:
+def test_dense_stands_once_a_model_seed_and_training(toy_registry: Registry) -> None:
     plan = make_plan(suite_from_text(TOY_SUITE + "seeds: [0, 1]\n", toy_registry), toy_registry)
     dense = [cell for cell in plan.cells if cell.pruner is None]
     assert [(cell.pruner_label, cell.recipe.label, cell.sparsity, cell.seed) for cell in dense] == [
         (DENSE, "none", 0.0, 0), (DENSE, "none", 0.0, 1),
+        (DENSE, "finetune(epochs=1)", 0.0, 0), (DENSE, "finetune(epochs=1)", 0.0, 1),
     ]  # fmt: skip
     assert all(cell.sparsity > 0 for cell in plan.cells if cell.pruner)
 
@@ -79,19 +80,19 @@ def test_scope_is_part_of_the_key_of_pruned_cells_only(toy_registry: Registry) -
     [
         (["sparsity=0.5"], 4),
         (["sparsity=.50"], 4),
-        (["sparsity=0"], 1),
+        (["sparsity=0"], 2),
         (["recipe=none"], 1 + 4),
-        (["pruner=toy-pruner"], 1 + 4),
-        (["pruner=toy-pruner*"], 9),
-        (["pruner=toy-pruner", "pruner=toy-pruner(allocation=uniform)"], 9),
-        (["pruner=*(allocation=*)"], 1 + 4),
-        (["recipe=finetune(epochs=1)"], 1 + 4),
-        (["pruner=toy-pruner(allocation=uniform)"], 1 + 4),
-        (["pruner=dense"], 1),
+        (["pruner=toy-pruner"], 2 + 4),
+        (["pruner=toy-pruner*"], 10),
+        (["pruner=toy-pruner", "pruner=toy-pruner(allocation=uniform)"], 10),
+        (["pruner=*(allocation=*)"], 2 + 4),
+        (["recipe=finetune(epochs=1)"], 2 + 4),
+        (["pruner=toy-pruner(allocation=uniform)"], 2 + 4),
+        (["pruner=dense"], 2),
         (["recipe=none", "sparsity=.5", "sparsity=.9"], 4),
-        (["models=toy-net"], 9),
-        (["task=toy-task"], 9),
-        (["seed=0"], 9),
+        (["models=toy-net"], 10),
+        (["task=toy-task"], 10),
+        (["seed=0"], 10),
     ],
 )
 def test_filters(only: list[str], expected: int, toy_registry: Registry) -> None:

@@ -317,7 +317,7 @@ def test_masks_of_a_model_survive_as_zeros() -> None:
     assert isinstance(masks, Masks) and masks.sparsity == 0.5
 
 
-@pytest.mark.parametrize(("name", "cells", "targets"), [("iurada2025", 292, 9), ("iurada2025-small", 62, 2)])
+@pytest.mark.parametrize(("name", "cells", "targets"), [("iurada2025", 296, 9), ("iurada2025-small", 64, 2)])
 def test_shipped_suites_of_the_transfer_paper(name: str, cells: int, targets: int) -> None:
     registry = load_registry()
     suite = load_suite(name, registry)

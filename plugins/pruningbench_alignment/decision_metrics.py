@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pruningbench.contract import HumanDecisions, Metric, Outputs, Responses
+from pruningbench.contract import HumanDecisions, Metric, Outputs, Responses, commonest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +63,14 @@ class DecisionAccuracy(_OfDecisions):
     def values(self, outputs: Responses) -> Tensor:
         """(N, 3) float64: number of the data set, of the condition, and 1 for a right decision."""
         return _table(outputs)[:, :3]
+
+    def chance(self, outputs: Responses) -> Tensor | None:
+        """(N, 3) float64 of always deciding for the commonest category."""
+        assert isinstance(outputs.human, HumanDecisions)  # noqa: S101 - `applies`
+        constant = commonest(outputs.human.truth)
+        if constant is None:
+            return None
+        return self.values(replace(outputs, answers=outputs.answers.new_full(outputs.answers.shape, constant)))
 
     def aggregate(self, values: Floats) -> float:
         """Mean over conditions, then data sets."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.contract import Context, DatasetRef, Responses, Samples, Task, VisionModel, param
+from pruningbench.contract import Context, DatasetRef, Missing, Responses, Samples, Task, VisionModel, param
 
 if TYPE_CHECKING:
     from pruningbench.contract import HumanDecisions
@@ -20,7 +20,8 @@ class ModelVsHuman(Task):
     decision. Values are averaged over conditions, then people, then data sets; conditions without
     manipulation and those in which people hardly see anything are left out of averages. Variants: "" is
     the average over all data sets, and where there are several, each by its name; with `conditions` also
-    ``NAME/CONDITION``.
+    ``NAME/CONDITION``. A data set of several that cannot be read lacks, and the average is of the others: its
+    results are never ranked with those of all.
 
     Source: Geirhos et al., Partial success in closing the gap between human and machine vision, NeurIPS 2021.
     """
@@ -38,17 +39,22 @@ class ModelVsHuman(Task):
             return "data must name at least one data set"
         return None if 0 <= self.lowest <= 1 else f"lowest must lie in [0, 1], got {self.lowest}"
 
-    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Responses]]:
+    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Responses | Missing]]:
         """Yield the decisions of each data set, and of all together."""
-        from pruningbench.contract import PruningBenchError
+        from pruningbench.contract import DataError, MissingDataError, PruningBenchError
         from pruningbench_alignment.decisions import compared_conditions, decisions_of, pool, select
 
         kept: dict[str, Responses] = {}
         single: list[tuple[str, Responses]] = []
+        lacking: dict[str, Exception] = {}
         for name, reference in zip(_names(self.data), self.data, strict=True):
-            samples = context.open_dataset(reference)
-            human = decisions_of(samples, name)
-            responses = _decide(model, context, samples, human)
+            try:
+                samples = context.open_dataset(reference)
+                human = decisions_of(samples, name)
+                responses = _decide(model, context, samples, human)
+            except (DataError, MissingDataError) as error:
+                lacking[name] = error
+                continue
             compared = compared_conditions(human, self.lowest)
             if bool(compared.any()):
                 kept[name] = select(responses, compared)
@@ -58,6 +64,8 @@ class ModelVsHuman(Task):
                 for condition in dict.fromkeys(human.conditions):
                     here = torch.tensor([c == condition for c in human.conditions])
                     single.append((f"{name}/{condition}", select(responses, here)))
+        if len(lacking) == len(self.data):
+            raise next(iter(lacking.values()))
         if not kept:
             raise PruningBenchError(
                 f"no condition is left to compare: in each, people's accuracy is below {self.lowest:g} or nothing is "
@@ -67,6 +75,8 @@ class ModelVsHuman(Task):
         if len(kept) > 1:
             yield from kept.items()
         yield from single
+        for name, reason in lacking.items():
+            yield name, Missing(str(reason))
 
 
 def _decide(model: VisionModel, context: Context, samples: Samples, human: HumanDecisions) -> Responses:

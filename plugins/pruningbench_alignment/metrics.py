@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pruningbench.contract import (
@@ -12,6 +12,7 @@ from pruningbench.contract import (
     Metric,
     Outputs,
     Responses,
+    commonest,
 )
 from pruningbench_alignment.outputs import MapPairs, Similarities
 
@@ -48,6 +49,13 @@ class OddOneOutAccuracy(Metric):
         same = (outputs.answers.cpu() == human.odd).double()
         return same.masked_fill(outputs.answers.cpu() < 0, float("nan"))
 
+    def chance(self, outputs: Responses) -> Tensor | None:
+        """(T,) float64 of always naming the place that is odd most often, about 1/3."""
+        human = outputs.human
+        assert isinstance(human, HumanOddOneOut)  # noqa: S101 - `applies`
+        constant = commonest(human.odd)
+        return None if constant is None else (human.odd == constant).double()
+
     def ceiling(self, outputs: Responses) -> float | None:
         """Agreement of one judgement with another of the same triplet; None where each was judged once."""
         from pruningbench_alignment.triplets import repeated_agreement
@@ -80,6 +88,11 @@ class TwoAlternativeAgreement(Metric):
         assert outputs.probabilities is not None  # noqa: S101 - the task gives them
         chosen = outputs.probabilities.double().cpu()  # left, right
         return chosen[:, 0] * (1 - right) + chosen[:, 1] * right
+
+    def chance(self, outputs: Responses) -> Tensor:
+        """(T,) float64 of always naming the side that people name more often, about 1/2."""
+        right = self._right(outputs)
+        return right if float(right.mean()) > 1 / 2 else 1 - right
 
     def ceiling(self, outputs: Responses) -> float:
         """Mean share of the majority."""
@@ -116,6 +129,12 @@ class HumanCrossEntropy(_OfLabels):
     def values(self, outputs: Responses) -> Tensor:
         """(N,) float64 nats >= 0."""
         return _cross_entropy(outputs)
+
+    def chance(self, outputs: Responses) -> Tensor:
+        """(N,) float64 of the best constant answer: the shares of all images' labels together."""
+        human: Any = outputs.human
+        shares = human.counts.double().sum(dim=0)
+        return _cross_entropy(replace(outputs, probabilities=(shares / shares.sum()).expand(human.counts.shape)))
 
     def ceiling(self, outputs: Responses) -> float:
         """Mean entropy of people's labels."""

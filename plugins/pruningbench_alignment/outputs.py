@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.contract import Outputs
+from pruningbench.contract import Degenerate, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,12 @@ class MapPairs(Outputs):
     def count(self) -> int:
         """Number of images."""
         return len(self.maps)
+
+    def degenerate(self) -> Degenerate | None:
+        """Count constant maps of the model."""
+        from pruningbench.contract.degeneracy import constant_maps
+
+        return constant_maps(self.maps)
 
 
 @dataclass(frozen=True)

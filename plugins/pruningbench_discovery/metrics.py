@@ -36,6 +36,11 @@ class CorLoc(Metric):
         best = _first_box_iou(outputs)
         return (best >= self.threshold).double().masked_fill(best.isnan(), float("nan"))
 
+    def chance(self, outputs: Boxes) -> Tensor | None:
+        """(N,) float64 of a box around the whole image; None where the images' sizes are not known."""
+        whole = _whole_images(outputs)
+        return None if whole is None else self.values(whole)
+
 
 @dataclass(frozen=True)
 class BestIoU(Metric):
@@ -51,6 +56,11 @@ class BestIoU(Metric):
     def values(self, outputs: Boxes) -> Tensor:
         """(N,) float64 in [0, 1], NaN without true boxes."""
         return _first_box_iou(outputs)
+
+    def chance(self, outputs: Boxes) -> Tensor | None:
+        """(N,) float64 of a box around the whole image; None where the images' sizes are not known."""
+        whole = _whole_images(outputs)
+        return None if whole is None else self.values(whole)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,11 @@ class DetectionRate(Metric):
         found = detections(outputs.predicted, outputs.truth, self.threshold)
         return torch.stack([found, true], dim=1).masked_fill(true[:, None] == 0, float("nan"))
 
+    def chance(self, outputs: Boxes) -> Tensor | None:
+        """(N, 2) float64 of a box around the whole image; None where the images' sizes are not known."""
+        whole = _whole_images(outputs)
+        return None if whole is None else self.values(whole)
+
     def aggregate(self, values: Floats) -> float:
         """Detected over true boxes of all images."""
         detected, true = values.sum(axis=0)
@@ -111,6 +126,23 @@ class MaskIoU(Metric):
         counts = [(int((a & b).sum()), int((a | b).sum()), int(b.sum())) for a, b in pairs]
         shared, joined, true = torch.tensor(counts, dtype=torch.float64).reshape(-1, 3).unbind(dim=1)
         return (shared / joined).masked_fill(true == 0, float("nan"))
+
+    def chance(self, outputs: Boxes) -> Tensor:
+        """(N,) float64 of finding the whole image: the share of the mask."""
+        import torch
+
+        shares = torch.tensor([float(mask.double().mean()) for mask in outputs.masks or ()], dtype=torch.float64)
+        return shares.masked_fill(shares == 0, float("nan"))
+
+
+def _whole_images(outputs: Boxes) -> Boxes | None:
+    """Return boxes around the whole images in place of those found."""
+    import torch
+
+    if outputs.sizes is None:
+        return None
+    whole = [torch.tensor([[0.0, 0.0, width, height]]) for height, width in outputs.sizes]
+    return Boxes(whole, outputs.truth)
 
 
 def _first_box_iou(outputs: Boxes) -> Tensor:

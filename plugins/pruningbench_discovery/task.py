@@ -34,6 +34,10 @@ class Discovery(Task):
 
     An image in which nothing is found, as with a network whose features are NaN or all alike, gets no
     box, which counts as a miss. True boxes end at the image; those outside of it are left out.
+
+    Published settings are the defaults: keys for DINO (Siméoni 2021) and for DINOv2 with and without registers (Darcet
+    2024, section 3.3, which takes values for DeiT and OpenCLIP, and shifts the similarities by a bias that it does not
+    state). Where all images get the same box, or none, `facet: values` and `normalise: channels` are worth a try.
     """
 
     metrics = ("corloc", "detection-rate", "best-iou", "mask-iou")
@@ -87,11 +91,13 @@ class Discovery(Task):
         foreground: list[Tensor] = []
         masks: list[Tensor] = []
         shown: list[Tensor] = []
+        sizes: list[tuple[int, int]] = []
         for batch in model.batches(samples, context.batch_size, index=chosen):
             truth += _true_boxes(batch, samples)
             size = (int(batch.images.shape[-2]), int(batch.images.shape[-1]))
             found = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
             predicted += found_boxes(found.boxes)
+            sizes += [(batch.images.shape[-2], batch.images.shape[-1])] * len(batch.images)
             if batch.masks is not None:
                 foreground += found.foreground.cpu().unbind()
                 masks += batch.masks.cpu().unbind()
@@ -106,6 +112,7 @@ class Discovery(Task):
                 truth,
                 foreground=foreground if masked else None,
                 masks=masks if masked else None,
+                sizes=sizes,
                 exhibit=_exhibit(shown, samples, predicted, truth),
             ),
         )

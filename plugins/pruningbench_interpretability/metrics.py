@@ -62,6 +62,11 @@ class _Localisation(Metric):
         """Whether the data set has object masks."""
         return isinstance(outputs, Attributions) and outputs.masks is not None
 
+    def chance(self, outputs: Attributions) -> Tensor:
+        """(N,) float64 of a map that does not look: the mask's share of the area."""
+        shares = _masks(outputs).flatten(1).double().mean(dim=1)
+        return shares.masked_fill(shares == 0, float("nan"))
+
 
 @dataclass(frozen=True)
 class RelevanceMass(_Localisation):

@@ -10,6 +10,7 @@ from torch import Tensor
 from pruningbench.contract import PruningContext, check_scores
 from pruningbench.pruning.allocation import allocate, number_to_prune
 from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.ties import Ties, ties
 
 Score = Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]]
 """(masks so far, round from 0) -> scores >= 0 by name."""
@@ -36,6 +37,7 @@ def score_in_rounds(
     """
     masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in context.parameters.items()}
     total = sum(mask.numel() for mask in masks.values())
+    worst = Ties(0.0, 0.0)
     for number, level in enumerate(sparsities(sparsity, rounds)):
         if number_to_prune(level, total) == 0:
             continue
@@ -44,5 +46,6 @@ def score_in_rounds(
         scores = {name: value.to(masks[name].device) for name, value in scores.items()}
         if not revival:
             scores = {name: value.masked_fill(~masks[name], -1.0) for name, value in scores.items()}
-        masks = allocate(scores, level)
-    return Masks(masks, {"sparsity": sparsity})
+        before, masks = masks, allocate(scores, level)
+        worst = max(worst, ties(scores, masks, within=None if revival else before), key=lambda found: found.share)
+    return Masks(masks, {"sparsity": sparsity, "ties": worst.share, "zeros": worst.zeros})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.contract import MovingPruner, Pruner, RecipeJob, param
+from pruningbench.contract import DENSE_TRAINING, MovingPruner, Pruner, RecipeJob, param
 from pruningbench_recipes.settings import Training, training_data
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Iterative(Training):
       (IMP, the lottery ticket; Frankle and Carbin 2019).
     * ``early``: as ``init``, but they go back to the weights after `early_epochs` of that training, and the
       learning rate to its value then (Frankle et al. 2020).
+
+    The dense reference, sparsity 0, has one such training: under ``init`` and ``early`` it is the network that the
+    trajectory starts from, else the model as loaded, trained for one round in which nothing is pruned.
     """
 
     rate: float = param(0.2, doc="share of the remaining weights pruned a round, in (0, 1), unless levels are given")
@@ -68,9 +71,11 @@ class Iterative(Training):
 
     def trainings(self, sparsity: float) -> list[Any]:
         """Return the levels on the way, each once, and the dense training where the network starts afresh."""
+        if sparsity == 0:
+            return [DENSE_TRAINING]
         path = self.path_to(sparsity)
         levels: list[Any] = [["level", *path[:end]] for end in range(1, len(path) + 1)]
-        return [["dense"], *levels] if self.rewind in ("init", "early") else levels
+        return [DENSE_TRAINING, *levels] if self.rewind in ("init", "early") else levels
 
     def refuses(self, pruner: Pruner) -> str | None:
         """Refuse pruners that do what this recipe does."""
@@ -83,8 +88,7 @@ class Iterative(Training):
         """Walk the trajectory as far as ``job.sparsity``; levels that are kept are not trained again."""
         from pruningbench_recipes.trajectory import Trajectory
 
-        masks = Trajectory(self, self.rewind, self.early_epochs, job, training_data(job)).walk(
-            self.path_to(job.sparsity)
-        )
+        trajectory = Trajectory(self, self.rewind, self.early_epochs, job, training_data(job))
+        masks = trajectory.walk(self.path_to(job.sparsity)) if job.sparsity else trajectory.stay()
         self.finish(job)
         return masks

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from pruningbench.contract import RecipeJob, Samples, derive_seed
+from pruningbench.contract import DENSE_TRAINING, RecipeJob, Samples, derive_seed
 from pruningbench.pruning.masks import Masks
 from pruningbench.training.fit import fit
 from pruningbench_recipes.settings import Training
 
+PROVENANCE = "provenance"
+"""Name in the state of a level of what its pruner says of its masks, as JSON in bytes."""
 Rewind = Literal["none", "pretrained", "init", "early"]
 State = dict[str, Tensor]
 """Named tensors: ``weights/NAME`` and ``masks/NAME`` of a level; ``early/NAME`` beside the dense weights."""
@@ -41,6 +45,11 @@ class Trajectory:
         assert masks is not None  # noqa: S101 - a path has at least the sparsity asked for
         return masks
 
+    def stay(self) -> Masks:
+        """Put the dense network into the model, trained as one round is; return masks that prune nothing."""
+        self._load(self._dense(), "weights/")
+        return self.job.prune(self.job.model, 0.0)
+
     def _load_level(self, path: list[float]) -> Masks | None:
         """Put the state after the rounds of `path` into the model; without rounds, the dense one."""
         if path:
@@ -65,13 +74,17 @@ class Trajectory:
         early = self.early_epochs if self.rewind == "early" else 0
         self._fit(f"round {len(path)}", masks, first_epoch=early)
         kept = {f"masks/{name}": mask for name, mask in masks.items()}
+        kept[PROVENANCE] = torch.tensor(list(json.dumps(dict(masks.provenance)).encode()), dtype=torch.uint8)
         return {**_prefixed("weights/", self._weights()), **kept}
 
     def _dense(self) -> State:
-        """Return the network trained from new weights, and its early weights beside it."""
-        return self.job.shared(["dense"], self._train_dense)
+        """Return the dense network after one training, and beside it its early weights if it starts from new ones."""
+        return self.job.shared(DENSE_TRAINING, self._train_dense)
 
     def _train_dense(self) -> State:
+        if not self.from_scratch:
+            self._fit("round 1", None)  # on the stream of samples that the first level is trained on
+            return _prefixed("weights/", self._weights())
         self._initialise()
         early: State = {}
 
@@ -119,7 +132,8 @@ class Trajectory:
     def _masks_of(self, state: Mapping[str, Tensor]) -> Masks:
         names = dict(self.network.named_parameters())
         found = {name: state[f"masks/{name}"].bool() for name in names if f"masks/{name}" in state}
-        return Masks(found, {"recipe": "iterative", "rewind": self.rewind})
+        told = json.loads(bytes(state[PROVENANCE].tolist())) if PROVENANCE in state else {}
+        return Masks(found, {**told, "recipe": "iterative", "rewind": self.rewind})
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> State:

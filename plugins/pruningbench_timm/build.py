@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -25,6 +25,7 @@ from pruningbench.contract import (
     imagenet_classes,
 )
 from pruningbench.images.fetch import Download, fetch
+from pruningbench.pruning.ties import zero_norms
 from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 from pruningbench_timm.hub import WEIGHTS, Repository
 from pruningbench_timm.hubconfig import LARGEST_NETWORK, read_config
@@ -160,6 +161,7 @@ def build(
     size: int | None = None,
     output_stride: int = 32,
     state: Mapping[str, Tensor] | None = None,
+    norm_init: Literal["own", "one"] = "own",
 ) -> nn.Module:
     """Return the network of a source: with random weights, or with those of `state`.
 
@@ -170,6 +172,7 @@ def build(
         output_stride: of the last stage: 32, or less with dilation.
         state: published weights, adapted to the network as timm does (positions interpolated, input
             channels merged).
+        norm_init: of random weights: whether norms that start at a scale of zero start at one instead.
 
     Raises:
         UsageError: for arguments that the architecture refuses.
@@ -198,6 +201,9 @@ def build(
         if state is not None:
             raise PruningBenchError(f"{source.name}: its weights do not fit {given}: {reason[:300]}") from error
         raise UsageError(f"timm cannot build {source.architecture} with {given}: {reason[:300]}") from error
+    if state is None and norm_init == "one":
+        for name in zero_norms(network):
+            nn.init.ones_(network.get_submodule(name).weight)  # type: ignore[arg-type]
     for place in ("pretrained_cfg", "default_cfg"):
         getattr(network, place, {}).pop("state_dict", None)  # the weights would be copied with each clone
     if size and is_transformer(network) and any(size % side for side in patch_size(network)):

@@ -97,6 +97,12 @@ class TimmModel(TimmBase):
     output_stride: OutputStride = param(32, doc="pixels between cells of a CNN's last stage; 8 and 16 dilate stages")
     args: dict[str, Any] = param({}, doc="further arguments of the architecture, as timm.create_model takes them")
     seed: int = param(0, doc="seed of random weights, >= 0")
+    norm_init: Literal["own", "one"] = param(
+        "own",
+        doc="random weights: norms that the architecture starts at a scale of zero (the last of each residual block) "
+        "start so, or at one, as pruners that score gradients at initialisation need it",
+        later=True,
+    )
 
     def problem(self) -> str | None:
         """Check ranges, and that the fields do not contradict each other."""
@@ -123,7 +129,8 @@ class TimmModel(TimmBase):
     def options(self) -> dict[str, Any]:
         """Return the arguments of the architecture."""
         outputs = {"num_classes": len(self.classes)} if self.classes else {}
-        return {"args": {**outputs, **self.args}, "size": self.size, "output_stride": self.output_stride}
+        return {"args": {**outputs, **self.args}, "size": self.size, "output_stride": self.output_stride,
+                "norm_init": self.norm_init}  # fmt: skip
 
     def dense(self, source: Source) -> nn.Module:
         """Return the network with the weights asked for."""

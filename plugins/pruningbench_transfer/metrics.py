@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pruningbench.contract import Features, GroupedPredictions, Metric, Outputs, Predictions, param
+from pruningbench.contract import Features, GroupedPredictions, Metric, Outputs, Predictions, commonest, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,14 @@ class Accuracy(Metric):
         """(N,) float64: 1 for a right prediction, 0 for a wrong one or none; means of these in groups."""
         scores, labels = outputs.scores, outputs.labels.to(outputs.scores.device)
         right = ((scores.argmax(dim=-1) == labels) & ~scores.isnan().any(dim=-1)).double()
+        return right.flatten(1).mean(dim=1) if isinstance(outputs, GroupedPredictions) else right
+
+    def chance(self, outputs: Predictions | GroupedPredictions) -> Tensor | None:
+        """(N,) float64 of always predicting the commonest class; None where all labels are the same."""
+        constant = commonest(outputs.labels)
+        if constant is None:
+            return None
+        right = (outputs.labels == constant).double()
         return right.flatten(1).mean(dim=1) if isinstance(outputs, GroupedPredictions) else right
 
 

@@ -6,6 +6,9 @@ for every task with variants ``source`` and ``target-...`` of a metric of which 
 P1: pruning on the source keeps the accuracy on the source, and on unseen tasks, up to high sparsity.
 P2: training on the source after pruning lifts the unseen tasks too.
 
+P1 compares with the dense model of the same recipe, which it names, and P2 with the same pruning untrained (the
+first recipe of the name ``none``).
+
 All differences are paired over samples, within each seed; those of several unseen tasks are averaged, with
 intervals of independent samples.
 """
@@ -20,8 +23,6 @@ from pruningbench.contract import Comparison, Interval, Measurement, percent
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01
 """The loss up to which a value counts as kept: one point of accuracy."""
-UNTRAINED = "none"
-"""Name of the recipe that only prunes; the first of its kind is what trained ones are compared with."""
 
 Condition = tuple[str, str, str, str]
 """Model, pruner, task and metric."""
@@ -38,9 +39,9 @@ def transfer_claims(results: Comparison, epsilon: float = EPSILON) -> tuple[str,
     """
     conditions = _by_condition(results.measurements)
     dense = {
-        (model, task, metric, seed, variant): measurement
+        (model, task, metric, recipe, seed, variant): measurement
         for (model, _, task, metric), places in conditions.items()
-        for (_, sparsity, seed, variant), measurement in places.items()
+        for (recipe, sparsity, seed, variant), measurement in places.items()
         if sparsity == 0
     }
     short = results.short(
@@ -50,15 +51,17 @@ def transfer_claims(results: Comparison, epsilon: float = EPSILON) -> tuple[str,
     for condition, places in conditions.items():
         model, pruner, task, metric = condition
         recipes = list(dict.fromkeys(place[0] for place in places if place[1] > 0))
-        untrained = next((recipe for recipe in recipes if recipe.partition("(")[0] == UNTRAINED), "")
+        untrained = next((recipe for recipe in recipes if results.as_loaded(recipe)), "")
         for recipe in recipes:
             own = {place: m for place, m in places.items() if place[0] == recipe and place[1] > 0}
-            of_dense = {p: dense.get((model, task, metric, p[2], p[3])) for p in own}
+            reference = results.reference(model, recipe)
+            of_dense = {p: dense.get((model, task, metric, reference, p[2], p[3])) for p in own}
             kept = _kept(results, own, of_dense, epsilon)
             who = f"{model}, {short[pruner]}, {short[recipe]} ({task} {metric})"
             if kept:
-                sentences.append(f"P1, {who}: {kept}.")
-            if recipe.partition("(")[0] != UNTRAINED:
+                against = "" if results.as_loaded(reference) else ", beside the dense model trained alike"
+                sentences.append(f"P1, {who}{against}: {kept}.")
+            if not results.as_loaded(recipe):
                 lifted = _lifted(results, own, {p: places.get((untrained, *p[1:])) for p in own})
                 if lifted:
                     sentences.append(f"P2, {who}: {lifted}.")

@@ -7,6 +7,7 @@ from pruningbench.base.files import default_cache_folder, expanded, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.base.reading import check_regular, open_file, parse_json, printable, read_file, read_json, read_text
+from pruningbench.contract.chance import above_chance, commonest
 from pruningbench.contract.component import (
     KINDS,
     AttributionMethodRef,
@@ -23,6 +24,7 @@ from pruningbench.contract.component import (
 from pruningbench.contract.context import Context, TensorCache
 from pruningbench.contract.cost import Cost, Outline
 from pruningbench.contract.dataset import DataCard, Dataset
+from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.contract.human import (
@@ -57,6 +59,7 @@ from pruningbench.contract.outputs import (
     Explainer,
     Features,
     GroupedPredictions,
+    Missing,
     Outputs,
     Predictions,
     ResourceUse,
@@ -64,7 +67,7 @@ from pruningbench.contract.outputs import (
 )
 from pruningbench.contract.preprocessing import Preprocessing
 from pruningbench.contract.pruner import Batches, Pruner, PruningContext, ScorePruner, check_scores, check_weights
-from pruningbench.contract.recipe import Recipe, RecipeJob
+from pruningbench.contract.recipe import DENSE_TRAINING, Recipe, RecipeJob
 from pruningbench.contract.reporting import (
     BoardColumn,
     Comparison,
@@ -110,6 +113,7 @@ from pruningbench.hookspecs import (
 
 __all__ = [
     "CONTRACT_VERSION",
+    "DENSE_TRAINING",
     "KINDS",
     "NOT_SHOWN",
     "NO_ANSWER",
@@ -136,6 +140,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetRef",
+    "Degenerate",
     "DiscoveryMethod",
     "DiscoveryMethodRef",
     "DiscoverySettings",
@@ -165,6 +170,7 @@ __all__ = [
     "MaskError",
     "Measurement",
     "Metric",
+    "Missing",
     "MissingDataError",
     "Model",
     "ModelRef",
@@ -205,12 +211,14 @@ __all__ = [
     "ViewUnavailableError",
     "VisionModel",
     "Work",
+    "above_chance",
     "check_regular",
     "check_scores",
     "check_weights",
     "class_title",
     "class_titles",
     "collate",
+    "commonest",
     "content_hash",
     "default_cache_folder",
     "derive_seed",

@@ -51,7 +51,9 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
         doc: one line: meaning, unit and range.
         identity: whether its value can change a result. Speed knobs are not part of the identity.
         extra: further notes for whoever reads the field, e.g. ``scores=False`` on a pruner's field
-            that changes the masks but not the scores, or ``shown=True`` on one that labels always show.
+            that changes the masks but not the scores, or ``shown=True`` on one that labels always show. A field
+            that came when there were results already says ``later=True``: at its default, which is what those
+            results were made with, it is left out of identities, and their keys stay.
     """
     metadata = {"doc": doc, "identity": identity, **extra}
     if isinstance(default, (list, dict, set)):
@@ -93,6 +95,7 @@ class Use:
         references: for each field that names another component, that component; for item i of a field
             that lists several, the key is ``field.i``.
         plugin: distribution that registered it, and `plugin_version` its version.
+        told_by: required fields that its label shows, because another use differs in them.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Use:
     references: Mapping[str, Use] = dataclasses.field(default_factory=dict)
     plugin: str = ""
     plugin_version: str = ""
+    told_by: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return all fields as plain values, defaults included; references are spelled out."""
@@ -128,7 +132,9 @@ class Use:
         known = {f.name: f for f in dataclasses.fields(self.component)}
         values = {}
         for name, field in known.items():
-            if field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True)):
+            unchanged = field.metadata.get("later") and getattr(self.component, name) == _default(field)
+            counts = field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True))
+            if counts and not unchanged:
                 values[name] = self._spelled(name, getattr(self.component, name), Use.identity)
         name = self.full_name.removeprefix(f"{BUILT_IN}/") if self.plugin else self.name
         version = type(self.component).version
@@ -158,7 +164,7 @@ class Use:
             reference = self.references.get(field.name)
             if field.metadata.get("shown"):
                 changed.append(reference.label if reference else _short(value))
-            if field.metadata.get("shown") or default is dataclasses.MISSING:
+            if field.metadata.get("shown") or (default is dataclasses.MISSING and field.name not in self.told_by):
                 continue
             if reference is not None and not reference._is(default):
                 changed.append(f"{field.name}={reference.label}")

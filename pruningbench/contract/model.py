@@ -21,7 +21,10 @@ class Model(Component, ABC):
 
     kind: ClassVar[Kind] = "model"
     training_data: ClassVar[ComponentRef | None] = None
-    """Default data for scoring and fine-tuning, when the suite names none."""
+    """Default data for scoring and fine-tuning, when the suite names none and the model has no field `data`.
+
+    A model with a field `data` (a `DatasetRef`) is scored and fine-tuned on the data set that it was made with.
+    """
 
     @abstractmethod
     def load(self, context: Context) -> VisionModel:

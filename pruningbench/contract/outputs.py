@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pruningbench.contract.degeneracy import Degenerate
     from pruningbench.contract.human import HumanResponses
 
 T = TypeVar("T")
@@ -50,14 +51,32 @@ class Outputs:
 
     Attributes:
         exhibit: samples worth a figure, or None.
+        keys: what identifies the samples, in the order of the metrics' values; empty where they are the same ones
+            for every network. Differences between networks are paired by them.
     """
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
+    keys: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def count(self) -> int | None:
         """Number of samples, which metrics must give one value each; None where that is not known."""
         return None
+
+    def degenerate(self) -> Degenerate | None:
+        """Return how many samples have an output that says nothing about them, and why; None if that is none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Missing(Outputs):
+    """A variant that could not be measured, such as a data set of several that is not there; the others stand.
+
+    Attributes:
+        reason: what is wrong and what to do, in one line.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,12 @@ class Predictions(Outputs):
         """Number of samples."""
         return len(self.labels)
 
+    def degenerate(self) -> Degenerate | None:
+        """Tell whether nearly all samples are predicted as one class."""
+        from pruningbench.contract.degeneracy import one_answer
+
+        return one_answer(self.scores.argmax(dim=1), self.labels, "one predicted class")
+
 
 @dataclass(frozen=True)
 class GroupedPredictions(Outputs):
@@ -99,6 +124,15 @@ class GroupedPredictions(Outputs):
     def count(self) -> int:
         """Number of groups."""
         return len(self.labels)
+
+    def degenerate(self) -> Degenerate | None:
+        """Tell whether nearly all predictions are one class; then all groups count."""
+        from dataclasses import replace
+
+        from pruningbench.contract.degeneracy import one_answer
+
+        found = one_answer(self.scores.argmax(dim=2).flatten(), self.labels.flatten(), "one predicted class")
+        return found and replace(found, count=self.count)
 
 
 @dataclass(frozen=True)
@@ -167,6 +201,12 @@ class Responses(Outputs):
         """Number of trials."""
         return len(self.answers)
 
+    def degenerate(self) -> Degenerate | None:
+        """Tell whether nearly all answers are the same."""
+        from pruningbench.contract.degeneracy import one_answer
+
+        return one_answer(self.answers, None, "one answer")
+
 
 class Explainer(Protocol):
     """Explains images the way the maps of `Attributions` were made."""
@@ -226,6 +266,17 @@ class Attributions(Outputs):
         """Number of images."""
         return len(self.maps)
 
+    def __post_init__(self) -> None:
+        """Take the images' positions for their keys, unless they are the first ones."""
+        if not self.keys and self.index != tuple(range(len(self.index))):
+            object.__setattr__(self, "keys", tuple(map(str, self.index)))
+
+    def degenerate(self) -> Degenerate | None:
+        """Count constant maps."""
+        from pruningbench.contract.degeneracy import constant_maps
+
+        return constant_maps(self.maps)
+
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """Return ``make()``, computed once for these outputs, so that metrics can share costly curves."""
         if key not in self._memo:
@@ -258,17 +309,25 @@ class Boxes(Outputs):
         truth: N tensors (M, 4).
         foreground: N tensors (H, W) bool, True where an object is predicted, or None.
         masks: N tensors (H, W) bool, True on the true objects, or None.
+        sizes: N pairs (height, width) of the images, or None where they are not known.
     """
 
     predicted: list[Tensor]
     truth: list[Tensor]
     foreground: list[Tensor] | None = None
     masks: list[Tensor] | None = None
+    sizes: list[tuple[int, int]] | None = None
 
     @property
     def count(self) -> int:
         """Number of images."""
         return len(self.predicted)
+
+    def degenerate(self) -> Degenerate | None:
+        """Count images in which nothing is found, and those of one box if nearly all have the same."""
+        from pruningbench.contract.degeneracy import boxes_alike
+
+        return boxes_alike(self.predicted, self.sizes)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pruningbench.pruning.allocation import Allocation
     from pruningbench.pruning.masks import Masks
 
+UNDECIDED = 0.01
+"""Share of a decision by ties from which on its scores are called undecided; see `pruningbench.pruning.ties`."""
+
 Batches = Callable[[], Iterator[tuple["Tensor", "Tensor | None"]]]
 """Starts a pass over the scoring data: yields (images, labels or None) on the network's device."""
 
@@ -71,10 +74,10 @@ class PruningContext:
 class Pruner(Component, ABC):
     """Turns a network and a sparsity into masks.
 
-    `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data; the
-    harness shares masks between seeds and models' data accordingly. `exact` is the promise of exactly
-    ``round(sparsity * prunable)`` pruned weights, which the harness checks; False for patterns and
-    structures that cannot keep it. `updates_weights` says that `prune` also changes weights that are kept;
+    `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data, of which each seed
+    sees other samples first; the harness shares masks between seeds and models' data accordingly. `exact` is the
+    promise of exactly ``round(sparsity * prunable)`` pruned weights, which the harness checks; False for patterns
+    and structures that cannot keep it. `updates_weights` says that `prune` also changes weights that are kept;
     the masks of all others are made once and shared by recipes and runs. A field ``batches`` (int or None)
     limits the scoring data that the harness gives.
     """

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
 
+DENSE_TRAINING = ["dense"]
+"""The key, in `RecipeJob.shared` and `Recipe.trainings`, of the training of the network before anything is pruned.
+
+It is shared by all pruners and scopes, and by the dense reference, the cell of sparsity 0.
+"""
+
+
 class Prune(Protocol):
     """Prunes a model in place with the suite's pruner."""
 
@@ -28,7 +35,7 @@ class Prune(Protocol):
 
         Args:
             model: the job's model, as it is now.
-            sparsity: share of all prunable weights, in (0, 1).
+            sparsity: share of all prunable weights, in (0, 1). Of a job of sparsity 0 nothing is ever pruned.
             within: masks of an earlier round: what they prune stays pruned.
         """
         ...
@@ -40,12 +47,14 @@ class RecipeJob:
 
     Attributes:
         model: a copy of the dense model, the recipe's to change.
-        sparsity: target share of prunable weights to prune, in (0, 1).
+        sparsity: target share of prunable weights to prune, in [0, 1); 0 asks for the dense reference, the network
+            trained as the pruned ones are.
         prune: prunes the job's model in place to a sparsity: masks from the suite's pruner, applied.
         data: training samples, or None when the recipe needs none.
         context: device, seed, cache.
         shared: ``shared(key, make)`` returns the named tensors of ``make()``, made once and kept for all
-            sparsities of this model, pruner, recipe and seed; `key` is plain JSON.
+            sparsities of this model, pruner, recipe and seed; `key` is plain JSON. What is kept under
+            `DENSE_TRAINING` is shared by all pruners.
         move: of a pruner whose masks move while training, ``move(model, sparsity, steps)`` begins to; None
             for all others.
     """
@@ -67,6 +76,9 @@ class Recipe(Component, ABC):
     trains: ClassVar[bool] = False
     """Whether it needs training data, and its result is worth a checkpoint.
 
+    A recipe that trains also makes the dense reference that its pruned networks are compared with: `run` is then
+    called with a sparsity of 0, and what it asks to be pruned stays as it is.
+
     A field declared with ``training=False`` changes the result without changing the training: pairs of
     recipes that differ only there train on the same stream of samples.
     """
@@ -83,7 +95,7 @@ class Recipe(Component, ABC):
         """Return what is trained on the way to a sparsity, as plain JSON keys.
 
         Equal keys of one model, pruner, recipe (but for fields declared with ``training=False``) and seed are
-        the same training, done once.
+        the same training, done once. `DENSE_TRAINING` is the same for all pruners.
         """
         return [sparsity] if self.trains else []
 

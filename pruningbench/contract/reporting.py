@@ -53,6 +53,14 @@ class Comparison(Protocol):
         """The values that were measured, none twice."""
         ...
 
+    def reference(self, model: str, recipe: str) -> str:
+        """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""
+        ...
+
+    def as_loaded(self, recipe: str) -> bool:
+        """Whether nothing is trained under a recipe, so that its dense row is the model as loaded."""
+        ...
+
     def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
         """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""
         ...

@@ -23,7 +23,8 @@ class Task(Component, ABC):
     """Runs a model on data and yields typed outputs.
 
     Attributes:
-        metrics: names of the metrics applied when the suite asks for no others.
+        metrics: names of the metrics applied when the suite asks for no others. The first is the main metric: a
+            network on which that is not significantly above its chance level has collapsed, see `Metric.chance`.
         main_data: name of the field (a `DatasetRef`) whose fingerprint stands in the results.
     """
 
@@ -34,6 +35,9 @@ class Task(Component, ABC):
     @abstractmethod
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
         """Yield (variant, outputs) pairs; variant is "" for a task that has only one.
+
+        A part that cannot be measured is yielded as `Missing`; whatever is raised ends the task, and what it has
+        yielded before stands.
 
         The model is in eval mode and is not to be changed.
         """
@@ -76,6 +80,17 @@ class Metric(Component, ABC):
 
     def ceiling(self, outputs: Any) -> float | None:
         """Return what people reach on the same samples, for a line in the figures; None where that is not known."""
+        return None
+
+    def chance(self, outputs: Any) -> Tensor | None:
+        """Return the values of the best answer that looks at nothing, computed from the data: the chance level.
+
+        Such as the values of always predicting the commonest class, or of a box around the whole image. None where
+        that has no meaning.
+
+        Returns:
+            what `values` would return for these answers to the same samples, or None.
+        """
         return None
 
     def aggregate(self, values: Floats) -> float:

@@ -68,7 +68,11 @@ def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]
 def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the first record of each task run of the plan whose last attempt is not ok."""
     wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks}
-    return tuple(r for r in latest(records) if r.status != "ok" and (r.cell, r.task) in wanted)
+    first: dict[TaskKey, Record] = {}
+    for record in latest(records):
+        if record.status != "ok" and (record.cell, record.task) in wanted:
+            first.setdefault((record.cell, record.task), record)
+    return tuple(first.values())
 
 
 class Driver:
@@ -85,6 +89,7 @@ class Driver:
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
         self._named: set[Path] = set()  # damaged files that were told of
+        self._remarked: set[tuple[str, str, str]] = set()
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
         """Return what is still to do, after recording cells that keep killing their process."""
@@ -162,11 +167,21 @@ class Driver:
                 self.journal.append(_beside(kept, records) if kept else records)
                 if event.status != "ok":
                     failed.add(cell.key)
-                if records[0].notes:
-                    self.teller.warn(f"{cell.label}: {records[0].notes}")
+                self._tell(cell, records)
                 self.teller.task_done(cell, task, records)
             case CellDone():
                 self.teller.cell_done(cell, ok=cell.key not in failed)
+
+    def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
+        """Warn of what the records note, and once for each model, task and variant of degenerate outputs."""
+        if records[0].notes:
+            self.teller.warn(f"{cell.label}: {records[0].notes}")
+        for record in records:
+            where = (record.model, record.task, record.variant)
+            if record.degenerate and where not in self._remarked:
+                self._remarked.add(where)
+                variant = f" ({record.variant})" if record.variant else ""
+                self.teller.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
         """Store a cell's masks with the figures of what they leave, and warn of layers they leave nothing of."""
@@ -175,6 +190,8 @@ class Driver:
         emptied = collapse(masks, cell.sparsity)
         if emptied:
             self.teller.warn(f"{cell.label}: {emptied}")
+        if masks.provenance.get("undecided"):
+            self.teller.warn(f"{cell.label}: {masks.provenance['undecided']}")
         masks.with_provenance(diagnosis=mask_summary(masks)).save(self.folder.mask_file(cell.key))
 
     def _write_arrays(self, event: TaskDone, cell: Cell, kept: Collection[str]) -> None:

@@ -90,8 +90,13 @@ class TaskDone:
 
     @property
     def status(self) -> Status:
-        """How it ended."""
-        return self.records[0].status
+        """How it ended: ok only if all of it did."""
+        return self.outcome.status
+
+    @property
+    def outcome(self) -> Record:
+        """The first line that is not ok, or the first of all."""
+        return next((record for record in self.records if record.status != "ok"), self.records[0])
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.contract import Context, Curve, Exhibit, Metric, Outputs, Task, VisionModel
+from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, bootstrap, mean
-from pruningbench.errors import PluginError
+from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.plan import TaskRun
 
@@ -21,7 +22,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric's estimate on one variant of a task's outputs, and what people reach there (NaN = not known)."""
+    """A metric's estimate on one variant of a task's outputs.
+
+    Attributes:
+        variant, metric, estimate, unit, higher_is_better: what was measured.
+        ceiling: what people reach; NaN if unknown.
+        chance: what the best answer that looks at nothing reaches; NaN where that has no meaning.
+        chance_p: of the task's main metric, the one-sided p-value that it is no better; else NaN.
+        degenerate: samples of the variant whose output says nothing.
+        note: why, and what is likely to help.
+    """
 
     variant: str
     metric: str
@@ -29,19 +39,42 @@ class MetricValue:
     unit: str
     higher_is_better: bool | None
     ceiling: float = float("nan")
+    chance: float = float("nan")
+    chance_p: float = float("nan")
+    degenerate: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part of a task that gave no value: a metric on a variant, a variant ("" = no metric), or what was to follow."""
+
+    variant: str
+    metric: str
+    error: str
 
 
 @dataclass
 class Measured:
-    """All that a task yields on one model."""
+    """All that a task yields on one model.
+
+    Attributes:
+        measurements: values.
+        samples: arrays of per-sample values, by ``variant|metric``, and of the samples' keys.
+        exhibits: what is kept for figures, by variant.
+        inapplicable: metrics that were asked for and apply to nothing that the task yields.
+        failures: what gave no value; the measurements stand all the same.
+    """
 
     measurements: list[MetricValue] = field(default_factory=list)
     samples: dict[str, NDArray[Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    inapplicable: tuple[str, ...] = ()
+    failures: list[Failure] = field(default_factory=list)
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
-    """Run a task on a model and apply its metrics.
+    """Run a task on a model and apply its metrics; a failure costs itself, as long as anything is measured.
 
     Args:
         run: the task, and the metrics wanted of it.
@@ -50,39 +83,100 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
         may_lack: whether it is fine that no metric applies, since other metrics of the task have values already.
 
     Raises:
-        PluginError: if the task yields no outputs that its metrics consume, a variant twice, or a
-            metric returns something that is not (N,) or (N, K) numbers.
+        PluginError: if the task yields a variant twice, or nothing that its metrics consume.
+        Exception: what a component raised, if nothing was measured; any lack of memory, for a smaller batch may do.
     """
     task = run.task.component
     if not isinstance(task, Task):
         raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
     measured = Measured()
+    errors: list[Exception] = []
     seen: list[str] = []
-    for variant, outputs in task.run(model, context):
-        if not isinstance(outputs, Outputs):
-            raise PluginError(f"task {run.label!r} yielded a {type(outputs).__name__}, not Outputs")
-        if not isinstance(variant, str):
-            raise PluginError(f"task {run.label!r} yielded variant {variant!r}, which is no text")
-        if variant in seen:
-            raise PluginError(f"task {run.label!r} yielded variant {variant!r} twice")
-        seen.append(variant)
+    for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):
+        _check(run.label, variant, outputs, seen)
+        if isinstance(outputs, Missing):
+            errors.append(PruningBenchError(f"{variant}: {outputs.reason}"))
+            measured.failures.append(Failure(variant, "", outputs.reason))
+            continue
         for use in run.metrics:
-            metric = use.component
-            if isinstance(metric, Metric) and metric.applies(outputs):
-                _apply(metric, use.label, variant, outputs, measured)
+            try:
+                if isinstance(use.component, Metric) and use.component.applies(outputs):
+                    main = use.name in task.metrics[:1]
+                    _apply(use.component, use.label, variant, outputs, measured, main=main)
+            except Exception as error:  # noqa: BLE001 - anybody's metric; the others stand
+                _fail(error, variant, use.label, measured, errors)
+        try:
+            _note_degenerate(outputs, variant, measured)
+        except Exception as error:  # noqa: BLE001 - anybody's outputs
+            _fail(error, variant, "", measured, errors)
+        if outputs.keys:
+            measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
         if outputs.exhibit is not None:
             measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
+    if not measured.measurements and errors:
+        raise errors[0]
+    applied = {measurement.metric for measurement in measured.measurements}
+    failed = {failure.metric for failure in measured.failures}
+    measured.inapplicable = tuple(use.label for use in run.metrics if use.label not in applied | failed)
     if not measured.measurements and not may_lack:
         names = ", ".join(use.label for use in run.metrics) or "none"
         raise PluginError(f"task {run.label!r} yielded nothing that its metrics ({names}) apply to")
     return measured
 
 
-def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured) -> None:
+def _until_it_fails(
+    yielded: Iterable[tuple[str, Outputs]], measured: Measured, errors: list[Exception]
+) -> Iterator[tuple[str, Outputs]]:
+    """Yield what a task yields; if it raises, that is a failure, and what it has yielded before stands."""
+    iterator = iter(yielded)
+    while True:
+        try:
+            pair = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - anybody's task
+            _fail(error, "", "", measured, errors)
+            return
+        yield pair
+
+
+def _fail(error: Exception, variant: str, metric: str, measured: Measured, errors: list[Exception]) -> None:
+    if is_out_of_memory(error) or isinstance(error, TimeoutError):
+        raise error
+    errors.append(error)
+    measured.failures.append(Failure(variant, metric, "".join(traceback.format_exception(error)).strip()))
+
+
+def _check(label: str, variant: object, outputs: object, seen: list[str]) -> None:
+    """Make sure that a task yields outputs under names of their own."""
+    if not isinstance(outputs, Outputs):
+        raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
+    if not isinstance(variant, str):
+        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is no text")
+    if variant in seen:
+        raise PluginError(f"task {label!r} yielded variant {variant!r} twice")
+    seen.append(variant)
+
+
+def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None:
+    """Count the samples of a variant whose output says nothing, on all its measurements."""
+    found = outputs.degenerate()
+    if found is None:
+        return
+    of = "" if outputs.count is None else f" of {outputs.count}"
+    note = f"{found.what} in {found.count}{of} samples" + (f"; {found.remedy}" if found.remedy else "")
+    for i, measurement in enumerate(measured.measurements):
+        if measurement.variant == variant:
+            measured.measurements[i] = replace(measurement, degenerate=found.count, note=note)
+
+
+def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured, *, main: bool) -> None:
     values = metric.values(outputs)
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise PluginError(f"metric {label!r} returned {shape}, not a tensor (N,) or (N, K) of per-sample values")
+    if outputs.keys and len(outputs.keys) != len(values):
+        raise PluginError(f"metric {label!r} returned {len(values)} values for {len(outputs.keys)} keys of samples")
     if outputs.count is not None and len(values) != outputs.count:
         raise PluginError(f"metric {label!r} returned {len(values)} values for {outputs.count} samples")
     if not isinstance(metric.unit, str) or metric.higher_is_better not in (True, False, None):
@@ -94,11 +188,12 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
         array = array.mean(axis=1)  # a value for each sample, which differences are paired by
     estimate = bootstrap(array, statistic)
+    chance, chance_p = _chance(metric, label, outputs, array, main=main)
     ceiling = metric.ceiling(outputs)
     measured.measurements.append(
         MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
-            ceiling=float("nan") if ceiling is None else float(ceiling),
+            ceiling=float("nan") if ceiling is None else float(ceiling), chance=chance, chance_p=chance_p,
         )
     )  # fmt: skip
     measured.samples[f"{variant}|{label}"] = np.asarray(array)
@@ -107,6 +202,24 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     curve = metric.curve(outputs)
     if curve is not None:
         _keep_curve(curve, f"{variant}|{label}", len(values), measured)
+
+
+def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
+    """Return a metric's chance level and, of the main metric, the p-value that it is no better; NaN if undefined."""
+    constant = None if metric.higher_is_better is None else metric.chance(outputs)
+    if constant is None:
+        return float("nan"), float("nan")
+    array = constant.detach().cpu().double().numpy()
+    statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    if statistic is mean and array.ndim == 2:
+        array = array.mean(axis=1)
+    if array.shape != values.shape:
+        raise PluginError(f"metric {label!r}: values {values.shape}, but {array.shape} at chance")
+    defined = ~np.isnan(array.reshape(len(array), -1)).any(axis=1)
+    level = float(statistic(array[defined])) if defined.any() else float("nan")
+    if not main:
+        return level, float("nan")
+    return level, above_chance(values, array, statistic, higher_is_better=bool(metric.higher_is_better))
 
 
 def _keep_curve(curve: Curve, name: str, count: int, measured: Measured) -> None:

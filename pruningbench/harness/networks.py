@@ -80,6 +80,6 @@ def as_tensor(masks: Masks) -> Tensor:
         PluginError: for what is no JSON.
     """
     try:
-        return torch.tensor(list(json.dumps(masks.provenance).encode()), dtype=torch.uint8)
+        return torch.tensor(list(json.dumps(dict(masks.provenance)).encode()), dtype=torch.uint8)
     except (TypeError, ValueError) as error:
         raise PluginError(f"the masks' provenance cannot be stored ({error})") from error

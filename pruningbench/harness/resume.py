@@ -153,12 +153,12 @@ def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: s
     failed = len(values) < len(lines)
     if failed and retry != lines[0].attempts:
         return  # it is tried again only when asked for
-    if not values:
+    if not values or failed:  # a part of it failed: the whole is tried again, as its parts may depend on each other
         to_do.tasks.append(run)
         return
     lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _asked(m.label, values)]
     to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
-    if not lacking and not failed:
+    if not lacking:
         return
     wanted = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
     to_do.tasks.append(replace(run, metrics=tuple(lacking)))

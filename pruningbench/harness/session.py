@@ -11,6 +11,7 @@ import torch
 from pruningbench.base.identity import content_hash
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import (
+    DENSE_TRAINING,
     Context,
     Motion,
     MovingPruner,
@@ -24,11 +25,12 @@ from pruningbench.contract import (
     check_weights,
 )
 from pruningbench.contract.cost import SCORING_BATCH
-from pruningbench.errors import PluginError, PruningBenchError, RefusedError
+from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.artifacts import model_parts
 from pruningbench.harness.lending import Blame, Lender, Loan, lending
 from pruningbench.harness.networks import PROVENANCE, as_tensor
 from pruningbench.harness.shelves import DataShelf, load_model
+from pruningbench.harness.thresholds import note_ties, prune_within, threshold
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
@@ -68,7 +70,8 @@ class ModelSession:
 
     def begin(self, cell: Cell) -> None:
         """Begin a cell: what tasks share of its model ends with it, what they share of the dense model does not."""
-        self.of_pruned = self.of_dense if cell.pruner is None else {}
+        as_loaded = cell.pruner is None and not cell.trained
+        self.of_pruned = self.of_dense if as_loaded else {}
         self.of_others = {}
 
     def forget(self) -> None:
@@ -89,11 +92,14 @@ class ModelSession:
                 another sparsity or recipe, serve here too.
             within: masks of an earlier round: what they prune stays pruned.
         """
+        if cell.pruner is None:
+            return Masks.ones(self._prunable(cell, model))  # whatever the recipe asks for: a dense reference
         pruner = self._pruner(cell, model)
         if untouched and within is None and not pruner.updates_weights:
             masks = self._shared_masks(cell, pruner, sparsity)
         else:
             masks = self._own_masks(cell, pruner, model, sparsity, within)
+            masks = note_ties(masks, model.network, within)
         masks.apply(model.network)
         return masks
 
@@ -109,8 +115,15 @@ class ModelSession:
 
         return move
 
-    def trajectory_identity(self, cell: Cell) -> dict[str, Any]:
-        """Return what the trained levels of a cell depend on; equal for all its sparsities."""
+    def trajectory_identity(self, cell: Cell, key: Any = None) -> dict[str, Any]:
+        """Return what the trained levels of a cell depend on; equal for all its sparsities.
+
+        Args:
+            cell: the cell.
+            key: of what is kept; `DENSE_TRAINING` depends neither on the pruner nor on the scope.
+        """
+        if key == DENSE_TRAINING and cell.pruner is not None:
+            return self.trajectory_identity(cell.reference())
         identity = {name: value for name, value in cell.identity().items() if name != "sparsity"}
         return {
             **identity,
@@ -165,10 +178,7 @@ class ModelSession:
             isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None),
             lending(f"pruner {cell.pruner_label!r}", self._blame, *lenders),
         ):
-            if within is None:
-                masks = pruner.prune(context, sparsity)
-            else:
-                masks = prune_within(pruner, context, sparsity, within)
+            masks = prune_within(pruner, context, sparsity, within)
         if not isinstance(masks, Masks):
             raise PluginError(f"pruner {cell.pruner_label!r} returned a {type(masks).__name__}, not Masks")
         return masks
@@ -183,9 +193,10 @@ class ModelSession:
 
             def make() -> dict[str, torch.Tensor]:
                 if isinstance(pruner, ScorePruner):
-                    masks = pruner.threshold(self._shared_scores(cell, pruner), sparsity)
+                    masks = threshold(pruner, self._shared_scores(cell, pruner), sparsity)
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
+                masks = note_ties(masks, self.dense.network)
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
                 return {**masks.packed(), PROVENANCE: as_tensor(masks)}
 
@@ -240,8 +251,10 @@ class ModelSession:
 
             labels = model.labels_of(samples)
 
-            # in an order of its own, so that a few batches of class-ordered data hold all classes
-            order = torch.randperm(len(samples), generator=generator_for("scoring order")).tolist()
+            # in an order of its own, so that a few batches of class-ordered data hold all classes; another for each
+            # seed, whose part is left out for seed 0, since there were results without it
+            drawn = generator_for("scoring order", *([cell.seed] if cell.seed else []))
+            order = torch.randperm(len(samples), generator=drawn).tolist()
             most = getattr(pruner, "batches", None)
             # what is pruned depends on which samples are seen, not on how memory cuts them into batches
             size = getattr(pruner, "batch_size", min(SCORING_BATCH, cell.batch_size))
@@ -256,35 +269,6 @@ class ModelSession:
         side, channels = model.preprocessing.size, len(model.preprocessing.mean)
         shape = (channels, side, side) if side else None
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
-
-
-def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, within: Masks) -> Masks:
-    """Prune further: weights that `within` prunes, which are zero in the network, stay pruned.
-
-    Raises:
-        PruningBenchError: if the pruner revives one of them.
-    """
-    if isinstance(pruner, ScorePruner):
-        scores = check_scores(pruner.score(context), context.parameters)
-        masks = pruner.threshold(scores, sparsity)
-        if not _revived(masks, within):
-            return masks
-        # scores that do not rank zeros last, such as random ones: pruned weights rank below all others
-        lowest = min(float(score.min()) for score in scores.values()) - 1
-        lowered = {n: s.masked_fill((~within[n]).to(s.device), lowest) for n, s in scores.items()}
-        masks = pruner.threshold(lowered, sparsity)
-    else:
-        masks = pruner.prune(context, sparsity)
-    revived = _revived(masks, within)
-    if revived:
-        raise PruningBenchError(
-            f"this pruner revives {revived} weights that an earlier round pruned: it cannot be used in rounds"
-        )
-    return masks
-
-
-def _revived(masks: Masks, within: Masks) -> int:
-    return sum(int((masks[name] & ~mask).sum()) for name, mask in within.items() if name in masks)
 
 
 def check_names(pruner: str, masks: Masks, prunable: Sequence[str]) -> None:

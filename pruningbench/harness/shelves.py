@@ -43,6 +43,11 @@ class DataShelf:
             samples = component.load(self._context())
             if not isinstance(samples, Samples):
                 raise PluginError(f"dataset {use.name!r} loaded a {type(samples).__name__}, not Samples")
+            if not isinstance(samples.fingerprint, str) or not samples.fingerprint:
+                raise PluginError(
+                    f"dataset {use.name!r}: its fingerprint is {samples.fingerprint!r}, but must be text that changes "
+                    "with the content; without it values of other data would count as the same"
+                )
             if self._limit:
                 samples = limited(samples, self._limit)
             self._open[key] = samples

@@ -15,7 +15,7 @@ import torch
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, TensorCache, Use, VisionModel
-from pruningbench.errors import PluginError, RefusedError
+from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import NETWORK, Contents, Parts, artifact_key, key_of, model_parts
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
@@ -85,7 +85,12 @@ class Worker:
         weights = dict(model.network.state_dict()) if self.keep_weights and masks is not None else None
         yield CellPrepared(job, masks, prepare_seconds, weights)
         job = job.for_network(network[:16])
-        base = self._base(cell, sparsities, prepare_seconds)
+        told = masks.provenance if masks is not None else {}
+        base = replace(
+            self._base(cell, sparsities, prepare_seconds),
+            ties=float(told.get("ties", float("nan"))),
+            remarks=str(told.get("undecided", "")),
+        )
         loan = Loan(model)
         session.begin(cell)
         for run in job.tasks:
@@ -121,17 +126,19 @@ class Worker:
         return session
 
     def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
-        if cell.pruner is None:
+        if cell.pruner is None and not cell.trained:
             return session.dense.clone(), None
         if not isinstance(cell.recipe.component, Recipe):
             raise PluginError(f"{cell.recipe.name!r} is a {cell.recipe.component.kind}, not a recipe")
         if is_dear(cell):
             identity = session.network_identity(cell)
-            return kept_network(
+            model, masks = kept_network(
                 self.cache, identity, session.dense.clone, lambda model: self._make(cell, session, model), self.report
             )
-        model = session.dense.clone()
-        return model, self._make(cell, session, model)
+        else:
+            model = session.dense.clone()
+            masks = self._make(cell, session, model)
+        return model, masks if cell.pruner is not None else None  # a dense reference prunes nothing
 
     def _make(self, cell: Cell, session: ModelSession, model: VisionModel) -> Masks:
         """Prune and train a copy of the dense model in place, as the cell's recipe says; return its masks."""
@@ -143,7 +150,7 @@ class Worker:
             return session.prune(cell, model, sparsity, untouched=untouched, within=within)
 
         def shared(key: Any, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-            return self.cache.tensors("trajectories", {**session.trajectory_identity(cell), "key": key}, make)
+            return self.cache.tensors("trajectories", {**session.trajectory_identity(cell, key), "key": key}, make)
 
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
         # pairs of cells that differ in one axis only train on the same stream of samples
@@ -209,6 +216,7 @@ class Worker:
             data_fingerprint=fingerprint,
             notes=self.blame.take(),
             plan=plan_key(cell, run),
+            inapplicable=", ".join(measured.inapplicable),
         )
         made_of = {**self._parts(cell, run), NETWORK: network}
         records = tuple(
@@ -226,9 +234,17 @@ class Worker:
                 unit=m.unit,
                 higher_is_better=m.higher_is_better,
                 ceiling=m.ceiling,
+                chance=m.chance,
+                chance_p=m.chance_p,
+                degenerate=m.degenerate,
+                remarks="; ".join(filter(None, (common.remarks, m.note))),
             )
             for m in measured.measurements
-        ) or (replace(common, made_of=made_of),)
+        ) + tuple(
+            replace(common, made_of=made_of, variant=f.variant, metric=f.metric, status="failed", error=f.error)
+            for f in measured.failures
+        )
+        records = records or (replace(common, made_of=made_of),)
         return TaskDone(job, run.label, records, measured.samples, measured.exhibits)
 
     def _parts(self, cell: Cell, run: TaskRun) -> Parts:
@@ -242,16 +258,21 @@ class Worker:
         use = run.task.references.get(getattr(run.task.component, "main_data", ""))
         if use is None:
             return ""
-        data = self.shelf.open(use).fingerprint
+        data = self._fingerprint_of(use)
         others = {
-            name: self._shelf_of(other).open(other).fingerprint
+            name: self._fingerprint_of(other)
             for name, other in run.task.references.items()
             if other.component.kind in ("dataset", "model")
         }
-        if not all(isinstance(fingerprint, str) for fingerprint in others.values()):
-            raise PluginError(f"dataset {use.name!r}: its fingerprint must be text")
         # how the task is set and what other data it uses decide as well whether values may be compared
         return f"{data}:{content_hash([run.task.identity(), others], length=8)}"
+
+    def _fingerprint_of(self, use: Use) -> str:
+        """Return the fingerprint of data or of a model; of data that a task did without, that they are missing."""
+        try:
+            return self._shelf_of(use).open(use).fingerprint
+        except (DataError, MissingDataError):
+            return "missing"
 
     def _shelf_of(self, use: Use) -> DataShelf | ModelShelf:
         return self.models if use.component.kind == "model" else self.shelf
@@ -309,6 +330,8 @@ def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
         raise PluginError(f"recipe {cell.recipe.label!r} returned a {type(masks).__name__}, not Masks")
     check_names(cell.pruner_label, masks, prunable)
     pruned, asked = masks.total - masks.kept, number_to_prune(cell.sparsity, masks.total)
+    if cell.pruner is None and pruned:
+        raise PluginError(f"recipe {cell.recipe.label!r} pruned {pruned} weights of its dense reference")
     if isinstance(pruner, Pruner) and pruner.exact and pruned != asked:
         raise PluginError(
             f"pruner {cell.pruner_label!r} pruned {pruned} of {masks.total} weights, not {asked}, "

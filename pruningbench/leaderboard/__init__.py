@@ -11,9 +11,10 @@ tabulate and matplotlib are imported when first needed.
 from __future__ import annotations
 
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Failure, Row, build
+from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.figures import draw_figures
 from pruningbench.leaderboard.render import FORMATS, render, render_failures
+from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 __all__ = [
     "FORMATS",

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pruningbench.leaderboard.inference import Spread
+
 Z = 1.96
 """Half the width of a normal 95 % interval in standard errors."""
 
@@ -22,6 +24,8 @@ class Entry:
         seeds: number of seeds behind the value; 0 when it is NaN on all.
         best: whether no other row of the same model and sparsity is better in this column, and some
             row is worse.
+        p: of a difference, the two-sided p-value that there is none; `p_holm` the same, adjusted for all tests of
+            the model's table. NaN for others.
     """
 
     value: float
@@ -30,6 +34,8 @@ class Entry:
     n: int
     seeds: int
     best: bool = False
+    p: float = math.nan
+    p_holm: float = math.nan
 
     @property
     def half_width(self) -> float:
@@ -69,18 +75,39 @@ def average(measurements: Sequence[Mapping[str, Any]]) -> Entry:
     mean = sum(values) / count
     if not math.isfinite(mean):
         return Entry(mean, math.nan, math.nan, n, count)
-    between = sum((value - mean) ** 2 for value in values) / (count - 1)
-    widths = [float(m["ci_high"]) - float(m["ci_low"]) for m in defined]
-    errors = [(width / (2 * Z)) ** 2 for width in widths if math.isfinite(width)]
-    within = sum(errors) / len(errors) if errors else 0.0
-    half = _quantile(between / count, within, count) * math.sqrt(between / count + within)
+    between, within = _variances(defined, mean)
+    half = _quantile(between, within, count) * math.sqrt(between + within)
     return Entry(mean, mean - half, mean + half, n, count)
 
 
+def p_value_of_mean(differences: Sequence[Mapping[str, Any]]) -> float:
+    """Return the two-sided p-value that the mean of differences, one a seed, is zero; by the variances of `average`."""
+    defined = [d for d in differences if not math.isnan(d["value"])]
+    if len(defined) < 2:
+        return math.nan
+    mean = sum(float(d["value"]) for d in defined) / len(defined)
+    between, within = _variances(defined, mean)
+    return Spread(mean, math.sqrt(between + within), _freedom(between, within, len(defined))).p_value()
+
+
+def _variances(defined: Sequence[Mapping[str, Any]], mean: float) -> tuple[float, float]:
+    """Return the variance of the mean that seeds give it, and that which samples do."""
+    count = len(defined)
+    between = sum((float(m["value"]) - mean) ** 2 for m in defined) / (count - 1)
+    widths = [float(m["ci_high"]) - float(m["ci_low"]) for m in defined]
+    errors = [(width / (2 * Z)) ** 2 for width in widths if math.isfinite(width)]
+    return between / count, sum(errors) / len(errors) if errors else 0.0
+
+
+def _freedom(between: float, within: float, seeds: int) -> float:
+    """Return the degrees of freedom of the sum of two variances, the first estimated from `seeds` values."""
+    return (seeds - 1) * (1 + within / between) ** 2 if between else math.inf
+
+
 def _quantile(between: float, within: float, seeds: int) -> float:
-    """Return the 97.5 % quantile for the sum of two variances, of which the first is estimated from `seeds` values."""
+    """Return the 97.5 % quantile for such a sum."""
     if between == 0:
         return Z
     from scipy.special import stdtrit
 
-    return float(stdtrit((seeds - 1) * (1 + within / between) ** 2, 0.975))
+    return float(stdtrit(_freedom(between, within, seeds), 0.975))

@@ -5,153 +5,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract.reporting import BoardColumn, Measurement
 from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.collapse import at_chance, collapsed, degenerate, main_columns, note_on_references
 from pruningbench.leaderboard.columns import load_columns, value_of
 from pruningbench.leaderboard.comparison import BoardComparison, statements
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.partition import Group, column_key, partition
 from pruningbench.leaderboard.provenance import mark_of, notes, sounder, told_apart
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
+from pruningbench.leaderboard.references import References, as_loaded
+from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Failure, Row, RowKey
+from pruningbench.leaderboard.verdicts import with_verdicts
 from pruningbench.plugins import Registry, load_registry
 
 if TYPE_CHECKING:
     import os
 
     import pandas as pd
-
-ColumnKey = tuple[str, str, str]
-"""Task, variant and metric."""
-RowKey = tuple[str, str, str, float]
-"""Model, pruner, recipe and sparsity."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric of one variant of a task.
-
-    Attributes:
-        task, variant, metric: names; the variant is "" for a task that has only one.
-        header: shortest name that no other column of the board has.
-        higher_is_better: direction; None when neither end is better, and the column is not ranked.
-        unit: of the values; "" for a pure number.
-        range: smallest and largest defined value on the board; NaN when there is none.
-        data_fingerprint: of the data that every value of this column was measured on.
-        ceiling: what people reach on the same samples; NaN if unknown.
-    """
-
-    task: str
-    variant: str
-    metric: str
-    header: str
-    higher_is_better: bool | None
-    unit: str
-    range: tuple[float, float]
-    data_fingerprint: str
-    ceiling: float = math.nan
-
-    @property
-    def key(self) -> ColumnKey:
-        """What identifies the column on its board."""
-        return (self.task, self.variant, self.metric)
-
-    @property
-    def arrow(self) -> str:
-        """The better direction: an arrow up or down, or ""."""
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
-
-    def verdict(self, difference: Entry | None) -> Literal["better", "worse", ""]:
-        """Say whether a difference to the dense model is one: its interval excludes zero; "" if not."""
-        if difference is None or self.higher_is_better is None:
-            return ""
-        if difference.low > 0:
-            return "better" if self.higher_is_better else "worse"
-        if difference.high < 0:
-            return "worse" if self.higher_is_better else "better"
-        return ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One pruned (or dense) model, averaged over seeds.
-
-    Attributes:
-        model, pruner, recipe: labels.
-        sparsity: target, in [0, 1); 0 is the dense model.
-        sparsity_achieved: measured over the prunable weights, mean over seeds; NaN if unknown.
-        seeds: all seeds that have a value in this row, ascending.
-        rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
-            model and sparsity; None for the dense model and for a row without ranked columns.
-        cells: what was measured, by column key; a column that was not measured is absent.
-        marked: whether the board's notes say something of a value in this row (stale, accepted, unchecked).
-        differences: to the dense model, by column key: the mean over the seeds that both have of the paired
-            differences over samples, with the interval of `aggregation.average`; absent where unknown.
-        extra: what the columns asked for say of the row, by name.
-    """
-
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    sparsity_achieved: float
-    seeds: tuple[int, ...]
-    rank: float | None
-    cells: Mapping[ColumnKey, Entry]
-    differences: Mapping[ColumnKey, Entry] = field(default_factory=dict)
-    extra: Mapping[str, float | str | None] = field(default_factory=dict)
-    marked: bool = False
-
-    @property
-    def dense(self) -> bool:
-        """Whether nothing is pruned: such a row is a reference and is not ranked."""
-        return self.sparsity == 0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task that gave no values on a cell.
-
-    Attributes:
-        run, model, pruner, recipe, sparsity, seed, task: where.
-        status: failed, skipped, crashed, timeout or oom.
-        error: last line of the error.
-    """
-
-    run: str
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    seed: int
-    task: str
-    status: str
-    error: str
-
-
-@dataclass(frozen=True)
-class Board:
-    """Results that may be compared with each other: each column was measured on the same data.
-
-    Attributes:
-        title: names of the suites, and how the data differ when there are several boards.
-        suites: names of the suites, in the order given.
-        columns: by task, variant and metric, each as first seen in the results.
-        rows: by model as first seen, then sparsity, mean rank and label.
-        failed: tasks that gave no values, as the results list them.
-        notes: sentences about what the reader should know (measurements left out).
-        statements: sentences of plugins about what the results say.
-    """
-
-    title: str
-    suites: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    failed: tuple[Failure, ...]
-    notes: tuple[str, ...]
-    statements: tuple[str, ...] = ()
 
 
 def build(
@@ -197,15 +71,17 @@ def _board(
     kept = told_apart(kept)
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
-    rows = _rows(kept, columns, _differences(kept, pairs), asked)
-    said, failed = statements(registry, BoardComparison(tuple(kept), pairs))
+    references = References(group.measurements)
+    rows = _rows(kept, columns, _differences(kept, pairs, references), references, asked)
+    rows = with_verdicts(rows, columns)
+    said, failed = statements(registry, BoardComparison(tuple(kept), pairs, references))
     return Board(
         title=_title(suites, group, groups),
         suites=suites,
         columns=columns,
         rows=rows,
         failed=_failures(group.measurements),
-        notes=(*_notes(rows, repeated), *notes(kept), *failed),
+        notes=(*_notes(rows, repeated), *_inapplicable(kept, columns), *notes(kept), *failed),
         statements=said,
     )
 
@@ -265,10 +141,16 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
             unit=str(first[key]["unit"] or ""),
             range=(min(values[key]), max(values[key])) if key in values else (math.nan, math.nan),
             data_fingerprint=group.fingerprints[key],
-            ceiling=float(first[key].get("ceiling", math.nan)),
+            ceiling=_known(first[key].get("ceiling")),
+            chance=_known(first[key].get("chance")),
         )
         for key in keys
     )
+
+
+def _known(value: Any) -> float:
+    """Return a number, or NaN: always the same NaN, so that equal boards compare equal."""
+    return math.nan if value is None or math.isnan(value) else float(value)
 
 
 def _direction(value: Any) -> bool | None:
@@ -290,45 +172,59 @@ def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
     }
 
 
-def _differences(kept: Sequence[Measurement], pairs: Pairs) -> dict[RowKey, dict[ColumnKey, Entry]]:
-    """Compare each pruned model with the dense one of the same seed, and average over the seeds."""
-    dense = {(m["model"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
-    found: dict[RowKey, dict[ColumnKey, list[Mapping[str, float]]]] = {}
+def _differences(
+    kept: Sequence[Measurement], pairs: Pairs, references: References
+) -> dict[RowKey, dict[ColumnKey, Entry]]:
+    """Compare each pruned model with its dense reference of the same seed, and average over the seeds."""
+    dense = {(m["model"], m["recipe"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
+    found: dict[RowKey, dict[ColumnKey, list[tuple[Measurement, Measurement]]]] = {}
     for m in kept:
-        reference = dense.get((m["model"], m["seed"], *column_key(m)))
+        recipe = references.of(m["model"], m["recipe"])
+        reference = dense.get((m["model"], recipe, m["seed"], *column_key(m)))
         if float(m["sparsity"]) > 0 and reference is not None:
-            difference = pairs.difference(m, reference)
-            if difference is not None:
-                found.setdefault(_row_key(m), {}).setdefault(column_key(m), []).append(difference)
-    return {row: {key: average(seeds) for key, seeds in of_row.items()} for row, of_row in found.items()}
+            found.setdefault(_row_key(m), {}).setdefault(column_key(m), []).append((m, reference))
+    return {
+        row: {key: entry for key, seeds in of_row.items() if (entry := pairs.over_seeds(seeds)) is not None}
+        for row, of_row in found.items()
+    }
 
 
 def _rows(
     kept: Sequence[Measurement],
     columns: Sequence[Column],
     differences: Mapping[RowKey, Mapping[ColumnKey, Entry]],
+    references: References,
     asked: Mapping[str, BoardColumn],
 ) -> tuple[Row, ...]:
     by_row: dict[RowKey, list[Measurement]] = {}
     for measurement in kept:
         by_row.setdefault(_row_key(measurement), []).append(measurement)
-    unranked = [_row(key, listed, columns, differences.get(key, {}), asked) for key, listed in by_row.items()]
+    main = main_columns(kept, columns)
+    unranked = [
+        replace(
+            _row(key, listed, columns, main),
+            differences=differences.get(key, {}),
+            reference=references.of(key[0], key[2]) if key[3] else "",
+            extra={name: value_of(name, column, listed) for name, column in asked.items()},
+            marked=any(map(mark_of, listed)),
+        )
+        for key, listed in by_row.items()
+    ]
     models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in unranked))}
     contests: dict[tuple[str, float], list[Row]] = {}
     for row in unranked:
         contests.setdefault((row.model, row.sparsity), []).append(row)
     rows = [row for contest in contests.values() for row in _ranked(contest, columns)]
-    rows.sort(key=lambda r: (models[r.model], r.sparsity, r.rank is None, r.rank or 0.0, r.pruner, r.recipe))
+    rows.sort(
+        key=lambda r: (
+            models[r.model], r.sparsity, r.dense and not as_loaded(r.recipe),
+            r.rank is None, r.rank or 0.0, r.pruner, r.recipe,
+        )
+    )  # fmt: skip
     return tuple(rows)
 
 
-def _row(
-    key: RowKey,
-    measurements: Sequence[Measurement],
-    columns: Sequence[Column],
-    differences: Mapping[ColumnKey, Entry],
-    asked: Mapping[str, BoardColumn],
-) -> Row:
+def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Column], main: Sequence[ColumnKey]) -> Row:
     by_column: dict[ColumnKey, list[Measurement]] = {}
     for measurement in measurements:
         by_column.setdefault(column_key(measurement), []).append(measurement)
@@ -336,6 +232,7 @@ def _row(
         m["seed"]: float(m["sparsity_achieved"]) for m in measurements if not math.isnan(m["sparsity_achieved"])
     }
     model, pruner, recipe, sparsity = key
+    low = at_chance(by_column, main)
     return Row(
         model=model,
         pruner=pruner,
@@ -345,49 +242,77 @@ def _row(
         seeds=tuple(sorted({int(m["seed"]) for m in measurements})),
         rank=None,
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
-        differences=differences,
-        extra={name: value_of(name, column, measurements) for name, column in asked.items()},
-        marked=any(map(mark_of, measurements)),
+        at_chance=low,
+        collapsed=collapsed(by_column, main, low),
+        degenerate=degenerate(measurements),
+        ties=max((share for m in measurements if not math.isnan(share := _known(m.get("ties")))), default=math.nan),
     )
 
 
 def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Rank the rows of one model and sparsity and mark the best values; leave the dense model alone."""
-    from dataclasses import replace
+    """Rank the rows of one model and sparsity and mark the best values; leave the dense model alone.
 
-    if contest[0].dense:
+    A collapsed row does not compete; one that is at chance in a single task is last in the columns of that task.
+    """
+    competing = [row for row in contest if not row.collapsed]
+    if contest[0].dense or not competing:
         return list(contest)
     directed = [column for column in columns if column.higher_is_better is not None]
-    table = [{c.key: row.cells[c.key].value for c in directed if c.key in row.cells} for row in contest]
+    table = [
+        {
+            c.key: row.cells[c.key].value
+            for c in directed
+            if c.key in row.cells and c.task not in {key[0] for key in row.at_chance}
+        }
+        for row in competing
+    ]
     directions = {c.key: bool(c.higher_is_better) for c in directed}
     ranks = mean_ranks(table, directions, lambda key: key[0])
     best = best_of(table, directions)
-    return [
+    ranked = [
         replace(
             row,
             rank=rank,
             cells={key: replace(entry, best=key in marked) for key, entry in row.cells.items()},
         )
-        for row, rank, marked in zip(contest, ranks, best, strict=True)
+        for row, rank, marked in zip(competing, ranks, best, strict=True)
     ]
+    return [*ranked, *(row for row in contest if row.collapsed)]
 
 
 def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
-    """List the tasks that failed and were not measured by a run given later (or before)."""
+    """List the tasks, and parts of tasks, that failed and were not measured by a run given later (or before)."""
     failed: dict[tuple[Any, ...], Failure] = {}
     succeeded = set()
+    partly = {(m["run"], m["cell"], m["task"]) for m in measurements if m["status"] == "ok"}
     for m in measurements:
-        key = (*_row_key(m), int(m["seed"]), m["task"])
+        whole = (*_row_key(m), int(m["seed"]), m["task"])
         if m["status"] == "ok":
-            succeeded.add(key)
+            succeeded |= {whole, (*whole, m["variant"], ""), (*whole, m["variant"], m["metric"])}
             continue
+        # of a task that gave some values, a line each of what lacks; nothing stands in for what was to follow
+        key: tuple[Any, ...] = whole
+        if (m["run"], m["cell"], m["task"]) in partly:
+            part = (m["variant"], m["metric"])
+            key = (*whole, *(part if any(part) else ("rest", m["run"])))
         lines = str(m["error"] or "").strip().splitlines()
         failed[key] = Failure(
             run=str(m["run"]), model=m["model"], pruner=m["pruner"], recipe=m["recipe"],
             sparsity=float(m["sparsity"]), seed=int(m["seed"]), task=m["task"], status=m["status"],
-            error=lines[-1].strip() if lines else "",
+            error=lines[-1].strip() if lines else "", part=" ".join(filter(None, (m["variant"], m["metric"]))),
         )  # fmt: skip
     return tuple(failure for key, failure in failed.items() if key not in succeeded)
+
+
+def _inapplicable(kept: Sequence[Measurement], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Name the metrics that were asked for and have no column, because they apply to nothing."""
+    measured = {column.metric for column in columns}
+    tasks: dict[str, dict[str, None]] = {}
+    for m in kept:
+        for label in str(m.get("inapplicable") or "").split(", "):
+            if label and label not in measured:
+                tasks.setdefault(label, {})[m["task"]] = None
+    return tuple(f"{label} applies to nothing that {', '.join(of)} yields." for label, of in tasks.items())
 
 
 def _notes(rows: Sequence[Row], repeated: int) -> tuple[str, ...]:
@@ -399,4 +324,4 @@ def _notes(rows: Sequence[Row], repeated: int) -> tuple[str, ...]:
     if partial:
         values = "value is a mean" if partial == 1 else "values are means"
         notes.append(f"{partial} {values} over fewer seeds than the row has: undefined or not measured on the others.")
-    return tuple(notes)
+    return (*notes, *note_on_references(rows))

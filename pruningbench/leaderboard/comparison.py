@@ -10,6 +10,7 @@ from pruningbench.contract.reporting import Interval, Measurement
 from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.labels import compact
+from pruningbench.leaderboard.references import References, as_loaded
 from pruningbench.plugins import Registry
 
 
@@ -19,6 +20,15 @@ class BoardComparison:
 
     measurements: Sequence[Measurement]
     pairs: Pairs
+    references: References
+
+    def reference(self, model: str, recipe: str) -> str:
+        """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""
+        return self.references.of(model, recipe)
+
+    def as_loaded(self, recipe: str) -> bool:
+        """Whether nothing is trained under a recipe, so that its dense row is the model as loaded."""
+        return as_loaded(recipe)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
         """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""

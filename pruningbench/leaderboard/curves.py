@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pruningbench.contract.reporting import Drawing, ReportedRun
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Row, build
+from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.labels import compact, elide
+from pruningbench.leaderboard.references import as_loaded
+from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.leaderboard.style import (
     CEILING,
     FAINT,
@@ -107,7 +109,7 @@ class _Legend:
         pruned = [row for row in board.rows if not row.dense]
         self.pruners = looks_of_pruners(sorted({row.pruner for row in pruned}))
         # the dense model's recipe, which trains nothing, comes first and is drawn solid
-        plain = {row.recipe for row in board.rows if row.dense}
+        plain = {row.recipe for row in board.rows if row.dense and as_loaded(row.recipe)}
         recipes = {row.recipe for row in pruned}
         self.recipes = looks_of_recipes(sorted(recipes, key=lambda recipe: (recipe not in plain, recipe)))
         self.dense = any(row.dense for row in board.rows)
@@ -144,8 +146,10 @@ class _Legend:
 
 
 def _panel(axes: Axes, rows: Sequence[Row], column: Column, legend: _Legend) -> None:
-    """Draw the lines of one metric and one model."""
-    dense = next((row.cells.get(column.key) for row in rows if row.dense), None)
+    """Draw the lines of one metric and one model, each from the dense model that it is compared with."""
+    of_recipe = {row.recipe: row.cells[column.key] for row in rows if row.dense and column.key in row.cells}
+    starts = {row.recipe: of_recipe.get(row.reference) for row in rows if not row.dense}
+    dense = next((of_recipe[recipe] for recipe in sorted(of_recipe, key=lambda name: not as_loaded(name))), None)
     for pruner, recipe, points in _lines(rows, column):
         look = {**legend.pruners[pruner], **legend.recipes[recipe]}
         x = [1 - sparsity for sparsity, _ in points]
@@ -154,7 +158,8 @@ def _panel(axes: Axes, rows: Sequence[Row], column: Column, legend: _Legend) -> 
             axes.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
         else:
             axes.vlines(x, low, high, color=look["color"], linewidth=1.2, alpha=0.6)
-        start = [dense] if dense else []
+        own = starts[recipe]
+        start = [own] if own else []
         values = [_finite(entry.value) for entry in (*start, *(entry for _, entry in points))]
         axes.plot(
             [1.0] * len(start) + x, values, linewidth=1.4, markersize=4, markeredgewidth=0.4,

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.contract.reporting import Measurement
+from pruningbench.leaderboard.aggregation import Entry, average, p_value_of_mean
+from pruningbench.leaderboard.inference import Spread, crossed, paired_p_value
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from pruningbench.contract.statistics import Floats
 
+KEYS = "keys of "
+"""Before the name of a variant, the name of the array that holds the keys of its samples."""
 CLOSE = 1e-9
 """How far, relatively, the mean of stored values may be from the value in the journal."""
 
@@ -39,56 +46,150 @@ class Pairs:
     def difference(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
         """Return how much a metric differs between two measurements of it on the same samples and seed.
 
+        Samples are paired by their keys: where conditions are measured on other samples (such as those that each
+        network classifies correctly), by those that both have.
+
         Returns:
-            ``value ci_low ci_high n`` of measurement less reference, with a paired bootstrap interval over
-            samples; None where the samples are not there. Of a metric that is no mean over samples, the
-            interval is that of the paired resamples that the runs keep.
+            ``value ci_low ci_high n p`` of measurement less reference, with a paired bootstrap interval over
+            samples and the two-sided p-value of `inference.paired_p_value`; None where the samples are not
+            there. Of a metric that is no mean over samples, interval and p-value (by its standard error) are
+            those of the paired resamples that the runs keep.
         """
         from pruningbench.contract.statistics import paired_bootstrap
 
+        found = self._paired(measurement, reference)
+        if found is None:
+            return self._difference_of_draws(measurement, reference)
+        mine, other, _ = found
+        estimate = paired_bootstrap(mine, other)
+        known = ~(_isnan(mine) | _isnan(other))
+        p = paired_p_value(mine[known], other[known])
+        return {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high, "n": estimate.n, "p": p}
+
+    def over_seeds(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Entry | None:
+        """Return the mean difference over seeds, given (measurement, reference) of each; None if none is to be had.
+
+        Of one seed it is `difference`. Of several that were measured on the same samples, interval and p-value
+        are those of `inference.crossed`, else of `aggregation.average`.
+        """
+        differences = [found for pair in pairs if (found := self.difference(*pair)) is not None]
+        if not differences:
+            return None
+        entry = average(differences)
+        if entry.seeds == 1:
+            (only,) = [d for d in differences if not math.isnan(d["value"])]
+            return replace(entry, p=only["p"])
+        spread = self._crossed(pairs) if entry.seeds == len(pairs) else None
+        if spread is None:
+            return replace(entry, p=p_value_of_mean(differences))
+        low, high = Spread(entry.value, spread.error, spread.freedom).interval()
+        return replace(entry, low=low, high=high, p=spread.p_value())
+
+    def _crossed(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Spread | None:
+        """Return the spread over seeds and the samples on which all seeds are defined; None without such."""
+        import numpy as np
+
+        found = [self._paired(*pair) for pair in pairs]
+        paired = [one for one in found if one is not None]
+        if len(paired) < len(pairs):
+            return None
+        rows = [mine - other for mine, other, _ in paired]
+        keys = [names for _, _, names in paired]
+        if any(names != keys[0] for names in keys) or len({len(row) for row in rows}) > 1:
+            shared = set.intersection(*(set(_named(names, row)) for names, row in zip(keys, rows, strict=True)))
+            places = [dict(zip(_named(names, row), row, strict=True)) for names, row in zip(keys, rows, strict=True)]
+            rows = [np.array([place[key] for key in sorted(shared)]) for place in places]
+        values = np.stack(rows)
+        values = values[:, np.isfinite(values).all(axis=0)]
+        return crossed(values) if values.shape[1] > 1 else None
+
+    def _paired(self, measurement: Measurement, reference: Measurement) -> tuple[Floats, Floats, list[str]] | None:
+        """Return the values of the samples that both have, and their keys; None if they are not to be had.
+
+        Without keys, samples are the first ones of the data set, in order.
+        """
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
             return None
         mine, other = self._values(measurement), self._values(reference)
-        if mine is None and other is None:
-            return self._difference_of_draws(measurement, reference)
-        if mine is None or other is None or mine.shape != other.shape:
+        if mine is None or other is None:
             return None
-        estimate = paired_bootstrap(mine, other)
-        return {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high, "n": estimate.n}
+        (a, my_keys), (b, other_keys) = mine, other
+        if my_keys == other_keys:
+            return (a, b, my_keys) if len(a) == len(b) and len(set(my_keys)) == len(my_keys) else None
+        my_names, other_names = _named(my_keys, a), _named(other_keys, b)
+        place = {key: i for i, key in enumerate(other_names)}
+        both = [i for i, key in enumerate(my_names) if key in place]
+        if not both or len(place) < len(other_names) or len(set(my_names)) < len(my_names):
+            return None
+        keys = [my_names[i] for i in both]
+        return a[both], b[[place[key] for key in keys]], keys
 
     def _difference_of_draws(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
-        """Return the difference of two measurements of several columns a sample; None if it is not to be had."""
+        """Return the difference of two measurements of a statistic of their own; None if it is not to be had."""
         import numpy as np
 
+        if measurement["data_fingerprint"] != reference["data_fingerprint"]:
+            return None
         (mine, my_draws), (other, other_draws) = self._draws(measurement), self._draws(reference)
         if mine is None or other is None or my_draws is None or other_draws is None or mine.shape != other.shape:
             return None
-        defined = ~np.isnan(mine).any(axis=1)
-        if not np.array_equal(defined, ~np.isnan(other).any(axis=1)) or my_draws.shape != other_draws.shape:
+        defined = ~_isnan(mine)
+        same = np.array_equal(defined, ~_isnan(other)) and self._keys(measurement) == self._keys(reference)
+        if not same or my_draws.shape != other_draws.shape:
             return None  # resamples of different samples are not paired
         draws = my_draws - other_draws
-        low, high = np.quantile(draws[~np.isnan(draws)], [0.025, 0.975]) if not np.isnan(draws).all() else (np.nan,) * 2
+        known = draws[~np.isnan(draws)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan,) * 2
         value = float(measurement["value"]) - float(reference["value"])
-        return {"value": value, "ci_low": float(low), "ci_high": float(high), "n": int(defined.sum())}
+        error = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+        p = Spread(value, error, math.inf).p_value() if math.isfinite(error) else math.nan
+        return {"value": value, "ci_low": float(low), "ci_high": float(high), "n": int(defined.sum()), "p": p}
+
+    def _stored(self, measurement: Measurement) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the arrays beside a measurement, of each run of its name."""
+        for folder in self._folders.get(measurement["run"], []):
+            yield self._read(folder.samples_file(measurement["cell"], measurement["task"]))
 
     def _draws(self, measurement: Measurement) -> tuple[Floats | None, Floats | None]:
-        """Return the (N, K) values of a metric with a statistic of its own, and that statistic on each resample."""
-        for folder in self._folders.get(measurement["run"], []):
-            arrays = self._read(folder.samples_file(measurement["cell"], measurement["task"]))
-            name = f"{measurement['variant']}|{measurement['metric']}"
+        """Return the (N,) or (N, K) values of a metric with a statistic of its own, and that of each resample."""
+        name = f"{measurement['variant']}|{measurement['metric']}"
+        for arrays in self._stored(measurement):
             values, draws = arrays.get(name), arrays.get(f"{name}|draws")
-            if values is not None and values.ndim == 2 and draws is not None and draws.ndim == 1:
+            if values is not None and values.ndim in (1, 2) and draws is not None and draws.ndim == 1:
                 return values, draws
         return None, None
 
-    def _values(self, measurement: Measurement) -> Floats | None:
-        """Return the (N,) values whose mean a measurement is, or None if they are not to be had."""
-        for folder in self._folders.get(measurement["run"], []):
-            arrays = self._read(folder.samples_file(measurement["cell"], measurement["task"]))
-            values = arrays.get(f"{measurement['variant']}|{measurement['metric']}")
-            if values is not None and values.ndim == 1 and _is_mean(values, float(measurement["value"])):
-                return values
+    def _values(self, measurement: Measurement) -> tuple[Floats, list[str]] | None:
+        """Return the (N,) values whose mean a measurement is, with their keys, or None if they are not to be had."""
+        name = f"{measurement['variant']}|{measurement['metric']}"
+        for arrays in self._stored(measurement):
+            values = arrays.get(name)
+            if values is None or values.ndim != 1 or f"{name}|draws" in arrays:
+                continue
+            keys = _keys(arrays, measurement)
+            if len(keys) in (0, len(values)) and _is_mean(values, float(measurement["value"])):
+                return values, keys
         return None
+
+    def _keys(self, measurement: Measurement) -> list[str]:
+        return next((keys for arrays in self._stored(measurement) if (keys := _keys(arrays, measurement))), [])
+
+
+def _keys(arrays: Mapping[str, NDArray[Any]], measurement: Measurement) -> list[str]:
+    """Return the keys of the samples; none where they are all of the data set's, in order."""
+    keys = arrays.get(f"{KEYS}{measurement['variant']}")
+    return [] if keys is None else [str(key) for key in keys]
+
+
+def _named(keys: list[str], values: Floats) -> list[str]:
+    """Return the keys of samples, or, without any, their positions."""
+    return keys or [str(i) for i in range(len(values))]
+
+
+def _isnan(values: Floats) -> NDArray[np.bool_]:
+    import numpy as np
+
+    return np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1), dtype=np.bool_)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract.reporting import ShownExhibit, ShownSample
+from pruningbench.leaderboard.references import References
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged .npz may raise."""
 CELL = ["model", "pruner", "recipe", "sparsity", "seed", "cell"]
+
+
+def dense_beside(shown: Sequence[ShownExhibit]) -> Callable[[str], dict[float, dict[str, ShownSample]]]:
+    """Return what gives for a recipe the samples of the dense model that its rows are compared with, under key 0.
+
+    Args:
+        shown: the exhibits of one model.
+    """
+    references = References(map(vars, shown))
+    dense = {one.recipe: one.samples for one in shown if one.sparsity == 0}
+
+    def beside(recipe: str) -> dict[float, dict[str, ShownSample]]:
+        own = references.of(shown[0].model, recipe)
+        return {0.0: dense[own]} if own in dense else {}
+
+    return beside
 
 
 def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[ShownExhibit]]]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pruningbench.contract.reporting import Drawing, ShownExhibit, ShownSample, percent
 from pruningbench.leaderboard.canvas import FOUND, TRUE, Canvas, spread
+from pruningbench.leaderboard.exhibits import dense_beside
 from pruningbench.leaderboard.labels import compact, elide
+from pruningbench.leaderboard.references import as_loaded
 from pruningbench.leaderboard.style import DPI, FAINT, INK, text_width
 
 if TYPE_CHECKING:
@@ -79,17 +81,16 @@ def grids(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawi
 
 def _recipes(shown: Sequence[ShownExhibit]) -> Iterator[tuple[str, list[_Block], list[str]]]:
     """Yield (recipe, a block for each pruner, keys of the images that most of them share)."""
-    dense = {one.sparsity: one.samples for one in shown if one.sparsity == 0}
+    dense = dense_beside(shown)
     pruners = compact(one.pruner for one in shown)
     by_recipe: dict[str, dict[str, dict[float, dict[str, ShownSample]]]] = {}
     for one in shown:
         if one.sparsity:
-            columns = by_recipe.setdefault(one.recipe, {}).setdefault(one.pruner, dict(dense))
+            columns = by_recipe.setdefault(one.recipe, {}).setdefault(one.pruner, dense(one.recipe))
             columns[one.sparsity] = one.samples
     if not by_recipe:
-        by_recipe[""] = {shown[0].pruner: dense}
-    plain = {one.recipe for one in shown if one.sparsity == 0}
-    for recipe, by_pruner in sorted(by_recipe.items(), key=lambda pair: (pair[0] not in plain, pair[0])):
+        by_recipe[""] = {shown[0].pruner: dense("")}
+    for recipe, by_pruner in sorted(by_recipe.items(), key=lambda pair: (not as_loaded(pair[0]), pair[0])):
         blocks = [_Block(pruners[pruner], columns) for pruner, columns in sorted(by_pruner.items())]
         everywhere = [samples for block in blocks for samples in block.columns.values()]
         known = dict.fromkeys(key for samples in everywhere for key in samples)

@@ -9,11 +9,20 @@ from itertools import groupby
 
 from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
-from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.provenance import SIGN
-from pruningbench.leaderboard.text import failed_sentence
+from pruningbench.leaderboard.references import compared_with
+from pruningbench.leaderboard.rows import Board, Column, Row
+from pruningbench.leaderboard.text import (
+    CHANCE,
+    CORRECTED,
+    DEGENERATE,
+    UNDECIDED_MARK,
+    chance_signs,
+    failed_sentence,
+    ties_signs,
+)
 
 FEW = 6
 """Most metrics with which a table still reads well with the intervals in it."""
@@ -36,19 +45,22 @@ def table(board: Board) -> str:
         column.key: decimals_for(row.cells[column.key].value for row in board.rows if column.key in row.cells)
         for column in board.columns
     }
-    ranked = any(row.rank is not None for row in board.rows)
+    ranked = any(row.rank is not None or row.collapsed for row in board.rows)
+    degenerate = any(row.degenerate for row in board.rows)
     for model, group in groupby(board.rows, key=lambda row: row.model):
         parts.append(f"**{_escaped(model)}**")
         extra = list(board.rows[0].extra)
-        lines = _header(board.columns, extra, ranked)
+        lines = _header(board.columns, extra, ranked, degenerate)
         for row in group:
             cells = [
                 percent(row.sparsity),
-                _escaped(pruners[row.pruner] + (SIGN if row.marked else "")),
+                _escaped(pruners[row.pruner] + UNDECIDED_MARK * row.undecided + SIGN * row.marked),
                 _escaped(row.recipe),
                 *(_escaped(str("–" if row.extra[name] is None else row.extra[name])) for name in extra),
             ]
-            cells += ([_rank(row)] if ranked else []) + _cells(row, board.columns, decimals)
+            cells += [_rank(row)] if ranked else []
+            cells += [str(sum(row.degenerate.values()) or "")] if degenerate else []
+            cells += _cells(row, board.columns, decimals)
             lines.append(_line(cells))
         parts.append("\n".join(lines))
     parts.append(_caption(board, ranked))
@@ -57,14 +69,17 @@ def table(board: Board) -> str:
     return "\n\n".join(parts)
 
 
-def _header(columns: Sequence[Column], extra: Sequence[str], ranked: bool) -> list[str]:
+def _header(columns: Sequence[Column], extra: Sequence[str], ranked: bool, degenerate: bool) -> list[str]:
     names = ["sparsity", "pruner", "recipe", *extra, *(["rank"] if ranked else [])]
+    names += ["degenerate"] if degenerate else []
     names += [f"{column.header} {column.arrow}".strip() for column in columns]
     left = {"pruner", "recipe"}
     return [_line([*map(_escaped, names)]), _line([":--" if name in left else "--:" for name in names])]
 
 
 def _rank(row: Row) -> str:
+    if row.collapsed:
+        return f"{CHANCE} collapsed"
     return "" if row.rank is None else f"{row.rank:.2f}"
 
 
@@ -77,8 +92,9 @@ def _cells(row: Row, columns: Sequence[Column], decimals: dict[tuple[str, str, s
             continue
         value = number(entry.value, decimals[column.key])
         cell = f"**{value}**" if entry.best else value
+        cell += CHANCE if column.key in row.at_chance else ""
         change = row.differences.get(column.key)
-        cell += {"better": " ▲", "worse": " ▼", "": ""}[column.verdict(change)]
+        cell += {"better": " ▲", "worse": " ▼", "": ""}[row.verdicts.get(column.key, "")]
         if len(columns) <= FEW and math.isfinite(entry.half_width):
             low, high = (number(limit, decimals[column.key]) for limit in (entry.low, entry.high))
             cell += f"<br><sub>{low} … {high}</sub>"
@@ -97,6 +113,9 @@ def _caption(board: Board, ranked: bool) -> str:
         sentences.append(
             "Rank: place among the rows of the same model and sparsity, mean over the metrics with an arrow."
         )
+    sentences += [f"{sign}." for sign in (*chance_signs(board), *ties_signs(board))]
+    if any(row.degenerate for row in board.rows):
+        sentences.append(f"{DEGENERATE.capitalize()}.")
     seeds = {len(row.seeds) for row in board.rows}
     if seeds and max(seeds) > 1:
         sentences.append(f"Means over {max(seeds)} seeds.")
@@ -104,7 +123,8 @@ def _caption(board: Board, ranked: bool) -> str:
         sentences.append("Small: 95 % intervals.")
     if any(row.differences for row in board.rows):
         sentences.append(
-            "▲ better, ▼ worse than the dense model: the 95 % interval of the paired difference (Δ) excludes zero."
+            f"▲ better, ▼ worse than {compared_with(row.reference for row in board.rows if row.differences)}: "
+            f"{CORRECTED}. Δ [95 %]: the paired difference."
         )
     sentences += board.notes
     if board.failed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.contract.reporting import Drawing, ReportedRun, percent
 from pruningbench.leaderboard.exhibits import UNREADABLE
 from pruningbench.leaderboard.labels import compact, elide
+from pruningbench.leaderboard.references import References
 from pruningbench.leaderboard.style import FAINT, INK, new_figure, plain_axes, text_width
 from pruningbench.store.runfolder import RunFolder
 
@@ -90,10 +91,12 @@ def _pages(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[list[str], _Pa
             continue
         kept = of_task[of_task["cell"].isin(list(stored))]
         for (variant, model), group in kept.groupby(["variant", "model"], sort=False):
-            dense, pruned = group[group["sparsity"] == 0], group[group["sparsity"] > 0]
+            references, pruned = References(group.to_dict("records")), group[group["sparsity"] > 0]
             recipes = list(dict.fromkeys(pruned["recipe"])) or [""]
             for recipe in recipes:
                 rows = pruned[pruned["recipe"] == recipe]
+                own = references.of(str(model), recipe)
+                dense = group[(group["sparsity"] == 0) & (group["recipe"] == own)]
                 pruners = list(dict.fromkeys(rows["pruner"]))[:MOST_PRUNERS] or ["dense"]
                 maybe = [
                     _profile(str(metric), str(variant), stored, [*_records(dense, metric), *_records(rows, metric)])

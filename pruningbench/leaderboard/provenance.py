@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pruningbench.contract.reporting import Measurement
 
-SIGN = "†"
+SIGN = "‡"
 """Stands beside a row of which `marks_sentence` says something."""
 _OWNERS = {
     "weights": "model", "preprocessing": "model", "libraries": "model", "model": "model", "data": "model",

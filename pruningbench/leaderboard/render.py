@@ -12,7 +12,7 @@ from pruningbench.base.text import displayable_json, displayable_lines
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard import markdown, text
 from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import Board, Column, Row
+from pruningbench.leaderboard.rows import Board, Column, Row
 
 FORMATS = ("table", "markdown", "csv", "json")
 """What `render` can write."""
@@ -20,7 +20,8 @@ FORMATS = ("table", "markdown", "csv", "json")
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
     "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high", "marked",
+    "difference", "difference_low", "difference_high", "p", "p_holm", "reference", "verdict",
+    "chance", "collapsed", "degenerate", "ties", "marked",
 )  # fmt: skip
 _FORMULA = tuple("=+-@＝＋－＠")
 """Signs with which spreadsheets begin a formula."""
@@ -81,7 +82,10 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
         "" if row.rank is None else repr(row.rank), *map(_cell, column.key),
         repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
         _cell(column.unit), "" if direction is None else str(direction), _cell(column.data_fingerprint),
-        *(map(repr, (change.value, change.low, change.high)) if change else ("", "", "")), str(row.marked),
+        *(map(repr, (change.value, change.low, change.high, change.p, change.p_holm)) if change else [""] * 5),
+        _cell(row.reference) if change else "", row.verdicts.get(column.key, ""),
+        "" if math.isnan(column.chance) else repr(column.chance), str(row.collapsed),
+        str(row.degenerate.get(column.key[:2], 0)), "" if math.isnan(row.ties) else repr(row.ties), str(row.marked),
         *("" if value is None else _cell(str(value)) for value in row.extra.values()),
     ]  # fmt: skip
 
@@ -99,16 +103,21 @@ def board_values(board: Board) -> dict[str, Any]:
 
         {"title": str, "suites": [str], "notes": [str], "statements": [str],
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
-                      "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null}],
-         "rows": [{"model", "pruner", "recipe": str, "sparsity", "sparsity_achieved": number,
-                   "seeds": [int], "rank": number | null, "marked": bool, "extra": {name: number | text | null},
+                      "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null,
+                      "chance": number | null}],
+         "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
+                   "seeds": [int], "rank": number | null, "collapsed", "marked": bool, "ties": number | null,
+                   "degenerate": [{"task", "variant": str, "count": int}], "extra": {name: number | text | null},
                    "cells": [null (not measured) or
-                             {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best": bool,
-                              "difference": null (unknown) or {"value", "ci_low", "ci_high": number}}]}],
+                             {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
+                              "verdict": "better" | "worse" | null,
+                              "difference": null (unknown) or
+                                  {"value", "ci_low", "ci_high": number, "p", "p_holm": number | null}}]}],
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
-                     "task", "status", "error": str}]}
+                     "task", "part", "status", "error": str}]}
 
-    The cells of a row stand in the order of the columns; `difference` is that to the dense model.
+    The cells of a row stand in the order of the columns; `difference` is that to the dense model of the recipe
+    `reference`, which for ``none`` is the model as loaded.
     """
     return {
         "title": board.title,
@@ -116,7 +125,12 @@ def board_values(board: Board) -> dict[str, Any]:
         "notes": list(board.notes),
         "statements": list(board.statements),
         "columns": [
-            {**vars(column), "range": [*map(_plain, column.range)], "ceiling": _plain(column.ceiling)}
+            {
+                **vars(column),
+                "range": [*map(_plain, column.range)],
+                "ceiling": _plain(column.ceiling),
+                "chance": _plain(column.chance),
+            }
             for column in board.columns
         ],
         "rows": [_row_values(row, board.columns) for row in board.rows],
@@ -131,14 +145,19 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         cells.append(
             entry and {
                 **_interval(entry), "n": entry.n, "seeds": entry.seeds, "best": entry.best,
-                "difference": change and _interval(change),
+                "at_chance": column.key in row.at_chance, "verdict": row.verdicts.get(column.key),
+                "difference": change and {**_interval(change), "p": _plain(change.p), "p_holm": _plain(change.p_holm)},
             }
         )  # fmt: skip
     return {
-        **{name: value for name, value in vars(row).items() if name != "differences"},
+        **{name: value for name, value in vars(row).items() if name not in ("differences", "verdicts", "at_chance")},
         "extra": dict(row.extra),
         "sparsity_achieved": _plain(row.sparsity_achieved),
+        "ties": _plain(row.ties),
         "seeds": list(row.seeds),
+        "degenerate": [
+            {"task": task, "variant": variant, "count": count} for (task, variant), count in row.degenerate.items()
+        ],
         "cells": cells,
     }
 

@@ -19,10 +19,10 @@ COLUMNS = (
     "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "sparsity_total",
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
-    "pruningbench_version", "plugin", "plugin_version", "data_fingerprint",
-    "mark", "limit",
+    "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "plan", "artifact", "made_of")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
 
 RunPath = str | os.PathLike[str]
 
@@ -40,9 +40,10 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     Args:
         runs: run folders.
         details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
-            (time of pruning and training), ``ceiling`` (what people reach on the same samples), ``notes``
-            (which component changed what it was lent), and ``plan``, ``artifact`` and ``made_of`` (the keys of
-            what was asked for and of what it was made from, and the parts of the latter).
+            (time of pruning and training), ``ceiling`` (what people reach on the same samples), ``notes`` (which
+            component changed what it was lent), ``remarks`` (what is degenerate, and what may help), and ``plan``,
+            ``artifact`` and ``made_of`` (the keys of what was asked for and of what it was made from, and the
+            parts of the latter).
 
     Returns:
         A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the

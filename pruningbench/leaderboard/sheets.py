@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pruningbench.contract.reporting import Drawing, ShownExhibit, ShownSample, percent
 from pruningbench.leaderboard.canvas import Canvas, spread
+from pruningbench.leaderboard.exhibits import dense_beside
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.style import FAINT, text_width
 from pruningbench.leaderboard.tiles import image_tile
@@ -49,13 +50,15 @@ def sheets(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Draw
         names: task, variant and model.
         shown: the exhibits of one model.
     """
-    dense = {one.sparsity: _rows(one) for one in shown if one.sparsity == 0}
+    dense = dense_beside(shown)
     pruners = compact(one.pruner for one in shown)
     conditions: dict[tuple[str, str], dict[float, Column]] = {}
     for one in shown:
         if one.sparsity:
-            conditions.setdefault((one.pruner, one.recipe), dict(dense))[one.sparsity] = _rows(one)
-    for (pruner, recipe), columns in sorted(conditions.items()) or [(("", ""), dense)]:
+            of_dense = {sparsity: _rows(samples) for sparsity, samples in dense(one.recipe).items()}
+            conditions.setdefault((one.pruner, one.recipe), of_dense)[one.sparsity] = _rows(one.samples)
+    alone = {sparsity: _rows(samples) for sparsity, samples in dense("").items()}
+    for (pruner, recipe), columns in sorted(conditions.items()) or [(("", ""), alone)]:
         rows = list(dict.fromkeys(row for sparsity in sorted(columns) for row in columns[sparsity]))
         chosen = {sparsity: columns[sparsity] for sparsity in spread(sorted(columns), BLOCKS)}
         condition = (pruners.get(pruner, pruner), recipe and f"recipe {recipe}")
@@ -65,9 +68,9 @@ def sheets(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Draw
             yield ["concepts", *filter(None, (*names, pruner, recipe))], partial(_figure, sheet)
 
 
-def _rows(one: ShownExhibit) -> Column:
+def _rows(samples: dict[str, ShownSample]) -> Column:
     rows: Column = {}
-    for key, crop in one.samples.items():
+    for key, crop in samples.items():
         rows.setdefault(key.rpartition("/")[0], []).append(crop)
     return rows
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pruningbench.base.text import displayable
+from pruningbench.contract.pruner import UNDECIDED
 from pruningbench.contract.reporting import percent
-from pruningbench.leaderboard.board import Board, Column, Failure
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.provenance import SIGN
+from pruningbench.leaderboard.references import compared_with
+from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 WIDTH = 140
 """Columns of the terminal that a table is made for when nothing else is said."""
@@ -22,6 +24,10 @@ NARROWEST, WIDEST = 5, 12
 """Characters that the header of a metric is cut to, at the worst and at the best."""
 BAR = "|"
 SIGNS = {"better": "▲", "worse": "▼", "": " "}
+UNDECIDED_MARK = " ≈"
+"""Marks prunings that scores did not decide."""
+CHANCE = "†"
+"""Marks what is not significantly above chance."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +103,35 @@ def _left(board: Board) -> list[_Field]:
     rows = board.rows
     fields = [
         _Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
-        _Field(["pruner"], [pruners[row.pruner] + (SIGN if row.marked else "") for row in rows], "left"),
+        _Field(
+            ["pruner"],
+            [pruners[row.pruner] + UNDECIDED_MARK * row.undecided + SIGN * row.marked for row in rows],
+            "left",
+        ),
         _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
     ]
     for name in rows[0].extra:
         fields.append(_Field([name], [_plain(row.extra[name]) for row in rows], "right"))
-    if any(row.rank is not None for row in rows):
-        fields.append(_Field(["rank"], ["" if r.rank is None else f"{r.rank:.2f}" for r in rows], "right"))
+    if any(row.rank is not None or row.collapsed for row in rows):
+        fields.append(_Field(["rank"], [_rank(row) for row in rows], "right"))
+    if any(row.degenerate for row in rows):
+        counts = [sum(row.degenerate.values()) for row in rows]
+        fields.append(_Field(["degen-", "erate"], [str(count or "") for count in counts], "right"))
     return fields
 
 
+def _signs(row: Row) -> str:
+    return UNDECIDED_MARK * row.undecided + SIGN * row.marked
+
+
+def _rank(row: Row) -> str:
+    if row.collapsed:
+        return CHANCE
+    return "" if row.rank is None else f"{row.rank:.2f}"
+
+
 def _plain(value: float | str | None) -> str:
-    return "-" if value is None else value if isinstance(value, str) else f"{value:g}"
+    return "-" if value is None else displayable(value) if isinstance(value, str) else f"{value:g}"
 
 
 def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field:
@@ -123,7 +146,10 @@ def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field
         known = intervals and math.isfinite(entry.half_width)
         error = f"±{number(entry.half_width, decimals)}" if known else ""
         cells.append(f"{mark}{number(entry.value, decimals)}{error}")
-    verdicts = [column.verdict(row.differences.get(column.key)) for row in board.rows]
+    if any(column.key in row.at_chance for row in board.rows):
+        cells = [cell + (CHANCE if column.key in row.at_chance else " ")
+                 for cell, row in zip(cells, board.rows, strict=True)]  # fmt: skip
+    verdicts = [row.verdicts.get(column.key, "") for row in board.rows]
     if any(verdicts):
         cells = [cell + SIGNS[verdict] for cell, verdict in zip(cells, verdicts, strict=True)]
     header = [*wrap(column.metric, limit), column.arrow]
@@ -213,8 +239,13 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
         signs.append("* best of these rows")
     if intervals:
         signs.append("±: half the 95 % interval")
-    if any(column.verdict(row.differences.get(column.key)) for row in board.rows for column in board.columns):
-        signs.append("▲ ▼ better, worse than the dense model: the paired 95 % interval excludes zero")
+    signs += [*chance_signs(board), *ties_signs(board)]
+    if any(row.degenerate for row in board.rows):
+        signs.append(DEGENERATE)
+    if any(row.verdicts for row in board.rows):
+        signs.append(
+            f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: {CORRECTED}"
+        )
     if any(math.isnan(entry.value) for entry in entries):
         signs.append("nan: undefined on all samples")
     if any(len(row.cells) < len(board.columns) for row in board.rows):
@@ -231,6 +262,34 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
     lines += board.statements
     shown = map(displayable, lines)
     return [wrapped for line in shown for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
+
+
+CORRECTED = "paired test, p <= .05 by Holm's method over all marks of a model"
+DEGENERATE = (
+    "degenerate: samples whose output says nothing about them (one class or one box for nearly all, nothing found, "
+    "a constant map)"
+)
+
+
+def chance_signs(board: Board) -> list[str]:
+    """Explain the mark of what is at chance, with the chance level of each column that has it."""
+    columns = [c for c in board.columns if any(c.key in row.at_chance for row in board.rows)]
+    if not columns:
+        return []
+    levels = ", ".join(f"{c.task} {c.header} {number(c.chance, decimals_for([c.chance]))}" for c in columns)
+    signs = [f"{CHANCE} not significantly above chance ({levels}), last in its task"]
+    if any(row.collapsed for row in board.rows):
+        signs.append(f"{CHANCE} in place of the rank: collapsed, its main metric is at chance; not ranked")
+    return signs
+
+
+def ties_signs(board: Board) -> list[str]:
+    """Explain the mark of undecided scores."""
+    shares = [row.ties for row in board.rows if row.undecided]
+    if not shares:
+        return []
+    most = percent(float(f"{max(shares):.2g}"))
+    return [f"≈ undecided scores: ties made more than {percent(UNDECIDED)} of the pruning decision, up to {most}"]
 
 
 def _spelt_out(columns: Sequence[Column]) -> str:
@@ -264,7 +323,7 @@ def failures(failed: Sequence[Failure], width: int | None = None) -> str:
             displayable(f.recipe),
             percent(f.sparsity),
             f.seed,
-            displayable(f.task),
+            displayable(f"{f.task} {f.part}".strip()),
             f.status,
         ]
         for f in failed

@@ -9,8 +9,11 @@ from typing import Any, Literal, get_args
 
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
-NUMBERS = ("value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling")
-INTEGERS = ("seed", "n", "undefined", "batch_size", "attempts", "part", "parts")
+NUMBERS = (
+    "value", "ci_low", "ci_high", "sparsity_achieved", "sparsity_total", "peak_memory_mb", "ceiling",
+    "chance", "chance_p", "ties",
+)  # fmt: skip
+INTEGERS = ("seed", "n", "undefined", "batch_size", "attempts", "degenerate", "limit", "part", "parts")
 TIMES = ("seconds", "prepare_seconds")
 
 
@@ -28,7 +31,12 @@ class Record:
         task, variant, metric: what was measured; the metric is "" when the task failed.
         value: the statistic; `ci_low` and `ci_high` its 95 % bootstrap interval over samples.
         n: defined samples; `undefined`: samples on which the metric is NaN.
-        unit, higher_is_better: of the metric; `ceiling`: what people reach on the same samples.
+        unit, higher_is_better: of the metric; `ceiling`: what people reach on the same samples; `chance`: what the
+            best answer that looks at nothing reaches, and `chance_p`, of the task's main metric only, the
+            one-sided p-value that the network is no better. NaN where these have no meaning.
+        degenerate: samples whose output says nothing about them.
+        inapplicable: metrics that were asked for and apply to nothing that the task yields, comma-separated.
+        ties: share of the decision which weights to prune that was made by ties of scores; NaN if unknown.
         status: "ok", or why there is no value; `error` then holds the traceback.
         seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
         peak_memory_mb: of the device, or of the process on a CPU.
@@ -44,6 +52,8 @@ class Record:
         accepted: parts, as they were when ``--accept-changed`` said that this measurement stands although it was
             made from others; `stale` then says what is different.
         limit: samples of each data set that a rehearsal was limited to; 0 for all.
+        remarks: what a reader should know of this value: that its pruner's scores left the decision to ties, what is
+            degenerate, and what is likely to help; else "".
         part, parts: position (from 1) among the lines of this task, and how many there are: a task
             is finished when all its lines are there.
     """
@@ -68,6 +78,11 @@ class Record:
     unit: str = ""
     higher_is_better: bool | None = None
     ceiling: float = math.nan
+    chance: float = math.nan
+    chance_p: float = math.nan
+    degenerate: int = 0
+    inapplicable: str = ""
+    ties: float = math.nan
     status: Status = "ok"
     error: str = ""
     seconds: float = 0.0
@@ -87,6 +102,7 @@ class Record:
     accepted: Mapping[str, str] = field(default_factory=dict)
     stale: str = ""
     limit: int = 0
+    remarks: str = ""
     part: int = 1
     parts: int = 1
 

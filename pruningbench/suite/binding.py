@@ -80,6 +80,18 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
     return Use(registry.name_of(entry), instance, references, entry.plugin.distribution, entry.plugin.version)
 
 
+def data_of_model(registry: Registry, model: Use) -> Use | None:
+    """Return the data for scoring and training of a model when the suite names none; None if it has none.
+
+    That is the data set in its field `data`, with which it was made, else what its class names.
+    """
+    own = model.references.get("data")
+    if own is not None and own.component.kind == "dataset":
+        return own
+    default = getattr(model.component, "training_data", None)
+    return None if default is None else bind(registry, "dataset", default, model.plugin)
+
+
 def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(reference, str):
         return reference, {}

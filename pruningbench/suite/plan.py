@@ -12,12 +12,12 @@ from pruningbench.contract.component import BUILT_IN, Component, Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
-from pruningbench.contract.recipe import Recipe
+from pruningbench.contract.recipe import DENSE_TRAINING, Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
-from pruningbench.suite.binding import bind
+from pruningbench.suite.binding import bind, data_of_model
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
 from pruningbench.suite.filters import Filter, parse_filters, takes
 from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
@@ -33,7 +33,7 @@ class Cell:
     """One pruned model to make and measure; every field says whether it is part of the key.
 
     Attributes:
-        model, pruner, recipe: components; no pruner for the dense model.
+        model, pruner, recipe: components; no pruner for the dense model, as loaded or as the recipe trains it.
         sparsity: target share of prunable weights to prune, in [0, 1).
         seed: seed of pruning and training.
         scope: which parameters may be pruned.
@@ -73,9 +73,21 @@ class Cell:
         return self.pruner.label if self.pruner else DENSE
 
     @property
+    def trained(self) -> bool:
+        """Whether its recipe trains."""
+        return isinstance(self.recipe.component, Recipe) and self.recipe.component.trains
+
+    def reference(self) -> Cell:
+        """Return the dense cell of this cell's recipe: what pruned networks are compared with if that trains."""
+        return dataclasses.replace(self, pruner=None, sparsity=0.0, scope=None)
+
+    @property
     def label(self) -> str:
         """One line for people."""
-        what = DENSE if self.pruner is None else f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+        if self.pruner is not None:
+            what = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+        else:
+            what = f"{DENSE} {self.recipe.label}" if self.trained else DENSE
         return f"{self.model.label} · {what}" + (f" · seed {self.seed}" if self.seed else "")
 
 
@@ -107,8 +119,8 @@ class Plan:
             "scored_once": len(scored),
             "prunings": len({content_hash(mask_identity(cell)) for cell in at_once}),
             "pruned_once": len(at_once),
-            "trainings": len({key for cell in pruned for key in _trainings(cell)}),
-            "trained": sum(_recipe(cell).trains for cell in pruned),
+            "trainings": len({key for cell in self.cells for key in _trainings(cell)}),
+            "trained": sum(cell.trained for cell in self.cells),
             "cells": len(self.cells),
             "task_runs": len(self.cells) * len(self.tasks),
         }
@@ -212,8 +224,11 @@ def _recipe(cell: Cell) -> Recipe:
 
 def _trainings(cell: Cell) -> list[str]:
     """Return a key for each training on the way to a cell; equal keys are trained once."""
-    identity = {**cell.identity(), "sparsity": None, "recipe": cell.recipe.identity(without="training")}
-    return [content_hash([identity, key]) for key in _recipe(cell).trainings(cell.sparsity)]
+    recipe = cell.recipe.identity(without="training")
+    own = {**cell.identity(), "sparsity": None, "recipe": recipe}
+    dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
+    keys = _recipe(cell).trainings(cell.sparsity)
+    return [content_hash([dense if key == DENSE_TRAINING else own, key]) for key in keys]
 
 
 def plan_key(cell: Cell, run: TaskRun) -> str:
@@ -241,7 +256,8 @@ def score_identity(cell: Cell) -> dict[str, Any]:
         "model": cell.model.identity(),
         "pruner": cell.pruner.identity(without="scores"),
         "scope": dataclasses.asdict(cell.scope or Scope()),
-        "seed": cell.seed if pruner.seeded else None,
+        # a seed also draws the scoring data; 0 counts for none, since there were results without it
+        "seed": cell.seed if pruner.seeded else (cell.seed or None) if pruner.needs_data else None,
         "data": cell.data.identity() if pruner.needs_data and cell.data else None,
     }
 
@@ -256,8 +272,9 @@ def mask_identity(cell: Cell) -> dict[str, Any]:
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
     """Lay out the cells of a suite.
 
-    The dense model stands once for each model and seed, whatever the pruners and recipes. Cells are
-    ordered so that those of one model, then of one pruner and seed, follow each other.
+    The dense model stands once for each model and seed as it is loaded, and once for each recipe that trains, trained
+    by it: pruned networks are compared with the one that had what they had. Cells are ordered so that those of
+    one model, then of one pruner and seed, follow each other.
 
     Args:
         suite: the validated suite.
@@ -274,7 +291,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     for chosen in (*wanted.values(), *unwanted.values()):
         for one in chosen:
             one.check([run.label for run in tasks] if one.kind == "task" else [_labels(c)[one.kind] for c in cells])
-    kept_cells = tuple(cell for cell in cells if _is_taken(_labels(cell), wanted, unwanted))
+    kept_cells = tuple(cell for cell in cells if _is_taken(_labels(cell), wanted, unwanted, _free(cell)))
     kept_tasks = tuple(run for run in tasks if _is_taken({"task": run.label}, wanted, unwanted))
     if not kept_cells or not kept_tasks:
         given = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
@@ -291,26 +308,36 @@ def _labels(cell: Cell) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _free(cell: Cell) -> tuple[str, ...]:
+    """Return the kinds of filters that do not touch a cell: everything is compared with the dense models.
+
+    The one as loaded stays beside any pruner and recipe, the one that a recipe trained beside any pruner.
+    """
+    if cell.pruner is not None:
+        return ()
+    return ("pruner",) if cell.trained else ("pruner", "recipe")
+
+
 def _is_taken(
-    labels: Mapping[str, str], wanted: Mapping[str, Sequence[Filter]], unwanted: Mapping[str, Sequence[Filter]]
+    labels: Mapping[str, str],
+    wanted: Mapping[str, Sequence[Filter]],
+    unwanted: Mapping[str, Sequence[Filter]],
+    free: Sequence[str] = (),
 ) -> bool:
-    dense = labels.get("pruner") == DENSE
-    # the dense model stays beside any pruner or recipe: everything is compared with it
-    free = ("pruner", "recipe") if dense else ()
     taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
-    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (dense and kind == "recipe"))
+    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (kind == "recipe" and kind in free))
     return taken and not refused
 
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
-    component = model.component
-    data = suite.data
-    if data is None and isinstance(component, Model) and component.training_data is not None:
-        data = bind(registry, "dataset", component.training_data, model.plugin)
+    data = suite.data or data_of_model(registry, model)
     none, limit = bind(registry, "recipe", "none", BUILT_IN), suite.limit
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
+        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit)
+                   for seed in suite.seeds for recipe in suite.recipes]  # fmt: skip
+        cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
     for pruner in suite.pruners:
         for seed in suite.seeds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,10 @@ from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
 from pruningbench.base.yamlsource import Document, KeyPath, parse_yaml, read_yaml
 from pruningbench.contract.component import ComponentRef, Kind, Use
-from pruningbench.contract.model import Model
 from pruningbench.errors import SuiteError, UnknownComponentError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
-from pruningbench.suite.binding import BindingError, bind
+from pruningbench.suite.binding import BindingError, bind, data_of_model
 from pruningbench.suite.labels import labelled
 from pruningbench.suite.settings import apply_setting
 
@@ -121,6 +121,21 @@ def _identity_of(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_identity_of(item) for item in value]
     return value
+
+
+def told_apart(uses: Sequence[Use]) -> tuple[Use, ...]:
+    """Return the uses with labels of their own: where two differ in required fields only, these are shown."""
+    labels = Counter(use.label for use in uses)
+    told = []
+    for use in uses:
+        same = [other for other in uses if other.name == use.name]
+        if labels[use.label] == 1:
+            told.append(use)
+            continue
+        fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
+        differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
+        told.append(dataclasses.replace(use, told_by=differing))
+    return tuple(told)
 
 
 def _lists(value: Any) -> Any:
@@ -263,7 +278,7 @@ class _Builder:
                 twice = f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})"
                 raise self.document.error((key, i), twice)
             seen[identity] = i
-        return tuple(uses)
+        return told_apart(uses)
 
     def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
         try:
@@ -329,6 +344,4 @@ class _Builder:
 
     def _model_data(self, use: Use) -> None:
         """Check a model's own training data now rather than in the middle of a run."""
-        component = use.component
-        if isinstance(component, Model) and component.training_data is not None:
-            bind(self.registry, "dataset", component.training_data, use.plugin)
+        data_of_model(self.registry, use)

@@ -1,0 +1,95 @@
+"""From scores to masks, at once or within those of an earlier round, and what ties decided of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from pruningbench.contract import Pruner, PruningContext, ScorePruner, check_scores
+from pruningbench.contract.pruner import UNDECIDED
+from pruningbench.errors import PruningBenchError
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.ties import ties, zero_norms
+
+KEYS = ("ties", "zeros", "undecided")
+"""What is kept in the provenance of masks: the two shares of `pruningbench.pruning.ties.Ties`, and a remark."""
+
+
+def threshold(pruner: ScorePruner, scores: Mapping[str, Tensor], sparsity: float, within: Masks | None = None) -> Masks:
+    """Turn scores into masks, and count the ties that decided."""
+    masks = pruner.threshold(scores, sparsity)
+    if isinstance(masks, Masks) and all(name in scores and scores[name].shape == masks[name].shape for name in masks):
+        found = ties(scores, masks, jointly=pruner.allocate_by() == "global", within=within)
+        return masks.with_provenance(ties=found.share, zeros=found.zeros)
+    return masks
+
+
+def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, within: Masks | None) -> Masks:
+    """Prune, or prune further: weights that `within` prunes, which are zero in the network, stay pruned.
+
+    Raises:
+        PruningBenchError: if the pruner revives one of them.
+    """
+    only_scores = isinstance(pruner, ScorePruner) and type(pruner).prune is ScorePruner.prune
+    if within is None and not only_scores:
+        return pruner.prune(context, sparsity)
+    if isinstance(pruner, ScorePruner):
+        scores = check_scores(pruner.score(context), context.parameters)
+        masks = threshold(pruner, scores, sparsity, within)
+        if within is None or not _revived(masks, within):
+            return masks
+        # scores that do not rank zeros last, such as random ones: pruned weights rank below all others
+        lowest = min(float(score.min()) for score in scores.values()) - 1
+        lowered = {n: s.masked_fill((~within[n]).to(s.device), lowest) for n, s in scores.items()}
+        masks = threshold(pruner, lowered, sparsity, within)
+    else:
+        masks = pruner.prune(context, sparsity)
+    assert within is not None  # noqa: S101 - without, it has returned above
+    revived = _revived(masks, within)
+    if revived:
+        raise PruningBenchError(
+            f"this pruner revives {revived} weights that an earlier round pruned: it cannot be used in rounds"
+        )
+    return masks
+
+
+def _revived(masks: Masks, within: Masks) -> int:
+    return sum(int((masks[name] & ~mask).sum()) for name, mask in within.items() if name in masks)
+
+
+def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> Masks:
+    """Return the masks with provenance that says whether they, or those of an earlier round, are undecided, and why.
+
+    Args:
+        masks: fresh ones, whose provenance says how many ties there were, if their pruner counts them.
+        network: what was scored.
+        within: masks of an earlier round.
+    """
+    share = masks.provenance.get("ties")
+    before = within.provenance if within is not None else {}
+    if share is not None and share > UNDECIDED:
+        masks = masks.with_provenance(
+            undecided=_remark(float(share), float(masks.provenance.get("zeros", 0.0)), network)
+        )
+    if before.get("ties", 0.0) > (share or 0.0):  # what an earlier round left to chance stays so
+        masks = masks.with_provenance(**carried(before))
+    return masks
+
+
+def carried(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what provenance says about ties."""
+    return {key: provenance[key] for key in KEYS if key in provenance}
+
+
+def _remark(share: float, zeros: float, network: nn.Module) -> str:
+    what = f"undecided scores: {share:.0%} of the decision is by ties, which fall by place"
+    norms = zero_norms(network)
+    if norms and zeros:
+        return (
+            f"{what}; {zeros:.0%} of the scores are 0, as are the scales of {len(norms)} norms, which stop gradients, "
+            f"the first {norms[0]!r}: start them at one (models of timm: `norm_init: one`)"
+        )
+    known = f"{what}; {zeros:.0%} of the scores are 0" if zeros else what
+    return f"{known}: score more data, or by something that tells weights apart"

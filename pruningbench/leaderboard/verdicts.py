@@ -1,0 +1,54 @@
+"""Which rows are better or worse than their dense reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pruningbench.leaderboard.inference import LEVEL, holm
+from pruningbench.leaderboard.rows import Column, ColumnKey, Row, Verdict
+
+
+def with_verdicts(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+    """Return the rows with their verdicts, corrected for the number of tests.
+
+    The family of tests is a model's table: the differences of all its rows in all columns with a direction, but for
+    those to a reference that is itself at chance, of which nothing is said. A difference is called one when its
+    p-value, adjusted by Holm's method for this family, is at most `inference.LEVEL`: with that probability at
+    most is any mark of the table wrong. Nothing at chance is called better.
+    """
+    dense = {(row.model, row.recipe): row for row in rows if row.dense}
+    tests: dict[str, list[tuple[int, ColumnKey, float]]] = {}
+    for i, row in enumerate(rows):
+        reference = dense.get((row.model, row.reference))
+        for column in columns:
+            change = row.differences.get(column.key)
+            if reference is None or change is None or column.higher_is_better is None or _blind(reference, column):
+                continue
+            if not math.isnan(change.p):
+                tests.setdefault(row.model, []).append((i, column.key, change.p))
+    adjusted: dict[int, dict[ColumnKey, float]] = {}
+    for family in tests.values():
+        for (i, key, _), p in zip(family, holm([p for _, _, p in family]), strict=True):
+            adjusted.setdefault(i, {})[key] = p
+    return tuple(_judged(row, columns, adjusted.get(i, {})) for i, row in enumerate(rows))
+
+
+def _judged(row: Row, columns: Sequence[Column], adjusted: Mapping[ColumnKey, float]) -> Row:
+    verdicts: dict[ColumnKey, Verdict] = {}
+    for column in columns:
+        if adjusted.get(column.key, 1.0) > LEVEL:
+            continue
+        better = (row.differences[column.key].value > 0) == column.higher_is_better
+        if not better:
+            verdicts[column.key] = "worse"
+        elif not _blind(row, column):
+            verdicts[column.key] = "better"
+    changed = {key: replace(change, p_holm=adjusted.get(key, math.nan)) for key, change in row.differences.items()}
+    return replace(row, verdicts=verdicts, differences=changed)
+
+
+def _blind(row: Row, column: Column) -> bool:
+    """Whether a row sees nothing: at all, or in the task of a column."""
+    return row.collapsed or column.task in {key[0] for key in row.at_chance}

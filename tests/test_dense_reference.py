@@ -1,0 +1,156 @@
+"""The dense reference of a recipe that trains: made once, measured in rows of its own, and compared with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from pruningbench.recipes import Finetune, Iterative
+from test_differences import KEY, correct, dense, measured, write
+from test_leaderboard import failure, write_run
+from toyruns import run
+
+from pruningbench.contract import Context, VisionModel
+from pruningbench.harness.session import load_model
+from pruningbench.leaderboard import build, render
+from pruningbench.leaderboard.results import load_results
+from pruningbench.plugins import Registry
+from pruningbench.store.cache import Cache
+from pruningbench.store.runfolder import RunFolder
+from pruningbench.suite.binding import bind
+from pruningbench.suite.plan import make_plan
+from pruningbench.suite.schema import suite_from_text
+from pruningbench.training.fit import fit
+
+SUITE = """\
+name: toy
+models: [toy-net]
+pruners: [toy-pruner, {use: toy-pruner, allocation: uniform}]
+sparsities: [0, 0.5]
+recipes: RECIPES
+tasks:
+  - {use: toy-task, data: {use: toy-data, split: test}}
+metrics: [toy-margin]
+"""
+IMP = "[{use: iterative, levels: [0.3, 0.5], rewind: init, epochs: 2}]"
+LRR = "[{use: iterative, levels: [0.3, 0.5], rewind: none, epochs: 2}]"
+
+
+def of(recipes: str) -> str:
+    return SUITE.replace("RECIPES", recipes)
+
+
+def test_a_recipe_that_trains_has_a_dense_cell_beside_that_of_the_model_as_loaded(toy_registry: Registry) -> None:
+    plan = make_plan(suite_from_text(of("[none, {use: finetune, epochs: 1}]"), toy_registry), toy_registry)
+    assert [(cell.recipe.label, cell.trained, cell.label) for cell in plan.cells if cell.pruner is None] == [
+        ("none", False, "toy-net · dense"),
+        ("finetune(epochs=1)", True, "toy-net · dense finetune(epochs=1)"),
+    ]
+    only = make_plan(plan.suite, toy_registry, ["recipe=none"])
+    assert [cell.label for cell in only.cells if cell.pruner is None] == ["toy-net · dense"]
+    trained = make_plan(plan.suite, toy_registry, ["recipe=finetune"])
+    assert len([cell for cell in trained.cells if cell.pruner is None]) == 2
+    without = of("[{use: finetune, epochs: 1}]").replace("[0, 0.5]", "[0.0001, 0.5]")
+    cells = make_plan(suite_from_text(without, toy_registry), toy_registry).cells
+    assert len(cells) == 4 and all(cell.pruner for cell in cells)  # an old suite keeps its meaning
+
+
+def toy(registry: Registry) -> VisionModel:
+    def context(seed: int) -> Context:
+        return Context(torch.device("cpu"), seed, Cache(), lambda _: None)  # type: ignore[arg-type, return-value]
+
+    return load_model(bind(registry, "model", "toy-net"), context)
+
+
+def values(folder: Path, recipe: str, sparsity: float = 0.0) -> dict[str, float]:
+    frame = load_results(folder)
+    chosen = frame[(frame["recipe"] == recipe) & (frame["sparsity"] == sparsity)]
+    return dict(zip(chosen["metric"], chosen["value"], strict=True))
+
+
+def test_it_is_the_network_that_the_recipe_trains_when_nothing_is_pruned(
+    toy_registry: Registry, tmp_path: Path
+) -> None:
+    from pruningbench.base.identity import derive_seed
+
+    suite = suite_from_text(of("[none, {use: finetune, epochs: 2}]"), toy_registry)
+    run(of("[none, {use: finetune, epochs: 2}]"), toy_registry, tmp_path / "run")
+    model, recipe = toy(toy_registry), suite.recipes[1]
+    assert isinstance(recipe.component, Finetune)
+    data = bind(toy_registry, "dataset", "toy-data").component.load(None)  # type: ignore[attr-defined]
+    test = bind(toy_registry, "dataset", {"use": "toy-data", "split": "test"}).component.load(None)  # type: ignore[attr-defined]
+    seed = derive_seed(0, "recipe", recipe.identity(without="training"))
+    fit(model, data, recipe.component.fit_settings(), seed=seed)
+    with torch.no_grad():
+        right = torch.cat([model.logits(b.images).argmax(1) == b.labels for b in model.batches(test, 128)])
+    measured_value = values(tmp_path / "run", "finetune")["toy-accuracy"]
+    assert measured_value == pytest.approx(float(right.double().mean()))
+    assert not RunFolder(tmp_path / "run").mask_file(make_plan(suite, toy_registry).cells[1].key).exists()
+    frame = load_results(tmp_path / "run")
+    assert set(frame[frame["sparsity"] == 0]["sparsity_achieved"]) == {0.0}
+
+
+def test_iterative_recipes_take_the_trajectorys_own_start(toy_registry: Registry, tmp_path: Path) -> None:
+    plan = make_plan(suite_from_text(of(IMP), toy_registry), toy_registry)
+    # the dense training once for both pruners and the reference, then two levels for each pruner
+    assert plan.shared_work()["trainings"] == 1 + 2 * 2
+    lines: list[str] = []
+
+    class Listener:
+        def __getattr__(self, name: str) -> object:
+            return lambda *a, **k: lines.append(a[0]) if name == "note" else None
+
+    from pruningbench.harness.run import RunOptions, execute, prepare
+
+    execute(prepare(plan.suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")), toy_registry, Listener())  # type: ignore[arg-type]
+    assert sum("dense: epoch 2/2" in line for line in lines) == 1
+    loaded, label = values(tmp_path / "run", "none"), plan.suite.recipes[0].label
+    assert loaded != values(tmp_path / "run", label)
+
+
+@pytest.mark.parametrize("recipes", [IMP, LRR])
+def test_pruned_values_are_those_of_a_suite_without_the_reference(
+    toy_registry: Registry, tmp_path: Path, recipes: str
+) -> None:
+    for name, text in (("with", of(recipes)), ("without", of(recipes).replace("[0, 0.5]", "[0.5]"))):
+        run(text, toy_registry, tmp_path / name)
+    label = suite_from_text(of(recipes), toy_registry).recipes[0].label
+    assert values(tmp_path / "with", label, 0.5) == values(tmp_path / "without", label, 0.5)
+
+
+def test_trainings_of_sparsity_zero() -> None:
+    for rewind in ("none", "pretrained", "init"):
+        assert Iterative(rewind=rewind).trainings(0.0) == [["dense"]]  # type: ignore[arg-type]
+    assert Iterative(rewind="init", levels=[0.5]).trainings(0.5) == [["dense"], ["level", 0.5]]
+
+
+def test_differences_are_to_the_dense_model_trained_alike(tmp_path: Path) -> None:
+    (board,) = write(
+        tmp_path / "run",
+        dense(correct(0.5)),
+        dense(correct(0.9), recipe="tune"),
+        measured(correct(0.7), pruner="a"),
+        measured(correct(0.7), pruner="a", recipe="tune"),
+    )
+    rows = {(row.pruner, row.recipe): row for row in board.rows}
+    assert [(row.pruner, row.recipe) for row in board.rows[:2]] == [("dense", "none"), ("dense", "tune")]
+    assert rows["a", "none"].differences[KEY].value == pytest.approx(0.2)
+    assert rows["a", "tune"].differences[KEY].value == pytest.approx(-0.2)
+    assert (rows["a", "none"].reference, rows["a", "tune"].reference) == ("none", "tune")
+    table = " ".join(render([board], "table").split())
+    assert "worse than the dense model trained alike (tune), or as loaded where the recipe does not train" in table
+    (plain,) = json.loads(render([board], "json"))
+    assert [row["reference"] for row in plain["rows"]] == ["", "", *(row.reference for row in board.rows[2:])]
+
+
+def test_a_reference_that_failed_is_not_replaced_by_another(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write(folder, dense(correct(0.5)), measured(correct(0.7), recipe="tune"))
+    (before,) = build(load_results(folder), [folder])
+    assert before.rows[-1].reference == "none"  # of a run from before there were trained references
+    write_run(folder, [replace(failure("dense", recipe="tune", sparsity=0.0), part=1, parts=1)])
+    (after,) = build(load_results(folder), [folder])
+    assert after.rows[-1].differences == {} and after.rows[-1].reference == "tune"
