@@ -139,6 +139,38 @@ def test_what_changed_can_be_accepted(
     assert "the weights of model" in changing.run(tmp_path / "run").text
 
 
+def test_what_failed_is_not_accepted_but_tried_again(changing: Changing, tmp_path: Path) -> None:
+    changing.edit("changing_look", "FAILS = True")
+    changing.run(tmp_path / "run")
+    changing.edit("changing_look")
+    again = changing.run(tmp_path / "run", accept_changed=True)
+    assert (again.summary.ok, again.summary.computed) == (True, 3)
+    assert again.text.endswith("3 finished task runs measured again")
+    assert set(load_results(tmp_path / "run")["mark"]) == {""}
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["work left", "finished"])
+def test_data_without_files_are_looked_into_when_there_is_work_left(
+    left: bool, changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stated limit: a finished folder does not open what has no file whose time of change would tell."""
+    from toybench_parts import ToyData
+
+    text = changing.text.replace(f"{{use: stored, file: {changing.images}}}", "{use: toy-data, split: test}")
+    changing.run(tmp_path / "run", text)
+    load = ToyData.load
+
+    def darker(self: ToyData, context: object) -> object:
+        samples = load(self, context)  # type: ignore[arg-type]
+        return type(samples)(samples.images // 2, samples.labels, classes=samples.classes)
+
+    monkeypatch.setattr(ToyData, "load", darker)
+    grown = text.replace("[0, 0.5]", "[0, 0.5, 0.7]") if left else text
+    again = changing.run(tmp_path / "run", grown)
+    assert ("the content of dataset toy-data(split=test) changed (" in again.text) is left
+    assert again.summary.computed == (5 if left else 0)
+
+
 def test_a_table_in_between_says_which_rows_are_stale(changing: Changing, tmp_path: Path) -> None:
     changing.run(tmp_path / "run")
     changing.write_weights(4)

@@ -58,16 +58,16 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
     state = driver.state(sources.contents.parts, retry)
     if not state.stale:
         return state
-    for line in sentences(state.stale):
-        driver.teller.warn(f"{line} {'kept, marked as accepted' if accept else 'measured again'}")
-    if not accept:
-        _mark(driver.folder, state.stale)
-        return state
-    for item, records in zip(state.stale, accepted(state.stale), strict=True):
+    kept = [item for item in state.stale if accept and not item.failed]
+    again = [item for item in state.stale if not accept or item.failed]
+    for stale, fate in ((kept, "kept, marked as accepted"), (again, "measured again")):
+        for line in sentences(stale):
+            driver.teller.warn(f"{line} {fate}")
+    for item, records in zip(kept, accepted(kept), strict=True):
         _copy_files(driver.folder, item, records[0].cell)
         driver.journal.append(records)
     _mark(driver.folder, state.stale)
-    return driver.state(sources.contents.parts, retry)
+    return driver.state(sources.contents.parts, retry) if kept else state
 
 
 def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:

@@ -38,6 +38,11 @@ class Stale:
     changed: Mapping[str, tuple[str, str]]
 
     @property
+    def failed(self) -> bool:
+        """Whether it gave no values, so that there is nothing to let stand."""
+        return any(line.status != "ok" for line in self.lines)
+
+    @property
     def words(self) -> str:
         """What changed, in one line."""
         return "; ".join(f"{name} {_short(was)} -> {_short(now)}" for name, (was, now) in self.changed.items())
@@ -151,13 +156,14 @@ def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: s
     """Note what a task that was tried lacks: all of it, some metrics, or nothing."""
     values = tuple(line for line in lines if line.status == "ok")
     failed = len(values) < len(lines)
+    if values:
+        to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
     if failed and retry != lines[0].attempts:
         return  # it is tried again only when asked for
     if not values or failed:  # a part of it failed: the whole is tried again, as its parts may depend on each other
         to_do.tasks.append(run)
         return
     lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _asked(m.label, values)]
-    to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
     if not lacking:
         return
     wanted = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
