@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from kit.files import binary, cifar_images, opened, png_table, save
 from PIL import Image
 from pruningbench_data._answers import condition_name, parse_name, texture_of
 from pruningbench_data._names import CATEGORIES, CONTROLS
 from pruningbench_data.cifar import CIFAR10, Cifar10, Cifar10H
 from pruningbench_data.model_vs_human import SUBJECTS, Experiment, ModelVsHuman
 from pruningbench_data.triplets import Nights, Things
-from tinydata import binary, cifar_images, opened, png_table, save
 
 from pruningbench.contract import (
     NO_ANSWER,
@@ -28,12 +28,7 @@ from pruningbench.contract import (
 )
 from pruningbench.errors import DataError, MissingDataError
 
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
+pytestmark = pytest.mark.usefixtures("root")
 
 # ---- model-vs-human ----------------------------------------------------------------------------------
 

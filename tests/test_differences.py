@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_leaderboard import record, write_run
+from kit.boards import record, write_run
 
 from pruningbench.contract.statistics import Floats, bootstrap, mean, paired_bootstrap
 from pruningbench.leaderboard import Board, build, render

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TOY_SUITE
-from toyruns import measured, run, with_task
+from kit.runs import measured, run, with_task
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import RunFolderError
 from pruningbench.harness.events import Observer

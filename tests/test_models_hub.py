@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from hubserver import HubServer
-from modelkit import SMALL, component, images, load, small
+from kit.hubserver import HubServer
+from kit.models import SMALL, component, images, load, small
 from safetensors.torch import save
 
 from pruningbench.errors import MissingDataError, PruningBenchError

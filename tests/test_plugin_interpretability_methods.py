@@ -379,7 +379,7 @@ def test_task_names_exactly_the_methods():
 
 
 def test_unsupported_methods_are_refused_or_skipped():
-    from test_plugin_interpretability import context
+    from kit.interpretability import context
 
     from pruningbench.contract import ArraySamples
 

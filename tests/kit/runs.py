@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from conftest import TOY_SUITE
 
+from kit.toysuite import TOY_SUITE
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import Registry
