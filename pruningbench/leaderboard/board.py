@@ -79,8 +79,8 @@ class Row:
         sparsity: target, in [0, 1); 0 is the dense model.
         sparsity_achieved: measured over the prunable weights, mean over seeds; NaN if unknown.
         seeds: all seeds that have a value in this row, ascending.
-        rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
-            model and sparsity; None for the dense model and for a row without ranked columns.
+        rank: this row's place (1 = best) among the rows of the same model and sparsity, mean over the tasks and
+            within a task over its ranked columns; None for the dense model and for a row without ranked columns.
         cells: what was measured, by column key; a column that was not measured is absent.
         differences: to the dense model, by column key: the mean over the seeds that both have of the paired
             differences over samples, with the interval of `aggregation.average`; absent where unknown.

@@ -9,6 +9,7 @@ from itertools import groupby
 from pruningbench.leaderboard.board import Board, Column, Row
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number, percent
+from pruningbench.leaderboard.ranking import RANK
 from pruningbench.leaderboard.text import failed_sentence
 
 FEW = 6
@@ -80,9 +81,7 @@ def _caption(board: Board, ranked: bool) -> str:
     if any(column.arrow for column in board.columns):
         sentences.append("↑ higher is better, ↓ lower is better; bold: best of the same model and sparsity.")
     if ranked:
-        sentences.append(
-            "Rank: place among the rows of the same model and sparsity, mean over the metrics with an arrow."
-        )
+        sentences.append(f"Rank: {RANK}.")
     seeds = {len(row.seeds) for row in board.rows}
     if seeds and max(seeds) > 1:
         sentences.append(f"Means over {max(seeds)} seeds.")
