@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pruningbench.plugins import Entry, Registry
 
 
 @click.command()
 def doctor() -> int:
-    """Check the installation: versions, devices, plugins, folders. Exit code 1 if something is wrong."""
+    """Check versions, devices, the components of all plugins, and folders. Exit code 1 if something is wrong."""
     from pruningbench.base.files import default_cache_folder
     from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
@@ -36,6 +43,7 @@ def doctor() -> int:
         count = sum(entry.plugin == plugin for entry in registry)
         click.echo(f"plugin       {plugin}: {count} components")
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
+    problems += _unimportable(registry)
     cache = default_cache_folder()
     click.echo(f"cache        {cache} ({_free(cache)} free)")
     problem = _unwritable(cache)
@@ -49,6 +57,32 @@ def doctor() -> int:
         click.echo(f"problem      {text}", err=True)
     click.echo("all is well" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
+
+
+def _unimportable(registry: Registry) -> Iterator[str]:
+    """Yield a line for each component whose class cannot be imported.
+
+    Components are imported when a suite first uses them; this command imports all, so that nobody learns of a
+    missing package in the middle of a run.
+    """
+    from pruningbench.errors import PluginError
+
+    for entry in registry:
+        try:
+            with redirect_stdout(sys.stderr):
+                entry.load()
+        except PluginError as error:
+            yield f"{' '.join(str(error).split())}; {_remedy(entry, error.__cause__)}"
+
+
+def _remedy(entry: Entry, cause: BaseException | None) -> str:
+    """Say what to do about a component that `cause` keeps from being imported."""
+    own = entry.where.partition(":")[0].partition(".")[0]
+    absent = (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    if absent and absent != own:
+        return f"install the package that provides {absent!r} (try: pip install {absent})"
+    distribution = entry.plugin.distribution
+    return f"update the plugin (pip install --upgrade {distribution}) or tell its authors; its other components work"
 
 
 def _devices() -> str:
