@@ -2,7 +2,7 @@
 # make test  makes .venv, installs with the test extra, runs all tests
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
-# make lint  ruff, mypy --strict, import contracts
+# make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
 # make graph which room imports which; fails on a circle of imports
 # make bench benchmarks, as ratios against a peer or a bare loop
 PYTHON ?= python3
@@ -32,6 +32,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/imports.py
+	$(BIN)/python .ci/files.py
 
 graph: $(BIN)/python
 	$(BIN)/python .ci/imports.py

@@ -110,7 +110,7 @@ def samples_of(kind: str, model: VisionModel) -> Samples:
 @pytest.mark.benchmark(group="evaluation")
 @pytest.mark.parametrize("kind", ["array", "files"])
 def test_evaluation(benchmark: BenchmarkFixture, kind: str) -> None:
-    from modelkit import component
+    from kit.models import component
 
     context = Context(DEVICE, 0, Cache(Path(os.devnull)), lambda _reference: None)  # type: ignore[arg-type, return-value]
     model: VisionModel = component("timm", name=MODEL, pretrained=False).load(context)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toyruns import Said, said
+from kit.runs import Said, said
 
 from pruningbench.plugins import Plugin, Registry
 

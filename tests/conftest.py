@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from kit.fileserver import FileServer
+from kit.toysuite import COMMAND, TOY, TOY_SUITE, Command, toy_environment
 
+from pruningbench.images import fetch as fetching
 from pruningbench.plugins import Registry, build_registry, load_registry
 
 # the same cases on every run, so that a failure is a change's; no deadline: a loaded machine is no failure
@@ -20,21 +23,7 @@ settings.register_profile("pruningbench", deadline=None, derandomize=True, datab
 settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("PRUNINGBENCH_HYPOTHESIS", "pruningbench"))
 
-TOY = Path(__file__).parent / "toy"
 sys.path.insert(0, str(TOY))
-
-TOY_SUITE = """\
-name: toy
-models: [toy-net]
-pruners: [toy-pruner, {use: toy-pruner, allocation: uniform}]
-sparsities: [0, 0.5, 0.9]
-recipes: [none, {use: finetune, epochs: 1}]
-tasks:
-  - {use: toy-task, data: {use: toy-data, split: test}}
-metrics: [toy-margin]
-"""
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +62,28 @@ def toy_log(tmp_path: Path) -> Callable[[], list[str]]:
     return read
 
 
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of data sets, empty."""
+    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server of files, of which downloads hardly wait between two tries."""
+    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
+    running = FileServer()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a download goes."""
+    return tmp_path / "data" / "things"
+
+
 @pytest.fixture()
 def suite_file(tmp_path: Path) -> Callable[..., Path]:
     """Write a suite file and return its path."""
@@ -83,15 +94,6 @@ def suite_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def toy_environment() -> dict[str, str]:
-    """Return an environment in which the command line finds the toy plugin."""
-    path = os.pathsep.join(filter(None, [str(TOY), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "140"}
-
-
-COMMAND = [sys.executable, "-c", "from pruningbench.cli.main import main; main()"]
 
 
 @pytest.fixture()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TOY_SUITE, Command
+from kit.toysuite import TOY_SUITE, Command
 
 OWN = """
 import sys

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TOY_SUITE, toy_environment
+from kit.toysuite import TOY_SUITE, toy_environment
 from torch import nn
 
 import pruningbench as pb

@@ -8,35 +8,16 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fileserver import FileServer
+from kit.fileserver import FileServer, left_over
 
 from pruningbench.errors import FetchError
 from pruningbench.images import archives
-from pruningbench.images import fetch as fetching
 from pruningbench.images.archives import merge, unpack
 from pruningbench.images.fetch import UNFINISHED, Download, fetch
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
-    running = FileServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "things"
-
-
-def left_over(folder: Path) -> set[str]:
-    parts = folder.parent / ".downloads" / folder.name
-    return {path.name for path in parts.iterdir()} - {"lock"}
 
 
 def tar(files: dict[str, bytes], change: Callable[[tarfile.TarInfo], None] = lambda _info: None) -> bytes:

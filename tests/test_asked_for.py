@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import toybench_parts
-from conftest import TOY_SUITE
-from toyruns import run
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.contract import ArraySamples, Context, Model, PruningContext, ScorePruner, VisionModel, param
 from pruningbench.leaderboard import build, render

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TOY_SUITE, Command
-from toyruns import measured, run
+from kit.runs import measured, run
+from kit.toysuite import TOY_SUITE, Command
 
 from pruningbench.errors import UsageError
 from pruningbench.images.rows import Rows

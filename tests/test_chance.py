@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TOY_SUITE
+from kit.boards import record, write_run
+from kit.paired import KEY, correct, dense, measured, write
+from kit.toysuite import TOY_SUITE
 from pruningbench_discovery.metrics import BestIoU, CorLoc, DetectionRate, MaskIoU
 from pruningbench_transfer.metrics import Accuracy
 from scipy import stats
-from test_differences import KEY, correct, dense, measured, write
-from test_leaderboard import record, write_run
 
 from pruningbench.contract import Attributions, Boxes, GroupedPredictions, Predictions, above_chance, commonest
 from pruningbench.harness.events import Observer

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import COMMAND, TOY_SUITE, Command, toy_environment
+from kit.toysuite import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.cli.main import COMMANDS
 from pruningbench.leaderboard.results import load_results

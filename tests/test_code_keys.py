@@ -8,7 +8,7 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 import pytest
-from toyruns import run
+from kit.runs import run
 
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.store.code import code_hash

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_plugin_transfer import NoCache, Tiny, blobs, tiny
+from kit.cache import NoCache
+from kit.transfer import Tiny, blobs, tiny
 from torch import Tensor, nn
 
 from pruningbench.contract import Context, Preprocessing, Sample, Samples

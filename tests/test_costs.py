@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 import toybench_parts as toy
-from conftest import TOY_SUITE, Command
+from kit.runs import run
+from kit.toysuite import TOY_SUITE, Command
 from torch import nn
-from toyruns import run
 
 import pruningbench as pb
 from pruningbench.base.machine import device_memory, main_memory, resolve_device

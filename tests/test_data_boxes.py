@@ -10,21 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kit.files import opened, save
 from PIL import Image
 from pruningbench_data.coco import Coco20k
 from pruningbench_data.photos import Photos
 from pruningbench_data.voc import CLASSES, Voc07, Voc12
-from tinydata import opened, save
 
 from pruningbench.contract import EncodedSamples
 from pruningbench.errors import DataError, MissingDataError
 
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
+pytestmark = pytest.mark.usefixtures("root")
 
 # ---- VOC ---------------------------------------------------------------------------------------------
 

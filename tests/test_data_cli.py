@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fileserver import FileServer
+from kit.files import binary, cifar_images, class_folders
+from kit.fileserver import FileServer
 from pruningbench_data import pruningbench_register_datasets
 from pruningbench_data.cifar import Cifar10
-from tinydata import binary, cifar_images, class_folders
 
 from pruningbench.cli.data import describe, human_size, progress_bar
 from pruningbench.cli.main import cli, guarded

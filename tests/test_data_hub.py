@@ -16,9 +16,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import Command
-from hubserver import HubServer
 from huggingface_hub import constants
+from kit.hubserver import HubServer
+from kit.toysuite import Command
 from PIL import Image
 from pruningbench_data._hub import split_files
 from pruningbench_data.hub import Hub
@@ -129,7 +129,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_stays(hub: HubServer, tmp_path:
 
 
 def test_small_files_are_checked_by_their_git_hash(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubserver.LFS_SUFFIXES", (".bin",))
+    monkeypatch.setattr("kit.hubserver.LFS_SUFFIXES", (".bin",))
     flowers = Hub(repo=REPO, revision=hub.commit("dataset", REPO, FILES), split="train")
     hub.swaps["data/train-00000-of-00001.parquet"] = bytes(len(FILES["data/train-00000-of-00001.parquet"]))
     with pytest.raises(FetchError, match=r"wrong checksum .*expected \w{40}, got \w{40}"):

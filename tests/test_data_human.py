@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from kit.files import binary, cifar_images, opened, png_table, save
+from kit.human import HEAD, answers, stimuli
 from PIL import Image
 from pruningbench_data._answers import condition_name, parse_name, texture_of
 from pruningbench_data._names import CATEGORIES, CONTROLS
 from pruningbench_data.cifar import CIFAR10, Cifar10, Cifar10H
 from pruningbench_data.model_vs_human import SUBJECTS, Experiment, ModelVsHuman
 from pruningbench_data.triplets import Nights, Things
-from tinydata import binary, cifar_images, opened, png_table, save
 
 from pruningbench.contract import (
     NO_ANSWER,
@@ -28,39 +29,11 @@ from pruningbench.contract import (
 )
 from pruningbench.errors import DataError, MissingDataError
 
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
+pytestmark = pytest.mark.usefixtures("root")
 
 # ---- model-vs-human ----------------------------------------------------------------------------------
 
-HEAD = "subj,session,trial,rt,object_response,category,condition,imagename"
-Row = tuple[str, str, str, str, str]
 """subject, response, category, condition, image"""
-
-
-def stimuli(root: Path, experiment: str, images: Iterable[tuple[str, str, str]]) -> Path:
-    """Write stimuli (condition, category, image), each of its own grey."""
-    folder = root / f"model-vs-human/stimuli/{experiment}/dnn/session-1"
-    for n, (condition, category, image) in enumerate(images, start=1):
-        save(folder / f"{n:04d}_exp_dnn_{condition}_{category}_00_{image}.png", n)
-    return folder
-
-
-def answers(root: Path, experiment: str, rows: Iterable[Row], head: str = HEAD) -> None:
-    """Write one file a subject, with images in another order and under other names than the stimuli's."""
-    folder = root / f"model-vs-human/raw-data/{experiment}"
-    folder.mkdir(parents=True, exist_ok=True)
-    by_subject: dict[str, list[str]] = {}
-    for subject, response, category, condition, image in rows:
-        lines = by_subject.setdefault(subject, [head])
-        name = f"{len(lines):04d}_exp_s01_{condition}_{category}_00_{image}.png"
-        lines.append(f"{subject},1,{len(lines)},0.5,{response},{category},{condition},{name}")
-    for subject, lines in by_subject.items():
-        (folder / f"{experiment}_{subject}_session_1.csv").write_text("\n".join(lines) + "\n")
 
 
 def two_people(root: Path) -> None:

@@ -10,20 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.files import class_folders, opened, save
 from pruningbench_data import _digests
 from pruningbench_data._sampling import Sampled
 from pruningbench_data.folder import Folder
-from tinydata import class_folders, opened, save
 
 from pruningbench.contract import Samples
 from pruningbench.errors import UsageError
 
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
+pytestmark = pytest.mark.usefixtures("root")
 
 # ---- sampling ----------------------------------------------------------------------------------------
 

@@ -10,23 +10,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from fileserver import FileServer
+from kit.files import binary, cifar_images, class_folders, opened, png_table, save, shown
+from kit.fileserver import FileServer
 from pruningbench_data.cifar import CIFAR10, Cifar10, Cifar100
 from pruningbench_data.folder import Folder
 from pruningbench_data.imagenet import TASK_CLASSES, ImageNet, ImageNetTask
 from pruningbench_data.imagenette import WNIDS, Imagenette
 from pruningbench_data.voc import Voc07, Voc12
-from tinydata import binary, cifar_images, class_folders, opened, png_table, save, shown
 
 from pruningbench.errors import DataError, MissingDataError
 from pruningbench.images.fetch import UNFINISHED, Download
 
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PRUNINGBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
+pytestmark = pytest.mark.usefixtures("root")
 
 # ---- folder ------------------------------------------------------------------------------------------
 

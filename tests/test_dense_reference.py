@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.boards import failure, write_run
+from kit.paired import KEY, correct, dense, measured, write
+from kit.runs import run
 from pruningbench.recipes import Finetune, Iterative
-from test_differences import KEY, correct, dense, measured, write
-from test_leaderboard import failure, write_run
-from toyruns import run
 
 from pruningbench.contract import Context, VisionModel
 from pruningbench.harness.session import load_model

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TOY_SUITE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 
 import pruningbench as pb

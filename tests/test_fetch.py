@@ -6,36 +6,16 @@ import errno
 import hashlib
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fileserver import FileServer
+from kit.fileserver import FileServer, left_over
 
 from pruningbench.errors import FetchError, UsageError
-from pruningbench.images import fetch as fetching
 from pruningbench.images.fetch import Download, data_folder, fetch
 
 CONTENT = bytes(range(256)) * 20_000  # five blocks
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
-    running = FileServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "things"
-
-
-def left_over(folder: Path) -> set[str]:
-    parts = folder.parent / ".downloads" / folder.name
-    return {path.name for path in parts.iterdir()} - {"lock"}
 
 
 def md5(content: bytes) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 
 import matplotlib
 import pytest
-from conftest import TOY_SUITE, Command
+from kit.boards import record, write_run
+from kit.figures import is_picture, make_run, show
+from kit.toysuite import TOY_SUITE, Command
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from test_figures import is_picture, make_run, show
-from test_leaderboard import record, write_run
 
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard import draw_figures, figures

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_figures import conditions, is_picture
-from test_leaderboard import record, write_run
+from kit.boards import record, write_run
+from kit.figures import conditions, is_picture
 
 from pruningbench.contract import Curve, Metric, Predictions
 from pruningbench.errors import PluginError

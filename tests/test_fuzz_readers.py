@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_leaderboard import failure, record, write_run
-from test_text import harmless
+from kit.boards import failure, record, write_run
+from kit.hostile import harmless
 
 from pruningbench.base.text import displayable
 from pruningbench.base.yamlsource import parse_yaml

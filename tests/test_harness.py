@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TOY_SUITE
-from toyruns import measured, run, with_task
+from kit.runs import measured, run, with_task
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import MissingDataError, RunFolderError, UsageError
 from pruningbench.harness.driver import Summary

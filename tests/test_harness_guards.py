@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TOY_SUITE
+from kit.runs import measured, run, with_task
+from kit.toysuite import TOY_SUITE
 from safetensors import safe_open
 from safetensors.torch import save
-from toyruns import measured, run, with_task
 
 from pruningbench.base.identity import tensors_digest
 from pruningbench.errors import RunFolderError

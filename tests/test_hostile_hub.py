@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from hostile import SPECIAL
-from hubserver import HubServer
-from modelkit import SMALL, load
+from kit.hubmodels import NAME, REPO, files
+from kit.hubserver import HubServer
+from kit.models import SMALL, load
 from pruningbench_timm.hubconfig import LARGEST_NUMBER, read_config
-from test_models_hub import NAME, REPO, files
 
 from pruningbench.errors import PruningBenchError
 

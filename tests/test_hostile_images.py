@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile import SPECIAL, peak_memory
+from kit.files import class_folders, opened, save
 from PIL import Image
 from pruningbench_data.folder import Folder
-from tinydata import class_folders, opened, save
 
 from pruningbench.errors import DataError
 from pruningbench.images import decode as decoding

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.boards import write_run
+from kit.paired import KEY, dense, measured, write
 from scipy import stats
-from test_differences import KEY, dense, measured, write
-from test_leaderboard import write_run
 
 from pruningbench.contract.statistics import bootstrap
 from pruningbench.leaderboard import build, render

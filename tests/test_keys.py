@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from changing import Changing, changing
-from conftest import TOY, TOY_SUITE, Command
+from kit.toysuite import TOY, TOY_SUITE, Command
 
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import COMMAND, TOY_SUITE, Command, toy_environment
+from kit.toysuite import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal

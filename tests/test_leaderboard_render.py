@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_leaderboard import boards_of, failure, record
+from kit.boards import boards_of, failure, record
 
 from pruningbench.contract.reporting import percent
 from pruningbench.errors import UsageError
@@ -144,6 +144,24 @@ def test_markdown_is_a_table_for_each_model(boards: list[Board]) -> None:
             entry = row.cells[column.key]
             assert cell.startswith("**") == cell.endswith("**") == entry.best
             assert float(cell.strip("*")) == pytest.approx(entry.value, abs=5.01e-4)
+
+
+def test_both_legends_state_the_rank_that_is_shown(tmp_path: Path) -> None:
+    """A wins the task of one column, B the three columns of the other: equal by tasks, not by columns."""
+    run = [record(pruner, value=value, task="one") for pruner, value in (("a", 0.9), ("b", 0.1))]
+    run += [
+        record(pruner, metric, value, task="three")
+        for pruner, value in (("a", 0.1), ("b", 0.9))
+        for metric in ("x", "y", "z")
+    ]
+    board = boards_of(tmp_path, run)
+    assert [row.rank for row in board[0].rows] == [1.5, 1.5]
+    by_tasks = "mean over the tasks, and within a task over its columns with an arrow"
+    for text in (render(board, "table"), render(board, "markdown")):
+        assert text.count("1.50") == 2
+        assert f"ank: place (1 = best) among the rows of the same model and sparsity: {by_tasks}" in " ".join(
+            text.split()
+        )
 
 
 def test_markdown_labels_end_no_cell(tmp_path: Path) -> None:

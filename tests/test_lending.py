@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 import torch
-from conftest import TOY_SUITE
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
-from toyruns import run
 
 from pruningbench.contract import (
     Context,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TOY_SUITE, Command
-from toyruns import run
+from kit.runs import run
+from kit.toysuite import TOY_SUITE, Command
 
 from pruningbench.contract import ArraySamples
 from pruningbench.contract.human import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from modelkit import SMALL, component, images, load, small
+from kit.models import SMALL, component, images, load, small
 from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor, nn

@@ -9,7 +9,7 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from modelkit import component, images, load
+from kit.models import component, images, load
 from pruningbench_timm.zeroshot import text_directions
 from torch.nn.functional import normalize, softmax
 

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from hubserver import HubServer
-from modelkit import SMALL, component, images, load, small
+from kit.hubmodels import NAME, REPO, files
+from kit.hubserver import HubServer
+from kit.models import SMALL, component, images, load, small
 from safetensors.torch import save
 
 from pruningbench.errors import MissingDataError, PruningBenchError
-
-REPO = "someone/tiny-resnet"
-NAME = f"hf-hub:{REPO}"
 
 
 @pytest.fixture
@@ -24,24 +22,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     with HubServer() as server:
         server.point_client_here(monkeypatch, tmp_path / "hub")
         yield server
-
-
-def files(seed: int = 0, **config: Any) -> dict[str, bytes]:
-    """Return a repository as timm publishes models: a configuration and weights."""
-    network = small("resnet18", seed=seed).network
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    described = {
-        "architecture": "resnet18",
-        "num_classes": 5,
-        "label_names": ["ant", "bee", "cow", "doe", "elk"],
-        "model_args": SMALL["resnet18"]["args"],
-        "pretrained_cfg": {
-            "input_size": [3, 64, 64], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "crop_pct": 0.9,
-            "interpolation": "bilinear", "num_classes": 5, "first_conv": "conv1", "classifier": "fc",
-        },
-        **config,
-    }  # fmt: skip
-    return {"config.json": json.dumps(described).encode(), "model.safetensors": save(state), "README.md": b"# Tiny"}
 
 
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import skimage
 import torch
-from modelkit import component, load
+from kit.models import component, load
 from PIL import Image
 
 from pruningbench.contract import Sample, VisionModel, class_title

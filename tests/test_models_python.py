@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from modelkit import REGISTRY, component, images, load
+from kit.models import REGISTRY, component, images, load
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from modelkit import REGISTRY, SMALL, component, images, load, small
+from kit.models import REGISTRY, SMALL, component, images, load, small
 from PIL import Image
 from pruningbench_timm import papers
 from pruningbench_timm.build import known_source, preprocessing_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from modelkit import SMALL, images, small
+from kit.models import SMALL, images, small
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import softmax

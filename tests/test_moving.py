@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.training import quick, toy_model, toy_samples
 from pruningbench_magnitude.motions import GradualMotion, MovementMotion, RiglMotion
 from pruningbench_magnitude.moving import Gradual, Rigl
 from pruningbench_magnitude.schedule import CubicSchedule
-from test_training import quick, toy_model, toy_samples
 from torch import nn
 
 import pruningbench as pb

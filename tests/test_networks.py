@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from changing import Changing, changing
-from conftest import TOY_SUITE
-from toyruns import measured, run, with_task
+from kit.runs import measured, run, with_task
+from kit.toysuite import TOY_SUITE
 
 import pruningbench.training.fit as training
 from pruningbench.base.identity import tensors_digest

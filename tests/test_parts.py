@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from conftest import TOY_SUITE
-from test_data_human import answers, stimuli
-from toyruns import run
+from kit.human import answers, stimuli
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.contract import (
     Context,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TOY_SUITE
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from alignmenttoys import NAN, THREE, Pixels, answered, context
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.alignment import NAN, THREE, Pixels, answered, context
 from pruningbench_alignment import human_cross_entropy
 from pruningbench_alignment.metrics import HumanCrossEntropy, HumanDivergence, MapAlignment, SimilarityCorrelation
 from pruningbench_alignment.outputs import MapPairs, Similarities

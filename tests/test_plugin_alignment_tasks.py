@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from alignmenttoys import NAN, THREE, Pixels, answered, context
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.alignment import NAN, THREE, Pixels, answered, context
 from pruningbench_alignment import odd_one_out
 from pruningbench_alignment.decision_task import ModelVsHuman
 from pruningbench_alignment.metrics import (
@@ -235,7 +235,7 @@ def judged_registry(toy_registry: Registry) -> Registry:
 
 
 def test_through_the_harness(judged_registry, tmp_path):
-    from toyruns import run
+    from kit.runs import run
 
     run(SUITE, judged_registry, tmp_path / "run")
     table = load_results(tmp_path / "run", details=True)
@@ -255,7 +255,7 @@ def test_through_the_harness(judged_registry, tmp_path):
 
 
 def test_differences_to_the_dense_model_are_paired(judged_registry, tmp_path):
-    from toyruns import run
+    from kit.runs import run
 
     from pruningbench.leaderboard.differences import Pairs
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methodkit import look_up
+from kit.discovery import Patchy, Transformer, context, scenes
 from pruningbench_discovery import best_iou, corloc, lost
 from pruningbench_discovery.features import patches_of, stride_of
 from pruningbench_discovery.grid import bounding_boxes, connected_component
@@ -24,12 +24,7 @@ from torch import Tensor, nn
 from pruningbench.contract import (
     ArraySamples,
     Boxes,
-    ComponentRef,
-    Context,
     Preprocessing,
-    Samples,
-    TensorCache,
-    VisionModel,
 )
 from pruningbench.errors import PruningBenchError
 
@@ -215,52 +210,6 @@ def test_best_iou_refuses_another_number_of_images():
 
 
 # task
-
-
-class Patchy(VisionModel):
-    """Patch features are the means of 4 x 4 patches of a grey image: +1 on the object, -1 around it."""
-
-    def patch_features(self, images: Tensor, facet: str = "keys") -> Tensor:
-        mean = nn.functional.avg_pool2d(images, 4)
-        return torch.cat([mean, torch.full_like(mean, 0.5)], 1)
-
-
-class PatchEmbed(nn.Module):
-    patch_size = (4, 4)
-
-
-class Transformer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.patch_embed = PatchEmbed()
-        self.scale = nn.Parameter(torch.ones(1))
-
-
-class NoCache(TensorCache):
-    def tensors(self, room, identity, make):
-        return make()
-
-
-def context(samples: Samples) -> Context:
-    def open_dataset(reference: ComponentRef) -> Samples:
-        assert reference == "scenes"
-        return samples
-
-    return Context(
-        torch.device("cpu"), 0, NoCache(), open_dataset, batch_size=2,
-        component=look_up,
-    )  # fmt: skip
-
-
-def scenes(count: int, side: int = 30) -> ArraySamples:
-    """Dark images with a bright rectangle on the grid of patches of four pixels."""
-    images = torch.zeros(count, 1, side, side, dtype=torch.uint8)
-    boxes = []
-    for i in range(count):
-        x, y = 4 * (1 + i % 3), 4 * (2 + i % 2)
-        images[i, 0, y : y + 8, x : x + 12] = 255
-        boxes.append(torch.tensor([[x, y, x + 12, y + 8]], dtype=torch.float32))
-    return ArraySamples(images, boxes=boxes)
 
 
 def test_task_finds_bright_objects():

@@ -11,6 +11,7 @@ import scipy.linalg
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from kit.discovery import Patchy, Transformer, context, scenes
 from pruningbench_discovery import detections, found_background, maskcut, tokencut
 from pruningbench_discovery.affinity import resembling, unit_rows
 from pruningbench_discovery.features import attention_to_patches, patches_of
@@ -20,7 +21,6 @@ from pruningbench_discovery.normalised_cut import tokencut_regions
 from pruningbench_discovery.spectral import second_eigenvectors
 from pruningbench_discovery.task import Discovery
 from scipy import ndimage
-from test_plugin_discovery import Patchy, Transformer, context, scenes
 from torch import Tensor, nn
 
 from pruningbench.contract import ArraySamples, Boxes, Preprocessing

@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.attributions import COMPLEXITY, attributions, faithfulness_case, undefined_maps
 from pruningbench_interpretability import (
     area_under_curve,
     deletion_curve,
@@ -33,7 +34,6 @@ from pruningbench_interpretability.localisation import dilate
 from pruningbench_interpretability.methods import pool
 from pruningbench_interpretability.metrics import Entropy, PointingGame
 from pruningbench_interpretability.perturbation import blur, mean_drop
-from test_plugin_interpretability_metrics import COMPLEXITY, attributions, faithfulness_case, undefined_maps
 from torch import Tensor
 
 from pruningbench.contract import Attributions

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methodkit import METHODS
+from kit.methods import METHODS
 from pruningbench_interpretability import attention_rollout
 from pruningbench_interpretability.attention import rollout
 from pruningbench_interpretability.explaining import ModelExplainer
@@ -382,7 +382,7 @@ def test_every_method_says_what_it_is_and_where_it_comes_from():
 
 
 def test_unsupported_methods_are_refused_or_skipped():
-    from test_plugin_interpretability import context
+    from kit.interpretability import context
 
     from pruningbench.contract import ArraySamples
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.attributions import COMPLEXITY, FAITHFULNESS, attributions, faithfulness_case, undefined_maps
 from pruningbench_interpretability import (
     area_under_curve,
     deletion_curve,
@@ -21,21 +20,9 @@ from pruningbench_interpretability.faithfulness import Deletion
 from pruningbench_interpretability.methods import pool
 from pruningbench_interpretability.metrics import Gini, RelevanceMass, RelevanceRank
 from pruningbench_interpretability.ranking import pixel_ranks
-from torch import Tensor, nn
+from torch import Tensor
 
-from pruningbench.contract import Attributions
-
-DATA = Path(__file__).parent / "data" / "interpretability"
-COMPLEXITY, FAITHFULNESS = np.load(DATA / "complexity.npz"), np.load(DATA / "faithfulness.npz")
 NAN = float("nan")
-
-
-def undefined_maps() -> Tensor:
-    """A map of zeros, and maps with NaN and infinity."""
-    maps = torch.zeros(3, 4, 4)
-    maps[1:] = torch.arange(16.0).view(4, 4)
-    maps[1, 2, 2], maps[2, 1, 1] = NAN, float("inf")
-    return maps
 
 
 # published values
@@ -51,29 +38,6 @@ def test_complexity_and_localisation_equal_the_references(pooling, stored):
         (relevance_rank(maps, masks), "rank_accuracy"),
     ):
         np.testing.assert_allclose(ours.numpy(), COMPLEXITY[f"{name}_{stored}"], atol=1e-9)
-
-
-class SmallNetwork(nn.Module):
-    """The network of the published deletion curves."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(3, 8, 5, 2, 2), nn.Conv2d(8, 16, 3, 2, 1)
-        self.fc = nn.Linear(256, 10)
-        state = {name[7:]: torch.from_numpy(FAITHFULNESS[name]) for name in FAITHFULNESS if name[:7] == "weight."}
-        self.load_state_dict(state)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(self.conv1(x).relu()).relu()
-        return self.fc(nn.functional.avg_pool2d(x, 2).flatten(1)).softmax(1)
-
-
-def faithfulness_case() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    images = torch.from_numpy(FAITHFULNESS["images_uint8"]).float() / 255
-    images = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    maps = torch.from_numpy(FAITHFULNESS["attributions"])
-    return SmallNetwork(), images, maps, torch.from_numpy(FAITHFULNESS["predicted_class"])
 
 
 @pytest.mark.parametrize("batch_size", [7, 1000])
@@ -178,20 +142,6 @@ def test_area_under_curve():
 
 
 # components
-
-
-def attributions(maps: Tensor, masks: Tensor | None = None, batch_size: int = 3) -> Attributions:
-    sizes = []
-
-    def predict(x: Tensor) -> Tensor:
-        sizes.append(len(x))
-        assert len(x) <= batch_size
-        lit = x.mean((1, 2, 3))
-        return torch.stack([1 - lit, lit], 1)
-
-    n = len(maps)
-    targets = torch.ones(n, dtype=torch.int64)
-    return Attributions(maps, torch.ones(n, 1, *maps.shape[1:]), targets, predict, masks=masks, batch_size=batch_size)
 
 
 def test_metrics_of_undefined_maps_are_nan_and_leave_the_others_alone():

@@ -1,4 +1,4 @@
-"""Non-negative factorisation and least squares against golden numbers, scikit-learn and SciPy."""
+"""Non-negative factorisation against golden numbers and scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pruningbench_interpretability import nmf, nnls
+from pruningbench_interpretability import nmf
 from pruningbench_interpretability.factorisation import nndsvda
-from scipy import optimize
 from sklearn.decomposition import NMF
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "interpretability" / "concepts.npz")
@@ -150,27 +149,3 @@ def test_the_start_is_the_leading_singular_pair_and_repeats():
 def test_what_cannot_be_factorised_is_refused(matrix, rank, more, message):
     with pytest.raises(ValueError, match=message):
         nmf(matrix, rank, **more)
-
-
-def test_nnls_equals_the_golden_coefficients():
-    rows, dictionary = (torch.from_numpy(GOLDEN[name]).double() for name in ("nnls_rows", "nnls_dictionary"))
-    got = nnls(rows, dictionary, tolerance=1e-9, sweeps=5000)
-    np.testing.assert_allclose(got.numpy(), GOLDEN["nnls_coefficients"], atol=1e-4)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(6, 12))
-def test_nnls_equals_scipy(seed, rank, d):
-    rng = np.random.default_rng(seed)
-    rows, components = rng.normal(size=(5, d)), rng.normal(size=(rank, d))
-    got = nnls(torch.from_numpy(rows), torch.from_numpy(components), tolerance=1e-10, sweeps=4000)
-    expected = [optimize.nnls(components.T, row)[0] for row in rows]
-    distances = [np.linalg.norm(w @ components - row) for w, row in zip(got.numpy(), rows, strict=True)]
-    best = [np.linalg.norm(w @ components - row) for w, row in zip(expected, rows, strict=True)]
-    np.testing.assert_allclose(distances, best, atol=1e-6)
-
-
-def test_nnls_of_a_zero_component_is_zero_and_batches_broadcast():
-    components = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    rows = torch.tensor([[[2.0, 3.0]], [[-1.0, 3.0]]])
-    assert nnls(rows, components).tolist() == [[[2.0, 0.0]], [[0.0, 0.0]]]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.attributions import SmallNetwork, faithfulness_case
 from pruningbench_interpretability import multigrid, road_curves, road_impute
 from pruningbench_interpretability.multigrid import hierarchy, weighted_neighbours
-from test_plugin_interpretability_metrics import SmallNetwork, faithfulness_case
 from torch import Tensor
 
 DATA = Path(__file__).parent / "data" / "interpretability"

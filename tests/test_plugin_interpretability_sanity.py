@@ -11,6 +11,7 @@ import torch
 from captum.metrics import infidelity as captum_infidelity
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.interpretability import context, linear, pictures, tiny
 from pruningbench_interpretability import rank_correlation, structural_similarity
 from pruningbench_interpretability.sanity import (
     Infidelity,
@@ -23,7 +24,6 @@ from pruningbench_interpretability.sanity import (
 from pruningbench_interpretability.stability import infidelity, max_sensitivity, other_classes
 from pruningbench_interpretability.task import Interpretability
 from scipy.ndimage import correlate
-from test_plugin_interpretability import context, linear, pictures, tiny
 from torch import Tensor
 
 from pruningbench.contract import Attributions

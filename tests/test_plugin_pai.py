@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pruningbench_pai
 import pytest
 import torch
+from kit.pai import NTK, PRUNERS, TOY, Mixed, everything, flat, job, mixed_job, relative, toy, toy_job
 from pruningbench_pai.flow import SynFlow
 from pruningbench_pai.kernel import NtkSap, PathExclusion
-from pruningbench_pai.paths import path_scores
 from pruningbench_pai.rounds import sparsities
 from pruningbench_pai.sensitivity import Force, Grasp, IterativeSnip, Snip
 from pruningbench_pai.synapses import flow_scores, positive_state
@@ -22,80 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pruningbench.base.randomness import isolated_randomness
-from pruningbench.contract import Pruner, PruningContext, ScorePruner
+from pruningbench.contract import ScorePruner
 from pruningbench.errors import PruningBenchError, ScoreError, UsageError
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.plugins.loading import _register
 from pruningbench.pruning.scope import prunable_parameters
-
-DATA = Path(__file__).parent / "data/pai"
-TOY: dict[str, Tensor] = {k: torch.from_numpy(np.array(v)) for k, v in np.load(DATA / "toy_conv.npz").items()}
-NTK: dict[str, Tensor] = {k: torch.from_numpy(np.array(v)) for k, v in np.load(DATA / "ntk_sap.npz").items()}
-
-PRUNERS: dict[str, Pruner] = {
-    "snip": Snip(),
-    "grasp": Grasp(),
-    "synflow": SynFlow(rounds=4),
-    "iterative-snip": IterativeSnip(rounds=3),
-    "force": Force(rounds=3),
-    "ntk-sap": NtkSap(rounds=2, draws=2, batch_size=4),
-    "px": PathExclusion(rounds=3),
-}
-
-
-def toy() -> nn.Sequential:
-    net = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1, bias=False), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5, bias=False),
-    ).double()  # fmt: skip
-    net.load_state_dict({name: TOY[name] for name in ("0.weight", "2.weight", "6.weight")})
-    return net.eval()
-
-
-def job(net: nn.Module, *batches: tuple[Tensor, Tensor | None], seed: int = 0) -> PruningContext:
-    return PruningContext(net, prunable_parameters(net), seed, (lambda: iter(batches)) if batches else None)
-
-
-def toy_job() -> PruningContext:
-    return job(toy(), (TOY["x"][:20], TOY["y"][:20]), (TOY["x"][20:], TOY["y"][20:]))
-
-
-def flat(tensors: Any) -> Tensor:
-    return torch.cat([tensors[name].flatten().double() for name in tensors])
-
-
-def relative(found: Tensor, reference: Tensor) -> float:
-    return float((found - reference).norm() / reference.norm())
-
-
-def everything(parameters: Any) -> dict[str, Tensor]:
-    return {name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()}
-
-
-class Mixed(nn.Module):
-    """Grouped convolution, batch norm, a tied pair of linear maps, functional ReLU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.group = nn.Conv2d(8, 8, 3, groups=4, bias=False)
-        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
-        self.two.weight = self.one.weight
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.group(functional.relu(self.norm(self.stem(x))))).mean((2, 3))
-        return self.head(functional.relu(self.two(functional.relu(self.one(x)))))
-
-
-def mixed_job(seed: int = 0) -> PruningContext:
-    with isolated_randomness("mixed"):
-        net = Mixed()
-        net.norm.running_mean.normal_()
-        net.norm.running_var.uniform_(0.5, 2)
-        images, labels = torch.randn(12, 3, 8, 8), torch.arange(12) % 4
-    return job(net.eval(), (images[:7], labels[:7]), (images[7:], labels[7:]), seed=seed)
 
 
 @pytest.mark.parametrize(("pruner", "key"), [(Snip(), "snip_score"), (Grasp(), "grasp_score")])
@@ -143,19 +71,6 @@ def test_ntk_sap_scores_of_the_reference(kind: str) -> None:
     draws = [Draw(NTK[f"{kind}_z_{i}"], split(f"theta_{i}"), split(f"delta_{i}")) for i in range(2)]
     scores = kernel_scores(net, masks, draws, float(NTK["epsilon"]), fresh=True)
     assert relative(flat(scores), NTK[f"{kind}_score"]) < 1e-8
-
-
-def test_px_scores_of_the_reference() -> None:
-    context = toy_job()
-    masks = everything(context.parameters)
-    for variant, key in (("path", "all"), ("code", "keep_last")):
-        assert relative(flat(path_scores(context, masks, variant)), TOY[f"px_score_{key}"]) < 1e-8  # type: ignore[arg-type]
-    mlp = nn.Sequential(
-        nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False), nn.ReLU(), nn.Linear(3, 2, bias=False)
-    ).double()
-    mlp.load_state_dict({f"{place}.weight": TOY[f"px_mlp_W{i}"] for i, place in ((1, 0), (2, 2), (3, 4))})
-    context = job(mlp, (TOY["px_mlp_x"], None))
-    assert relative(flat(path_scores(context, everything(context.parameters), "path")), TOY["px_mlp_score"]) < 1e-8
 
 
 def test_grasp_keeps_what_holds_the_gradient_flow_up() -> None:
@@ -352,57 +267,6 @@ def test_scores_that_are_not_numbers_are_reported(name: str) -> None:
     pruner = NtkSap(rounds=1, draws=1, weights="given", batch_size=2) if name == "ntk-sap" else PRUNERS[name]
     with pytest.raises(ScoreError, match="NaN"):
         pruner.prune(context, 0.5)
-
-
-def test_px_takes_batch_norm_without_a_scale_as_one_with_scale_one() -> None:
-    scores = []
-    for affine in (True, False):
-        context = mixed_job()
-        norm = nn.BatchNorm2d(8, affine=affine).eval()
-        norm.running_var.copy_(context.network.norm.running_var)  # type: ignore[union-attr, arg-type]
-        context.network.norm = norm
-        scores.append(flat(path_scores(context, everything(context.parameters), "path")))
-    assert relative(scores[0], scores[1]) < 1e-12
-
-
-def test_px_code_train_is_the_network_in_training_mode_with_the_gates_of_eval_mode() -> None:
-    with isolated_randomness("px code-train"):
-        net = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1),
-            nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
-        ).double()  # fmt: skip
-        for norm in (net[1], net[4]):
-            norm.running_mean.normal_()
-            norm.weight.data.uniform_(0.5, 2)
-            norm.bias.data.normal_()
-        batches = [torch.randn(n, 3, 8, 8, dtype=torch.float64) for n in (7, 5)]
-    net.eval()
-    context = job(net, *((x, None) for x in batches))
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    scores = path_scores(context, everything(context.parameters), "code-train")
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    # written out with modules, each batch by itself
-    expected = {name: torch.zeros_like(p) for name, p in context.parameters.items()}
-    for x in batches:
-        ones, squares = copy.deepcopy(net).train(), copy.deepcopy(net).train()
-        for conv in (0, 3):
-            ones[conv].weight.data.fill_(1.0)
-            squares[conv].weight.data.square_()
-        z1, z2, inner = x.square(), torch.ones_like(x), x
-        with torch.no_grad():
-            for module, of_ones in zip(net, ones, strict=True):
-                z1 = z1 * (inner > 0) if isinstance(module, nn.ReLU) else of_ones(z1)
-                inner = module(inner)
-        for module in squares:
-            z2 = z2 if isinstance(module, nn.ReLU) else module(z2)
-        (z1 * z2).sum().backward()
-        for name in expected:
-            expected[name] += squares.get_parameter(name).grad
-    for name, gradient in expected.items():
-        wanted = (net.get_parameter(name).detach().square() * gradient).abs()
-        torch.testing.assert_close(scores[name], wanted, rtol=1e-6, atol=1e-9)
-    together = path_scores(job(net, (torch.cat(batches), None)), everything(context.parameters), "code-train")
-    assert relative(flat(together), flat(scores)) > 1e-5
 
 
 def test_fields_are_checked() -> None:

@@ -8,13 +8,13 @@ import io
 import numpy as np
 import pytest
 import torch
+from kit.transfer import blobs, context, tiny
 from PIL import Image
 from pruningbench_transfer.corruptions import KINDS, STRENGTHS, brightness, corrupt, gaussian_blur, jpeg, pixelate
 from pruningbench_transfer.jpeg import LUMINANCE, table
 from pruningbench_transfer.metrics import Accuracy
 from pruningbench_transfer.robustness import CorruptionRobustness
 from scipy.ndimage import gaussian_filter
-from test_plugin_transfer import blobs, context, tiny
 from torch import Tensor
 
 from pruningbench.contract import ArraySamples

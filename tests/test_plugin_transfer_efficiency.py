@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.transfer import blobs, context, tiny
 from pruningbench_transfer import costs, count_macs
 from pruningbench_transfer.efficiency import Efficiency, only_masked
 from pruningbench_transfer.timing import measured_seconds, peak_memory
-from test_plugin_transfer import blobs, context, tiny
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kit.runs import run
+from kit.transfer import Tiny, blobs, context, tiny
 from pruningbench_timm.vision import TimmVisionModel
 from pruningbench_transfer import draw_episodes, prototype_scores, ridge_head
 from pruningbench_transfer.comparison import DenseSimilarity
@@ -18,9 +20,7 @@ from pruningbench_transfer.tasks import Calibration, FewShot, Transfer
 from pruningbench_transfer.zero_shot import RidgeZeroShot
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
-from test_plugin_transfer import Tiny, blobs, context, tiny
 from torch import Tensor, nn
-from toyruns import run
 
 from pruningbench.contract import ArraySamples, GroupedPredictions, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TOY_SUITE
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.runs import measured, run
+from kit.toysuite import TOY_SUITE
+from kit.training import toy_model, toy_samples
 from pruningbench_recipes.basic import Finetune, NoTraining
 from pruningbench_recipes.iterative import Iterative
 from safetensors.torch import load_file
-from test_training import toy_model, toy_samples
 from torch import Tensor, nn
-from toyruns import measured, run
 
 from pruningbench.contract import Context, PruningContext, RecipeJob, VisionModel
 from pruningbench.errors import PruningBenchError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from kit.toysuite import Command
 
 from pruningbench.contract import Dataset, param
 from pruningbench.contract.component import BUILT_IN, KINDS, Kind

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 from changing import Changing, changing
-from conftest import TOY_SUITE, Command
-from toyruns import measured, run
+from kit.runs import measured, run
+from kit.toysuite import TOY_SUITE, Command
 
 from pruningbench.errors import RunFolderError
 from pruningbench.leaderboard.results import load_results

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMMAND, TOY_SUITE, Command, toy_environment
-from toyruns import run
+from kit.runs import run
+from kit.toysuite import COMMAND, TOY_SUITE, Command, toy_environment
 
 from pruningbench.base.files import not_plain, open_plain, read_plain
 from pruningbench.errors import PruningBenchError, RunFolderError

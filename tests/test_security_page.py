@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TOY_SUITE, Command, toy_environment
-from test_leaderboard import record, write_run
+from kit.boards import record, write_run
+from kit.toysuite import TOY_SUITE, Command, toy_environment
 
 from pruningbench.base import yamlsource
 from pruningbench.images import archives

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TOY_SUITE
+from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import SuiteError, UsageError
 from pruningbench.plugins import Registry, load_registry

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import os
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TOY_SUITE, Command, toy_environment
 from hypothesis import given
 from hypothesis import strategies as st
-from test_leaderboard import failure, record, write_run
+from kit.boards import failure, record, write_run
+from kit.hostile import harmless
+from kit.toysuite import TOY_SUITE, Command, toy_environment
 
 from pruningbench.base.text import displayable, displayable_json, displayable_lines, last_line
 
@@ -21,11 +21,6 @@ HOSTILE = "\x1b[2J\x9b31m\u202egnp\u2066\u200b\u200f\u061c\ufeff\x07\x08\x7f\udc
 BAD = [*map(chr, [*range(32), *range(127, 160), 0x61C, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2028, 0x2029]),
        *map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0xAD, 0xD800, 0xDFFF, 0x34F, 0x3164, 0xE0001])]  # fmt: skip
 ANYTHING = st.text(st.characters(blacklist_categories=()) | st.sampled_from(BAD))
-
-
-def harmless(text: str, *, keep: str = "") -> bool:
-    """Whether text holds no character that a terminal obeys or nobody sees, but those of `keep`."""
-    return all(c in keep or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in text)
 
 
 @pytest.mark.parametrize("character", BAD)

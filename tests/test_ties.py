@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TOY_SUITE
 from hypothesis import given
 from hypothesis import strategies as st
-from test_differences import correct, dense, measured, write
+from kit.paired import correct, dense, measured, write
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 from torch import nn
-from toyruns import run
 
 from pruningbench.contract import PruningContext
 from pruningbench.leaderboard import render

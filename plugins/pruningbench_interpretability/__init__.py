@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pruningbench_interpretability.attention import attention_rollout
     from pruningbench_interpretability.coherence import concept_coherence, concept_purity, match_concepts
     from pruningbench_interpretability.complexity import entropy, gini
-    from pruningbench_interpretability.factorisation import nmf, nnls
+    from pruningbench_interpretability.factorisation import nmf
     from pruningbench_interpretability.localisation import pointing_game, relevance_mass, relevance_rank
+    from pruningbench_interpretability.nonnegative import nnls
     from pruningbench_interpretability.perturbation import (
         area_under_curve,
         deletion_curve,
@@ -67,7 +68,7 @@ _HOMES = {
     "jansen_total": "pruningbench_interpretability.sobol",
     "match_concepts": "pruningbench_interpretability.coherence",
     "nmf": "pruningbench_interpretability.factorisation",
-    "nnls": "pruningbench_interpretability.factorisation",
+    "nnls": "pruningbench_interpretability.nonnegative",
     "perturbation_curve": "pruningbench_interpretability.perturbation",
     "pointing_game": "pruningbench_interpretability.localisation",
     "rank_correlation": "pruningbench_interpretability.similarity",

@@ -14,7 +14,8 @@ from torch.nn.functional import interpolate, normalize
 
 from pruningbench.contract import Concepts, Context, PruningBenchError, Samples, VisionModel
 from pruningbench_interpretability.crops import CropGrid
-from pruningbench_interpretability.factorisation import nmf, nnls
+from pruningbench_interpretability.factorisation import nmf
+from pruningbench_interpretability.nonnegative import nnls
 from pruningbench_interpretability.sobol import Sampler, jansen_total, replicated_design
 
 View = Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation, and least squares with non-negative coefficients, in batches on a device.
+"""Non-negative matrix factorisation, in batches on a device.
 
 Hierarchical alternating least squares (HALS): each column of one factor in turn is set to its exact
 minimiser. Cichocki and Phan, Fast Local Algorithms for Large Scale Nonnegative Matrix and Tensor
@@ -89,7 +89,7 @@ def nmf(
         looking = tolerance > 0 and iteration % CHECK_EVERY == 0
         slope = _projected_gradient(left, gram_left, projected_left) if looking else None
         rounds = 1 if iteration < WARM_UP else sweeps
-        _sweep(left, gram_left, projected_left, rounds)
+        sweep(left, gram_left, projected_left, rounds)
         projected_right = left @ stacked
         gram_right = left @ left.mT
         if slope is not None:
@@ -97,34 +97,8 @@ def nmf(
             first = slope if first is None else first
             if bool((slope <= tolerance * first).all()):
                 break
-        _sweep(right, gram_right, projected_right, rounds)
+        sweep(right, gram_right, projected_right, rounds)
     return Factors(left.mT.reshape(*shape, -1, rank), right.reshape(*shape, rank, -1))
-
-
-@torch.no_grad()
-def nnls(matrix: Tensor, components: Tensor, *, sweeps: int = 1000, tolerance: float = 1e-6) -> Tensor:
-    """Return the coefficients >= 0 that minimise the Frobenius norm of matrix - coefficients @ components.
-
-    Args:
-        matrix: (..., N, D) float.
-        components: (..., rank, D) float; where a component is zero, so are its coefficients.
-        sweeps: largest number of rounds over the rank.
-        tolerance: stop when the projected gradient's l1 norm has fallen to this share of its first value.
-
-    Returns:
-        (..., N, rank) >= 0, in the matrix's dtype.
-    """
-    gram, projected = components @ components.mT, components @ matrix.mT
-    shape = (gram.sum(dim=(-2, -1)) + projected.sum(dim=(-2, -1))).shape
-    gram = gram.expand(*shape, *gram.shape[-2:]).reshape(shape.numel(), *gram.shape[-2:])
-    projected = projected.expand(*shape, *projected.shape[-2:]).reshape(shape.numel(), *projected.shape[-2:])
-    solution = torch.zeros_like(projected)
-    limit = tolerance * _projected_gradient(solution, gram, projected)
-    for done in range(0, sweeps, CHECK_EVERY):
-        _sweep(solution, gram, projected, min(CHECK_EVERY, sweeps - done))
-        if bool((_projected_gradient(solution, gram, projected) <= limit).all()):
-            break
-    return solution.mT.reshape(*shape, matrix.shape[-2], components.shape[-2])
 
 
 @torch.no_grad()
@@ -175,7 +149,7 @@ def _truncated_svd(matrices: Tensor, rank: int, draw: torch.Generator) -> tuple[
     return basis @ u[..., :rank], s[:, :rank], vt[:, :rank]
 
 
-def _sweep(factor: Tensor, gram: Tensor, projected: Tensor, sweeps: int) -> None:
+def sweep(factor: Tensor, gram: Tensor, projected: Tensor, sweeps: int) -> None:
     """Set each row of `factor` (B, rank, N) in turn to its minimiser >= 0, in place, `sweeps` times.
 
     Args:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pruningbench.cli.common import say
 
+if TYPE_CHECKING:
+    from pruningbench.plugins import Registration, Registry
+
 
 @click.command()
 def doctor() -> int:
-    """Check the installation: versions, devices, plugins, folders. Exit code 1 if something is wrong."""
+    """Check versions, devices, the components of all plugins, and folders. Exit code 1 if something is wrong."""
     from pruningbench.base.files import default_cache_folder
     from pruningbench.base.text import displayable
     from pruningbench.images.fetch import data_folder
@@ -45,6 +52,8 @@ def doctor() -> int:
                 "noticed: its version alone counts, and its rows are marked"
             )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
+    problems += registry.clashes()
+    problems += _unimportable(registry)
     cache = default_cache_folder()
     say(f"cache        {cache} ({_free(cache)} free)")
     problem = _unwritable(cache)
@@ -58,6 +67,33 @@ def doctor() -> int:
         say(f"problem      {displayable(text)}", err=True)
     say("all is well" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
+
+
+def _unimportable(registry: Registry) -> Iterator[str]:
+    """Yield a line for each component whose class cannot be imported.
+
+    Components are imported when a suite first uses them; this command imports all, so that nobody learns of a
+    missing package in the middle of a run.
+    """
+    from pruningbench.errors import PluginError
+    from pruningbench.plugins import EXTENSIONS
+
+    for entry in (*registry, *(one for kind in EXTENSIONS for one in registry.registrations(kind))):
+        try:
+            with redirect_stdout(sys.stderr):
+                entry.load()
+        except PluginError as error:
+            yield f"{' '.join(str(error).split())}; {_remedy(entry, error.__cause__)}"
+
+
+def _remedy(entry: Registration, cause: BaseException | None) -> str:
+    """Say what to do about a component that `cause` keeps from being imported."""
+    own = entry.where.partition(":")[0].partition(".")[0]
+    absent = (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    if absent and absent != own:
+        return f"install the package that provides {absent!r} (try: pip install {absent})"
+    distribution = entry.plugin.distribution
+    return f"update the plugin (pip install --upgrade {distribution}) or tell its authors; its other components work"
 
 
 def _devices() -> str:

@@ -12,6 +12,7 @@ from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.provenance import SIGN
+from pruningbench.leaderboard.ranking import RANK
 from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.leaderboard.text import (
@@ -110,9 +111,7 @@ def _caption(board: Board, ranked: bool) -> str:
     if any(column.arrow for column in board.columns):
         sentences.append("↑ higher is better, ↓ lower is better; bold: best of the same model and sparsity.")
     if ranked:
-        sentences.append(
-            "Rank: place among the rows of the same model and sparsity, mean over the metrics with an arrow."
-        )
+        sentences.append(f"Rank: {RANK}.")
     sentences += [f"{sign}." for sign in (*chance_signs(board), *ties_signs(board))]
     if any(row.degenerate for row in board.rows):
         sentences.append(f"{DEGENERATE.capitalize()}.")

@@ -8,6 +8,12 @@ from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
+RANK = (
+    "place (1 = best) among the rows of the same model and sparsity: "
+    "mean over the tasks, and within a task over its columns with an arrow"
+)
+"""What `mean_ranks` gives on a board, for legends."""
+
 
 def ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
     """Return the place of each value, 1 = best; equal values share the mean of their places.

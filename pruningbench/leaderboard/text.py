@@ -15,6 +15,7 @@ from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import compact, elide, wrap
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.provenance import SIGN
+from pruningbench.leaderboard.ranking import RANK
 from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
@@ -230,10 +231,7 @@ def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
     if any(column.arrow for column in board.columns):
         signs.append("↑ higher is better, ↓ lower is better")
     if any(row.rank is not None for row in board.rows):
-        signs.append(
-            "rank: place (1 = best) among the rows of the same model and sparsity: "
-            "mean over the tasks, and within a task over its columns with an arrow"
-        )
+        signs.append(f"rank: {RANK}")
     entries = [entry for row in board.rows for entry in row.cells.values()]
     if any(entry.best for entry in entries):
         signs.append("* best of these rows")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -77,3 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: cuts.pop(0)]
             self.close_connection = True
         self.wfile.write(body)
+
+
+def left_over(folder: Path) -> set[str]:
+    """Return the names of what a download of `folder` has left behind, but for its lock."""
+    parts = folder.parent / ".downloads" / folder.name
+    return {path.name for path in parts.iterdir()} - {"lock"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from conftest import TOY_SUITE
 
+from kit.toysuite import TOY_SUITE
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pruningbench_timm import pruningbench_register_models
 
+from kit.cache import NoCache
 from pruningbench.contract import Context, VisionModel
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.suite.binding import bind
@@ -27,14 +28,6 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Small networks with random weights, by timm's names; what follows a space tells variants apart."""
-
-
-class NoCache:
-    """A tensor cache that keeps nothing."""
-
-    def tensors(self, room: str, identity: Any, make: Any) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = make()
-        return found
 
 
 def context() -> Context:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pruningbench.contract import ArraySamples, Context, Preprocessing, TensorCache, VisionModel
+from kit.cache import NoCache
+from pruningbench.contract import ArraySamples, Context, Preprocessing, VisionModel
 
 NAN = float("nan")
 
@@ -22,11 +23,6 @@ class Pixels(VisionModel):
 
     def logits(self, images: Tensor) -> Tensor:
         return images.sum(dim=(1, 3)) * self.scale
-
-
-class NoCache(TensorCache):
-    def tensors(self, room, identity, make):
-        return make()
 
 
 def context(**data: ArraySamples) -> Context:
