@@ -20,8 +20,8 @@ from pruningbench_transfer.metrics import Accuracy
 from scipy import stats
 
 from pruningbench.contract import Attributions, Boxes, GroupedPredictions, Predictions, above_chance, commonest
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.hookspecs import hookimpl
 from pruningbench.leaderboard import Board, build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
@@ -135,11 +135,12 @@ def test_boxes_that_say_nothing_are_counted() -> None:
 # through the harness
 
 
-class Warnings(Observer):
+class Warnings:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def warn(self, message: str) -> None:
+    @hookimpl
+    def pruningbench_warning(self, message: str) -> None:
         self.heard.append(message)
 
 

@@ -11,10 +11,11 @@ import torch
 from kit.boards import failure, write_run
 from kit.paired import KEY, correct, dense, measured, write
 from kit.runs import run
-from pruningbench.recipes import Finetune, Iterative
+from pruningbench_recipes.basic import Finetune
+from pruningbench_recipes.iterative import Iterative
 
 from pruningbench.contract import Context, VisionModel
-from pruningbench.harness.session import load_model
+from pruningbench.harness.shelves import load_model
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry

@@ -22,11 +22,11 @@ from pruningbench.base.yamlsource import parse_yaml
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.leaderboard import FORMATS, build, draw_figures, render, render_failures
 from pruningbench.leaderboard.results import load_results
-from pruningbench.plugins import Registry
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import Journal, read_journal
 from pruningbench.store.records import Record
 from pruningbench.suite.plan import make_plan
-from pruningbench.suite.schema import shipped_suites, suite_from_text
+from pruningbench.suite.schema import suite_from_text
 
 SHORT = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 LONG = settings(SHORT, max_examples=20_000)
@@ -134,7 +134,7 @@ def test_lines_beyond_measure_are_named(line: bytes, tmp_path: Path) -> None:
         load_results(tmp_path / "run")
 
 
-SUITES = [path.read_text("utf-8") for path in shipped_suites().values()]
+SUITES = [one.load().read_text("utf-8") for one in load_registry().registrations("suite")]
 PIECES = st.sampled_from(
     ["&a ", "*a", "!!python/name:os.system ", "<<: ", "? ", "- ", "[", "]", "{", "}", ": ", "\n", "  ", "\t", "'", '"', "|", ">",
      "%YAML 9.9\n---\n", "0x", "1e999", ".nan", "-", "~", "9" * 200, '"\\ud800"', '"\\UFFFFFFFF"', "\x00", "\ufeff", "#", "@", "`",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile import SPECIAL, peak_memory
+from kit.hostilefiles import SPECIAL, peak_memory
 
 from pruningbench.errors import FetchError, PruningBenchError
 from pruningbench.images import archives

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import SPECIAL
+from kit.hostilefiles import SPECIAL
 from kit.hubmodels import NAME, REPO, files
 from kit.hubserver import HubServer
 from kit.models import SMALL, load

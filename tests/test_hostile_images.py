@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import SPECIAL, peak_memory
 from kit.files import class_folders, opened, save
+from kit.hostilefiles import SPECIAL, peak_memory
 from PIL import Image
 from pruningbench_data.folder import Folder
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hostile import SPECIAL
 from kit.fileserver import FileServer
+from kit.hostilefiles import SPECIAL
 
 from pruningbench.errors import FetchError, PruningBenchError
 from pruningbench.images import fetch as fetching

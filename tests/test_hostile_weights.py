@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import SPECIAL, peak_memory
+from kit.hostilefiles import SPECIAL, peak_memory
 from kit.models import load
 from pruningbench_timm.checkpoints import read_checkpoint
 from safetensors.torch import save_file

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from changing import Changing, changing
+from kit.changing import Changing, changing
 from kit.toysuite import TOY, TOY_SUITE, Command
 
 from pruningbench.leaderboard import build, render

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from changing import Changing, changing
+from kit.changing import Changing, changing
 from kit.runs import measured, run, with_task
 from kit.toysuite import TOY_SUITE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from changing import Changing, changing
+from kit.changing import Changing, changing
 
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from changing import Changing, changing
+from kit.changing import Changing, changing
 from kit.runs import measured, run
 from kit.toysuite import TOY_SUITE, Command
 

@@ -20,8 +20,9 @@ from pruningbench.base.files import not_plain, open_plain, read_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.driver import Driver
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, prepare
+from pruningbench.harness.telling import Teller
+from pruningbench.hookspecs import RunInfo, hookimpl
 from pruningbench.leaderboard import draw_figures
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
@@ -90,7 +91,7 @@ def test_links_for_folders_are_refused(name: str, mine: Path, toy_registry: Regi
     before = outside(mine)
     folder = RunFolder(mine)
     places = {
-        "masks": lambda: folder.mask_file("c"), "checkpoints": lambda: folder.checkpoint_file("c"),
+        "masks": lambda: folder.mask_file("c"), "weights": lambda: folder.weights_file("c"),
         "samples": lambda: folder.samples_file("c", "t"), "exhibits": lambda: folder.exhibit_file("c", "t", ""),
         "figures": lambda: draw_figures(mine),
     }  # fmt: skip
@@ -187,8 +188,9 @@ def test_a_folder_that_goes_in_mid_run_is_said(way: str, tmp_path: Path, toy_reg
     """Nothing is written into the void, and no empty folder comes back."""
     out = tmp_path / "run"
 
-    class Remover(Observer):
-        def task_done(self, *_: object) -> None:
+    class Remover:
+        @hookimpl
+        def pruningbench_task_done(self) -> None:
             shutil.rmtree(out) if way == "deleted" else out.rename(tmp_path / "elsewhere")
 
     prepared = prepare(suite_from_text(SMALL, toy_registry), toy_registry, out, RunOptions(device="cpu"))
@@ -252,4 +254,4 @@ def test_a_driver_needs_a_journal_of_its_own(mine: Path, toy_registry: Registry)
         suite_from_text(SMALL, toy_registry), toy_registry, mine.parent / "new", RunOptions(device="cpu")
     ).plan
     with pytest.raises(RunFolderError, match="results.jsonl: cannot be read"):
-        Driver(prepared_plan, RunFolder(mine), Observer())
+        Driver(prepared_plan, RunFolder(mine), Teller(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))

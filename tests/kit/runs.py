@@ -9,11 +9,9 @@ import pandas as pd
 
 from kit.toysuite import TOY_SUITE
 from pruningbench.harness.driver import Summary
-from pruningbench.harness.events import Observer
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.hookspecs import hookimpl
 from pruningbench.plugins import Registry
-from pruningbench.store.records import Record
-from pruningbench.suite.plan import Cell
 from pruningbench.suite.schema import suite_from_text
 
 
@@ -51,13 +49,15 @@ def said(text: str, registry: Registry, out: Path, *, stop_after: int | None = N
     """Run a suite and keep what is said; ``stop_after`` task runs it is interrupted, without a summary."""
     warnings: list[str] = []
 
-    class Listening(Observer):
+    class Listening:
         done = 0
 
-        def warn(self, message: str) -> None:
+        @hookimpl
+        def pruningbench_warning(self, message: str) -> None:
             warnings.append(message)
 
-        def task_done(self, cell: Cell, task: str, record: Record) -> None:
+        @hookimpl
+        def pruningbench_task_done(self) -> None:
             self.done += 1
             if self.done == stop_after:
                 raise KeyboardInterrupt

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit.runs import Said, said
 
+from kit.runs import Said, said
 from pruningbench.plugins import Plugin, Registry
 
 SOURCES = {
