@@ -65,5 +65,5 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
 
 
 def _text(value: Any) -> Any:
-    """Spell out halves of surrogate pairs, such as file names that are no UTF-8 leave in errors: no table holds them."""
+    """Spell out halves of surrogate pairs, which file names that are no UTF-8 leave in errors: no table holds them."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
