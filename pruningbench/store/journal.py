@@ -78,6 +78,7 @@ class Journal:
             self._file = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written ({error.strerror})") from None
+        self._links = os.fstat(self._file).st_nlink  # 0 on file systems that do not count
         try:
             if os.fstat(self._file).st_size != good:
                 os.ftruncate(self._file, good)
@@ -92,7 +93,7 @@ class Journal:
         Raises:
             RunFolderError: if the file has been deleted or moved away since it was opened.
         """
-        if not os.fstat(self._file).st_nlink or not os.path.lexists(self.path):
+        if os.fstat(self._file).st_nlink < self._links or not os.path.lexists(self.path):
             raise RunFolderError(
                 f"{self.path}: was deleted or moved away while the run was going on; what is finished went with it: "
                 "move it back, or run the same command again to begin anew"

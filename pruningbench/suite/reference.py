@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pruningbench.base.files import write_whole
+from pruningbench.base.text import displayable_lines
 from pruningbench.contract.component import Component, Kind, Refers
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registration, Registry
@@ -144,7 +145,7 @@ def update(path: Path, generated: str, kind: Kind) -> None:
         if _MARK not in text:
             raise UsageError(f"{path} has no line {mark!r}: add it where the reference shall begin")
         head = text.partition(_MARK)[0]
-    write_whole(path, f"{head}{mark}\n\n{generated.rstrip()}\n".encode())
+    write_whole(path, f"{head}{mark}\n\n{displayable_lines(generated.rstrip())}\n".encode())
 
 
 def below_the_marker(text: str) -> str | None:
@@ -186,7 +187,7 @@ def _promises(component: type[Component]) -> list[str]:
 
 
 def _row(field: dict[str, Any]) -> str:
-    default = "required" if field["required"] else f"`{json.dumps(field['default'])}`"
+    default = "required" if field["required"] else f"`{_cell(json.dumps(field['default']))}`"
     knob = "" if field["identity"] else " A knob: it changes no result."
     doc = _cell(_text(field["doc"]))
     return f"| `{field['name']}` | {default} | {_cell(field['type'])} | {doc}{'.' if knob else ''}{knob} |"
