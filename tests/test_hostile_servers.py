@@ -113,7 +113,9 @@ def test_another_part_than_asked_for_is_thrown_away(server: FileServer, folder: 
     part = folder.parent / ".downloads/things/a.bin.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:10])
-    heads = iter([f"206 Partial Content\r\nContent-Length: 10\r\nContent-Range: {given}", "200 OK\r\nContent-Length: 20"])
+    heads = iter(
+        [f"206 Partial Content\r\nContent-Length: 10\r\nContent-Range: {given}", "200 OK\r\nContent-Length: 20"]
+    )
     bodies = iter([b"x" * 10, CONTENT[:20]])
     server.raw["a.bin"] = lambda send: send(f"HTTP/1.1 {next(heads)}\r\n\r\n".encode() + next(bodies))
     fetch([Download(server.url("a.bin"), "a.bin")], folder)
@@ -130,7 +132,9 @@ def test_a_part_of_what_was_asked_for_is_gone_on_from(server: FileServer, folder
 
     def five(send: Send) -> None:
         start = next(places)
-        head = f"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes {start}-{start + 4}/20\r\n\r\n"
+        head = (
+            f"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes {start}-{start + 4}/20\r\n\r\n"
+        )
         send(head.encode() + CONTENT[start : start + 5])
 
     server.raw["a.bin"] = five

@@ -191,7 +191,10 @@ def test_a_tensor_that_repeats_one_number_for_ever_is_refused(tmp_path: Path) ->
     path = saved(tmp_path / "w.pth", {"state_dict": {"fc.weight": torch.zeros(1).expand(10**6, 10**6)}})
     assert "'fc.weight' claims 1,000,000,000,000 numbers, for which the file has no room" in refused(path)
     fine = {"ids": torch.arange(4).expand(1, -1), "view": torch.arange(8)[2:4]}
-    assert {k: v.tolist() for k, v in read_checkpoint(saved(path, fine)).items()} == {"ids": [[0, 1, 2, 3]], "view": [2, 3]}
+    assert {k: v.tolist() for k, v in read_checkpoint(saved(path, fine)).items()} == {
+        "ids": [[0, 1, 2, 3]],
+        "view": [2, 3],
+    }
 
 
 @pytest.mark.parametrize(

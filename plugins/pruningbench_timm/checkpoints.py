@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruningbench.contract import MissingDataError, PruningBenchError, UsageError
+from pruningbench.contract import MissingDataError, PruningBenchError, UsageError, one_line
 from pruningbench_timm.guards import check_file, check_tensors, damaged
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
@@ -157,7 +157,7 @@ def misfit(own: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> str:
 
 def _some(names: Iterable[str]) -> str:
     listed = list(islice(names, SHOWN + 1))
-    short = (" ".join(name.split())[:LONGEST_NAME] for name in listed[:SHOWN])
+    short = (one_line(name, LONGEST_NAME) for name in listed[:SHOWN])
     return ", ".join(short) + (", ..." if len(listed) > SHOWN else "")
 
 

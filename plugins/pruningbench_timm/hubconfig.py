@@ -138,5 +138,7 @@ def _short(value: object) -> str:
     """Return a value for a message; whole numbers of thousands of digits cannot even be printed."""
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of more than 20 digits"
-    text = str(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__} of {len(str(value))} letters"
+    text = (
+        str(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__} of {len(str(value))} letters"
+    )
     return repr(text[:60]) if isinstance(value, str) else text[:60]

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.reading import read_file
+from pruningbench.base.reading import one_line, read_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
     except Exception as error:  # Pillow's readers of formats raise nearly anything for a damaged file
-        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise OSError(one_line(error) or type(error).__name__) from error
 
 
 def _too_large(width: int, height: int) -> str:
