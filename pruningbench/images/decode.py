@@ -90,7 +90,8 @@ def _array(image: Image.Image) -> NDArray[np.uint8]:
     rows = max(1, LARGE // image.width)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, rows):
-        pixels[top : top + rows] = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(band)
     return pixels
 
 
