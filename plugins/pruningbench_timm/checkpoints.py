@@ -85,7 +85,7 @@ def _unsafe(path: Path) -> str:
         named = list(ask(str(path))) if callable(ask) else []
     except Exception:  # noqa: BLE001 - a bare pickle, or a damaged one: then it names nothing
         named = []
-    return f"it asks for {', '.join(named[:SHOWN])}" if named else "it asks for code"
+    return f"it asks for {one_line(', '.join(named[:SHOWN]))}" if named else "it asks for code"
 
 
 def _unwrapped(stored: Any) -> State:
