@@ -29,7 +29,7 @@ def refused(path: Path, content: bytes) -> str:
     with pytest.raises(PruningBenchError) as caught:
         read_config(path)
     text = str(caught.value)
-    assert text.startswith(f"{path}: ") or text.startswith(f"{path}, line")
+    assert text.startswith((f"{path}: ", f"{path}, line"))
     assert text.isprintable() and len(text) < 600
     return text.removeprefix(str(path))
 

@@ -18,7 +18,7 @@ from kit.hostilefiles import SPECIAL, peak_memory
 from PIL import Image
 from pruningbench_data.folder import Folder
 
-from pruningbench.errors import DataError
+from pruningbench.errors import DataError, PruningBenchError
 from pruningbench.images import decode as decoding
 from pruningbench.images.decode import LARGEST_PIXELS, decode
 
@@ -125,6 +125,22 @@ def test_what_became_a_pipe_since_it_was_opened_is_refused(root: Path, kind: str
     make(root / "a/0.png")
     with pytest.raises(DataError, match=rf"/d/a/0\.png: {words}"):
         _ = samples[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+@pytest.mark.timeout(20)
+def test_what_is_no_folder_holds_no_classes(root: Path, kind: str) -> None:
+    make, _ = SPECIAL[kind]
+    make(root.parent / "e")
+    for dataset in (Folder(path="e"), Folder(path="d", classes=("a", "b"))):
+        if dataset.path == "d":
+            (root / "b/0.png").unlink()
+            (root / "b").rmdir()
+            make(root / "b")
+        with pytest.raises(
+            PruningBenchError, match=r"(e: the folder cannot be read \(Not a directory\)|.*no class 'b')"
+        ):
+            opened(dataset)
 
 
 @pytest.mark.timeout(20)

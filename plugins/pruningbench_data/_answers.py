@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruningbench.contract import NO_ANSWER, NOT_SHOWN, DataError, HumanDecisions
+from pruningbench.contract import NO_ANSWER, NOT_SHOWN, DataError, HumanDecisions, one_line
 from pruningbench_data._csv import read_table
 from pruningbench_data._disk import files_as_samples
 from pruningbench_data._layouts import SUFFIXES, readable
@@ -137,7 +137,7 @@ def read_answers(path: Path) -> list[Answer]:
     columns = {(name or "").strip().lower(): name for name in header}
     for column in COLUMNS:
         if column not in columns:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(columns) or 'none'}")
+            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(columns)) or 'none'}")
     found = []
     for line, row in rows:
         values = {column: row[columns[column]].strip() for column in COLUMNS}

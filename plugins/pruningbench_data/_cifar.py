@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pruningbench.contract import ArraySamples, DataError, HumanLabelCounts, read_file
+from pruningbench.contract import ArraySamples, DataError, HumanLabelCounts, one_line, read_file
 from pruningbench_data._digests import fingerprint
 from pruningbench_data._parquet import Columns, ParquetImages, column_names
 from pruningbench_data._sampling import Choice
@@ -137,9 +137,10 @@ def read_counts(path: Path) -> NDArray[np.int64]:
     try:
         counts: Any = np.load(BytesIO(read_file(path, LARGEST_COUNTS)), allow_pickle=False)
         kind = f"{counts.dtype} {counts.shape}"
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as an array ({why}); fetch it again") from None
+    except DataError:
+        raise
+    except Exception as error:  # NumPy's reader raises nearly anything for a damaged header
+        raise DataError(f"{path}: cannot be read as an array ({one_line(error)}); fetch it again") from error
     if counts.dtype.kind not in "iuf" or counts.shape != COUNTS or not np.isfinite(counts).all():
         raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds {kind}; fetch it again")
     if (counts < 0).any() or (counts != np.floor(counts)).any():

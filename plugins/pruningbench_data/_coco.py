@@ -16,6 +16,7 @@ from pruningbench.contract import (
     DataError,
     EncodedSamples,
     default_cache_folder,
+    one_line,
     read_json,
     read_text,
     write_whole,
@@ -70,12 +71,16 @@ def boxes_of(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, Tensor
     """
     kept = default_cache_folder() / "coco" / f"{fingerprint(contents([path]), listed, crowd)}.json"
     try:
-        rows = read_json(kept, LARGEST_ANNOTATIONS)
-    except (OSError, DataError):
+        return _tensors(read_json(kept, LARGEST_ANNOTATIONS), listed)
+    except (OSError, DataError, LookupError, TypeError, ValueError, RuntimeError):  # not there, or damaged
         rows = _parse(path, listed, crowd)
         with suppress(OSError):  # the next run parses again
             write_whole(kept, json.dumps(rows).encode())
-    return {name: torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) for name, boxes in rows.items()}
+        return _tensors(rows, listed)
+
+
+def _tensors(rows: Mapping[str, Any], listed: Sequence[str]) -> dict[str, Tensor]:
+    return {name: torch.tensor(rows[name], dtype=torch.float32).reshape(-1, 4) for name in listed}
 
 
 def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[list[float]]]:
@@ -89,7 +94,7 @@ def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[lis
             if boxes is not None and width > 0 and height > 0 and (crowd or not note.get("iscrowd", 0)):
                 boxes.append([x, y, x + width, y + height])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: is not COCO's instances file ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path}: is not COCO's instances file ({type(error).__name__}: {one_line(error)})") from None
     known = set(names.values())
     unknown = [name for name in listed if PurePosixPath(name).name not in known]
     if unknown:

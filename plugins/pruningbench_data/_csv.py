@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
-from pruningbench.contract import DataError, read_text
+from pruningbench.contract import DataError, one_line, read_text
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -23,7 +23,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     try:
         rows += ((reader.line_num, row) for row in reader if row)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: is no CSV ({error})") from None
+        raise DataError(f"{path}, line {reader.line_num}: is no CSV ({one_line(error)})") from None
     if not rows:
         return [], []
     header = list(rows[0][1])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pruningbench.contract import FetchError, write_whole
+from pruningbench.contract import DataError, FetchError, read_json, write_whole
 from pruningbench.images.fetch import Progress, data_folder
 
 T = TypeVar("T")
@@ -63,8 +63,10 @@ def _notes(repo: str, revision: str) -> Path:
 def _noted(repo: str, revision: str) -> dict[str, str] | None:
     """Return the hash of each file of a commit, as noted when it was fetched."""
     try:
-        noted: dict[str, str] = json.loads(_notes(repo, revision).read_bytes())
-    except (OSError, ValueError):
+        noted = read_json(_notes(repo, revision))
+    except (OSError, DataError):
+        return None
+    if not isinstance(noted, dict) or not all(isinstance(value, str) for value in noted.values()):
         return None
     return noted
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pruningbench.contract import DataError, printable
@@ -18,7 +19,7 @@ def class_folders(root: Path) -> list[str]:
     Raises:
         DataError: if there are none.
     """
-    with os.scandir(root) as entries:
+    with _entries(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__")))
     found = [readable(root, name) for name in folders]
     if not found:
@@ -84,14 +85,24 @@ def inside(root: Path, name: str, where: str) -> Path:
     return root / name
 
 
+@contextmanager
+def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Yield what is in a folder; what cannot be listed is one line."""
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: the folder cannot be read ({error.strerror})") from None
+
+
 def _images(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
     """Return the images in a folder and below; `above` are devices and numbers of the folders it lies in."""
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        raise DataError(f"{folder}: is a link to a folder that it lies in; remove it")
     found = []
-    with os.scandir(folder) as entries:
+    with _entries(folder) as entries:
+        status = folder.stat()
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            raise DataError(f"{folder}: is a link to a folder that it lies in; remove it")
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pruningbench.contract import DataError, MissingDataError, check_regular, parse_json, printable
+from pruningbench.contract import DataError, MissingDataError, check_regular, one_line, parse_json, printable
 
 GROUPS_KEPT = 4
 """Row groups whose images stay in memory."""
@@ -189,16 +189,16 @@ def _named(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
-        first = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        first = one_line(str(error).partition("\n")[0]) or type(error).__name__
         raise DataError(
-            f"{printable(path)}: cannot be read as parquet ({first[:200]}); remove it and fetch it again"
+            f"{printable(path)}: cannot be read as parquet ({first}); remove it and fetch it again"
         ) from None
 
 
 def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
     for name in filter(None, (columns.image, columns.label, columns.key)):
         if name not in schema.names:
-            raise DataError(f"{path}: there is no column {name!r}; there are: {', '.join(schema.names)}")
+            raise DataError(f"{path}: there is no column {name!r}; there are: {one_line(', '.join(schema.names))}")
 
 
 def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:

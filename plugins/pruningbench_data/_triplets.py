@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives, read_text
+from pruningbench.contract import DataError, HumanOddOneOut, HumanTwoAlternatives, one_line, read_text
 from pruningbench_data._csv import read_table
 from pruningbench_data._disk import unlabelled_files
 from pruningbench_data._layouts import SUFFIXES, inside, readable
@@ -85,7 +85,7 @@ def open_nights(
     header, table = read_table(path)
     for column in (*COLUMNS, *(("is_imagenet",) if images != "all" else ())):
         if column not in header:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {', '.join(header)}")
+            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(header))}")
     rows = [row for _, row in table if row["split"] == split]
     rows = [row for row in rows if _wanted(votes, images, row, f"{path}, triplet {row['id']}")]
     if not rows:

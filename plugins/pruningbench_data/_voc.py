@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruningbench.contract import DataError, EncodedSamples, read_text
+from pruningbench.contract import DataError, EncodedSamples, one_line, read_text
 from pruningbench.images.decode import LARGEST_PIXELS, decode_stored, read_encoded
 from pruningbench_data._digests import contents, fingerprint
 from pruningbench_data._layouts import inside
@@ -89,7 +89,7 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
     except FileNotFoundError:
         raise DataError(f"{path}: the annotation lacks") from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"{path}: the annotation cannot be read ({error})") from None
+        raise DataError(f"{path}: the annotation cannot be read ({one_line(error)})") from None
     boxes = []
     for number, thing in enumerate(tree.findall("object"), start=1):
         if (thing.findtext("name") or "").strip() not in classes:

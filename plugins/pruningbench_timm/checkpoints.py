@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruningbench.contract import MissingDataError, PruningBenchError, UsageError
+from pruningbench.contract import MissingDataError, PruningBenchError, UsageError, one_line
 from pruningbench_timm.guards import check_file, check_tensors, damaged
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
@@ -85,7 +85,7 @@ def _unsafe(path: Path) -> str:
         named = list(ask(str(path))) if callable(ask) else []
     except Exception:  # noqa: BLE001 - a bare pickle, or a damaged one: then it names nothing
         named = []
-    return f"it asks for {', '.join(named[:SHOWN])}" if named else "it asks for code"
+    return f"it asks for {one_line(', '.join(named[:SHOWN]))}" if named else "it asks for code"
 
 
 def _unwrapped(stored: Any) -> State:
@@ -157,7 +157,7 @@ def misfit(own: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> str:
 
 def _some(names: Iterable[str]) -> str:
     listed = list(islice(names, SHOWN + 1))
-    short = (" ".join(name.split())[:LONGEST_NAME] for name in listed[:SHOWN])
+    short = (one_line(name, LONGEST_NAME) for name in listed[:SHOWN])
     return ", ".join(short) + (", ..." if len(listed) > SHOWN else "")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pruningbench.contract import PruningBenchError, check_regular, open_file
+from pruningbench.contract import PruningBenchError, check_regular, one_line, open_file
 
 MOST_TENSORS = 2**16
 """Named tensors of a file; the largest networks have a few thousand."""
@@ -77,5 +77,5 @@ def check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 def damaged(path: Path, error: Exception | str) -> PruningBenchError:
     """Return the error for a file that a reader could not read."""
-    reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
+    reason = one_line(str(error).strip().partition("\n")[0]) or type(error).__name__
     return PruningBenchError(f"{path}: damaged or no file of weights ({reason}); copy or download it again")

@@ -145,6 +145,12 @@ def printable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def one_line(words: object, longest: int = 200) -> str:
+    """Return what a file, a server or a library says as one line of printable letters for a message."""
+    text = " ".join(str(words).split())[:longest]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _refuse_others(path: Path, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
@@ -153,4 +159,4 @@ def _refuse_others(path: Path, status: os.stat_result) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return one_line(getattr(error, "strerror", None) or error)

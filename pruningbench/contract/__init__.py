@@ -6,7 +6,16 @@ Components to subclass, the values they exchange, the hooks to register them wit
 from pruningbench.base.files import default_cache_folder, expanded, write_whole
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import generator_for, isolated_randomness
-from pruningbench.base.reading import check_regular, open_file, parse_json, printable, read_file, read_json, read_text
+from pruningbench.base.reading import (
+    check_regular,
+    one_line,
+    open_file,
+    parse_json,
+    printable,
+    read_file,
+    read_json,
+    read_text,
+)
 from pruningbench.contract.chance import above_chance, commonest
 from pruningbench.contract.component import (
     KINDS,
@@ -228,6 +237,7 @@ __all__ = [
     "hookimpl",
     "imagenet_classes",
     "isolated_randomness",
+    "one_line",
     "open_file",
     "param",
     "parse_json",

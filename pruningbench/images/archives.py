@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pruningbench.base.reading import open_file
+from pruningbench.base.reading import one_line, open_file
 from pruningbench.errors import FetchError, PruningBenchError
 
 Notify = Callable[[int, int | None], None]
@@ -67,7 +67,7 @@ def _one_line(archive: Path, into: Path) -> Iterator[None]:
 
 def _damaged(archive: Path, error: Exception) -> FetchError:
     archive.unlink()
-    why = str(error).partition("\n")[0].rstrip(":")[:200] or type(error).__name__
+    why = one_line(str(error).partition("\n")[0].rstrip(":")) or type(error).__name__
     return FetchError(f"{archive}: damaged archive is removed ({why}); fetch it again")
 
 

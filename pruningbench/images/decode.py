@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.reading import read_file
+from pruningbench.base.reading import one_line, read_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,8 @@ def _array(image: Image.Image) -> NDArray[np.uint8]:
     rows = max(1, LARGE // image.width)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, rows):
-        pixels[top : top + rows] = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(band)
     return pixels
 
 
@@ -115,7 +116,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
     except Exception as error:  # Pillow's readers of formats raise nearly anything for a damaged file
-        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise OSError(one_line(error) or type(error).__name__) from error
 
 
 def _too_large(width: int, height: int) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pruningbench.base.files import expanded, write_whole
-from pruningbench.base.reading import open_file, read_text
+from pruningbench.base.reading import one_line, open_file, read_text
 from pruningbench.errors import FetchError
 from pruningbench.images.transfer import BLOCK, SlowError, stated_total, transfer, validator
 
@@ -238,16 +238,10 @@ def _failed(item: Download, part: Path, error: Exception) -> FetchError:
 
     by_hand = f"or put the file at {part.with_suffix('')} by hand and run the command again"
     if isinstance(error, HTTPError):
-        return FetchError(f"{item.url}: the server answers {error.code} {_plain(error.reason)}; try later, {by_hand}")
-    reason = _plain(getattr(error, "reason", error))
+        return FetchError(f"{item.url}: the server answers {error.code} {one_line(error.reason)}; try later, {by_hand}")
+    reason = one_line(getattr(error, "reason", error))
     kept = f"the {_size(part):,} bytes fetched so far are kept: the same command goes on from there"
     return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({kept}), {by_hand}")
-
-
-def _plain(reason: object) -> str:
-    """Return what a server or the system says as one line that can be printed."""
-    words = " ".join(str(reason).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 @contextlib.contextmanager
