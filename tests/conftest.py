@@ -19,7 +19,7 @@ from pruningbench.plugins import Registry, build_registry, load_registry
 
 # the same cases on every run, so that a failure is a change's; no deadline: a loaded machine is no failure
 settings.register_profile("pruningbench", deadline=None, derandomize=True, database=None)
-# new cases on each run, and more of them: make test-explore
+# new cases on each run, and more of them (also kit.cases): make test-explore
 settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("PRUNINGBENCH_HYPOTHESIS", "pruningbench"))
 

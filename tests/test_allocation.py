@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 
 from pruningbench.pruning.allocation import (
     LAYERWISE,
@@ -42,7 +43,7 @@ def size(shape: tuple[int, ...]) -> int:
 
 
 @given(shapes_of_networks, sparsities, st.sampled_from(LAYERWISE))
-@settings(max_examples=300, deadline=None)
+@cases(300)
 def test_counts_are_exact_and_densities_are_shares(shapes: Shapes, sparsity: float, allocation: Allocation) -> None:
     total = sum(map(size, shapes.values()))
     densities = layer_densities(shapes, sparsity, allocation)
@@ -59,7 +60,7 @@ def test_counts_are_exact_and_densities_are_shares(shapes: Shapes, sparsity: flo
 
 
 @given(shapes_of_networks, sparsities, st.sampled_from(["global", *LAYERWISE]), st.booleans())
-@settings(max_examples=100, deadline=None)
+@cases(100)
 def test_masks_prune_exactly_k(shapes: Shapes, sparsity: float, allocation: Allocation, tied: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = {n: torch.ones(s) if tied else torch.rand(s, generator=generator) for n, s in shapes.items()}

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from PIL import Image
 from torch import Tensor, nn
 
@@ -118,7 +119,7 @@ def test_annotated_images_are_not_turned() -> None:
 # ---- reading ahead -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(st.lists(st.integers(0, 99)), st.integers(0, 4), st.integers(0, 40))
 def test_reading_ahead_changes_no_order(order: list[int], workers: int, ahead: int) -> None:
     assert list(read_ahead(lambda i: i * i, order, workers, ahead)) == [i * i for i in order]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.files import class_folders, opened, save
 from pruningbench_data import _digests
 from pruningbench_data._sampling import Sampled
@@ -36,7 +37,7 @@ def labelled(draw: st.DrawFn) -> tuple[list[str], list[int], list[str]]:
     return [f"{names[label]}/{i}" for i, label in enumerate(labels)], labels, names
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(
     data=labelled(), limit=st.integers(1, 70), more=st.integers(0, 20), seed=st.integers(0, 5), balanced=st.booleans()
 )
@@ -55,7 +56,7 @@ def test_a_smaller_limit_takes_a_part_of_a_larger_one(
     assert {keys[::-1][i] for i in turned.positions} == {keys[i] for i in few.positions}
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(data=labelled(), limit=st.none() | st.integers(1, 70))
 def test_balance_is_as_even_as_the_data_allows(data: tuple[list[str], list[int], list[str]], limit: int | None) -> None:
     keys, labels, names = data

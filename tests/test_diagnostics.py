@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ def on_path_by_matrices(masks: list[Tensor]) -> list[Tensor]:
     return [mask & before[i] & after[i + 1][:, None] for i, mask in enumerate(masks)]
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.floats(0.05, 0.95), st.integers(0, 2**20))
 def test_paths_of_chains_are_those_of_boolean_products(widths: list[int], density: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

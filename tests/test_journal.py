@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.leaderboard.results import COLUMNS, load_results
@@ -58,7 +59,7 @@ GROUPS = [
 ]
 
 
-@settings(max_examples=200)
+@cases(200)
 @given(st.data())
 def test_cut_anywhere_keeps_exactly_the_finished_tasks(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

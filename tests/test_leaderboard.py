@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.boards import boards_of, failure, record, write_run
 from scipy import stats
@@ -91,7 +91,6 @@ def test_ranks_share_places_and_put_nan_last() -> None:
     assert ranks([math.inf, nan, -math.inf], False) == [2, 3, 1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=True), min_size=1, max_size=12), st.booleans())
 def test_ranks_equal_scipy(values: list[float], higher: bool) -> None:
     defined = [v for v in values if not math.isnan(v)]

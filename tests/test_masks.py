@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -43,7 +44,7 @@ mask_values = st.dictionaries(
 
 
 @given(mask_values)
-@settings(max_examples=60, deadline=None)
+@cases(60)
 def test_round_trip_through_a_file_is_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, values: Any) -> None:
     if any(name == "__metadata__" for name in values):
         return  # the one name that safetensors keeps for itself

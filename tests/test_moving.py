@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.training import quick, toy_model, toy_samples
 from pruningbench_magnitude.motions import GradualMotion, MovementMotion, RiglMotion
 from pruningbench_magnitude.moving import Gradual, Rigl
@@ -182,7 +183,7 @@ def test_rigl_drops_the_smallest_and_grows_the_steepest_of_each_layer() -> None:
     assert not motion.after_step(100)
 
 
-@settings(max_examples=40)
+@cases(40)
 @given(
     weights=st.lists(st.sampled_from([0.0, 1.0, -1.0, 2.0]), min_size=4, max_size=30),
     kept=st.integers(1, 29),

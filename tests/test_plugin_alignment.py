@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_alignment import decisions_16, error_consistency, shape_bias
 from pruningbench_alignment.categories import SIXTEEN_CATEGORIES, class_columns, decide, imagenet_indices
 from pruningbench_alignment.consistency import (
@@ -65,7 +66,7 @@ def kept(human: HumanDecisions, answers: torch.Tensor | None = None) -> Response
 # error consistency
 
 
-@settings(max_examples=100, deadline=None)
+@cases(100)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_error_consistency_is_cohens_kappa(trials):
     a, b = (torch.tensor(column) for column in zip(*trials, strict=True))
@@ -183,7 +184,7 @@ COMPARISONS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(tables(), st.sampled_from(COMPARISONS))
 def test_averages_equal_loops(table, comparison):
     ours, theirs = comparison

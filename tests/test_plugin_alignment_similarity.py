@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.alignment import NAN, THREE, Pixels, answered, context
+from kit.cases import cases
 from pruningbench_alignment import human_cross_entropy
 from pruningbench_alignment.metrics import HumanCrossEntropy, HumanDivergence, MapAlignment, SimilarityCorrelation
 from pruningbench_alignment.outputs import MapPairs, Similarities
@@ -45,7 +46,7 @@ def test_soft_labels_equal_the_reference():
     assert HumanCrossEntropy().ceiling(outputs) == pytest.approx(SOFT["entropy"].mean(), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_cross_entropy_equals_scipy(seed, classes):
     rng = np.random.default_rng(seed)
@@ -85,7 +86,7 @@ def test_soft_labels_task_matches_classes_by_name():
 # maps
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 40), st.integers(2, 9))
 def test_spearman_equals_scipy(seed, length, levels):
     rng = np.random.default_rng(seed)

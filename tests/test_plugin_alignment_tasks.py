@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.alignment import NAN, THREE, Pixels, answered, context
+from kit.cases import cases
 from pruningbench_alignment import odd_one_out
 from pruningbench_alignment.decision_task import ModelVsHuman
 from pruningbench_alignment.metrics import (
@@ -136,7 +137,7 @@ def test_odd_one_out_by_hand():
             odd_one_out(embeddings, torch.tensor(wrong))
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.integers(0, 2**32 - 1), st.permutations(range(3)))
 def test_the_odd_one_does_not_depend_on_places(seed, places):
     embeddings = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed))

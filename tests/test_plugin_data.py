@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_data import pruningbench_register_datasets
 from pruningbench_data._compose import Layout, compose
 from pruningbench_data._scans import enlarge, load_scans, rows_of, to_bytes
@@ -79,7 +80,7 @@ def test_labels_follow_the_order_of_the_classes() -> None:
         assert truth[row] == (9, 4)[sample.label]
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(
     classes=st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True),
     limit=st.integers(1, 2000),
@@ -172,7 +173,7 @@ def components_of(mask: np.ndarray[Any, Any], boxes: torch.Tensor) -> None:
     assert not (mask & ~covered).any()
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(
     size=st.integers(32, 64),
     most=st.integers(1, 3),

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.discovery import Patchy, Transformer, context, scenes
 from pruningbench_discovery import best_iou, corloc, lost
 from pruningbench_discovery.features import patches_of, stride_of
@@ -66,7 +67,7 @@ def naive_lost(features: np.ndarray, grid: tuple[int, int], patch: int, size: tu
     return [min(float(edge * patch), limit) for edge, limit in zip(edges, limits, strict=True)]
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 7),
@@ -133,7 +134,7 @@ def test_lost_refuses(grid, k, message):
 # grids
 
 
-@settings(max_examples=80, deadline=None)
+@cases(80)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.floats(0.2, 0.95))
 def test_components_equal_scipy(seed, h, w, share):
     rng = np.random.default_rng(seed)

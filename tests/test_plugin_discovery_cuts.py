@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.discovery import Patchy, Transformer, context, scenes
 from pruningbench_discovery import detections, found_background, maskcut, tokencut
 from pruningbench_discovery.affinity import resembling, unit_rows
@@ -52,7 +53,7 @@ def planted(seed: int, h: int, w: int, dimensions: int = 24, noise: float = 1.0)
 # eigenvectors
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 17), st.integers(3, 13), st.floats(0.3, 1.5))
 def test_tokencut_equals_dense_eigh(seed, h, w, noise):
     features = planted(seed, h, w, noise=noise)
@@ -231,7 +232,7 @@ def test_background_at_the_edges():
         found_background(features, (2, 3), attention, tau=2.0)
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.floats(0.2, 0.9))
 def test_largest_component_equals_scipy(seed, h, w, share):
     foreground = np.random.default_rng(seed).random((3, h, w)) < share

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_hessian import BlockGram, greedy_removals, joint_update
 from pruningbench_hessian.layerwise import damped, obc, row_masks, sparsegpt
 from pruningbench_hessian.surgeon import merge_keys, removal_ranks
@@ -99,7 +100,7 @@ def test_relative_damping_follows_the_scale_and_survives_no_gradients() -> None:
     assert bool(torch.isfinite(dead).all())
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.integers(0, 1000), st.integers(2, 8))
 def test_joint_update_is_the_minimum_of_the_quadratic(seed: int, n: int) -> None:
     block = gram(random(2 * n, n, seed=seed), n)

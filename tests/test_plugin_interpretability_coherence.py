@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_interpretability import concept_coherence, concept_purity, match_concepts
 from pruningbench_interpretability.coherence import top_crops
 from pruningbench_interpretability.crops import CropGrid
@@ -24,7 +25,7 @@ def test_crops_of_the_paper():
     assert len(CropGrid.of((20, 30), 1000, 1.0)) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 300), st.floats(0.05, 1.5))
 def test_crops_are_what_their_boxes_say(h, w, patch, stride):
     grid = CropGrid.of((h, w), patch, stride)
@@ -47,7 +48,7 @@ def test_top_crops_are_one_of_an_image_in_order():
     assert not len(top_crops(torch.empty(0), images[:0], 3))
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(st.integers(0, 2**31 - 1), st.integers(2, 5), st.integers(1, 3), st.integers(2, 4))
 def test_coherence_is_the_mean_cosine_minus_that_of_all_permutations(seed, images, per_image, patches):
     draw = torch.Generator().manual_seed(seed)
@@ -95,7 +96,7 @@ def test_purity_by_hand():
     assert concept_purity(coefficients * NAN, torch.tensor([0, 1]), torch.zeros(4), torch.arange(4)).isnan().all()
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(st.permutations(range(4)), st.integers(0, 2**31 - 1))
 def test_matching_undoes_a_permutation(order, seed):
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.attributions import COMPLEXITY, attributions, faithfulness_case, undefined_maps
+from kit.cases import cases
 from pruningbench_interpretability import (
     area_under_curve,
     deletion_curve,
@@ -110,7 +111,7 @@ def test_entropy_of_known_maps():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 8), st.floats(0.1, 100))
-@settings(max_examples=40, deadline=None)
+@cases(40)
 def test_entropy_knows_neither_scale_nor_sign_nor_place(seed, height, width, scale):
     values = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, height, width)))
     got = entropy(values)
@@ -134,7 +135,7 @@ def test_pointing_game_ties_and_tolerance():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 12), st.floats(0.5, 20))
-@settings(max_examples=40, deadline=None)
+@cases(40)
 def test_dilation_is_euclidean(seed, height, width, radius):
     mask = np.random.default_rng(seed).random((height, width)) < 0.1
     points = np.argwhere(mask)

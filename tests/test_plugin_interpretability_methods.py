@@ -10,9 +10,10 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.methods import METHODS
+from kit.cases import cases
 from pruningbench_interpretability import attention_rollout
 from pruningbench_interpretability.attention import rollout
 from pruningbench_interpretability.explaining import ModelExplainer
@@ -271,7 +272,7 @@ def test_attention_maps_lie_on_the_image_patch_by_patch():
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(2, 7), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@cases(25)
 def test_rollout_is_a_product_of_stochastic_matrices(layers, batch, heads, tokens, seed):
     draw = np.random.default_rng(seed)
     attentions = draw.dirichlet(np.ones(tokens), (layers, batch, heads, tokens))

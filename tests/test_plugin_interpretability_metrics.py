@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.attributions import COMPLEXITY, FAITHFULNESS, attributions, faithfulness_case, undefined_maps
+from kit.cases import cases
 from pruningbench_interpretability import (
     area_under_curve,
     deletion_curve,
@@ -72,7 +73,7 @@ def test_gini_of_known_maps():
     np.testing.assert_allclose(gini(maps).numpy(), expected, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6), st.floats(1e-3, 1e3))
 def test_gini_is_half_the_relative_mean_difference(seed, h, w, scale):
     values = np.random.default_rng(seed).normal(size=(2, h, w))

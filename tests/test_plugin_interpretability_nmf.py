@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_interpretability import nmf
 from pruningbench_interpretability.factorisation import nndsvda
 from sklearn.decomposition import NMF
@@ -95,7 +96,7 @@ def test_rows_and_columns_of_zeros_stay_zero_and_change_nothing():
         assert not factors.components[:, 12:].any()
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 7), st.integers(1, 10), st.floats(0, 0.9))
 def test_any_shape_gives_finite_factors_that_are_not_worse_than_none(seed, n, d, rank, zeros):
     draw = torch.Generator().manual_seed(seed % 2**31)

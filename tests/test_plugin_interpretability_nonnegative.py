@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_interpretability import nnls
 from scipy import optimize
 
@@ -90,7 +91,7 @@ def test_ten_thousand_rows_equal_scipy(kind):
     assert solved >= 0.99 * total
 
 
-@settings(max_examples=50)
+@cases(50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(6, 12))
 @example(2758, 5, 7)
 def test_any_rows_equal_scipy(seed, rank, d):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.attributions import SmallNetwork, faithfulness_case
+from kit.cases import cases
 from pruningbench_interpretability import multigrid, road_curves, road_impute
 from pruningbench_interpretability.multigrid import hierarchy, weighted_neighbours
 from torch import Tensor
@@ -71,7 +72,7 @@ def test_imputation_equals_the_reference(kind, dtype):
     st.floats(0, 0.999),
     st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@cases(60)
 def test_imputation_solves_the_equations_on_any_holes(batch, height, width, channels, share, seed):
     draw = torch.Generator().manual_seed(seed)
     images = torch.randn(batch, channels, height, width, generator=draw)
@@ -169,7 +170,7 @@ def test_iterations_hardly_depend_on_size_and_shape(monkeypatch):
 
 
 @given(st.integers(2, 17), st.integers(2, 17), st.integers(0, 999))
-@settings(max_examples=30, deadline=None)
+@cases(30)
 def test_coarse_operators_are_galerkin_products(height, width, seed):
     draw = torch.Generator().manual_seed(seed)
     missing = (torch.rand(1, 1, height, width, generator=draw) < 0.6).double()

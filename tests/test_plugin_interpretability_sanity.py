@@ -9,8 +9,9 @@ import pytest
 import scipy.stats
 import torch
 from captum.metrics import infidelity as captum_infidelity
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.interpretability import context, linear, pictures, tiny
 from pruningbench_interpretability import rank_correlation, structural_similarity
 from pruningbench_interpretability.sanity import (
@@ -43,7 +44,7 @@ SANITY = (
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 9), st.integers(2, 40))
-@settings(max_examples=60, deadline=None)
+@cases(60)
 def test_rank_correlation_equals_scipy_with_ties(seed, height, width, levels):
     draw = np.random.default_rng(seed)
     first, second = draw.integers(0, levels, (2, 3, height, width)).astype(float)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_interpretability import jansen_total, replicated_design, sobol_total
 from scipy.stats import qmc
 from torch import Tensor
@@ -79,7 +80,7 @@ def test_several_functions_in_any_batches():
     assert got[1].isnan().all()
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(st.integers(1, 6), st.integers(2, 40), st.sampled_from(["halton", "sobol"]), st.booleans(), st.integers(0, 99))
 def test_designs_are_replicated(dimension, designs, sampler, scramble, seed):
     points = replicated_design(dimension, designs, sampler=sampler, scramble=scramble, seed=seed)

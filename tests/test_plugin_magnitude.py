@@ -12,9 +12,10 @@ import numpy as np
 import pruningbench_magnitude
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from kit.cases import cases
 from pruningbench_magnitude import lamp_scores
 from pruningbench_magnitude.pruners import Magnitude, Random
 from torch import nn
@@ -111,7 +112,7 @@ def naive_lamp(weights: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
         elements=st.floats(np.float32(1e-3), 1e3, width=32) | st.sampled_from([0.0, 0.5, -0.5, 2.0, -2.0]),
     )
 )
-@settings(max_examples=200, deadline=None)
+@cases(200)
 def test_lamp_is_its_definition(weights: Any) -> None:
     scores = lamp_scores(torch.from_numpy(weights)[None])
     assert scores.shape == (1, len(weights))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_magnitude.n_m import NOfM
 from torch import nn
 from torch.sparse import _semi_structured_conversions as semi_structured
@@ -103,7 +104,7 @@ def test_masks_are_those_of_torchs_own_sparsifier(n: int, m: int, sparsity: floa
     assert torch.equal(mine, layer[0].parametrizations.weight[0].mask.bool())
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(
     rows=st.integers(1, 4), groups_a_row=st.integers(1, 4), m=st.integers(2, 9), kernel=st.integers(1, 3),
     along=st.sampled_from(["channels", "row"]), data=st.data(),

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from kit.transfer import Tiny, blobs, context, tiny
 from pruningbench_transfer import knn_predict, knn_scores, linear_probe
 from pruningbench_transfer import neighbours as neighbours_module
@@ -42,7 +43,7 @@ def test_knn_equals_dino(k):
     np.testing.assert_allclose(knn_scores(train, labels, test, k).numpy(), expected, atol=1e-6 * expected.max())
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12), st.integers(2, 4))
 def test_knn_equals_scikit_learn(seed, n, k, classes):
     rng = np.random.default_rng(seed)

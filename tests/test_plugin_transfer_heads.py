@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from pruningbench_transfer import expected_calibration_error, linear_cka, linear_probe, reliability, ridge_head
 from pruningbench_transfer.metrics import (
     Accuracy,
@@ -48,7 +49,7 @@ def test_ridge_equals_the_reference() -> None:
     assert head(TEST).argmax(1).tolist() == HEADS["ridge_predictions"].tolist()
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(st.integers(0, 2**32 - 1), st.integers(5, 40), st.integers(1, 12), st.floats(0.01, 100.0))
 def test_ridge_equals_scikit_learn(seed: int, n: int, width: int, alpha: float) -> None:
     rng = np.random.default_rng(seed)
@@ -117,7 +118,7 @@ def test_calibration_error_equals_the_reference() -> None:
     assert (np.isnan(diagram.accuracy) == (diagram.count == 0)).all()
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 20))
 def test_calibration_error_equals_the_definition(seed: int, n: int, bins: int) -> None:
     rng = np.random.default_rng(seed)
@@ -184,7 +185,7 @@ def test_cka_equals_the_reference() -> None:
     assert float(linear_cka(CKA_X, CKA_Y)) == pytest.approx(0.6730005194719351, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 30), st.integers(1, 12), st.integers(1, 12))
 def test_cka_equals_the_gram_form(seed: int, n: int, width: int, other: int) -> None:
     rng = np.random.default_rng(seed)

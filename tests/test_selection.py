@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.cases import cases
 from torch import Tensor
 
 from pruningbench.pruning import top_k as selection
@@ -46,14 +47,14 @@ def score_lists(draw: st.DrawFn) -> tuple[list[Tensor], int]:
 
 
 @given(score_lists())
-@settings(max_examples=300, deadline=None)
+@cases(300)
 def test_equals_a_stable_sort(case: tuple[list[Tensor], int]) -> None:
     assert_same(*case)
 
 
 @pytest.mark.parametrize("numpy", [True, False])
 @given(case=score_lists())
-@settings(max_examples=300, deadline=None)
+@cases(300)
 def test_pivots_equal_a_stable_sort(numpy: bool, case: tuple[list[Tensor], int]) -> None:
     """With a tiny sample and tiny chunks, every branch is taken, also those for other devices than a CPU."""
     with pytest.MonkeyPatch.context() as patch:
