@@ -24,6 +24,7 @@ from pruningbench.harness.events import CellDone, CellJob, Event, Prepared, Step
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.session import DataShelf, ModelSession, ModelShelf, check_names
+from pruningbench.harness.thresholds import ties_of
 from pruningbench.plugins import Registry
 from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks, measured_sparsity
@@ -78,12 +79,9 @@ class Worker:
             return
         prepare_seconds = time.perf_counter() - start
         yield Prepared(job, masks, prepare_seconds)
-        told = masks.provenance if masks is not None else {}
-        base = replace(
-            self._base(cell, sparsities, prepare_seconds),
-            ties=float(told.get("ties", float("nan"))),
-            remarks=str(told.get("undecided", "")),
-        )
+        base = self._base(cell, sparsities, prepare_seconds)
+        if masks is not None:
+            base = replace(base, ties=ties_of(masks), remarks=str(masks.provenance.get("undecided", "")))
         loan = Loan(model)
         session.begin(cell)
         for run in job.tasks:
