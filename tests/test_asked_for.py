@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,10 +13,25 @@ import toybench_parts
 from kit.runs import run
 from kit.toysuite import TOY_SUITE
 
-from pruningbench.contract import ArraySamples, Context, Model, PruningContext, ScorePruner, VisionModel, param
+from pruningbench.contract import (
+    ArraySamples,
+    Attributions,
+    Context,
+    DatasetRef,
+    Model,
+    Outputs,
+    Predictions,
+    PruningContext,
+    ScorePruner,
+    Task,
+    VisionModel,
+    param,
+)
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Plugin, Registry
+from pruningbench.store.runfolder import RunFolder
+from pruningbench.store.samples import read_arrays
 from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import load_suite, suite_from_text
 
@@ -140,3 +156,47 @@ def test_a_data_set_without_fingerprint_is_refused(
     summary = run(ONE, toy_registry, tmp_path / "run")
     assert len(summary.not_ok) == 3
     assert all("dataset 'toy-data': its fingerprint is ''" in record.error for record in summary.not_ok)
+
+
+@dataclass(frozen=True)
+class OwnSamples(Task):
+    """Predicts what the network is surest of: other samples for each network, as `samples: correct` gives."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("toy-accuracy",)
+    data: DatasetRef = param(doc="what to predict")
+
+    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
+        samples = context.open_dataset(self.data)
+        scores = context.logits(model, samples)
+        sure = scores.softmax(1).amax(1).argsort(descending=True)[:40]
+        assert samples.labels is not None
+        yield "", Predictions(scores[sure], samples.labels[sure], keys=tuple(samples[int(i)].key for i in sure))
+
+
+def test_differences_are_of_the_samples_that_both_networks_have(toy_registry: Registry, tmp_path: Path) -> None:
+    registry = Registry({kind: dict(entries) for kind, entries in toy_registry.entries.items()}, toy_registry.plugins)
+    registry.add("task", "own-samples", OwnSamples, Plugin("here", "tests", "1"))
+    text = TOY_SUITE.replace("toy-task", "own-samples").replace("recipes: [none, {use: finetune, epochs: 1}]", "")
+    run(text, registry, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    (board,) = build(load_results(folder.path), [folder.path])
+    stored = {}
+    for record in load_results(folder.path).drop_duplicates("cell").to_dict("records"):
+        arrays = read_arrays(folder.samples_file(record["cell"], "own-samples"))
+        stored[record["pruner"], record["sparsity"]] = dict(
+            zip(arrays["keys of "], arrays["|toy-accuracy"], strict=True)
+        )
+    dense = stored["dense", 0.0]
+    for row in board.rows[1:]:
+        own = stored[row.pruner, row.sparsity]
+        shared = sorted(set(own) & set(dense))
+        change = row.differences["own-samples", "", "toy-accuracy"]
+        assert 0 < len(shared) < 40 and change.n == len(shared)
+        assert change.value == pytest.approx(sum(own[key] - dense[key] for key in shared) / len(shared))
+
+
+def test_explained_images_are_their_own_keys() -> None:
+    maps, images = torch.rand(3, 4, 4), torch.rand(3, 1, 4, 4)
+    chosen = Attributions(maps, images, torch.zeros(3), lambda x: x, index=(1, 4, 5))
+    assert chosen.keys == ("1", "4", "5")
+    assert Attributions(maps, images, torch.zeros(3), lambda x: x, index=(0, 1, 2)).keys == ()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.methods import METHODS
 from kit.cases import cases
+from kit.methods import METHODS
 from pruningbench_interpretability import attention_rollout
 from pruningbench_interpretability.attention import rollout
 from pruningbench_interpretability.explaining import ModelExplainer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,20 +67,20 @@ def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> 
         network: what was scored.
         within: masks of an earlier round.
     """
-    share = masks.provenance.get("ties")
-    before = within.provenance if within is not None else {}
-    if share is not None and share > UNDECIDED:
-        masks = masks.with_provenance(
-            undecided=_remark(float(share), float(masks.provenance.get("zeros", 0.0)), network)
-        )
-    if before.get("ties", 0.0) > (share or 0.0):  # what an earlier round left to chance stays so
-        masks = masks.with_provenance(**carried(before))
+    own = ties_of(masks)
+    if own > UNDECIDED:
+        zeros = masks.provenance.get("zeros")
+        masks = masks.with_provenance(undecided=_remark(own, zeros if isinstance(zeros, float) else 0.0, network))
+    if within is not None and ties_of(within) > (0.0 if math.isnan(own) else own):
+        # what an earlier round left to ties stays so
+        masks = masks.with_provenance(**{key: within.provenance[key] for key in KEYS if key in within.provenance})
     return masks
 
 
-def carried(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what provenance says about ties."""
-    return {key: provenance[key] for key in KEYS if key in provenance}
+def ties_of(masks: Masks) -> float:
+    """Return the share of the decision behind masks that ties made; NaN if their pruner does not count them."""
+    share = masks.provenance.get("ties")
+    return share if isinstance(share, float) else math.nan
 
 
 def _remark(share: float, zeros: float, network: nn.Module) -> str:

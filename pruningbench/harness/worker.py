@@ -23,6 +23,7 @@ from pruningbench.harness.measure import Measured, is_out_of_memory, measure, wi
 from pruningbench.harness.networks import is_dear, kept_network
 from pruningbench.harness.session import ModelSession, check_names
 from pruningbench.harness.shelves import DataShelf, ModelShelf
+from pruningbench.harness.thresholds import ties_of
 from pruningbench.plugins import Registry
 from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks, measured_sparsity
@@ -85,12 +86,9 @@ class Worker:
         weights = dict(model.network.state_dict()) if self.keep_weights and masks is not None else None
         yield CellPrepared(job, masks, prepare_seconds, weights)
         job = job.for_network(network[:16])
-        told = masks.provenance if masks is not None else {}
-        base = replace(
-            self._base(cell, sparsities, prepare_seconds),
-            ties=float(told.get("ties", float("nan"))),
-            remarks=str(told.get("undecided", "")),
-        )
+        base = self._base(cell, sparsities, prepare_seconds)
+        if masks is not None:
+            base = replace(base, ties=ties_of(masks), remarks=str(masks.provenance.get("undecided", "")))
         loan = Loan(model)
         session.begin(cell)
         for run in job.tasks:

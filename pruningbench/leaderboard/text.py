@@ -274,7 +274,7 @@ def chance_signs(board: Board) -> list[str]:
     columns = [c for c in board.columns if any(c.key in row.at_chance for row in board.rows)]
     if not columns:
         return []
-    levels = ", ".join(f"{c.task} {c.header} {number(c.chance, decimals_for([c.chance]))}" for c in columns)
+    levels = ", ".join(f"{' '.join(filter(None, c.key))} {number(c.chance, decimals_for([c.chance]))}" for c in columns)
     signs = [f"{CHANCE} not significantly above chance ({levels}), last in its task"]
     if any(row.collapsed for row in board.rows):
         signs.append(f"{CHANCE} in place of the rank: collapsed, its main metric is at chance; not ranked")
