@@ -21,8 +21,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from hostile import damaged
 from hypothesis import HealthCheck, given, settings
+from kit.archives import plain_tar, plain_zip
+from kit.boxes import thing
+from kit.files import cifar_images, png_table
+from kit.hostilefiles import damaged
+from kit.images import encoded, picture
 from PIL import Image
 from pruningbench_data._coco import boxes_of
 from pruningbench_data._csv import read_table
@@ -31,10 +35,6 @@ from pruningbench_data._voc import read_boxes
 from pruningbench_timm.checkpoints import read_checkpoint
 from pruningbench_timm.hubconfig import read_config
 from safetensors.torch import save
-from test_data_boxes import thing
-from test_hostile_archives import plain_tar, plain_zip
-from test_hostile_images import encoded, picture
-from tinydata import cifar_images, png_table
 
 from pruningbench.errors import PruningBenchError
 from pruningbench.images.archives import unpack

@@ -9,12 +9,12 @@ import lzma
 import re
 import struct
 import tarfile
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.archives import plain_tar, plain_zip
 from kit.hostilefiles import SPECIAL, peak_memory
 
 from pruningbench.errors import FetchError, PruningBenchError
@@ -22,27 +22,6 @@ from pruningbench.images import archives
 from pruningbench.images.archives import unpack
 
 PHOTOS = {"a.jpg": b"first" * 300, "b.jpg": b"second" * 300, "c.jpg": b"third" * 300}
-
-
-def plain_tar(files: dict[str, bytes] | list[tuple[str, bytes]], **fields: object) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, content in files.items() if isinstance(files, dict) else files:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            for field, value in fields.items():
-                setattr(info, field, value)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def plain_zip(files: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", compression) as archive:
-        warnings.simplefilter("ignore")  # it warns of names that come twice
-        for name, content in files:
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def unpacked(folder: Path, content: bytes) -> dict[str, bytes]:

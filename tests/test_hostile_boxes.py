@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import SPECIAL, peak_memory
+from kit.boxes import coco, note, thing, voc
+from kit.files import opened
+from kit.hostilefiles import SPECIAL, peak_memory
 from pruningbench_data.coco import Coco20k
 from pruningbench_data.voc import Voc07
-from test_data_boxes import coco, note, thing, voc
-from tinydata import opened
 
 from pruningbench.errors import DataError
 

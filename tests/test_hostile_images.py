@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from kit.files import class_folders, opened, save
 from kit.hostilefiles import SPECIAL, peak_memory
+from kit.images import encoded, picture
 from PIL import Image
 from pruningbench_data.folder import Folder
 
@@ -58,17 +58,6 @@ def png(width: int, height: int, *, mode: int = 0, bits: int = 1) -> bytes:
     body = b"".join(pack.compress(bytes(row)) for _ in range(height)) + pack.flush()
     head = struct.pack(">IIBBBBB", width, height, bits, mode, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **how)
-    return buffer.getvalue()
-
-
-def picture(side: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    grid = np.arange(side, dtype=np.uint8) * 5
-    return np.stack([*np.meshgrid(grid, grid), np.full((side, side), 90, np.uint8)], axis=-1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(13_000, 13_000), (30_000, 30_000)])

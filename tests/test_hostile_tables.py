@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hostile import SPECIAL, peak_memory
+from kit.files import binary, cifar_images, opened, png_table
+from kit.hostilefiles import SPECIAL, peak_memory
+from kit.humandata import NIGHTS_HEAD, NIGHTS_ROWS, nights, things, two_people
 from pruningbench_data import _parquet
 from pruningbench_data.cifar import Cifar10, Cifar10H, Cifar100
 from pruningbench_data.hub import Hub
 from pruningbench_data.model_vs_human import ModelVsHuman
 from pruningbench_data.triplets import Nights, Things
-from test_data_human import NIGHTS_HEAD, NIGHTS_ROWS, nights, things, two_people
-from tinydata import binary, cifar_images, opened, png_table
 
 from pruningbench.errors import DataError, PruningBenchError
 
