@@ -1,7 +1,7 @@
 """Block Fisher inverses: Gram matrices and one Cholesky factorisation against rank-one updates.
 
 Both make the diagonal of F^-1 of the same 590k weights in blocks of 192 from the same 512 gradients. The
-rank-one way (Sherman-Morrison, one update a gradient) is timed on every 32nd of its 512 equal steps. The
+rank-one way (Sherman-Morrison, one update per gradient) is timed on every 32nd of its 512 equal steps. The
 bar is a ratio of 3.
 
     python -m pytest benchmarks/bench_block_fisher.py --benchmark-only -s

@@ -1,4 +1,4 @@
-"""The standard layout of labelled images: a folder a class."""
+"""The standard layout of labelled images: one folder per class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def class_folders(root: Path) -> list[str]:
     found = [readable(root, name) for name in folders]
     if not found:
         loose = any(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-        what = "holds images, but they must stand in a folder a class" if loose else "holds no class folders"
+        what = "holds images, but they must stand in one folder per class" if loose else "holds no class folders"
         raise DataError(f"{root}: {what} (layout: {root.name}/CLASS/IMAGE)")
     return found
 

@@ -35,7 +35,7 @@ class Limited(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Limited):
-    """A data set with one class a sample, of which a suite may take some classes or a balanced part."""
+    """A data set with one class per sample, of which a suite may take some classes or a balanced part."""
 
     classes: tuple[str, ...] | None = param(None, doc="classes to keep; labels follow this order; null keeps all")
     balanced: bool = param(

@@ -1,4 +1,4 @@
-"""The data set `folder`: anybody's images, a folder a class."""
+"""The data set `folder`: anybody's images, one folder per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data set `imagenette`: ten easily told classes of ImageNet."""
+"""The data set `imagenette`: ten easily distinguished classes of ImageNet."""
 
 from __future__ import annotations
 

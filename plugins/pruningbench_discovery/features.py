@@ -1,4 +1,4 @@
-"""Patch features as discovery methods want them: whole patches in, one matrix an image out."""
+"""Patch features as discovery methods want them: whole patches in, one matrix per image out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
             activations are sparse and all patches resemble each other even after ``map``;
             ``none`` takes them as they are, as LOST does with a transformer's keys; ``auto`` is ``map``
             for a network with several convolutions and ``none`` for others.
-        facet: what of a transformer's last block stands for a patch.
+        facet: output of a transformer's last block that represents a patch.
     """
     height, width = images.shape[-2:]
     images, declared = _whole_patches(model, images)

@@ -20,7 +20,7 @@ class Lost(DiscoveryMethod):
     """
 
     def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
-        """Return one object an image."""
+        """Return one object per image."""
         from pruningbench_discovery.seed_expansion import PAPER_K, PAPER_PATCHES, lost_regions
 
         n = patches.features.shape[1]
@@ -38,7 +38,7 @@ class TokenCut(DiscoveryMethod):
     """
 
     def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
-        """Return one object an image: the part of the foreground that holds the seed."""
+        """Return one object per image: the part of the foreground that holds the seed."""
         from pruningbench_discovery.normalised_cut import TOKENCUT_TAU, tokencut_regions
 
         tau = TOKENCUT_TAU if settings.tau is None else settings.tau
@@ -72,7 +72,7 @@ class Found(DiscoveryMethod):
     """
 
     def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
-        """Return one object an image: the largest part of the foreground."""
+        """Return one object per image: the largest part of the foreground."""
         from pruningbench_discovery.background import FOUND_TAU, found_background
         from pruningbench_discovery.grid import largest_component
 

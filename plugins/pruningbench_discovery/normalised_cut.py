@@ -28,7 +28,7 @@ def tokencut(
     image_size: tuple[int, int],
     tau: float = TOKENCUT_TAU,
 ) -> tuple[Tensor, Tensor]:
-    """Return one box an image: the object on the salient side of a normalised cut.
+    """Return one box per image: the object on the salient side of a normalised cut.
 
     Patches are connected with affinity 1 if their cosine exceeds `tau` and 1e-5 otherwise. The second
     eigenvector of the normalised cut is split at its mean; the foreground is the side of the entry of

@@ -27,7 +27,7 @@ def lost(
     image_size: tuple[int, int],
     k: int = PAPER_K,
 ) -> Tensor:
-    """Return one box an image: the object that the patch of lowest degree belongs to.
+    """Return one box per image: the object that the patch of lowest degree belongs to.
 
     With A = F F', the degree of a patch is the number of other patches with a positive entry in A.
     The seed is the patch of lowest degree; of the `k` patches of lowest degree, those with a positive

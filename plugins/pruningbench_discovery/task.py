@@ -44,7 +44,7 @@ class Discovery(Task):
 
     data: DatasetRef = param(doc="data set with true boxes")
     method: DiscoveryMethodRef = param("lost", doc="method of discovery: lost, tokencut, maskcut, found or a plugin's")
-    facet: Facet = param("keys", doc="what of a transformer's last block stands for a patch")
+    facet: Facet = param("keys", doc="output of a transformer's last block that represents a patch")
     k: int | None = param(
         None,
         doc="LOST: candidate patches of low degree; none = 100 of every 784 patches, the paper's share",

@@ -112,7 +112,7 @@ def match_concepts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     The Hungarian assignment (Kuhn, Naval Research Logistics Quarterly 2, 1955), by SciPy.
 
     Args:
-        first: (K, F) float, a row a concept: its direction, or its coefficients in the same F crops.
+        first: (K, F) float, one row per concept: its direction, or its coefficients in the same F crops.
         second: (K, F) likewise.
 
     Returns:

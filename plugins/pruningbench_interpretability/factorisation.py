@@ -79,7 +79,7 @@ def nmf(
     shape = matrix.shape[:-2]
     stacked = matrix.reshape(-1, *matrix.shape[-2:])
     coefficients, components = nndsvda(stacked, rank, seed) if init is None else _given(init, stacked, rank)
-    # the factors are kept transposed, one component a row: the sweeps read and write whole rows
+    # the factors are kept transposed, one component per row: the sweeps read and write whole rows
     left, right = coefficients.mT.contiguous(), components.contiguous()
     transposed = stacked.mT
     first: Tensor | None = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interpretability(Task):
-    """Saliency maps of the class that the network predicts, one variant a method.
+    """Saliency maps of the class that the network predicts, one variant per method.
 
     A network without gradients (all its paths pruned) gives maps of zeros or NaN, on which the metrics
     are undefined and counted as such.

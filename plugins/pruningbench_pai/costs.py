@@ -28,7 +28,7 @@ def hessian_cost(outline: Outline, batches: int | None) -> Cost:
 
 
 def flow_cost(outline: Outline, rounds: int) -> Cost:
-    """One image of ones a round, everything in float64."""
+    """One image of ones per round, everything in float64."""
     memory = 4 * outline.state_bytes + 27 * outline.weights + 16 * outline.largest + 4 * outline.pass_bytes
     formula = "4 S + 27 W + 16 Wmax + 4 A: state, weights, gradients and scores in float64, masks"
     return Cost(rounds, rounds, 1, memory, formula)

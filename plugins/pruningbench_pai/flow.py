@@ -49,7 +49,7 @@ class SynFlow(Pruner):
         return not_path_like(network, smooth=True)
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: one image a round."""
+        """Return the cost: one image per round."""
         from pruningbench_pai.costs import flow_cost
 
         return flow_cost(outline, self.rounds)

@@ -69,7 +69,7 @@ class LayeredVisionModel(VisionModel):
         """(B, C, H, W) normalised images -> (B, D): the input of the head.
 
         Raises:
-            ViewUnavailableError: without a declared head, or one that is not called with one vector an image.
+            ViewUnavailableError: without a declared head, or one that is not called with one vector per image.
         """
         if not self._last:
             raise self._undeclared("embedding", "head")

@@ -50,7 +50,7 @@ class PythonModel(Model):
         if not (colon and module and function.isidentifier()):
             return f"network is {self.network!r}, but must be MODULE:FUNCTION or PATH.py:FUNCTION"
         if len(self.mean) not in GREY_OR_RGB or len(self.mean) != len(self.std):
-            return f"mean and std need one number a channel, got {len(self.mean)} and {len(self.std)}"
+            return f"mean and std need one number per channel, got {len(self.mean)} and {len(self.std)}"
         for name, fine in (
             ("std", min(self.std) > 0),
             ("size", self.size is None or self.size >= 1),

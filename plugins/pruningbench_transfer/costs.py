@@ -68,7 +68,7 @@ class EffectiveFlops(Counted):
 
 @dataclass(frozen=True)
 class Timing(Metric):
-    """Base of the timings: a value a repeat, their median counts, and another run gives other values."""
+    """Base of the timings: one value per repeat, their median counts, and another run gives other values."""
 
     consumes = ResourceUse
     deterministic = False

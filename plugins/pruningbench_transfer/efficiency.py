@@ -43,7 +43,7 @@ class Efficiency(Task):
         return None if fine else "images and repeats must be at least 1, warmup at least 0"
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, ResourceUse]]:
-        """Yield the costs; there is a value a repeat, and no value an image."""
+        """Yield the costs; there is one value per repeat, and no value an image."""
         import torch
 
         from pruningbench_transfer.counting import count_macs

@@ -55,7 +55,7 @@ class CorruptionRobustness(Task):
         return None
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, GroupedPredictions]]:
-        """Yield one variant a corruption: a group an image, its severities in it."""
+        """Yield one variant per corruption: one group per image, its severities in it."""
         import torch
 
         from pruningbench_transfer.labels import labels_in

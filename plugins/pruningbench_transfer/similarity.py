@@ -31,7 +31,7 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
 
 
 def cka_values(x: Tensor, y: Tensor) -> Tensor:
-    """Return one value an image, whose mean is `linear_cka` and whose spread is its uncertainty.
+    """Return one value per image, whose mean is `linear_cka` and whose spread is its uncertainty.
 
     The value of image i is the alignment plus the influence of i on it (the infinitesimal jackknife), so that
     resampling these values resamples the alignment to first order. Values may leave [0, 1].
@@ -75,7 +75,7 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
 
 
 def neuron_values(x: Tensor, y: Tensor) -> Tensor:
-    """Return one value an image, whose mean is the mean over neurons of their correlation between x and y.
+    """Return one value per image, whose mean is the mean over neurons of their correlation between x and y.
 
     A neuron is a column: it is compared with the column of the same number (Pearson correlation over the
     images). One that is constant in x but not in y says nothing any more and counts 0; one that is constant in y

@@ -76,7 +76,7 @@ class Transfer(Task):
         return None if self.C > 0 else f"C must be positive, got {self.C}"
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Predictions]]:
-        """Yield one variant a classifier."""
+        """Yield one variant per classifier."""
         from pruningbench_transfer.labels import shared_labels
         from pruningbench_transfer.neighbours import knn_scores_for
         from pruningbench_transfer.probe import linear_probe
@@ -117,7 +117,7 @@ class FewShot(Task):
         return None
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, GroupedPredictions]]:
-        """Yield one variant a number of shots: a group an episode."""
+        """Yield one variant per number of shots: one group per episode."""
         import torch
 
         from pruningbench_transfer.episodes import draw_episodes, prototype_scores

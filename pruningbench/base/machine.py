@@ -39,7 +39,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def device_memory(device: torch.device) -> int | None:
-    """Return the memory of a device in bytes, used or not; None where that cannot be told."""
+    """Return the memory of a device in bytes, used or not; None where it is unknown."""
     import torch
 
     if device.type == "cuda":

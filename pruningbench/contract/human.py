@@ -26,7 +26,7 @@ class HumanResponses:
 
 @dataclass(frozen=True)
 class HumanDecisions(HumanResponses):
-    """One category an image and subject, as in model-vs-human.
+    """One category per image and subject, as in model-vs-human.
 
     Attributes:
         categories: names of the categories people could choose from.

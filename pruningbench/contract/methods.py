@@ -124,7 +124,7 @@ class FoundObjects:
 
     Attributes:
         foreground: (B, h, w) bool, True on all that is an object.
-        objects: (B, K, h, w) bool, one mask an object; an empty mask is no object.
+        objects: (B, K, h, w) bool, one mask per object; an empty mask is no object.
     """
 
     foreground: Tensor

@@ -38,7 +38,7 @@ class Samples(ABC, Sequence[Sample]):
         """(N,) int64 labels of all samples without decoding an image, or None if there are none."""
 
     def resized(self, preprocessing: Preprocessing) -> Samples:
-        """Return these samples at a network's size, from a cache if reading them is dear; here, as they are.
+        """Return these samples at a network's size, from a cache where reading them takes long; here unchanged.
 
         ``preprocessing.fit`` maps what is returned to the same samples as these, bit by bit.
         """

@@ -112,7 +112,7 @@ def paired_bootstrap(
     is far narrower than two intervals side by side would suggest.
 
     Args:
-        values: (N,) or (N, K), a row a sample.
+        values: (N,) or (N, K), one row per sample.
         reference: the same of the other condition, row i from the same sample as row i of `values`. A sample
             that is NaN in either is undefined.
         statistic: as for `bootstrap`, and so are `level` and `resamples`.

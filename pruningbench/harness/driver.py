@@ -88,7 +88,7 @@ class Driver:
         self.plan, self.folder, self.teller = plan, folder, teller
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
-        self._named: set[Path] = set()  # damaged files that were told of
+        self._named: set[Path] = set()  # damaged files that have been reported
         self._remarked: set[tuple[str, str, str]] = set()
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:

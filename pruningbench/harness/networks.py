@@ -1,4 +1,4 @@
-"""Pruned networks that were dear to make: kept in the cache until they are those not used for longest."""
+"""Pruned networks that took training to make: kept in the cache, least recently used first to go."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROVENANCE = "/provenance"
 """Name beside masks in the cache, which no parameter can have, of what the pruner says of them."""
 
 
-def is_dear(cell: Cell) -> bool:
+def is_worth_keeping(cell: Cell) -> bool:
     """Whether the cell's network is trained or its weights are updated, so that it is worth keeping."""
     recipe, pruner = cell.recipe.component, cell.pruner.component if cell.pruner else None
     trains = isinstance(recipe, Recipe) and recipe.trains
@@ -41,7 +41,7 @@ def kept_network(
         identity: everything that the network is made from.
         fresh: returns a copy of the dense model.
         make: prunes and trains a copy in place, and returns its masks.
-        report: told when what is kept cannot be used.
+        report: receives a note when the kept network cannot be used.
     """
     made: list[tuple[VisionModel, Masks]] = []
 

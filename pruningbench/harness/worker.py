@@ -20,7 +20,7 @@ from pruningbench.harness.artifacts import NETWORK, Contents, Parts, artifact_ke
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
-from pruningbench.harness.networks import is_dear, kept_network
+from pruningbench.harness.networks import is_worth_keeping, kept_network
 from pruningbench.harness.session import ModelSession, check_names
 from pruningbench.harness.shelves import DataShelf, ModelShelf
 from pruningbench.harness.thresholds import ties_of
@@ -128,7 +128,7 @@ class Worker:
             return session.dense.clone(), None
         if not isinstance(cell.recipe.component, Recipe):
             raise PluginError(f"{cell.recipe.name!r} is a {cell.recipe.component.kind}, not a recipe")
-        if is_dear(cell):
+        if is_worth_keeping(cell):
             identity = session.network_identity(cell)
             model, masks = kept_network(
                 self.cache, identity, session.dense.clone, lambda model: self._make(cell, session, model), self.report

@@ -44,7 +44,7 @@ def build(
     and another is not; a note says so.
 
     Args:
-        frame: one row a measurement or a failed task, in the order of the runs.
+        frame: one row per measurement or a failed task, in the order of the runs.
         runs: the folders of the runs in it: their per-sample values give the differences to the dense model
             and the statements, which are left out without them.
         columns: names of registered columns to add to the rows.

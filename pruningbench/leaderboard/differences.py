@@ -67,7 +67,7 @@ class Pairs:
         return {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high, "n": estimate.n, "p": p}
 
     def over_seeds(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Entry | None:
-        """Return the mean difference over seeds, given (measurement, reference) of each; None if none is to be had.
+        """Return the mean difference over seeds, given (measurement, reference) of each; None if it is unknown.
 
         Of one seed it is `difference`. Of several that were measured on the same samples, interval and p-value
         are those of `inference.crossed`, else of `aggregation.average`.
@@ -125,7 +125,7 @@ class Pairs:
         return a[both], b[[place[key] for key in keys]], keys
 
     def _difference_of_draws(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
-        """Return the difference of two measurements of a statistic of their own; None if it is not to be had."""
+        """Return the difference of two measurements of a statistic of their own; None if it is unknown."""
         import numpy as np
 
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
@@ -160,7 +160,7 @@ class Pairs:
         return None, None
 
     def _values(self, measurement: Measurement) -> tuple[Floats, list[str]] | None:
-        """Return the (N,) values whose mean a measurement is, with their keys, or None if they are not to be had."""
+        """Return the (N,) values whose mean a measurement is, with their keys, or None if they are not available."""
         name = f"{measurement['variant']}|{measurement['metric']}"
         for arrays in self._stored(measurement):
             values = arrays.get(name)

@@ -35,8 +35,8 @@ _OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | None = None) -> list[Path]:
     """Draw the figures of a run into its folder ``figures/``, unless they are there and up to date.
 
-    ``curves-TASK[-VARIANT].png``: sparsity against each metric, a line a pruner and recipe.
-    ``profiles-TASK[-VARIANT]-MODEL-RECIPE.png``: the curves behind metrics, a line a sparsity.
+    ``curves-TASK[-VARIANT].png``: sparsity against each metric, one line per pruner and recipe.
+    ``profiles-TASK[-VARIANT]-MODEL-RECIPE.png``: the curves behind metrics, one line per sparsity.
     ``maps-TASK[-VARIANT]-MODEL-RECIPE.png`` and ``boxes-...``: the same images from dense to sparse.
     ``figures.json`` remembers which results they show; figures that it lists and that are not made
     any more are removed. The bytes of a figure depend on the results and the version of matplotlib only.

@@ -46,7 +46,7 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             parts of the latter).
 
     Returns:
-        A row a measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the
+        One row per measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the
         journal.
 
     Raises:

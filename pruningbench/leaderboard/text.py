@@ -42,7 +42,7 @@ class _Field:
 
 
 def table(board: Board, width: int | None = None) -> str:
-    """Return a board as plain text: one block a model, one line a row, metrics grouped by task.
+    """Return a board as plain text: one block per model, one line per row, metrics grouped by task.
 
     Headers are shortened, and intervals left out, until the table is at most `width` (`WIDTH`)
     characters wide; what still does not fit is continued in a second table below.
@@ -79,7 +79,7 @@ def _pages(board: Board, width: int) -> tuple[list[str], bool]:
 
 
 def _page(board: Board, columns: Sequence[Column], limit: int, intervals: bool) -> list[str]:
-    """Return the lines of a table of these columns, the first as wide as it is: a block a model."""
+    """Return the lines of a table of these columns, the first as wide as it is: one block per model."""
     fields = _left(board)
     before: Column | None = None
     for column in columns:

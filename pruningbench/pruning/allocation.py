@@ -1,6 +1,6 @@
 """How a sparsity over all prunable weights is shared between the layers.
 
-`global` lets one threshold decide over all layers; the others fix a number of weights a layer first.
+`global` lets one threshold decide over all layers; the others fix one number of weights per layer first.
 All of them prune exactly ``round(sparsity * total)`` weights.
 """
 

@@ -155,7 +155,7 @@ def diagnose(
 
 
 def mask_summary(masks: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return what can be told of masks alone, as plain JSON values; cheap enough to be kept with all masks.
+    """Return figures of masks alone, as plain JSON values; cheap enough to be kept with all masks.
 
     Units are the rows of each parameter, which for a transposed convolution are its inputs.
     """

@@ -43,7 +43,7 @@ def prunable_parameters(
             asked of the network's ``get_classifier()`` when the scope leaves the head out.
 
     Raises:
-        UsageError: if a pattern matches nothing, or the head cannot be told.
+        UsageError: if a pattern matches nothing, or the head is unknown.
         MaskError: if nothing is left to prune.
     """
     from torch import nn

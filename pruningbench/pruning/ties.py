@@ -76,7 +76,7 @@ def zero_norms(network: nn.Module) -> tuple[str, ...]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm with a scale of its own: one number a channel, by the name of its class."""
+    """Whether a module is a norm with a scale of its own: one number per channel, by the name of its class."""
     weight = getattr(module, "weight", None)
     norm = any("Norm" in kind.__name__ for kind in type(module).__mro__)
     return norm and isinstance(weight, Tensor) and weight.ndim == 1 and not weight.is_meta

@@ -1,4 +1,4 @@
-"""What a pruner takes on a model, told before anything is loaded; torch is imported for known models only."""
+"""What a pruner needs on a model, estimated before anything is loaded; torch is imported for known models only."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What one pruning of a model takes, as far as that can be told.
+    """Estimated cost of pruning a model once.
 
     Attributes:
         model, pruner: labels.
-        cost: passes and memory; None where they cannot be told, `unknown` then says why.
+        cost: passes and memory; None where they are unknown, for the reason in `unknown`.
         refusal: why the pair's cells are skipped, in one line; None if they are not.
     """
 
