@@ -21,7 +21,7 @@ Augmentation = Callable[["Tensor", "torch.Generator"], "Tensor"]
 """Maps a uint8 (B, C, H, W) batch and a generator to an augmented batch of the same kind."""
 
 Facet = Literal["keys", "queries", "values", "tokens"]
-"""Which output of a transformer's last block represents a patch: its keys, queries or values, or the block's output tokens."""
+"""Which output of a transformer's last block represents a patch: keys, queries, values, or the block's own output."""
 
 Grid = Callable[["Tensor", "Tensor"], "Tensor"]
 """Maps a module's output and the images that caused it to (B, D, h, w)."""
