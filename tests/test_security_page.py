@@ -37,12 +37,15 @@ def spy(tmp_path: Path) -> Callable[[], bool]:
 def test_which_commands_import_plugins(spy: Callable[[], bool], pruningbench: Command, tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path), toy_environment()["PYTHONPATH"]])
     write_run(tmp_path / "run", [record("a")])
-    for command in (["list"], ["show", "pruner", "random"], ["plan", "quickstart"], ["data", "path", "digits"]):
+    for command in (
+        ["list"], ["show", "pruner", "random"], ["plan", "quickstart"], ["data", "path", "digits"], ["leaderboard", "run"],
+        ["show", "suite", "quickstart"],
+    ):  # fmt: skip
         pruningbench(*command, check=0, PYTHONPATH=path)
         assert spy(), command
     pruningbench("list", check=0, PYTHONPATH=path, PRUNINGBENCH_PLUGINS="")
     assert not spy()
-    for command in (["leaderboard", "run"], ["show", "suite", "quickstart"], ["--help"]):
+    for command in (["--help"], ["--version"]):
         pruningbench(*command, check=0, PYTHONPATH=path)
         assert not spy(), command
 
