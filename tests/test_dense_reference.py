@@ -16,6 +16,7 @@ from pruningbench_recipes.iterative import Iterative
 
 from pruningbench.contract import Context, VisionModel
 from pruningbench.harness.shelves import load_model
+from pruningbench.hookspecs import hookimpl
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
@@ -52,7 +53,7 @@ def test_a_recipe_that_trains_has_a_dense_cell_beside_that_of_the_model_as_loade
     ]
     only = make_plan(plan.suite, toy_registry, ["recipe=none"])
     assert [cell.label for cell in only.cells if cell.pruner is None] == ["toy-net · dense"]
-    trained = make_plan(plan.suite, toy_registry, ["recipe=finetune"])
+    trained = make_plan(plan.suite, toy_registry, ["recipe=finetune*"])
     assert len([cell for cell in trained.cells if cell.pruner is None]) == 2
     without = of("[{use: finetune, epochs: 1}]").replace("[0, 0.5]", "[0.0001, 0.5]")
     cells = make_plan(suite_from_text(without, toy_registry), toy_registry).cells
@@ -84,7 +85,7 @@ def test_it_is_the_network_that_the_recipe_trains_when_nothing_is_pruned(
     data = bind(toy_registry, "dataset", "toy-data").component.load(None)  # type: ignore[attr-defined]
     test = bind(toy_registry, "dataset", {"use": "toy-data", "split": "test"}).component.load(None)  # type: ignore[attr-defined]
     seed = derive_seed(0, "recipe", recipe.identity(without="training"))
-    fit(model, data, recipe.component.fit_settings(), seed=seed)
+    fit(model, data, recipe.component, seed=seed)
     with torch.no_grad():
         right = torch.cat([model.logits(b.images).argmax(1) == b.labels for b in model.batches(test, 128)])
     measured_value = values(tmp_path / "run", "finetune")["toy-accuracy"]
@@ -101,12 +102,13 @@ def test_iterative_recipes_take_the_trajectorys_own_start(toy_registry: Registry
     lines: list[str] = []
 
     class Listener:
-        def __getattr__(self, name: str) -> object:
-            return lambda *a, **k: lines.append(a[0]) if name == "note" else None
+        @hookimpl
+        def pruningbench_note(self, message: str) -> None:
+            lines.append(message)
 
     from pruningbench.harness.run import RunOptions, execute, prepare
 
-    execute(prepare(plan.suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")), toy_registry, Listener())  # type: ignore[arg-type]
+    execute(prepare(plan.suite, toy_registry, tmp_path / "run", RunOptions(device="cpu")), toy_registry, Listener())
     assert sum("dense: epoch 2/2" in line for line in lines) == 1
     loaded, label = values(tmp_path / "run", "none"), plan.suite.recipes[0].label
     assert loaded != values(tmp_path / "run", label)

@@ -84,7 +84,10 @@ def test_a_kind_of_figures_that_fails_leaves_the_others(tmp_path: Path, monkeypa
         yield
 
     monkeypatch.setattr("pruningbench.leaderboard.curves.curves", broken)
-    with pytest.warns(UserWarning, match=r"curves cannot be drawn \(ZeroDivisionError\); the numbers are complete"):
+    with pytest.warns(
+        UserWarning,
+        match=r"figure \'curves\' of plugin core .* cannot be drawn \(ZeroDivisionError\); the numbers are complete",
+    ):
         paths = draw_figures(make_run(tmp_path / "run"))
     assert {path.name.partition("-")[0] for path in paths} == {"maps", "boxes"}
 

@@ -132,10 +132,10 @@ class Bent(Metric):
 
 def test_the_harness_keeps_curves_beside_the_values() -> None:
     outputs, measured = Predictions(torch.rand(4, 2), torch.zeros(4, dtype=torch.int64)), Measured()
-    _apply(Bent(), "bent", "v", outputs, measured)
+    _apply(Bent(), "bent", "v", outputs, measured, main=False)
     assert set(measured.samples) == {"v|bent", "v|bent|curve", "v|bent|x", "v|bent|x label"}
     assert measured.samples["v|bent|curve"].shape == (4, 3)
     assert tuple(measured.samples["v|bent|x"]) == X
     assert str(measured.samples["v|bent|x label"]) == "share removed"
     with pytest.raises(PluginError, match=r"metric 'bent': a curve of \(4, 2\) for 4 samples, 3 points"):
-        _apply(Bent(points=2), "bent", "v", outputs, Measured())
+        _apply(Bent(points=2), "bent", "v", outputs, Measured(), main=False)

@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from pruningbench.base.text import displayable
 from pruningbench.errors import DataError
 
 LARGEST_TEXT = 2**28
@@ -147,8 +148,7 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 def one_line(words: object, longest: int = 200) -> str:
     """Return what a file, a server or a library says as one line of printable letters for a message."""
-    text = " ".join(str(words).split())[:longest]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return displayable(" ".join(str(words).split())[:longest])
 
 
 def _refuse_others(path: Path, status: os.stat_result) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import re
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pruningbench.cli.common import complain, say, say_json
 from pruningbench.cli.data import human_size
 
 if TYPE_CHECKING:
@@ -60,18 +60,18 @@ def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) 
              "origin": e.origin}
             for e in chosen
         ]  # fmt: skip
-        click.echo(jsonlib.dumps({"folder": str(default_cache_folder()), "entries": listed}, indent=2))
+        say_json({"folder": str(default_cache_folder()), "entries": listed})
         return 0
-    click.echo(f"cache folder  {default_cache_folder()}")
+    say(f"cache folder  {default_cache_folder()}")
     groups = dict.fromkeys(entry.kind for entry in chosen)
     width = max(map(len, groups), default=0)
     for kind in groups:
         own = [entry for entry in chosen if entry.kind == kind]
-        click.echo(f"  {kind:<{width}}  {_summary(own)}, oldest {span(now - min(e.made for e in own))}")
+        say(f"  {kind:<{width}}  {_summary(own)}, oldest {span(now - min(e.made for e in own))}")
         for entry in own if every else ():
             age, used = span(now - entry.made), span(now - entry.used)
-            click.echo(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
-    click.echo(f"in all {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
+            say(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
+    say(f"in all {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
     return 0
 
 
@@ -83,14 +83,14 @@ def clear(kinds: tuple[str, ...], older: float | None, yes: bool) -> int:
     """Remove what is in the cache, all of it or by kind and age; it is made again when it is needed."""
     chosen = _chosen(kinds, older)
     if not chosen:
-        click.echo("there is nothing to remove")
+        say("there is nothing to remove")
         return 0
     if not _agreed(f"remove {_summary(chosen)}?", yes):
-        click.echo("nothing was removed")
+        say("nothing was removed")
         return 1
     for entry in chosen:
         entry.remove()
-    click.echo(f"removed {_summary(chosen)}")
+    say(f"removed {_summary(chosen)}")
     return 0
 
 
@@ -107,16 +107,16 @@ def verify(kinds: tuple[str, ...], yes: bool) -> int:
     chosen = _chosen(kinds, None)
     damaged = [(entry, text) for entry in chosen if (text := problem(entry))]
     for entry, text in damaged:
-        click.echo(f"damaged: {entry.files[0]}: {text}", err=True)
-    click.echo(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are sound")
+        complain("damaged", f"{entry.files[0]}: {text}")
+    say(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are sound")
     if not damaged:
         return 0
     if not _agreed(f"remove the {len(damaged)} damaged?", yes):
-        click.echo("nothing was removed; --yes removes what is damaged")
+        say("nothing was removed; --yes removes what is damaged")
         return 1
     for entry, _ in damaged:
         entry.remove()
-    click.echo(f"removed {len(damaged)}")
+    say(f"removed {len(damaged)}")
     return 0
 
 
@@ -140,7 +140,7 @@ def _agreed(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        click.echo(f"{question} nobody can be asked here: add --yes", err=True)
+        say(f"{question} nobody can be asked here: add --yes", err=True)
         return False
     return click.confirm(question)
 

@@ -92,7 +92,7 @@ def run(
 
     if prepared.idle:
         for note in prepared.notes:
-            click.echo(f"warning: {note}", err=True)
+            complain("warning", note)
     code = 0 if prepared.idle else _supervised(work, prepared.folder)
     return code or report(prepared.folder.path, finished_summary(prepared))
 

@@ -205,7 +205,8 @@ def _run(
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
     finally:
-        sources.save(worker.contents)
+        if folder.results.exists():  # not where somebody deleted the folder
+            sources.save(worker.contents)
     if options.no_cache:
         shutil.rmtree(folder.private_cache, ignore_errors=True)
     return summary
