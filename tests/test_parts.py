@@ -15,6 +15,7 @@ from kit.toysuite import TOY_SUITE
 
 from pruningbench.contract import (
     Context,
+    Curve,
     DatasetRef,
     Metric,
     Missing,
@@ -100,6 +101,26 @@ def test_a_failing_metric_costs_itself(how: str, words: str, registry: Registry,
 def run_clean(registry: Registry, tmp_path: Path) -> Path:
     run(TOY_SUITE, registry, tmp_path / "clean")
     return tmp_path / "clean"
+
+
+@dataclass(frozen=True)
+class HalfWay(Metric):
+    """Has values, and then a curve that does not fit them."""
+
+    consumes: ClassVar[type[Outputs]] = Predictions
+
+    def values(self, outputs: Predictions) -> torch.Tensor:
+        return torch.ones(len(outputs.labels))
+
+    def curve(self, outputs: Predictions) -> Curve:
+        return Curve((0.0, 1.0), "share", torch.zeros(1, 1))
+
+
+def test_a_metric_that_fails_half_way_has_no_value(registry: Registry, tmp_path: Path) -> None:
+    registry.add("metric", "half-way", HalfWay, Plugin("parts", "tests", "1"))
+    run(TOY_SUITE.replace("[toy-margin]", "[half-way]"), registry, tmp_path / "run")
+    frame = load_results(tmp_path / "run")
+    assert set(frame[frame["metric"] == "half-way"]["status"]) == {"failed"}
 
 
 def test_a_metric_that_fails_alone_fails_its_task(registry: Registry, tmp_path: Path) -> None:

@@ -170,7 +170,9 @@ def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None
             measured.measurements[i] = replace(measurement, degenerate=found.count, note=note)
 
 
-def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured, *, main: bool) -> None:
+def _apply(
+    metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured, *, main: bool = False
+) -> None:
     values = metric.values(outputs)
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
@@ -190,6 +192,9 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     estimate = bootstrap(array, statistic)
     chance, chance_p = _chance(metric, label, outputs, array, main=main)
     ceiling = metric.ceiling(outputs)
+    curve = metric.curve(outputs)
+    if curve is not None:  # before the value is taken: a metric that fails half-way has none
+        _keep_curve(curve, f"{variant}|{label}", len(values), measured)
     measured.measurements.append(
         MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
@@ -199,9 +204,6 @@ def _apply(metric: Metric, label: str, variant: str, outputs: Outputs, measured:
     measured.samples[f"{variant}|{label}"] = np.asarray(array)
     if estimate.draws is not None:  # no mean of the values: what differences are computed from
         measured.samples[f"{variant}|{label}|draws"] = estimate.draws
-    curve = metric.curve(outputs)
-    if curve is not None:
-        _keep_curve(curve, f"{variant}|{label}", len(values), measured)
 
 
 def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
