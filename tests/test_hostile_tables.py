@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from kit.files import binary, cifar_images, opened, png_table
 from kit.hostilefiles import SPECIAL, peak_memory
-from kit.humandata import NIGHTS_HEAD, NIGHTS_ROWS, nights, things, two_people
+from kit.humandata import NIGHTS_HEAD, NIGHTS_ROWS, two_people
 from pruningbench_data import _parquet
 from pruningbench_data.cifar import Cifar10, Cifar10H, Cifar100
 from pruningbench_data.hub import Hub
@@ -22,8 +22,6 @@ from pruningbench_data.model_vs_human import ModelVsHuman
 from pruningbench_data.triplets import Nights, Things
 
 from pruningbench.errors import DataError, PruningBenchError
-
-__all__ = ["nights", "things"]  # fixtures
 
 
 @pytest.fixture(autouse=True)
