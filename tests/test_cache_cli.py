@@ -42,14 +42,19 @@ def test_what_a_run_leaves_is_listed(toy_registry: Registry, tmp_path: Path, pru
         assert entry["size"] == sum(Path(file).stat().st_size for file in entry["files"])
         assert abs(time.time() - entry["made"]) < 600
     (score,) = [entry for entry in found if entry["kind"] == "scores"]
-    for part in ("toy-net(", "width=8) · toy-pruner(nan=false, shift=0.0)", "weights ", "toybench 1.0 v1 "):
+    for part in (
+        "toybench/toy-net(",
+        "width=8) · toybench/toy-pruner(nan=false, shift=0.0)",
+        "weights ",
+        "toybench 1.0 v1 ",
+    ):
         assert part in score["origin"]
     text = pruningbench("cache", "list", check=0).stdout
-    assert "  networks  4 entries, " in text
+    assert "  networks  5 entries, " in text
     assert f"in all {len(found)} entries, " in text
     text = pruningbench("cache", "list", "--kind", "networks", "--all", check=0).stdout
-    assert text.count("finetune(") == 4
-    assert text.count("made 0 min ago, used 0 min ago") == 4
+    assert text.count("finetune(") == 5
+    assert text.count("made 0 min ago, used 0 min ago") == 5
     assert "scores" not in text
 
 
@@ -64,7 +69,7 @@ def test_clear_by_kind_and_age(toy_registry: Registry, tmp_path: Path, pruningbe
     os.utime(networks[0], (old, old))
     assert len(listed(pruningbench, "--older-than", "30d")) == 1
     assert "removed 1 entry" in pruningbench("cache", "clear", "--older-than", "30d", "--yes", check=0).stdout
-    assert [path.exists() for path in networks] == [False, True, True, True]
+    assert [path.exists() for path in networks] == [False, True, True, True, True]
     pruningbench("cache", "clear", "--kind", "networks", "--yes", check=0)
     assert {entry["kind"] for entry in listed(pruningbench)} == {"weights", "scores", "masks"}
     pruningbench("cache", "clear", "--yes", check=0)

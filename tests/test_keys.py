@@ -11,6 +11,7 @@ from kit.changing import Changing, changing
 from kit.toysuite import TOY, TOY_SUITE, Command
 
 from pruningbench.leaderboard import build, render
+from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
 from pruningbench.store.records import Record
@@ -24,7 +25,11 @@ def records(out: Path) -> list[Record]:
 
 def test_records_hold_the_parts_and_the_versions(changing: Changing, tmp_path: Path) -> None:
     assert changing.run(tmp_path / "a").summary.ok
-    dense, trained = (next(r for r in records(tmp_path / "a") if r.recipe.startswith(name)) for name in ("none", "fin"))
+    kinds = (("dense", "none"), ("dense", "fin"), ("scores", "fin"))
+    dense, reference, trained = (
+        next(r for r in records(tmp_path / "a") if r.pruner == pruner and r.recipe.startswith(recipe))
+        for pruner, recipe in kinds
+    )
     common = {
         "model",
         "weights",
@@ -37,14 +42,16 @@ def test_records_hold_the_parts_and_the_versions(changing: Changing, tmp_path: P
         "network",
     }
     assert set(dense.made_of) == common
+    assert set(reference.made_of) == common | {"recipe", "data"}
     assert set(trained.made_of) == common | {"pruner", "recipe", "data"}
     # distribution, its version, the class's own version, hash of the source
     assert trained.made_of["pruner"].startswith("changing-scores 1.0 v1 ")
     assert trained.made_of["metric right"].startswith("changing-right 2.0 v1 ")
     assert trained.made_of["recipe"].split()[0] == "pruningbench"
+    assert reference.made_of["recipe"] == trained.made_of["recipe"]
     assert len(trained.made_of["pruner"].split()[-1]) == 16
     assert dense.made_of["network"][:16] == dense.made_of["weights"]
-    assert trained.made_of["network"] != dense.made_of["network"]
+    assert len({record.made_of["network"] for record in (dense, reference, trained)}) == 3
     assert trained.made_of["task data"] == trained.data_fingerprint.partition(":")[0]
 
 
@@ -116,7 +123,7 @@ def test_code_that_cannot_be_read_counts_by_its_version(
         "version alone: the code of metric right, metric wrong, model, pruner, task cannot be read",
     }
     text = render(build(table), "table")
-    assert "scores†" in text
+    assert f"scores{SIGN}" in text
     assert "version alone" in " ".join(text.split())
 
 

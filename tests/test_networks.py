@@ -44,36 +44,38 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_adding_a_metric_trains_nothing(changing: Changing, tmp_path: Path, trainings: list[int]) -> None:
     changing.run(tmp_path / "run")
-    assert len(trainings) == 1
+    assert len(trainings) == 2  # the dense reference, and the pruned network
     changing.run(tmp_path / "run", changing.text + "metrics: [toy-margin]\n")
-    assert len(trainings) == 1
+    assert len(trainings) == 2
     made = load_results(tmp_path / "run", details=True)["made_of"]
-    assert len({parts["network"] for parts in made}) == 3  # one for each cell
+    assert len({parts["network"] for parts in made}) == 4  # one for each cell
 
 
 def test_trying_again_trains_nothing(changing: Changing, tmp_path: Path, trainings: list[int]) -> None:
     changing.edit("changing_look", "FAILS = True")
     changing.run(tmp_path / "run")
-    assert len(trainings) == 1
+    assert len(trainings) == 2
     failed = changing.run(tmp_path / "run", retry_failed=True)
-    assert (failed.summary.computed, len(failed.summary.not_ok)) == (3, 3)
-    assert len(trainings) == 1
+    assert (failed.summary.computed, len(failed.summary.not_ok)) == (4, 4)
+    assert len(trainings) == 2
     changing.edit("changing_look")
     assert changing.run(tmp_path / "run").summary.ok
-    assert len(trainings) == 1
+    assert len(trainings) == 2
 
 
 def test_another_recipe_code_or_data_is_another_network(
     changing: Changing, tmp_path: Path, trainings: list[int]
 ) -> None:
     changing.run(tmp_path / "a")
+    assert len(trainings) == 2
     changing.edit("changing_scores", "FACTOR = 2.0")
     changing.run(tmp_path / "b")
+    assert len(trainings) == 3  # the dense reference is none of the pruner's
     changing.write_weights(4)
     changing.run(tmp_path / "c")
-    assert len(trainings) == 3
+    assert len(trainings) == 5
     changing.run(tmp_path / "d")
-    assert len(trainings) == 3
+    assert len(trainings) == 5
 
 
 def test_two_networks_never_share_a_cell(changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +100,7 @@ def test_two_networks_never_share_a_cell(changing: Changing, tmp_path: Path, mon
     assert set(table["metric"]) == {"right", "wrong", "toy-accuracy", "toy-margin"}
     for _, cell in table.groupby("cell"):
         assert len({parts["network"] for parts in cell["made_of"]}) == 1
-    assert len(table) == len(before) + 2 * 3
+    assert len(table) == len(before) + 2 * 4
 
 
 def test_a_finished_task_of_another_network_is_measured_again(
@@ -116,7 +118,7 @@ def test_a_finished_task_of_another_network_is_measured_again(
 
     monkeypatch.setattr(training, "fit", fit)
     again = changing.run(tmp_path / "run", changing.text + "  - {use: toy-task, data: {use: toy-data, split: test}}\n")
-    assert again.summary.computed == 3 + 1  # the new task on three cells, and the old one on the trained cell
+    assert again.summary.computed == 4 + 2  # the new task on four cells, and the old one on the trained cells
     table = load_results(tmp_path / "run", details=True)
     assert all(len({parts["network"] for parts in cell["made_of"]}) == 1 for _, cell in table.groupby("cell"))
 
@@ -150,7 +152,7 @@ def test_asking_for_weights_later_measures_nothing(
         len(trainings),
     )
     summary = run(KEEP, toy_registry, tmp_path / "run")
-    assert (summary.computed, summary.resumed) == (0, 9)
+    assert (summary.computed, summary.resumed) == (0, 10)
     assert len(list((tmp_path / "run" / "weights").iterdir())) == 8
     assert sum(line.startswith("task") for line in toy_log()) == tasks
     assert len(trainings) == trained

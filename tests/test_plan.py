@@ -102,11 +102,12 @@ def test_filters(only: list[str], expected: int, toy_registry: Registry) -> None
 @pytest.mark.parametrize(
     ("without", "expected"),
     [
-        (["sparsity=0.5"], 1 + 4),
+        (["sparsity=0.5"], 2 + 4),
         (["sparsity=0"], 8),
-        (["pruner=toy-pruner"], 1 + 4),
+        (["pruner=toy-pruner"], 2 + 4),
         (["pruner=dense"], 8),
-        (["recipe=none"], 1 + 4),
+        (["recipe=none"], 2 + 4),
+        (["recipe=finetune*"], 1 + 4),
         (["pruner=toy-pruner", "recipe=finetune*"], 1 + 2),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from kit.changing import Changing, changing
 
 from pruningbench.leaderboard import build, render
+from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
 
@@ -48,8 +49,8 @@ def distribution(plugin: Changing) -> None:
 
 
 CHANGES = [
-    (weights, "the weights of model net ", 3),
-    (images, "the content of dataset stored ", 3),
+    (weights, "the weights of model net ", 4),
+    (images, "the content of dataset stored ", 4),
     (code, "the code of pruner scores changed (changing-scores 1.0 v1 ", 2),
     (class_version, "the code of pruner scores changed (changing-scores 1.0 v1 ", 2),
     (distribution, "the code of pruner scores changed (changing-scores 1.0 v1 ", 2),
@@ -63,8 +64,8 @@ def test_what_changed_is_said_and_measured_again(
 ) -> None:
     if finished:
         changing.run(tmp_path / "run")
-    else:  # one of three task runs is to do; it is a pruned one
-        changing.run(tmp_path / "run", stop_after=2)
+    else:  # one of four task runs is to do; it is a pruned one
+        changing.run(tmp_path / "run", stop_after=3)
         count -= 1
     before, _ = read_journal(tmp_path / "run" / "results.jsonl")
     change(changing)
@@ -85,7 +86,7 @@ def test_nothing_is_loaded_and_said_when_nothing_changed(changing: Changing, tmp
     changing.run(tmp_path / "run")
     ran = toy_log()
     again = changing.run(tmp_path / "run")
-    assert (again.summary.computed, again.summary.resumed, again.warnings) == (0, 3, [])
+    assert (again.summary.computed, again.summary.resumed, again.warnings) == (0, 4, [])
     assert toy_log() == ran
     changing.weights.touch()  # looked into, and found to be the same
     again = changing.run(tmp_path / "run")
@@ -100,14 +101,27 @@ def test_an_edited_metric_is_measured_again_alone(changing: Changing, tmp_path: 
     before, lines = values(tmp_path / "run"), len(toy_log())
     changing.edit("changing_wrong", "FACTOR = 2.0")
     again = changing.run(tmp_path / "run")
-    assert len(again.warnings) == 1
-    assert again.text.startswith("the code of metric wrong changed (changing-wrong 2.0 v1 ")
-    assert again.text.endswith("): 3 finished task runs measured again")
+    (line,) = again.changes
+    assert line.startswith("the code of metric wrong changed (changing-wrong 2.0 v1 ")
+    assert line.endswith("): 4 finished task runs measured again")
     assert not {"scores", "right"} & set(toy_log()[lines:])
-    assert toy_log()[lines:].count("wrong") == 3
+    assert toy_log()[lines:].count("wrong") == 4
     after = values(tmp_path / "run")
     assert (after.xs("wrong", level="metric") == 2 * before.xs("wrong", level="metric")).all()
     assert (after.xs("right", level="metric") == before.xs("right", level="metric")).all()
+
+
+@pytest.mark.parametrize("constants", ["FACTOR = 2.0", "VERSION = 2"])
+def test_an_edited_recipe_concerns_its_dense_reference_too(constants: str, changing: Changing, tmp_path: Path) -> None:
+    text = changing.text.replace("use: finetune", "use: tune")
+    changing.run(tmp_path / "run", text)
+    changing.edit("changing_tune", constants)
+    again = changing.run(tmp_path / "run", text)
+    (line,) = again.changes
+    assert line.startswith("the code of recipe tune(epochs=1) changed (changing-tune 2.0 v1 ")
+    assert line.endswith("): 2 finished task runs measured again")
+    assert (again.summary.computed, again.summary.resumed, again.summary.ok) == (2, 2, True)
+    assert changing.run(tmp_path / "run", text).changes == []
 
 
 @pytest.mark.parametrize(("change", "words", "count"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
@@ -130,9 +144,9 @@ def test_what_changed_can_be_accepted(
     assert len(marked) in (2 * count, len(table))
     assert all(mark.startswith("accepted: ") and " -> " in mark for mark in marked["mark"])
     text = render(build(table, [tmp_path / "run"]), "table")
-    assert "scores†" in text
+    assert f"scores{SIGN}" in text
     assert "values: accepted: " in " ".join(text.split())
-    assert "scores†" in render(build(table), "markdown")
+    assert f"scores{SIGN}" in render(build(table), "markdown")
     # accepted for good: nothing is said again, and a later change is a change
     assert changing.run(tmp_path / "run").warnings == []
     changing.write_weights(9)
@@ -144,8 +158,9 @@ def test_what_failed_is_not_accepted_but_tried_again(changing: Changing, tmp_pat
     changing.run(tmp_path / "run")
     changing.edit("changing_look")
     again = changing.run(tmp_path / "run", accept_changed=True)
-    assert (again.summary.ok, again.summary.computed) == (True, 3)
-    assert again.text.endswith("3 finished task runs measured again")
+    assert (again.summary.ok, again.summary.computed) == (True, 4)
+    (line,) = again.changes
+    assert line.endswith("4 finished task runs measured again")
     assert set(load_results(tmp_path / "run")["mark"]) == {""}
 
 
@@ -168,7 +183,7 @@ def test_data_without_files_are_looked_into_when_there_is_work_left(
     grown = text.replace("[0, 0.5]", "[0, 0.5, 0.7]") if left else text
     again = changing.run(tmp_path / "run", grown)
     assert ("the content of dataset toy-data(split=test) changed (" in again.text) is left
-    assert again.summary.computed == (5 if left else 0)
+    assert again.summary.computed == (6 if left else 0)
 
 
 def test_a_table_in_between_says_which_rows_are_stale(changing: Changing, tmp_path: Path) -> None:
@@ -176,17 +191,19 @@ def test_a_table_in_between_says_which_rows_are_stale(changing: Changing, tmp_pa
     changing.write_weights(4)
     changing.run(tmp_path / "run", stop_after=1)
     table = load_results(tmp_path / "run", details=True)
-    assert len(table) == 6
+    assert len(table) == 8
     stale = table[table["mark"] != ""]
-    assert set(stale["sparsity"]) == {0.5}
-    assert len(stale) == 4
+    assert set(zip(stale["sparsity"], stale["recipe"].str.partition("(")[0], strict=True)) == {
+        (0.0, "finetune"), (0.5, "none"), (0.5, "finetune"),
+    }  # fmt: skip
+    assert len(stale) == 6
     assert all(mark.startswith("stale: weights ") for mark in stale["mark"])
     (board,) = build(table, [tmp_path / "run"])
-    assert [row.marked for row in board.rows] == [False, True, True]
-    assert any(note.startswith("† 4 values: stale: weights") for note in board.notes)
+    assert [row.marked for row in board.rows] == [False, True, True, True]
+    assert any(note.startswith(f"{SIGN} 6 values: stale: weights") for note in board.notes)
     assert any(note.startswith("Not the same in all rows: weights of model net ") for note in board.notes)
     done = changing.run(tmp_path / "run")
-    assert done.summary.computed == 2
+    assert done.summary.computed == 3
     assert set(load_results(tmp_path / "run")["mark"]) == {""}
 
 
@@ -243,11 +260,11 @@ def test_a_folder_of_the_old_format_goes_on_and_says_so(changing: Changing, tmp_
     assert again.summary.ok
     assert again.summary.computed == 0
     assert len(again.warnings) == 1
-    assert "3 finished task runs are of an older version" in again.text
+    assert "4 finished task runs are of an older version" in again.text
     assert "choose another --out" in again.text
     pd.testing.assert_series_equal(values(tmp_path / "run"), before, check_exact=True)
     assert set(load_results(tmp_path / "run")["mark"].str.partition(":")[0]) == {"unchecked"}
     grown = changing.run(tmp_path / "run", changing.text.replace("[0, 0.5]", "[0, 0.5, 0.7]"))
-    assert (grown.summary.computed, grown.summary.resumed) == (2, 3)
+    assert (grown.summary.computed, grown.summary.resumed) == (2, 4)
     (board,) = build(load_results(tmp_path / "run", details=True))
-    assert [row.marked for row in board.rows] == [True, True, True, False, False]
+    assert [row.marked for row in board.rows] == [True, True, True, True, False, False]

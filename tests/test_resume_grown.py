@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -12,6 +15,7 @@ from kit.changing import Changing, changing
 from kit.runs import measured, run
 from kit.toysuite import TOY_SUITE, Command
 
+from pruningbench.contract import Outputs
 from pruningbench.errors import RunFolderError
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
@@ -25,11 +29,11 @@ TASK = "  - {use: toy-task, data: {use: toy-data, split: test}}\n"
 GROWTHS = [
     ("sparsities: [0, 0.5, 0.9]", "sparsities: [0, 0.3, 0.5, 0.9]", 4),
     ("[toy-pruner, ", "[{use: toy-pruner, shift: 1.0}, toy-pruner, ", 4),
-    ("sparsities:", "seeds: [0, 1]\nsparsities:", 9),
-    ("recipes: [none, ", "recipes: [none, {use: finetune, epochs: 2}, ", 4),
-    ("models: [toy-net]", "models: [{use: toy-net, width: 4}, toy-net]", 9),
-    (TASK, TASK + "  - {use: toy-task, data: {use: toy-data, split: train}}\n", 9),
-    (TASK, "  - {use: toy-task, noise: true, data: {use: toy-data, split: test}}\n" + TASK, 9),
+    ("sparsities:", "seeds: [0, 1]\nsparsities:", 10),
+    ("recipes: [none, ", "recipes: [none, {use: finetune, epochs: 2}, ", 5),
+    ("models: [toy-net]", "models: [{use: toy-net, width: 4}, toy-net]", 10),
+    (TASK, TASK + "  - {use: toy-task, data: {use: toy-data, split: train}}\n", 10),
+    (TASK, "  - {use: toy-task, noise: true, data: {use: toy-data, split: test}}\n" + TASK, 10),
 ]
 
 
@@ -43,14 +47,14 @@ def test_a_suite_that_grew_goes_on_in_its_folder(
     grown = TOY_SUITE.replace(old, new)
     assert grown != TOY_SUITE
     summary = run(grown, toy_registry, tmp_path / "run")
-    assert (summary.computed, summary.resumed, summary.ok) == (more, 9, True)
+    assert (summary.computed, summary.resumed, summary.ok) == (more, 10, True)
     assert sum(line.startswith("task") for line in toy_log()) == tasks + more
     table = load_results(tmp_path / "run")
     pd.testing.assert_frame_equal(table.head(len(before)), before, check_exact=True)
     assert len(table) == len(before) + 2 * more
     assert not table.duplicated(["cell", "task", "metric"]).any()
     again = run(grown, toy_registry, tmp_path / "run")
-    assert (again.computed, again.resumed) == (0, 9 + more)
+    assert (again.computed, again.resumed) == (0, 10 + more)
     run(grown, toy_registry, tmp_path / "fresh")
     fresh = load_results(tmp_path / "fresh")
     assert sorted(table["value"]) == sorted(fresh["value"])
@@ -93,7 +97,7 @@ def test_a_metric_that_is_added_is_measured_alone(changing: Changing, tmp_path: 
     before, lines = load_results(tmp_path / "run"), len(toy_log())
     grown = changing.text + "metrics: [toy-margin]\n"
     again = changing.run(tmp_path / "run", grown)
-    assert (again.summary.computed, again.summary.ok, again.warnings) == (3, True, [])
+    assert (again.summary.computed, again.summary.ok, again.changes) == (4, True, [])
     assert not {"scores", "right", "wrong"} & set(toy_log()[lines:])
     table = load_results(tmp_path / "run")
     assert set(table["metric"]) == {"right", "wrong", "toy-margin"}
@@ -120,25 +124,54 @@ def test_a_metric_that_is_added_is_measured_alone(changing: Changing, tmp_path: 
 def test_a_metric_that_applies_to_nothing_is_asked_once(changing: Changing, tmp_path: Path, toy_log: Log) -> None:
     changing.run(tmp_path / "run")
     grown = changing.text + "metrics: [never]\n"
-    assert changing.run(tmp_path / "run", grown).summary.computed == 3
+    assert changing.run(tmp_path / "run", grown).summary.computed == 4
     ran = toy_log()
     assert changing.run(tmp_path / "run", grown).summary.computed == 0
     assert toy_log() == ran
-    assert set(load_results(tmp_path / "run")["metric"]) == {"right", "wrong"}
+    table = load_results(tmp_path / "run")
+    assert set(table["metric"]) == {"right", "wrong"}
+    assert set(table["inapplicable"]) == {"never"}  # as if it had been asked at once
+    changing.run(tmp_path / "run", changing.text + "metrics: [never, toy-margin]\n")
+    table = load_results(tmp_path / "run")
+    assert set(table["metric"]) == {"right", "wrong", "toy-margin"}
+    assert set(table["inapplicable"]) == {"never"}
+
+
+def test_a_metric_that_is_added_keeps_the_keys_of_samples(
+    changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toybench_parts import ToyTask
+
+    real = ToyTask.run
+
+    def with_keys(self: ToyTask, model: Any, context: Any) -> Iterator[tuple[str, Outputs]]:
+        for variant, outputs in real(self, model, context):
+            yield variant, replace(outputs, keys=tuple(f"sample {i}" for i in range(outputs.count or 0)))
+
+    monkeypatch.setattr(ToyTask, "run", with_keys)
+    changing.run(tmp_path / "run")
+    grown = changing.text + "metrics: [toy-margin]\n"
+    assert changing.run(tmp_path / "run", grown).summary.ok
+    changing.run(tmp_path / "fresh", grown)
+    for file in (tmp_path / "fresh" / "samples").iterdir():
+        arrays, fresh = read_arrays(tmp_path / "run" / "samples" / file.name), read_arrays(file)
+        assert arrays.keys() == fresh.keys() >= {"keys of ", "|right", "|toy-margin"}
+        assert all(np.array_equal(arrays[name], fresh[name]) for name in fresh)
 
 
 def test_a_metric_that_fails_leaves_the_others(changing: Changing, tmp_path: Path, toy_log: Log) -> None:
     changing.run(tmp_path / "run")
     grown = changing.text + "metrics: [{use: toy-margin, short: true}]\n"
     failed = changing.run(tmp_path / "run", grown)
-    assert [record.status for record in failed.summary.not_ok] == ["failed"] * 3
+    assert [record.status for record in failed.summary.not_ok] == ["failed"] * 4
     table = load_results(tmp_path / "run")
-    assert sorted(table["status"]) == ["failed"] * 3 + ["ok"] * 6
+    assert sorted(table["status"]) == ["failed"] * 4 + ["ok"] * 8
     ran = len(toy_log())
     assert changing.run(tmp_path / "run", grown).summary.computed == 0  # it is tried again only when asked for
-    assert changing.run(tmp_path / "run", grown, retry_failed=True).summary.computed == 3
-    assert not {"right", "wrong"} & set(toy_log()[ran:])
-    assert sorted(load_results(tmp_path / "run")["status"]) == ["failed"] * 3 + ["ok"] * 6
+    assert len(toy_log()) == ran
+    assert changing.run(tmp_path / "run", grown, retry_failed=True).summary.computed == 4
+    assert [toy_log()[ran:].count(name) for name in ("scores", "right", "wrong")] == [0, 4, 4]  # the whole task again
+    assert sorted(load_results(tmp_path / "run")["status"]) == ["failed"] * 4 + ["ok"] * 8
 
 
 def test_shards_of_a_grown_suite_go_on(toy_registry: Registry, tmp_path: Path) -> None:
@@ -156,6 +189,6 @@ def test_plan_counts_what_a_grown_suite_lacks(
 ) -> None:
     pruningbench("run", suite_file(), check=0)
     grown = suite_file(TOY_SUITE.replace("0.9]", "0.9, 0.95]"), "grown.yaml")
-    assert "13 (1 tasks on each cell), 4 still to do in runs/toy" in pruningbench("plan", grown, check=0).stdout
+    assert "14 (1 tasks on each cell), 4 still to do in runs/toy" in pruningbench("plan", grown, check=0).stdout
     done = pruningbench("run", grown, check=0)
-    assert "13 cells: 4 task runs computed now, 9 done before" in done.stdout
+    assert "14 cells: 4 task runs computed now, 10 done before" in done.stdout

@@ -38,7 +38,9 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
     """Return the code of all components of a task on a cell; nothing is loaded."""
     parts = {"model": code_of(cell.model)}
     if cell.pruner is not None:
-        parts |= {"pruner": code_of(cell.pruner), "recipe": code_of(cell.recipe)}
+        parts["pruner"] = code_of(cell.pruner)
+    if cell.pruner is not None or cell.trained:
+        parts["recipe"] = code_of(cell.recipe)
     parts["task"] = code_of(run.task)
     return parts | {f"{METRIC}{metric.label}": code_of(metric) for metric in run.metrics}
 

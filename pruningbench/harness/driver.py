@@ -205,7 +205,8 @@ class Driver:
         if event.samples:
             file = self.folder.samples_file(cell.key, event.task)
             before = read_arrays(file) if kept and file.exists() else {}
-            stay = {name: array for name, array in before.items() if name.split("|")[1] in kept}
+            # by ``variant|metric``, and the keys of a variant's samples, which are those of all its metrics
+            stay = {name: array for name, array in before.items() if "|" not in name or name.split("|")[1] in kept}
             write_arrays(file, {**stay, **event.samples})
         for variant, arrays in event.exhibits.items():
             write_arrays(self.folder.exhibit_file(cell.key, event.task, variant), arrays)
@@ -217,7 +218,12 @@ def _beside(kept: Sequence[Record], new: Sequence[Record]) -> list[Record]:
     if new[0].status == "ok":
         asked = {name: text for name, text in new[0].made_of.items() if name.startswith(METRIC)}
     lines = [replace(r, made_of={**r.made_of, **asked} if r.made_of else {}, attempts=new[0].attempts) for r in kept]
-    return [*lines, *(record for record in new if record.metric or record.status != "ok")]
+    lines += [record for record in new if record.metric or record.status != "ok"]
+    if not asked:
+        return lines
+    labels = [name.removeprefix(METRIC) for name in {**kept[0].made_of, **asked} if name.startswith(METRIC)]
+    nothing = ", ".join(label for label in labels if label not in {line.metric for line in lines})
+    return [replace(line, inapplicable=nothing) for line in lines]
 
 
 def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJobs:

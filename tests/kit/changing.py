@@ -57,6 +57,17 @@ class Scores(ScorePruner):
         log("scores")
         return {name: FACTOR * p.detach().abs() for name, p in context.parameters.items()}
 ''',
+    "changing_tune": '''
+from dataclasses import dataclass
+from typing import ClassVar
+from changing_tune.helper import VERSION
+from pruningbench_recipes.basic import Finetune
+
+@dataclass(frozen=True)
+class Tune(Finetune):
+    """Fine-tuning."""
+    version: ClassVar[int] = VERSION
+''',
     "changing_look": '''
 from dataclasses import dataclass
 from typing import ClassVar
@@ -104,7 +115,8 @@ class Never(ToyAccuracy):
 }
 COMPONENTS = (
     ("model", "net", "changing_net", "Net"), ("dataset", "stored", "changing_net", "Stored"),
-    ("pruner", "scores", "changing_scores", "Scores"), ("task", "look", "changing_look", "Look"),
+    ("pruner", "scores", "changing_scores", "Scores"), ("recipe", "tune", "changing_tune", "Tune"),
+    ("task", "look", "changing_look", "Look"),
     ("metric", "right", "changing_right", "Right"), ("metric", "wrong", "changing_wrong", "Wrong"),
     ("metric", "never", "changing_right", "Never"),
 )  # fmt: skip

@@ -44,6 +44,11 @@ class Said:
     def text(self) -> str:
         return "\n".join(self.warnings)
 
+    @property
+    def changes(self) -> list[str]:
+        """The warnings of what changed since something was finished, without those of degenerate outputs."""
+        return [line for line in self.warnings if "one predicted class in " not in line]
+
 
 def said(text: str, registry: Registry, out: Path, *, stop_after: int | None = None, **options: object) -> Said:
     """Run a suite and keep what is said; ``stop_after`` task runs it is interrupted, without a summary."""
