@@ -245,3 +245,13 @@ def test_what_was_put_there_by_hand_must_be_a_file(server: FileServer, folder: P
     make(by_hand)
     with pytest.raises(PruningBenchError, match=words):
         fetch([Download(server.url("a.bin"), "a.bin", md5="0" * 32)], folder)
+
+
+def test_no_redirect_leaves_encryption() -> None:
+    from urllib.request import HTTPRedirectHandler, Request
+
+    from pruningbench.images.transfer import _opener
+
+    (follower,) = [handler for handler in _opener().handlers if isinstance(handler, HTTPRedirectHandler)]
+    with pytest.raises(FetchError, match=r"^https://a/x: sends on to 'http://b/y', which is not encrypted"):
+        follower.http_error_302(Request("https://a/x"), None, 302, "Found", {"Location": "http://b/y"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,17 @@ def test_settings_that_lead_nowhere(setting: str, words: str) -> None:
         apply_setting(document, setting)
     assert words in str(caught.value)
     assert "--set" in str(caught.value)
+
+
+def test_a_named_pipe_is_refused_and_a_shell_s_pipe_is_read(tmp_path: Path) -> None:
+    """Opening a pipe that nobody writes waits for ever; ``run <(...)`` gives one that somebody writes."""
+    os.mkfifo(tmp_path / "suite.yaml")
+    with pytest.raises(SuiteError, match=r"suite.yaml: is a named pipe, not a suite file$"):
+        read_yaml(tmp_path / "suite.yaml")
+    reader, writer = os.pipe()
+    os.write(writer, b"name: piped")
+    os.close(writer)
+    try:
+        assert read_yaml(Path(f"/dev/fd/{reader}")).value == {"name": "piped"}
+    finally:
+        os.close(reader)

@@ -113,6 +113,8 @@ def read_yaml(path: Path, *, source: str | None = None) -> Document:
     """
     source = source or str(path)
     try:
+        if path.is_fifo() and not path.is_symlink():  # a shell's <(...) is a link to a pipe that somebody writes
+            raise SuiteError(f"{source}: is a named pipe, not a suite file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:

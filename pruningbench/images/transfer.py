@@ -174,6 +174,10 @@ def _opener() -> OpenerDirector:
             if not _WEB.match(target):
                 where = headers.get("Location") or "nowhere"
                 raise FetchError(f"{req.full_url}: sends on to {where[:200]!r}; only http and https are followed")
+            if req.full_url.lower().startswith("https:") and not target.lower().startswith("https:"):
+                raise FetchError(
+                    f"{req.full_url}: sends on to {target[:200]!r}, which is not encrypted; it is not followed"
+                )
             return super().http_error_302(req, fp, code, msg, headers)
 
         http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

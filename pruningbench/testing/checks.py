@@ -1,0 +1,80 @@
+"""Which checks a component of a kind has to pass, and what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pruningbench.contract.component import Kind, Use
+from pruningbench.errors import PluginError, PruningBenchError
+from pruningbench.plugins import Registry, load_registry
+from pruningbench.suite.binding import bind
+from pruningbench.testing.components import COMPONENT_CHECKS
+from pruningbench.testing.datasets import DATASET_CHECKS
+from pruningbench.testing.pruners import PRUNER_CHECKS
+
+Check = Callable[[Use, Registry], Iterator[str]]
+"""Yields what is wrong with a component, a sentence each."""
+
+_OF_KIND: dict[str, dict[str, Check]] = {"pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a component does against the contract.
+
+    Attributes:
+        component: kind and name.
+        check: name of the check.
+        what: what is wrong.
+        remedy: why it matters and what to do, the docstring of the check.
+    """
+
+    component: str
+    check: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.component}, {self.check}: {self.what}. {self.remedy}"
+
+
+def findings(kind: Kind, name: str, *, registry: Registry | None = None, **fields: Any) -> Iterator[Finding]:
+    """Yield what a registered component does against the contract; nothing for one that keeps it.
+
+    Args:
+        kind: of component. Every kind has the checks of its class and fields; pruners and data sets are also run.
+        name: registered name.
+        registry: where it is registered; the installed plugins by default.
+        fields: of the component, required ones and such that make it quick.
+
+    Raises:
+        UnknownComponentError: for a name that is not registered.
+        BindingError: for fields that it does not have or refuses.
+    """
+    registry = registry or load_registry()
+    use = bind(registry, kind, {"use": name, **fields})
+    for title, run in {**COMPONENT_CHECKS, **_OF_KIND.get(kind, {})}.items():
+        remedy = " ".join((run.__doc__ or "").split())
+        try:
+            yield from (Finding(f"{kind} {use.name!r}", title, what, remedy) for what in run(use, registry))
+        except Exception as error:  # noqa: BLE001 - anybody's component; what it raises is a finding
+            what = f"raised {type(error).__name__}: {error}"
+            yield Finding(f"{kind} {use.name!r}", title, what.splitlines()[0], remedy)
+
+
+def check(kind: Kind, name: str, *, registry: Registry | None = None, **fields: Any) -> None:
+    """Raise an error that lists all findings on a component; return in silence if there is none.
+
+    Arguments and errors are those of `findings`.
+
+    Raises:
+        PluginError: with one line per finding.
+    """
+    found = list(map(str, findings(kind, name, registry=registry, **fields)))
+    if found:
+        raise PluginError("\n".join(found))
+
+
+__all__ = ["Finding", "PruningBenchError", "check", "findings"]

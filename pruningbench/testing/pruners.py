@@ -1,0 +1,137 @@
+"""Checks of pruners, on a small convolutional network with batch norm."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pruningbench.base.randomness import generator_for, isolated_randomness
+from pruningbench.contract import Pruner, PruningContext, Use
+from pruningbench.errors import CollapseWarning, PruningBenchError
+from pruningbench.plugins import Registry
+from pruningbench.pruning.allocation import number_to_prune
+from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.preservation import preserved
+from pruningbench.pruning.scope import prunable_parameters
+
+SPARSITY = 0.5
+SHAPE = (3, 8, 8)
+
+
+def network() -> nn.Module:
+    """Return a small network with weights that depend on nothing."""
+    with isolated_randomness("testing"):
+        made = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+        )  # fmt: skip
+    return made.eval()
+
+
+def batches() -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield two batches of (images, labels)."""
+    generator = generator_for("testing")
+    for _ in range(2):
+        yield torch.randn(6, *SHAPE, generator=generator), torch.arange(6) % 4
+
+
+def prune(use: Use, subject: nn.Module, seed: int = 0) -> Masks:
+    """Prune a network as the harness does, without mending what the pruner leaves changed."""
+    pruner = use.component
+    if not isinstance(pruner, Pruner):
+        raise PruningBenchError(f"{use.name!r} is a {pruner.kind}")
+    reason = pruner.refuses(subject)
+    if reason:
+        raise PruningBenchError(f"it refuses a small convolutional network: {reason}")
+    given = batches if pruner.needs_data else None
+    context = PruningContext(subject, prunable_parameters(subject), seed, given, input_shape=SHAPE)
+    with isolated_randomness("prune", seed, use.identity()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        masks = pruner.prune(context, SPARSITY)
+    if not isinstance(masks, Masks):
+        raise PruningBenchError(f"it returned a {type(masks).__name__}, not Masks")
+    return masks
+
+
+def masks(use: Use, registry: Registry) -> Iterator[str]:
+    """Sparsities are compared between pruners: mask every prunable parameter, and prune round(sparsity * weights)."""
+    del registry
+    subject = network()
+    found = prune(use, subject)
+    expected = {name: tuple(p.shape) for name, p in prunable_parameters(subject).items()}
+    shapes = {name: tuple(mask.shape) for name, mask in found.items()}
+    if shapes != expected:
+        lacking, strange = sorted(set(expected) - set(shapes)), sorted(set(shapes) - set(expected))
+        yield f"its masks are not those of the prunable parameters (lacking {lacking}, too many {strange})"
+        return
+    asked, pruned = number_to_prune(SPARSITY, found.total), found.total - found.kept
+    if isinstance(use.component, Pruner) and use.component.exact and pruned != asked:
+        yield f"at sparsity {SPARSITY} it pruned {pruned} of {found.total} weights, not {asked}"
+
+
+def repeatable(use: Use, registry: Registry) -> Iterator[str]:
+    """Equal seeds must give equal masks: draw from ``context.generator(...)``, and from nothing else."""
+    del registry
+    if prune(use, network()).digest != prune(use, network()).digest:
+        yield "two calls with one seed give different masks"
+
+
+def seeded(use: Use, registry: Registry) -> Iterator[str]:
+    """``seeded = True`` says that masks depend on the seed, and only then are they made anew for each."""
+    del registry
+    differs = prune(use, network(), 0).digest != prune(use, network(), 1).digest
+    states = isinstance(use.component, Pruner) and use.component.seeded
+    if differs and not states:
+        yield "its masks depend on the seed, and it says seeded = False"
+
+
+def leaves_no_trace(use: Use, registry: Registry) -> Iterator[str]:
+    """The network is lent: leave its weights, modes, gradients and hooks as they were, unless ``updates_weights``."""
+    del registry
+    if isinstance(use.component, Pruner) and use.component.updates_weights:
+        return
+    subject = network()
+    before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
+    prune(use, subject)
+    changed = [name for name, tensor in subject.state_dict().items() if not torch.equal(tensor, before[name])]
+    if changed:
+        yield f"it changed {changed[0]!r}" + (f" and {len(changed) - 1} more" if changed[1:] else "")
+    if any(module.training for module in subject.modules()):
+        yield "it left the network in training mode"
+    if any(p.grad is not None for p in subject.parameters()):
+        yield "it left gradients"
+    if any(not p.requires_grad for p in subject.parameters()):
+        yield "it left parameters frozen"
+    if any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in subject.modules()
+    ):
+        yield "it left hooks"
+
+
+def half_precision(use: Use, registry: Registry) -> Iterator[str]:
+    """Networks come in bfloat16 as well: compute scores in their type or in float32."""
+    del registry
+    pruner = use.component
+    if isinstance(pruner, Pruner) and (pruner.needs_data or pruner.updates_weights):
+        return  # data come in float32, and their pass in another type is the caller's choice
+    subject = network().to(torch.bfloat16)
+    with preserved(subject):
+        found = prune(use, subject)
+    if (
+        found.total - found.kept != number_to_prune(SPARSITY, found.total)
+        and isinstance(pruner, Pruner)
+        and pruner.exact
+    ):
+        yield "in bfloat16 it prunes another number of weights"
+
+
+PRUNER_CHECKS: dict[str, Callable[[Use, Registry], Iterator[str]]] = {
+    "masks": masks,
+    "repeatable": repeatable,
+    "seeded": seeded,
+    "leaves no trace": leaves_no_trace,
+    "half precision": half_precision,
+}
