@@ -50,7 +50,7 @@ def test_missing_folders_and_splits_are_named(root: Path) -> None:
 
 def test_wrong_layouts_are_named(root: Path) -> None:
     save(root / "loose/a.png")
-    with pytest.raises(DataError, match=r"loose: holds images, but they must stand in a folder a class"):
+    with pytest.raises(DataError, match=r"loose: holds images, but they must stand in one folder per class"):
         opened(Folder(path="loose"))
     (root / "empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no class folders"):

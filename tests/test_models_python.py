@@ -235,7 +235,7 @@ def test_code_that_cannot_be_imported_is_named(code: Path, monkeypatch: pytest.M
     ("fields", "words"),
     [
         ({"network": "justamodule"}, "MODULE:FUNCTION"),
-        ({"mean": [0.5, 0.5]}, "one number a channel"),
+        ({"mean": [0.5, 0.5]}, "one number per channel"),
         ({"std": [0.0, 1.0, 1.0]}, "std"),
         ({"size": 0}, "size"),
         ({"crop": 1.5}, "crop"),
