@@ -10,11 +10,15 @@ tabulate and matplotlib are imported when first needed.
 
 from __future__ import annotations
 
-from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.board import build
-from pruningbench.leaderboard.figures import draw_figures
-from pruningbench.leaderboard.render import FORMATS, render, render_failures
-from pruningbench.leaderboard.rows import Board, Column, Failure, Row
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruningbench.leaderboard.aggregation import Entry
+    from pruningbench.leaderboard.board import build
+    from pruningbench.leaderboard.figures import draw_figures
+    from pruningbench.leaderboard.render import FORMATS, render, render_failures
+    from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 __all__ = [
     "FORMATS",
@@ -28,3 +32,23 @@ __all__ = [
     "render",
     "render_failures",
 ]
+
+_HOMES = {
+    "Board": "pruningbench.leaderboard.rows",
+    "Column": "pruningbench.leaderboard.rows",
+    "Entry": "pruningbench.leaderboard.aggregation",
+    "FORMATS": "pruningbench.leaderboard.render",
+    "Failure": "pruningbench.leaderboard.rows",
+    "Row": "pruningbench.leaderboard.rows",
+    "build": "pruningbench.leaderboard.board",
+    "draw_figures": "pruningbench.leaderboard.figures",
+    "render": "pruningbench.leaderboard.render",
+    "render_failures": "pruningbench.leaderboard.render",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: plugins register parts of this package, and `list` imports none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -46,14 +46,17 @@ def load_registry() -> Registry:
 def build_registry(found: list[EntryPoint], wanted: frozenset[str] | None = None) -> Registry:
     """Register the plugins behind `found`, built-ins first, then by name."""
     registry = Registry()
-    unique = {(point.name, point.value): point for point in found}
-    ordered = sorted(unique.values(), key=lambda p: (_distribution(p)[0] != BUILT_IN, p.name, p.value))
-    for point in ordered:
-        distribution, version = _distribution(point)
-        plugin = Plugin(point.name, distribution, version)
-        if distribution == BUILT_IN or wanted is None or {point.name, distribution} & wanted:
+    installed: dict[int, tuple[str, str]] = {}  # reading the metadata of a distribution takes milliseconds
+    plugins: dict[tuple[str, str], tuple[Plugin, EntryPoint]] = {}
+    for point in found:
+        if id(point.dist) not in installed:
+            installed[id(point.dist)] = _distribution(point)
+        plugins[point.name, point.value] = (Plugin(point.name, *installed[id(point.dist)]), point)
+    ordered = sorted(plugins.values(), key=lambda pair: (pair[0].distribution != BUILT_IN, pair[0].name, pair[1].value))
+    for plugin, point in ordered:
+        if plugin.distribution == BUILT_IN or wanted is None or {plugin.name, plugin.distribution} & wanted:
             _register(registry, plugin, point)
-    known = {part for point in ordered for part in (point.name, _distribution(point)[0])}
+    known = {part for plugin, _ in ordered for part in (plugin.name, plugin.distribution)}
     for name in sorted((wanted or frozenset()) - known):
         reason = f"is named in PRUNINGBENCH_PLUGINS but not installed{did_you_mean(name, known)}"
         registry.broken.append(BrokenPlugin(Plugin(name, "unknown", "?"), reason))
