@@ -253,7 +253,7 @@ def test_building_leaves_the_table_alone(tmp_path: Path) -> None:
 
 def test_importing_is_cheap() -> None:
     code = (
-        "import sys, pruningbench.leaderboard as l, pruningbench.leaderboard.render\n"
+        "import sys, pruningbench.leaderboard as l, pruningbench.leaderboard.formats\n"
         "assert callable(l.build) and callable(l.render) and callable(l.draw_figures)\n"
         "print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'tabulate') if m in sys.modules])"
     )

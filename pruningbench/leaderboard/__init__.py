@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pruningbench.leaderboard.aggregation import Entry
     from pruningbench.leaderboard.board import build
     from pruningbench.leaderboard.figures import draw_figures
-    from pruningbench.leaderboard.render import FORMATS, render, render_failures
+    from pruningbench.leaderboard.formats import FORMATS, render, render_failures
     from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 __all__ = [
@@ -37,13 +37,13 @@ _HOMES = {
     "Board": "pruningbench.leaderboard.rows",
     "Column": "pruningbench.leaderboard.rows",
     "Entry": "pruningbench.leaderboard.aggregation",
-    "FORMATS": "pruningbench.leaderboard.render",
+    "FORMATS": "pruningbench.leaderboard.formats",
     "Failure": "pruningbench.leaderboard.rows",
     "Row": "pruningbench.leaderboard.rows",
     "build": "pruningbench.leaderboard.board",
     "draw_figures": "pruningbench.leaderboard.figures",
-    "render": "pruningbench.leaderboard.render",
-    "render_failures": "pruningbench.leaderboard.render",
+    "render": "pruningbench.leaderboard.formats",
+    "render_failures": "pruningbench.leaderboard.formats",
 }
 
 
