@@ -165,7 +165,7 @@ def test_statements_on_what_is_kept_and_what_is_lifted(tmp_path: Path) -> None:
     (board,) = transfer_run(tmp_path / "run", after=0.1)
     kept, kept_trained, lifted = board.statements
     assert kept.startswith("P1, net, a, none (zero-shot accuracy): the source kept within 1 point up to 50% (+0.0 [")
-    assert "unseen tasks kept within 1 point up to 50% (-0.5 [" in kept
+    assert "unseen tasks undecided at 50% (-0.5 [" in kept  # by its interval, it may be more than a point worse
     assert kept_trained.startswith("P1, net, a, finetune")
     assert lifted.startswith("P2, net, a, finetune (zero-shot accuracy): unseen tasks lifted at 2 of 2 sparsities")
     assert "most at 50%: +10.0 [" in lifted
@@ -177,7 +177,7 @@ def test_statements_on_what_is_kept_and_what_is_lifted(tmp_path: Path) -> None:
 def test_statements_say_what_is_lowered_and_what_is_lost_at_once(tmp_path: Path) -> None:
     (board,) = transfer_run(tmp_path / "run", after=-0.2)
     _, kept_trained, lifted = board.statements
-    assert "unseen tasks lost at 50% already (-20.5 [" in kept_trained
+    assert "unseen tasks lost at 50% (-20.5 [" in kept_trained
     assert "lifted at 0 of 2 sparsities, lowered at 50%, 80%" in lifted
 
 

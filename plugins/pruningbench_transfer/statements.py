@@ -117,18 +117,28 @@ def _kept(
         differences = pooled(results, own, dense, prefix)
         if not differences:
             continue
-        highest = None
-        for sparsity, difference in differences.items():
-            if difference.value < -epsilon:
-                break
-            highest = sparsity
-        if highest is None:
-            lowest = min(differences)
-            parts.append(f"{name} lost at {percent(lowest)} already ({_points(differences[lowest])})")
-        else:
-            where = f"up to {percent(highest)} ({_points(differences[highest])})"
-            parts.append(f"{name} kept within {_number_of_points(epsilon)} {where}")
+        parts.append(f"{name} {_verdict(differences, epsilon)}")
     return "; ".join(parts)
+
+
+def _verdict(differences: Mapping[float, Interval], epsilon: float) -> str:
+    """Say up to which sparsity a value is kept, and what the next one shows.
+
+    Kept is what is not worse than `epsilon` by its whole 95 % interval, lost what is worse by its whole interval; all
+    else is undecided.
+    """
+    within = _number_of_points(epsilon)
+    highest, said = None, []
+    for sparsity, difference in differences.items():
+        if math.isfinite(difference.low) and difference.low >= -epsilon:
+            highest = sparsity
+            continue
+        lost = math.isfinite(difference.high) and difference.high < -epsilon
+        said.append(f"{'lost' if lost else 'undecided'} at {percent(sparsity)} ({_points(difference)})")
+        break
+    if highest is not None:
+        said.insert(0, f"kept within {within} up to {percent(highest)} ({_points(differences[highest])})")
+    return ", ".join(said)
 
 
 def _lifted(

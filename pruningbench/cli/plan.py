@@ -115,7 +115,7 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
     lines += [
         "",
         f"cells         {work['cells']} ({dense} dense, {work['cells'] - dense} pruned)",
-        f"task runs     {work['task_runs']} ({len(made.tasks)} tasks on each cell), "
+        f"task runs     {work['task_runs']} ({_on_each(made)}), "
         f"{described['pending_task_runs']} still to do in {described['folder']}",
         "shared work",
         f"  {work['model_loads']} model loads serve {work['cells']} cells",
@@ -163,6 +163,12 @@ def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
         return "none", format_bytes(cost["memory"])
     images = "all" if cost["samples"] is None else str(cost["samples"])
     return f"{cost['forward']} + {cost['backward']} x {images}", format_bytes(cost["memory"])
+
+
+def _on_each(made: Plan) -> str:
+    counts = {len(made.tasks_of(cell)) for cell in made.cells}
+    several = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts, default=0)}"
+    return f"{several} tasks on each cell"
 
 
 def _axes(made: Plan) -> dict[str, list[str]]:

@@ -96,6 +96,8 @@ class Use:
             that lists several, the key is ``field.i``.
         plugin: distribution that registered it, and `plugin_version` its version.
         told_by: required fields that its label shows, because another use differs in them.
+        only_for: labels of the models that a pruner, recipe or task of a suite is for, ``*`` standing for any text;
+            empty for all models.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Use:
     plugin: str = ""
     plugin_version: str = ""
     told_by: tuple[str, ...] = ()
+    only_for: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return all fields as plain values, defaults included; references are spelled out."""

@@ -67,7 +67,7 @@ def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]
 
 def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the first record of each task run of the plan whose last attempt is not ok."""
-    wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks}
+    wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks_of(cell)}
     first: dict[TaskKey, Record] = {}
     for record in latest(records):
         if record.status != "ok" and (record.cell, record.task) in wanted:
@@ -129,7 +129,7 @@ class Driver:
             KeyboardInterrupt: passed on after tidying up.
         """
         computed = 0
-        resumed = len(self.plan.cells) * len(self.plan.tasks) - sum(len(job.tasks) for job in jobs)
+        resumed = self.plan.task_runs() - sum(len(job.tasks) for job in jobs)
         self.teller.started(len(self.plan.cells) - len(jobs), sum(len(job.tasks) for job in jobs))
         failed: set[str] = set()
         try:

@@ -125,7 +125,7 @@ def assess(
     jobs, stale, unknown = [], [], 0
     for cell in plan.cells:
         to_do = _Cell()
-        for run in plan.tasks:
+        for run in plan.tasks_of(cell):
             lines = finished.lines(cell, run)
             to_do.attempts[run.label] = finished.attempts(cell, run)
             if not lines or (cell.key, run.label) in again:

@@ -22,7 +22,7 @@ from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.suite.plan import Cell, Plan, make_plan, plan_key, shard
+from pruningbench.suite.plan import Cell, Plan, is_for, make_plan, plan_key, shard
 from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def finished_summary(prepared: Prepared) -> Summary:
     sources = Sources(prepared.folder.sources, plan)
     left = assess(plan, records, sources.contents.parts, prepared.retry).task_runs
     computed = measured_groups(records) - prepared.groups
-    before = len(plan.cells) * len(plan.tasks) - computed - left
+    before = plan.task_runs() - computed - left
     return Summary(len(plan.cells), computed, max(before, 0), not_ok(plan, records), left)
 
 
@@ -270,7 +270,11 @@ def with_known_labels(plan: Plan, records: Iterable[Record]) -> Plan:
     labels = {run.label for run in plan.tasks}
     tasks = []
     for run in plan.tasks:
-        found = [known[key] for key in (plan_key(cell, run) for cell in plan.cells) if key in known]
+        found = [
+            known[key]
+            for key in (plan_key(cell, run) for cell in plan.cells if is_for(run.task, cell.model))
+            if key in known
+        ]
         label = found[0] if found and found[0] not in labels else run.label
         labels.add(label)
         tasks.append(replace(run, label=label))

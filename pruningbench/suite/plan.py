@@ -93,7 +93,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TaskRun:
-    """A task as the suite runs it on every cell, with the metrics asked for."""
+    """A task as the suite runs it on every cell that it is for, with the metrics asked for."""
 
     label: str
     task: Use
@@ -122,8 +122,16 @@ class Plan:
             "trainings": len({key for cell in self.cells for key in _trainings(cell)}),
             "trained": sum(cell.trained for cell in self.cells),
             "cells": len(self.cells),
-            "task_runs": len(self.cells) * len(self.tasks),
+            "task_runs": self.task_runs(),
         }
+
+    def tasks_of(self, cell: Cell) -> tuple[TaskRun, ...]:
+        """Return the tasks that are for the model of a cell."""
+        return tuple(run for run in self.tasks if is_for(run.task, cell.model))
+
+    def task_runs(self) -> int:
+        """Count the tasks of all cells."""
+        return sum(len(self.tasks_of(cell)) for cell in self.cells)
 
     def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], CostEstimate]:
         """Estimate what each pruner takes on each model, and tell which of them cannot work together.
@@ -329,20 +337,26 @@ def _is_taken(
     return taken and not refused
 
 
+def is_for(use: Use, model: Use) -> bool:
+    """Whether a pruner, recipe or task of a suite is for a model (``for:``)."""
+    return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
+
+
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
     none, limit = bind(registry, "recipe", "none", BUILT_IN), suite.limit
+    recipes = [recipe for recipe in suite.recipes if is_for(recipe, model)]
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
         trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit)
-                   for seed in suite.seeds for recipe in suite.recipes]  # fmt: skip
+                   for seed in suite.seeds for recipe in recipes]  # fmt: skip
         cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
-    for pruner in suite.pruners:
+    for pruner in (pruner for pruner in suite.pruners if is_for(pruner, model)):
         for seed in suite.seeds:
             for sparsity in (s for s in suite.sparsities if s > 0):
-                for recipe in suite.recipes:
+                for recipe in recipes:
                     own = data if _uses_data(pruner, recipe) else None
                     cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit))
     return cells

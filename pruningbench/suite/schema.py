@@ -16,10 +16,11 @@ from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
 from pruningbench.base.yamlsource import Document, KeyPath, parse_yaml, read_yaml
 from pruningbench.contract.component import ComponentRef, Kind, Use
-from pruningbench.errors import SuiteError, UnknownComponentError, did_you_mean
+from pruningbench.errors import SuiteError, UnknownComponentError, UsageError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import BindingError, bind, data_of_model
+from pruningbench.suite.filters import Filter
 from pruningbench.suite.labels import labelled
 from pruningbench.suite.settings import apply_setting
 
@@ -27,6 +28,9 @@ IDENTITY = {"identity": True}
 IDENTITY_IF_GIVEN = {"identity": True, "left_out": None}
 """Part of the identity unless it is None: suites and cells of versions that lacked the field keep their keys."""
 KNOB = {"identity": False}
+FOR = "for"
+"""Key beside ``use:`` of a pruner, recipe or task: the models that it is for."""
+LIMITED = ("pruners", "recipes", "tasks")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -70,11 +74,11 @@ class Suite:
             "name": self.name,
             "description": self.description,
             "models": [use.spec() for use in self.models],
-            "pruners": [use.spec() for use in self.pruners],
+            "pruners": [_spelled(use) for use in self.pruners],
             "sparsities": list(self.sparsities),
-            "recipes": [use.spec() for use in self.recipes],
+            "recipes": [_spelled(use) for use in self.recipes],
             "seeds": list(self.seeds),
-            "tasks": [use.spec() for use in self.tasks.values()],
+            "tasks": [_spelled(use) for use in self.tasks.values()],
             "metrics": [use.spec() for use in self.metrics],
             "scope": {"head": self.scope.head, "exclude": list(self.scope.exclude)},
             "batch_size": self.batch_size,
@@ -111,9 +115,17 @@ def identity_fields(instance: Any) -> dict[str, Any]:
     }
 
 
+def _spelled(use: Use) -> ComponentRef:
+    """Return what a suite says of a component, with the models that it is for."""
+    spec = use.spec()
+    if not use.only_for:
+        return spec
+    return {**(spec if isinstance(spec, dict) else {"use": spec}), FOR: list(use.only_for)}
+
+
 def _identity_of(value: Any) -> Any:
     if isinstance(value, Use):
-        return value.identity()
+        return {**value.identity(), FOR: list(value.only_for)} if value.only_for else value.identity()
     if isinstance(value, Scope):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -238,7 +250,19 @@ class _Builder:
         )
         for use in suite.models:
             self._model_data(use)
+        self._check_limits(suite)
         return suite
+
+    def _check_limits(self, suite: Suite) -> None:
+        """Make sure that each ``for:`` names a model of the suite."""
+        labels = [use.label for use in suite.models]
+        for key, uses in zip(LIMITED, (suite.pruners, suite.recipes, suite.tasks.values()), strict=True):
+            for i, use in enumerate(uses):
+                for label in use.only_for:
+                    try:
+                        Filter(FOR, "model", label).check(labels)
+                    except UsageError as error:
+                        raise self.document.error((key, i, FOR), str(error)) from None
 
     def _name(self) -> str:
         name = self.value.get("name")
@@ -270,7 +294,7 @@ class _Builder:
         self, key: str, kind: Kind, *, default: list[Any] | None = None, may_be_empty: bool = False
     ) -> tuple[Use, ...]:
         references = self._list(key, default, may_be_empty=may_be_empty)
-        uses = [self._bind(kind, reference, (key, i)) for i, reference in enumerate(references)]
+        uses = [self._item(key, kind, reference, i) for i, reference in enumerate(references)]
         seen: dict[str, int] = {}
         for i, use in enumerate(uses):
             identity = content_hash(use.identity())
@@ -279,6 +303,17 @@ class _Builder:
                 raise self.document.error((key, i), twice)
             seen[identity] = i
         return told_apart(uses)
+
+    def _item(self, key: str, kind: Kind, reference: Any, i: int) -> Use:
+        """Bind an item of an axis, without the models that it is for."""
+        if key not in LIMITED or not isinstance(reference, Mapping) or FOR not in reference:
+            return self._bind(kind, reference, (key, i))
+        labels = [reference[FOR]] if isinstance(reference[FOR], str) else reference[FOR]
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+            wrong = f"for: must be a list of labels of models, such as [resnet] or ['vit*'], got {reference[FOR]!r}"
+            raise self.document.error((key, i, FOR), wrong)
+        use = self._bind(kind, {name: value for name, value in reference.items() if name != FOR}, (key, i))
+        return dataclasses.replace(use, only_for=tuple(labels))
 
     def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
         try:
