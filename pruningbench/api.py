@@ -1,4 +1,4 @@
-"""The Python interface: run a suite, load results, or only prune or score a network."""
+"""The Python interface: run a suite, load results, or just prune or score a network."""
 
 from __future__ import annotations
 
@@ -76,17 +76,17 @@ def run(
         suite: path of a suite file, or the name of a shipped suite.
         out: run folder; ``runs/NAME`` by default.
         settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
-        only: filters ``"KIND=LABEL"`` of what to take (as ``--only``).
-        without: filters ``"KIND=LABEL"`` of what to leave out (as ``--not``).
+        only: filters ``"KIND=LABEL"`` for what to include (as ``--only``).
+        without: filters ``"KIND=LABEL"`` for what to leave out (as ``--not``).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        shard: (i, n) to run only part i of n, from 1.
-        retry_failed: try again what is not ok.
+        shard: (i, n) to run only part i of n, counted from 1.
+        retry_failed: retry what is not ok.
         executor: name of a registered executor.
         workers: processes that the executor may use.
-        accept_changed: keep finished rows although weights, data or code have changed since, marked.
+        accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
-            ``pruningbench_cell_done``), called beside those of the installed plugins.
+            ``pruningbench_cell_done``), called in addition to those of the installed plugins.
 
     Raises:
         UsageError: if the request is wrong; nothing ran and nothing was written.
@@ -111,27 +111,27 @@ def prune(
     scope: Scope | None = None,
     **params: Any,
 ) -> Masks:
-    """Return masks of any network by any registered pruner; the network is left as it was.
+    """Return the masks that any registered pruner gives for any network; the network is left unchanged.
 
     Args:
-        network: any module; its weights stay as they are (apply the masks yourself). Of a pruner that also
-            updates the weights it keeps, this gives the masks only; in a suite the updates count.
+        network: any module; its weights stay unchanged (apply the masks yourself). For a pruner that also
+            updates the weights it keeps, this gives only the masks; in a suite the updates count.
         name: a registered pruner.
         sparsity: share of the prunable weights to prune, in [0, 1); exactly
             ``round(sparsity * prunable)`` weights are pruned.
-        batches: (images, labels) pairs for pruners that need data; labels may be None for those that
+        batches: (images, labels) pairs for pruners that need data; labels may be None for pruners that
             need none.
-        seed: of pruners that draw random numbers.
+        seed: seed for pruners that draw random numbers.
         scope: which parameters may be pruned.
         params: fields of the pruner.
 
     Raises:
-        UsageError: for an unknown pruner or field, a sparsity out of range, data that are missing, or a network
-            that the pruner cannot prune.
+        UsageError: for an unknown pruner or field, a sparsity out of range, missing data, or a network that the
+            pruner cannot prune.
         ScoreError: for scores that are NaN or infinite, naming the parameter.
 
     Warns:
-        CollapseWarning: where the masks leave no weight in a parameter.
+        CollapseWarning: if the masks leave no weight in a parameter.
     """
     with _pruning(network, name, batches, seed, scope, params) as (pruner, context):
         if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
@@ -154,9 +154,9 @@ def score(
     scope: Scope | None = None,
     **params: Any,
 ) -> dict[str, Tensor]:
-    """Return a score pruner's scores of any network: parameter name -> tensor, higher = keep.
+    """Return a score pruner's scores for any network: parameter name -> tensor, higher = keep.
 
-    Arguments and errors are those of `prune`; a pruner that gives no scores is a UsageError.
+    Arguments and errors are those of `prune`; a pruner that gives no scores raises a UsageError.
     """
     with _pruning(network, name, batches, seed, scope, params) as (pruner, context):
         if not isinstance(pruner, ScorePruner):
@@ -173,7 +173,7 @@ def _pruning(
     scope: Scope | None,
     params: dict[str, Any],
 ) -> Iterator[tuple[Pruner, PruningContext]]:
-    """Lend a pruner and its context; network and random state are restored afterwards."""
+    """Yield a pruner and its context; network and random state are restored afterwards."""
     from torch import nn
 
     from pruningbench.base.randomness import isolated_randomness
@@ -203,7 +203,7 @@ def _checked(pruner: str, batches: Iterable[Batch] | None) -> list[Batch]:
     """Return the batches that hold images.
 
     Raises:
-        UsageError: for batches that are no (images, labels) pairs of finite images and one class number for each.
+        UsageError: for batches that are not (images, labels) pairs of finite images and one class number per image.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The errors pruningbench raises on purpose.
+"""The errors that pruningbench raises on purpose.
 
 Each message is one line that says what was wrong, where, and what to do. The command line prints the
 message and exits with `exit_code`; no user ever needs a traceback to understand their own mistake.
@@ -35,19 +35,19 @@ class FieldError(UsageError):
 
 
 class RunFolderError(UsageError):
-    """The output folder cannot be used: not writable, in use, or of another suite."""
+    """The output folder cannot be used: not writable, in use, or from another suite."""
 
 
 class MissingDataError(UsageError):
-    """A data set or a file of weights is not on this machine; the message says how to get it."""
+    """A data set or a weights file is not on this machine; the message says how to get it."""
 
 
 class FetchError(PruningBenchError):
-    """A download failed or brought something else than was asked for; the message says what to do."""
+    """A download failed or returned something other than requested; the message says what to do."""
 
 
 class DataError(PruningBenchError):
-    """A data set on this machine is damaged or not in its layout; the message names the file."""
+    """A data set on this machine is damaged or not in the expected layout; the message names the file."""
 
 
 class PluginError(PruningBenchError):
@@ -55,11 +55,11 @@ class PluginError(PruningBenchError):
 
 
 class RefusedError(PruningBenchError):
-    """A pruner cannot work on this network: an architecture it is wrong for, or more memory than there is."""
+    """A pruner cannot work on this network: the architecture is unsuitable, or memory is too small."""
 
 
 class ScoreError(PruningBenchError, ValueError):
-    """Scores cannot rank weights: NaN or infinite, missing, or of another shape than the parameter."""
+    """Scores cannot rank weights: NaN or infinite, missing, or of a shape other than the parameter's."""
 
 
 class MaskError(PruningBenchError, ValueError):
@@ -75,7 +75,7 @@ class CollapseWarning(UserWarning):
 
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
-    """Return ``"; did you mean 'a' or 'b'?"`` for the nearest known words, or ``""`` if none is near."""
+    """Return ``"; did you mean 'a' or 'b'?"`` for the closest known words, or ``""`` if none is close."""
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
     near = difflib.get_close_matches(word.lower(), sorted(spelled), n=count, cutoff=0.55)
     return f"; did you mean {' or '.join(repr(spelled[n]) for n in near)}?" if near else ""

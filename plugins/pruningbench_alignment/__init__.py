@@ -1,7 +1,7 @@
-"""Alignment with people: do pruned networks decide, confuse and compare as people do?
+"""Alignment with people: whether pruned networks decide, confuse and compare as people do.
 
 Registers the tasks ``model-vs-human``, ``odd-one-out``, ``nights``, ``soft-labels``, ``clickme`` and
-``rsa`` with their metrics. Plain functions, usable without the harness: `error_consistency`,
+``rsa`` with their metrics. These plain functions work without the harness: `error_consistency`,
 `decisions_16`, `shape_bias`, `human_cross_entropy` and `odd_one_out`.
 """
 

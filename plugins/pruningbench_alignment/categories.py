@@ -1,7 +1,7 @@
-"""From a network's classes to the categories that people chose from.
+"""Mapping from a network's classes to the categories that people chose from.
 
 The 16 categories of Geirhos et al., Generalisation in humans and deep neural networks, NeurIPS 2018, are
-nodes of WordNet; each stands for the ImageNet classes below it that are unambiguous.
+nodes of WordNet; each represents the unambiguous ImageNet classes below it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _SIXTEEN: dict[str, str] = {
     "oven": "766",
     "truck": "555 569 656 675 717 734 864 867",
 }
-"""Positions among ImageNet's 1000 classes, as single numbers and ranges that include their ends."""
+"""Positions among ImageNet's 1000 classes, as single numbers and inclusive ranges."""
 
 SIXTEEN_CATEGORIES = tuple(_SIXTEEN)
 """The 16 categories in alphabetical order."""
 
 
 def imagenet_indices(category: str) -> tuple[int, ...]:
-    """Return the positions among ImageNet's 1000 classes that one of the 16 categories stands for.
+    """Return the positions among ImageNet's 1000 classes that one of the 16 categories represents.
 
     Raises:
-        KeyError: for another category.
+        KeyError: for any other category.
     """
     ends = [[int(end) for end in part.split("-")] for part in _SIXTEEN[category].split()]
     return tuple(i for part in ends for i in range(part[0], part[-1] + 1))
@@ -57,11 +57,11 @@ def decisions_16(probabilities: Tensor) -> list[str]:
         probabilities: (B, 1000) softmax probabilities, in the order of ImageNet's classes.
 
     Returns:
-        B names of the 16 categories; "" for an image with a NaN among its probabilities, as of a
+        B names of the 16 categories; "" for an image with a NaN among its probabilities, as from a
         collapsed network.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for any other shape.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] != 1000:
         raise ValueError(f"probabilities must be (B, 1000) over ImageNet's classes, got {tuple(probabilities.shape)}")
@@ -87,13 +87,13 @@ def decide(probabilities: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Te
 
 
 def class_columns(classes: Sequence[str], categories: Sequence[str]) -> list[Tensor]:
-    """Return for each category the positions of its classes in a network's label space.
+    """Return the positions of each category's classes in a network's label space.
 
-    A network that names the categories themselves is asked about these; ImageNet's classes, which go by
-    their WordNet ids in whatever order, stand for the 16 categories of Geirhos et al.
+    If the network's classes include the categories themselves, those are used. ImageNet's classes, identified by
+    their WordNet ids in any order, represent the 16 categories of Geirhos et al.
 
     Raises:
-        PruningBenchError: for a network whose classes are neither, naming what is missing.
+        PruningBenchError: for a network with neither kind of classes; the message names what is missing.
     """
     position = {name: i for i, name in enumerate(classes)}
     if not position:

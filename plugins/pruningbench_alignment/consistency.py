@@ -1,4 +1,4 @@
-"""How alike two observers are in what they get right: accuracy, observed and error consistency.
+"""Agreement of two observers in what they get right: accuracy, observed and error consistency.
 
 Geirhos et al., Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring
 error consistency, NeurIPS 2020; Geirhos et al., Partial success in closing the gap between human and
@@ -17,27 +17,27 @@ from torch import Tensor
 from pruningbench.contract.statistics import Floats
 
 SHOWN_TO_NOBODY = -1.0
-"""In a table of trials: this person was never shown this image."""
+"""Entry in a table of trials: this person was never shown this image."""
 FIRST_PERSON = 3
-"""Columns of a table of trials before those of the people: data set, group, whether the model is right."""
+"""Number of columns before those of the people in a table of trials: data set, group, whether the model is right."""
 
 Compare = Callable[[Floats, Floats, Floats], Floats]
-"""Maps the accuracy of one observer, of another, and how often both are right or both wrong, to a number."""
+"""Maps the accuracies of two observers, and how often both are right or both wrong, to a number."""
 
 
 def error_consistency(correct_a: Tensor, correct_b: Tensor) -> float:
     """Return Cohen's kappa of two observers' correctness, (o - e) / (1 - e).
 
-    o is the share of trials that both get right or both wrong, and e the share to be expected of
-    independent observers of the same accuracies, p1 p2 + (1 - p1)(1 - p2). Where e = 1, as both are always
-    right or both always wrong, it is 1.
+    o is the share of trials that both get right or both get wrong, and e is the share expected of independent
+    observers with the same accuracies, p1 p2 + (1 - p1)(1 - p2). If e = 1, because both are always right or both
+    always wrong, the result is 1.
 
     Args:
-        correct_a: (T,) bool, the trials that one observer got right.
-        correct_b: (T,) bool, the same trials of the other.
+        correct_a: (T,) bool, whether one observer got each trial right.
+        correct_b: (T,) bool, the same for the other observer.
 
     Returns:
-        A number in [-1, 1]; 0 = no more alike than chance; NaN without trials.
+        A number in [-1, 1]; 0 = agreement at chance; NaN without trials.
 
     Raises:
         ValueError: if the shapes differ.
@@ -70,13 +70,13 @@ def agreement(p1: Floats, p2: Floats, observed: Floats) -> Floats:  # noqa: ARG0
 
 
 def model_to_people(table: Floats, compare: Compare) -> float:
-    """Compare a model with each person and average over conditions, then people, then data sets.
+    """Compare a model with each person; average over conditions, then people, then data sets.
 
     Args:
         table: (N, 3 + S) trials: number of the data set, number of the group (a condition of a data
-            set; no two share one), whether the model is right, whether each person of this data set
-            is; `SHOWN_TO_NOBODY` for who was not shown the image.
-        compare: what is averaged.
+            set; data sets share no groups), whether the model is right, whether each person of this data
+            set is right; `SHOWN_TO_NOBODY` for a person who was not shown the image.
+        compare: the comparison to average.
 
     Returns:
         The average; NaN if no trial was shown to anybody.
@@ -95,14 +95,14 @@ def model_to_people(table: Floats, compare: Compare) -> float:
 
 
 def people_to_people(table: Floats, compare: Compare) -> float:
-    """Compare people with each other: averages over conditions, then pairs of people, then data sets.
+    """Compare people with each other; average over conditions, then pairs of people, then data sets.
 
     Args:
         table: as for `model_to_people`.
-        compare: what is averaged.
+        compare: the comparison to average.
 
     Returns:
-        The average; NaN where no two people saw the same images.
+        The average; NaN if no two people saw the same images.
     """
     groups, of_set = _groups(table)
     size = table.shape[1] - FIRST_PERSON
@@ -142,12 +142,12 @@ def shape_bias(decisions: Sequence[str], shapes: Sequence[str], textures: Sequen
     Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019.
 
     Args:
-        decisions: T categories chosen.
+        decisions: T chosen categories.
         shapes: T categories of the images' shapes.
-        textures: T categories of their textures; images with texture = shape do not count.
+        textures: T categories of their textures; images with the same shape and texture do not count.
 
     Returns:
-        A number in [0, 1], 1 = by shape alone; NaN if no decision was for shape or texture.
+        A number in [0, 1]; 1 = shape only; NaN if no decision was for shape or texture.
 
     Raises:
         ValueError: if the lengths differ.
@@ -167,15 +167,15 @@ def _groups(table: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _sums(groups: NDArray[np.int64], count: int, marked: NDArray[np.bool_]) -> Floats:
-    """Return (groups, S): in each group, how many rows of (N, S) are marked in each column."""
+    """Return (groups, S): the number of marked rows of (N, S) in each group and column."""
     width = marked.shape[1]
     cells = groups[:, None] * width + np.arange(width)
     return np.bincount(cells[marked], minlength=count * width).reshape(count, width).astype(np.float64)
 
 
 def _average(compared: Floats, of_set: NDArray[np.int64]) -> float:
-    """Average (groups, S) over the groups of each data set, then over S, then over data sets; NaN is left out."""
+    """Average (groups, S) over the groups of each data set, then over S, then over data sets; NaNs are left out."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as they should be
+        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as intended
         sets = [np.nanmean(np.nanmean(compared[of_set == number], axis=0)) for number in np.unique(of_set)]
         return float(np.nanmean(sets)) if sets else float("nan")

@@ -1,4 +1,4 @@
-"""Metrics of a model's decisions beside people's."""
+"""Metrics of a model's decisions compared with people's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _OfDecisions(Metric):
     consumes = Responses
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether people decided as well."""
+        """Whether people's decisions are available."""
         return isinstance(outputs, Responses) and isinstance(outputs.human, HumanDecisions)
 
     def values(self, outputs: Responses) -> Tensor:
@@ -36,10 +36,10 @@ class _OfDecisions(Metric):
 
     @abstractmethod
     def people(self, table: Floats) -> float:
-        """What people reach; see `ceiling`."""
+        """The value that people reach; see `ceiling`."""
 
     def ceiling(self, outputs: Responses) -> float:
-        """What people reach on the same trials, measured against each other."""
+        """The value that people reach on the same trials, compared with each other."""
         return self.people(_table(outputs).numpy())
 
 
@@ -54,7 +54,7 @@ def _table(outputs: Responses) -> Tensor:
 class DecisionAccuracy(_OfDecisions):
     """Share of images whose category is right, averaged over conditions, then data sets; higher is better.
 
-    No decision, as by a collapsed network, is wrong. The ceiling is people's mean accuracy.
+    A missing decision, as from a collapsed network, is wrong. The ceiling is people's mean accuracy.
     """
 
     unit = "fraction"
@@ -65,7 +65,7 @@ class DecisionAccuracy(_OfDecisions):
         return _table(outputs)[:, :3]
 
     def chance(self, outputs: Responses) -> Tensor | None:
-        """(N, 3) float64 of always deciding for the commonest category."""
+        """(N, 3) float64 of always choosing the most frequent category."""
         assert isinstance(outputs.human, HumanDecisions)  # noqa: S101 - `applies`
         constant = commonest(outputs.human.truth)
         if constant is None:
@@ -89,7 +89,7 @@ class DecisionAccuracy(_OfDecisions):
 class AccuracyDifference(_OfDecisions):
     """Squared difference between the model's accuracy and each person's; lower is better.
 
-    Averaged over conditions, then people, then data sets. The ceiling is that of people to each other.
+    Averaged over conditions, then people, then data sets. The ceiling is that of people compared with each other.
     Source: Geirhos et al., Partial success in closing the gap, NeurIPS 2021.
     """
 
@@ -97,13 +97,13 @@ class AccuracyDifference(_OfDecisions):
     range = FRACTION
 
     def aggregate(self, values: Floats) -> float:
-        """Mean over conditions, people, data sets."""
+        """Mean over conditions, people and data sets."""
         from pruningbench_alignment.consistency import model_to_people, squared_gap
 
         return model_to_people(values, squared_gap)
 
     def people(self, table: Floats) -> float:
-        """Of people to each other."""
+        """Value of people compared with each other."""
         from pruningbench_alignment.consistency import people_to_people, squared_gap
 
         return people_to_people(table, squared_gap)
@@ -111,9 +111,9 @@ class AccuracyDifference(_OfDecisions):
 
 @dataclass(frozen=True)
 class ObservedConsistency(_OfDecisions):
-    """Share of images that model and person both get right or both wrong; higher is better.
+    """Share of images that model and person both get right or both get wrong; higher is better.
 
-    Averaged over conditions, then people, then data sets. The ceiling is that of people to each other.
+    Averaged over conditions, then people, then data sets. The ceiling is that of people compared with each other.
     Source: Geirhos et al., Beyond accuracy, NeurIPS 2020.
     """
 
@@ -121,13 +121,13 @@ class ObservedConsistency(_OfDecisions):
     range = FRACTION
 
     def aggregate(self, values: Floats) -> float:
-        """Mean over conditions, people, data sets."""
+        """Mean over conditions, people and data sets."""
         from pruningbench_alignment.consistency import agreement, model_to_people
 
         return model_to_people(values, agreement)
 
     def people(self, table: Floats) -> float:
-        """Of people to each other."""
+        """Value of people compared with each other."""
         from pruningbench_alignment.consistency import agreement, people_to_people
 
         return people_to_people(table, agreement)
@@ -135,23 +135,23 @@ class ObservedConsistency(_OfDecisions):
 
 @dataclass(frozen=True)
 class ErrorConsistency(_OfDecisions):
-    """Cohen's kappa of being right, between the model and each person; higher is better.
+    """Cohen's kappa of correctness between the model and each person; higher is better.
 
-    0 is what the accuracies alone would give, and means below 0 stay. Averaged over conditions, then
-    people, then data sets; the ceiling is that of people to each other.
+    0 is the value expected from the accuracies alone; negative means are kept. Averaged over conditions, then
+    people, then data sets; the ceiling is that of people compared with each other.
     Source: Geirhos et al., Beyond accuracy, NeurIPS 2020.
     """
 
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def aggregate(self, values: Floats) -> float:
-        """Mean over conditions, people, data sets."""
+        """Mean over conditions, people and data sets."""
         from pruningbench_alignment.consistency import kappa, model_to_people
 
         return model_to_people(values, kappa)
 
     def people(self, table: Floats) -> float:
-        """Of people to each other."""
+        """Value of people compared with each other."""
         from pruningbench_alignment.consistency import kappa, people_to_people
 
         return people_to_people(table, kappa)
@@ -159,9 +159,9 @@ class ErrorConsistency(_OfDecisions):
 
 @dataclass(frozen=True)
 class ShapeBias(Metric):
-    """Share of shape decisions among those for the shape or the texture of an image.
+    """Share of shape decisions among decisions for the shape or the texture of an image.
 
-    Applies to images whose cues conflict. Neither end is better; the ceiling is people's mean.
+    It applies to images with conflicting cues. Neither end is better; the ceiling is people's mean.
     Source: Geirhos et al., ImageNet-trained CNNs are biased towards texture, ICLR 2019.
     """
 
@@ -179,11 +179,11 @@ class ShapeBias(Metric):
         )
 
     def values(self, outputs: Responses) -> Tensor:
-        """(N, 2) float64: decided by shape, by texture; NaN for images whose cues do not conflict."""
+        """(N, 2) float64: 1 where decided by shape, by texture; NaN for images without conflicting cues."""
         return self._votes(outputs.answers.cpu(), outputs.human)
 
     def aggregate(self, values: Floats) -> float:
-        """Decisions by shape over those by either; NaN without any."""
+        """Decisions by shape divided by decisions by either cue; NaN without any."""
         by_shape, by_texture = values.sum(axis=0)
         return float(by_shape / (by_shape + by_texture)) if by_shape + by_texture else float("nan")
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelVsHuman(Task):
-    """A model's category decisions beside those of people, image by image.
+    """A model's category decisions compared with those of people, image by image.
 
-    A category's probability is the mean softmax probability over its classes, and the largest is the
-    decision. Values are averaged over conditions, then people, then data sets; conditions without
-    manipulation and those in which people hardly see anything are left out of averages. Variants: "" is
-    the average over all data sets, and where there are several, each by its name; with `conditions` also
-    ``NAME/CONDITION``. A data set of several that cannot be read lacks, and the average is of the others: its
-    results are never ranked with those of all.
+    A category's probability is the mean softmax probability over its classes; the decision is the category with
+    the largest. Values are averaged over conditions, then people, then data sets. Conditions without
+    manipulation and those in which people see hardly anything are left out of the averages. Variants: "" is
+    the average over all data sets; with several data sets, each has a variant of its name; `conditions` adds
+    ``NAME/CONDITION``. If one of several data sets cannot be read, it is missing and the average covers the others;
+    such results are never ranked with those of all data sets.
 
     Source: Geirhos et al., Partial success in closing the gap between human and machine vision, NeurIPS 2021.
     """
@@ -31,16 +31,16 @@ class ModelVsHuman(Task):
 
     data: tuple[DatasetRef, ...] = param(doc="data sets with people's decisions")
     conditions: bool = param(False, doc="measure each condition as well")
-    lowest: float = param(0.2, doc="people's mean accuracy below which a condition is left out, in [0, 1]")
+    lowest: float = param(0.2, doc="conditions with people's mean accuracy below this are left out, in [0, 1]")
 
     def problem(self) -> str | None:
-        """Refuse no data, and an accuracy out of range."""
+        """Refuse empty data and an accuracy out of range."""
         if not self.data:
             return "data must name at least one data set"
         return None if 0 <= self.lowest <= 1 else f"lowest must lie in [0, 1], got {self.lowest}"
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Responses | Missing]]:
-        """Yield the decisions of each data set, and of all together."""
+        """Yield the decisions on each data set, and on all together."""
         from pruningbench.contract import DataError, MissingDataError, PruningBenchError
         from pruningbench_alignment.decisions import compared_conditions, decisions_of, pool, select
 
@@ -89,7 +89,7 @@ def _decide(model: VisionModel, context: Context, samples: Samples, human: Human
 
 
 def _names(references: tuple[Any, ...]) -> list[str]:
-    """Return short names for data sets: what tells equal components apart, or the component's name."""
+    """Return short names for data sets: the component's name, or what distinguishes equal components."""
     names: list[str] = []
     for reference in references:
         fields = {"use": reference} if isinstance(reference, str) else reference

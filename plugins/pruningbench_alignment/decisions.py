@@ -1,4 +1,4 @@
-"""People's decisions on one data set or several, and tables of trials made of them."""
+"""People's decisions on one or more data sets, and the tables of trials built from them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pruningbench_alignment.consistency import SHOWN_TO_NOBODY
 
 @dataclass(frozen=True)
 class PooledDecisions(HumanDecisions):
-    """Decisions on several data sets; subject i is the i-th subject of each of them, another person in each.
+    """Decisions on several data sets; subject i is the i-th subject of each set, a different person in each.
 
     Attributes:
-        sets: (N,) int64 number of the data set that each image is of; None for a single one.
+        sets: (N,) int64 number of the data set that each image belongs to; None for a single data set.
     """
 
     sets: Tensor | None = None
 
 
 def decisions_of(samples: Samples, name: str) -> HumanDecisions:
-    """Return the decisions that come with a data set, checked.
+    """Return the decisions that come with a data set, after checking them.
 
     Raises:
-        PruningBenchError: if it has none, or their sizes do not fit the images.
+        PruningBenchError: if there are none, or their sizes do not match the images.
     """
     human = samples.human
     if not isinstance(human, HumanDecisions):
@@ -48,8 +48,8 @@ def decisions_of(samples: Samples, name: str) -> HumanDecisions:
 def compared_conditions(human: HumanDecisions, lowest: float) -> Tensor:
     """Return which images (N,) bool the published comparisons keep.
 
-    Conditions without manipulation are left out, and those in which people's mean accuracy is below
-    `lowest`.
+    Conditions without manipulation, and those in which people's mean accuracy is below `lowest`, are
+    left out.
     """
     kept = torch.zeros(len(human.truth), dtype=torch.bool)
     shown = human.answers != NOT_SHOWN
@@ -64,7 +64,7 @@ def compared_conditions(human: HumanDecisions, lowest: float) -> Tensor:
 
 
 def select(responses: Responses, chosen: Tensor) -> Responses:
-    """Return the trials of a mask (N,) bool."""
+    """Return the trials that a mask (N,) bool selects."""
     human = responses.human
     assert isinstance(human, HumanDecisions)  # noqa: S101 - made by this module
     conditions = tuple(c for c, keep in zip(human.conditions, chosen.tolist(), strict=True) if keep)
@@ -77,7 +77,7 @@ def select(responses: Responses, chosen: Tensor) -> Responses:
 
 
 def pool(parts: Sequence[Responses]) -> Responses:
-    """Put the trials of several data sets of the same categories together.
+    """Combine the trials of several data sets with the same categories.
 
     Raises:
         PruningBenchError: if the categories differ.
@@ -108,7 +108,7 @@ def pool(parts: Sequence[Responses]) -> Responses:
 def trial_table(outputs: Responses, human: HumanDecisions) -> Tensor:
     """Return the table of trials that `pruningbench_alignment.consistency` reads: (N, 3 + S) float64.
 
-    A model or person without a valid answer is wrong.
+    A model or person without a valid answer counts as wrong.
     """
     numbers = {condition: i for i, condition in enumerate(dict.fromkeys(human.conditions))}
     groups = torch.tensor([numbers[condition] for condition in human.conditions], dtype=torch.float64)

@@ -27,10 +27,10 @@ CLICKME_CEILING = 0.65753
 
 @dataclass(frozen=True)
 class OddOneOutAccuracy(Metric):
-    """Share of triplets in which the model finds the same image odd as people; higher is better.
+    """Share of triplets in which the model finds the same image odd as people do; higher is better.
 
-    Chance is 1/3. The ceiling is how often one person agrees with the others, where triplets were judged
-    more than once. NaN for a triplet with an embedding of NaN.
+    Chance is 1/3. The ceiling is how often one person agrees with the others, on triplets judged more than
+    once. NaN for a triplet with an embedding of NaN.
     Source: Hebart et al., Nature Human Behaviour 2020.
     """
 
@@ -50,14 +50,14 @@ class OddOneOutAccuracy(Metric):
         return same.masked_fill(outputs.answers.cpu() < 0, float("nan"))
 
     def chance(self, outputs: Responses) -> Tensor | None:
-        """(T,) float64 of always naming the place that is odd most often, about 1/3."""
+        """(T,) float64 of always naming the most frequent odd position, about 1/3."""
         human = outputs.human
         assert isinstance(human, HumanOddOneOut)  # noqa: S101 - `applies`
         constant = commonest(human.odd)
         return None if constant is None else (human.odd == constant).double()
 
     def ceiling(self, outputs: Responses) -> float | None:
-        """Agreement of one judgement with another of the same triplet; None where each was judged once."""
+        """Agreement of one judgement with another of the same triplet; None if each was judged once."""
         from pruningbench_alignment.triplets import repeated_agreement
 
         human: Any = outputs.human
@@ -66,9 +66,9 @@ class OddOneOutAccuracy(Metric):
 
 @dataclass(frozen=True)
 class TwoAlternativeAgreement(Metric):
-    """Share of people who find the same of two images closer to a reference; higher is better.
+    """Share of people who agree with the model on which of two images is closer to a reference; higher is better.
 
-    A model for which both are equally close has half of each side. Chance is 1/2, and the ceiling is the
+    A model for which both are equally close gets half of each side. Chance is 1/2, and the ceiling is the
     majority's share. NaN for a triplet with an embedding of NaN.
     Source: Zhang et al., The unreasonable effectiveness of deep features, CVPR 2018; Fu et al.,
     DreamSim, NeurIPS 2023.
@@ -79,7 +79,7 @@ class TwoAlternativeAgreement(Metric):
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether people chose between two."""
+        """Whether people chose between two alternatives."""
         return isinstance(outputs, Responses) and isinstance(outputs.human, HumanTwoAlternatives)
 
     def values(self, outputs: Responses) -> Tensor:
@@ -121,7 +121,7 @@ class _OfLabels(Metric):
 class HumanCrossEntropy(_OfLabels):
     """Cross-entropy of the network's probabilities to people's label distributions; lower is better.
 
-    The ceiling, here the least that is possible, is people's own entropy. NaN where nobody answered or the
+    The ceiling, here the lowest possible value, is people's own entropy. NaN where nobody answered or the
     network's logits are NaN.
     Source: Peterson et al., ICCV 2019.
     """
@@ -131,7 +131,7 @@ class HumanCrossEntropy(_OfLabels):
         return _cross_entropy(outputs)
 
     def chance(self, outputs: Responses) -> Tensor:
-        """(N,) float64 of the best constant answer: the shares of all images' labels together."""
+        """(N,) float64 of the best constant answer: the label shares over all images."""
         human: Any = outputs.human
         shares = human.counts.double().sum(dim=0)
         return _cross_entropy(replace(outputs, probabilities=(shares / shares.sum()).expand(human.counts.shape)))
@@ -148,7 +148,7 @@ class HumanCrossEntropy(_OfLabels):
 class HumanDivergence(_OfLabels):
     """Kullback-Leibler divergence from people's label distributions to the network's; lower is better.
 
-    The cross-entropy less people's own entropy, which no network can lower. NaN where nobody answered or
+    This is the cross-entropy minus people's own entropy, which no network can lower. NaN where nobody answered or
     the network's logits are NaN.
     Source: Peterson et al., ICCV 2019.
     """
@@ -168,7 +168,7 @@ def _cross_entropy(outputs: Responses) -> Tensor:
 
     human: Any = outputs.human
     assert outputs.probabilities is not None  # noqa: S101 - the task gives them
-    # a probability that float64 cannot tell from zero costs the most that it can tell: 708 nats
+    # a probability that underflows float64 gets the largest loss that float64 can represent: 708 nats
     least = torch.finfo(torch.float64).tiny
     return human_cross_entropy(outputs.probabilities.double().cpu().clamp_min(least), human.counts)
 
@@ -177,8 +177,8 @@ def _cross_entropy(outputs: Responses) -> Tensor:
 class MapAlignment(Metric):
     """Rank correlation of the model's and people's maps, as a share of people's own; higher is better.
 
-    Spearman's correlation over an image's pixels, divided by .65753, that of people's ClickMe maps with each
-    other. NaN for a map that is constant or has a NaN.
+    Spearman's correlation over an image's pixels, divided by .65753, the correlation of people's ClickMe maps with
+    each other. NaN for a map that is constant or contains a NaN.
     Source: Fel et al., Harmonizing the object recognition strategies of deep neural networks with humans,
     NeurIPS 2022.
     """
@@ -194,7 +194,7 @@ class MapAlignment(Metric):
         return spearman(outputs.maps.flatten(1), outputs.human.flatten(1)).cpu() / CLICKME_CEILING
 
     def ceiling(self, outputs: MapPairs) -> float:
-        """1: people with each other."""
+        """1: people compared with each other."""
         return 1.0
 
 
@@ -216,7 +216,7 @@ class SimilarityCorrelation(Metric):
         return similarity_rows(outputs.model, outputs.human)
 
     def aggregate(self, values: Floats) -> float:
-        """Spearman's correlation over pairs."""
+        """Spearman's correlation over all pairs."""
         from pruningbench_alignment.similarity import row_correlation
 
         return row_correlation(values)

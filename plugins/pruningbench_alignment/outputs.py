@@ -1,4 +1,4 @@
-"""Outputs of the tasks of this plugin that are no answers to single trials."""
+"""Outputs of this plugin's tasks that are not answers to single trials."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapPairs(Outputs):
-    """Where a model and people find what matters, on N images.
+    """Importance maps of a model and of people, on N images.
 
     Attributes:
-        maps: (N, h, w) float of the model, larger = more relevant.
-        human: (N, h, w) float of people, in the same pixels.
+        maps: (N, h, w) float maps of the model, larger = more relevant.
+        human: (N, h, w) float maps of people, in the same pixels.
     """
 
     maps: Tensor
@@ -37,10 +37,10 @@ class MapPairs(Outputs):
 
 @dataclass(frozen=True)
 class Similarities(Outputs):
-    """How alike a model and people find each pair of N images.
+    """Similarities of each pair of N images, for a model and for people.
 
     Attributes:
-        model: (N, N) float, symmetric, larger = more alike; NaN for images without an embedding.
+        model: (N, N) float, symmetric, larger = more similar; NaN for images without an embedding.
         human: (N, N) float, symmetric; NaN where a pair was not judged.
     """
 

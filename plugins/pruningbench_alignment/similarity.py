@@ -12,13 +12,13 @@ from pruningbench.contract import VisionModel
 from pruningbench.contract.statistics import Floats
 
 UNKNOWN = float("inf")
-"""In `similarity_rows`: nothing is known of this pair. Not NaN, which would leave out the whole row."""
+"""Entry in `similarity_rows` for an unknown pair. It is not NaN, which would drop the whole row."""
 
 Kind = Literal["pearson", "cosine"]
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Return the ranks of each row's values (N, P), from 1; equal values share their mean rank. float64."""
+    """Return the ranks of each row's values (N, P), in float64 from 1; equal values share their mean rank."""
     ordered, order = values.sort(dim=1, stable=True)
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -39,7 +39,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
         b: (N, P) float.
 
     Returns:
-        (N,) float64 in [-1, 1]; NaN where a row has a NaN or all its values are equal.
+        (N,) float64 in [-1, 1]; NaN where a row contains a NaN or all its values are equal.
     """
     centred = [ranks(x) - (x.shape[1] + 1) / 2 for x in (a, b)]
     shared = (centred[0] * centred[1]).sum(dim=1)
@@ -49,7 +49,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
 
 def similarity_matrix(embeddings: Tensor, kind: Kind) -> Tensor:
-    """Return how alike each pair of embeddings (N, D) is: (N, N) float64; NaN for those without a direction."""
+    """Return the pairwise similarities of embeddings (N, D): (N, N) float64; NaN for those without a direction."""
     exact = embeddings.double()
     if kind == "pearson":
         exact = exact - exact.mean(dim=1, keepdim=True)
@@ -58,10 +58,10 @@ def similarity_matrix(embeddings: Tensor, kind: Kind) -> Tensor:
 
 
 def similarity_rows(model: Tensor, human: Tensor) -> Tensor:
-    """Return (N, 1 + 2 N) float64 rows, one an image, from which `row_correlation` can be computed.
+    """Return (N, 1 + 2 N) float64 rows, one per image, as input to `row_correlation`.
 
-    A row holds the image's position and its similarities to all others, by the model and by people;
-    `UNKNOWN` for pairs that were not judged and for images without an embedding, whose own rows are NaN.
+    A row holds the image's position and its similarities to all others, by the model and by people. Entries are
+    `UNKNOWN` for pairs that were not judged and for images without an embedding; the latter's own rows are NaN.
     """
     n = len(model)
     lost = model.isnan().all(dim=1)
@@ -73,8 +73,8 @@ def similarity_rows(model: Tensor, human: Tensor) -> Tensor:
 def row_correlation(rows: Floats) -> float:
     """Return the rank correlation of model and people over the pairs of distinct images among `rows`.
 
-    An image that is there more than once, as in a bootstrap resample, counts that often, but never
-    makes a pair with itself. NaN for fewer than two known pairs, or where all are equal.
+    An image that occurs more than once, as in a bootstrap resample, counts that often, but never forms a
+    pair with itself. NaN for fewer than two known pairs, or if all are equal.
     """
     n = (rows.shape[1] - 1) // 2
     image = rows[:, 0].astype(np.int64)
@@ -89,13 +89,13 @@ def row_correlation(rows: Floats) -> float:
 
 
 def gradient_maps(model: VisionModel, images: Tensor, targets: Tensor) -> Tensor:
-    """Return how much each pixel moves the logit of a class: (B, H, W), largest absolute gradient of its channels.
+    """Return each pixel's effect on a class's logit: (B, H, W), the largest absolute gradient over channels.
 
     Source: Simonyan et al., Deep inside convolutional networks (2013).
 
     Args:
         model: the model.
-        images: (B, C, H, W) normalised.
+        images: (B, C, H, W) normalised images.
         targets: (B,) int64 classes; -1 = the predicted one.
     """
     inputs = images.detach().clone().requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Human label distributions: how well a network predicts what people say, doubts included."""
+"""Human label distributions: how well a network predicts people's labels, including their uncertainty."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def human_cross_entropy(probabilities: Tensor, human: Tensor) -> Tensor:
 
     Args:
         probabilities: (N, classes) softmax probabilities.
-        human: (N, classes) shares of people who chose each class, or their numbers.
+        human: (N, classes) shares or numbers of people who chose each class.
 
     Returns:
         (N,) float64 nats >= 0, at least the people's own entropy; lower is better. Infinite where people
-        chose what the network holds impossible; NaN where nobody answered or a probability is NaN.
+        chose a class to which the network gives probability zero; NaN where nobody answered or a probability is NaN.
 
     Raises:
         ValueError: if the shapes differ.
@@ -37,6 +37,6 @@ def human_entropy(human: Tensor) -> Tensor:
 
 
 def label_shares(human: Tensor) -> Tensor:
-    """Return numbers or shares of people (N, classes) as shares in float64; NaN where nobody answered."""
+    """Convert numbers or shares of people (N, classes) to float64 shares; NaN where nobody answered."""
     counts = human.double()
     return counts / counts.sum(dim=1, keepdim=True)

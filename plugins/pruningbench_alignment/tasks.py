@@ -1,4 +1,4 @@
-"""Tasks of comparisons, label distributions, maps and similarities."""
+"""Tasks on comparisons, label distributions, maps and similarities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ H = TypeVar("H", bound="HumanResponses")
 
 @dataclass(frozen=True)
 class OddOneOut(Task):
-    """Which of three images is odd: the one that is not in the pair with the most similar embeddings.
+    """Which of three images is odd: the one outside the pair with the most similar embeddings.
 
     Source: Hebart et al., Nature Human Behaviour 2020 (THINGS).
     """
@@ -78,7 +78,7 @@ class Nights(Task):
 
 @dataclass(frozen=True)
 class SoftLabels(Task):
-    """The network's class probabilities beside the shares of people who chose each class.
+    """The network's class probabilities compared with the shares of people who chose each class.
 
     Source: Peterson et al., Human uncertainty makes classification more robust, ICCV 2019 (CIFAR-10H).
     """
@@ -88,7 +88,7 @@ class SoftLabels(Task):
     data: DatasetRef = param(doc="images with the numbers of people who chose each class")
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Responses]]:
-        """Yield the probabilities of the data set's classes; what the network gives to others is lost."""
+        """Yield the probabilities of the data set's classes; those of other classes are dropped."""
         import torch
 
         samples, human = _open(context, self.data, HumanLabelCounts, "soft-labels")
@@ -111,7 +111,7 @@ class SoftLabels(Task):
 
 @dataclass(frozen=True)
 class ClickMe(Task):
-    """Gradient maps of the labelled class beside the maps of what people found important.
+    """Gradient maps of the labelled class compared with maps of what people found important.
 
     Source: Linsley et al., Learning what and where to attend, ICLR 2019; Fel et al., NeurIPS 2022.
     """
@@ -150,7 +150,7 @@ class ClickMe(Task):
 
 @dataclass(frozen=True)
 class RepresentationalSimilarity(Task):
-    """How alike the embeddings of two images are, beside how alike people find the images.
+    """How similar the embeddings of two images are, compared with how similar people find the images.
 
     Source: Kriegeskorte et al., Frontiers in Systems Neuroscience 2008.
     """
@@ -182,7 +182,7 @@ def _open(context: Context, reference: DatasetRef, wanted: type[H], task: str) -
 
 
 def _embeddings_of(model: VisionModel, context: Context, samples: Samples, triplets: Tensor) -> Tensor:
-    """Return the embeddings (N, D) of all samples; those that no triplet names are not computed and zero."""
+    """Return the embeddings (N, D) of all samples; samples in no triplet are not computed and stay zero."""
     from pruningbench_alignment.triplets import check_triplets
 
     try:

@@ -1,4 +1,4 @@
-"""Which of three images is odd, and which of two is closer to a third, judged by embeddings."""
+"""Judgements by embeddings: which of three images is odd, and which of two is closer to a third."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 Similarity = Literal["cosine", "dot"]
 
 PAIRS = ((0, 1), (0, 2), (1, 2))
-"""Places of the pairs in a triplet; the odd one of pair i is at place 2 - i."""
+"""Positions of the pairs in a triplet; the odd one of pair i is at position 2 - i."""
 
 
 def odd_one_out(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "cosine") -> Tensor:
-    """Return the odd one of each triplet: the image that is not in the most similar pair.
+    """Return the odd one of each triplet: the image outside the most similar pair.
 
-    Chance is 1/3. Of equally similar pairs the first counts, in the order (0, 1), (0, 2), (1, 2).
+    Chance is 1/3. If pairs are equally similar, the first in the order (0, 1), (0, 2), (1, 2) counts.
     Source: Hebart et al., Revealing the multidimensional mental representations of natural objects
     underlying human similarity judgements, Nature Human Behaviour 2020.
 
@@ -26,10 +26,10 @@ def odd_one_out(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "
         similarity: cosine of the angle, or plain dot product.
 
     Returns:
-        (T,) int64 in 0..2, the place of the odd one; -1 where a similarity is NaN.
+        (T,) int64 in 0..2, the position of the odd one; -1 where a similarity is NaN.
 
     Raises:
-        ValueError: if a triplet names an image that there is none of.
+        ValueError: if a triplet names an image that does not exist.
     """
     check_triplets(triplets, len(embeddings))
     vectors = _vectors(embeddings, similarity)[triplets.to(embeddings.device)]
@@ -47,10 +47,10 @@ def closer_one(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "c
 
     Returns:
         (T,) float64: 1 for the right one, 0 for the left one, .5 where both are equally similar; NaN
-        where a similarity is.
+        where a similarity is NaN.
 
     Raises:
-        ValueError: if a triplet names an image that there is none of.
+        ValueError: if a triplet names an image that does not exist.
     """
     check_triplets(triplets, len(embeddings))
     vectors = _vectors(embeddings, similarity)[triplets.to(embeddings.device)]
@@ -62,7 +62,7 @@ def check_triplets(triplets: Tensor, images: int) -> None:
     """Refuse triplets (T, 3) that do not fit a number of images.
 
     Raises:
-        ValueError: naming what is wrong.
+        ValueError: with a message that names the problem.
     """
     if triplets.ndim != 2 or triplets.shape[1] != 3:
         raise ValueError(f"triplets must be (T, 3), got {tuple(triplets.shape)}")
@@ -82,10 +82,10 @@ def _vectors(embeddings: Tensor, similarity: Similarity) -> Tensor:
 def repeated_agreement(triplets: Tensor, odd: Tensor) -> float | None:
     """Return how often two judgements of the same three images agree, or None if none was judged twice.
 
-    The share of agreeing pairs of judgements of each triplet, averaged over triplets judged more than once.
+    This is each triplet's share of agreeing pairs of judgements, averaged over triplets judged more than once.
     """
     ordered, _ = triplets.sort(dim=1)
-    image = triplets.gather(1, odd[:, None])[:, 0]  # the odd image: places differ between judgements
+    image = triplets.gather(1, odd[:, None])[:, 0]  # the odd image: positions differ between judgements
     _, groups = torch.unique(ordered, dim=0, return_inverse=True)
     _, cells = torch.unique(torch.stack([groups, image]), dim=1, return_inverse=True)
     judged = torch.bincount(groups).double()

@@ -1,4 +1,4 @@
-"""Data sets: embedded ones, folders, the field's own layouts, hub data sets, and human answers to images."""
+"""Data sets: built-in ones, folders, standard layouts, hub data sets, and human responses to images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading model-vs-human: names of stimuli, files of answers, and matching the two."""
+"""Read model-vs-human: stimulus names, answer files, and the match between the two."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 COLUMNS = ("subj", "object_response", "category", "condition", "imagename")
 SILENT = ("na", "nan", "none", "")
-"""How the files say that nobody answered."""
+"""Values with which the files say that there is no answer."""
 Image = tuple[str, str]
 """A stimulus within an experiment: its condition and its image."""
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What the name of a stimulus says."""
+    """Information in the name of a stimulus."""
 
     image: Image
     category: str
@@ -46,7 +46,7 @@ class Answer:
 
 
 def parse_name(name: str) -> Stimulus | None:
-    """Read ``TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE.png``; None for a name of another form."""
+    """Parse ``TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE.png``; return None for a name of another form."""
     parts = Path(name).stem.split("_", 6)
     if Path(name).suffix.lower() not in SUFFIXES or len(parts) != 7 or parts[4] not in CATEGORIES:
         return None
@@ -54,7 +54,7 @@ def parse_name(name: str) -> Stimulus | None:
 
 
 def condition_name(text: str) -> str:
-    """Return a condition in one spelling: ``0.00`` and ``0`` are the same noise, ``True`` and ``true`` the same."""
+    """Return a condition in its standard spelling: ``0.00`` becomes ``0``, and ``True`` becomes ``true``."""
     try:
         return f"{float(text):g}"
     except ValueError:
@@ -62,7 +62,7 @@ def condition_name(text: str) -> str:
 
 
 def texture_of(image: str) -> str | None:
-    """Return the category of the texture in the name of a cue-conflict image, ``oven1-cat1`` -> ``cat``."""
+    """Return the texture category in the name of a cue-conflict image: ``oven1-cat1`` -> ``cat``."""
     found = image.rpartition("-")[2].rstrip("0123456789")
     return found if "-" in image and found in CATEGORIES else None
 
@@ -78,15 +78,15 @@ def open_experiment(
     """Return the stimuli with labels and decisions.
 
     Args:
-        experiment: its name.
+        experiment: name of the experiment.
         stimuli_folder: the experiment's images.
-        answers_folder: the experiment's files of answers.
-        chosen: returns which of N samples the data set takes, from keys, labels and names of classes.
+        answers_folder: the experiment's answer files.
+        chosen: returns which of N samples the data set uses, given keys, labels and class names.
         remedy: what to do about an image that cannot be decoded.
 
     Raises:
-        DataError: naming file and column, for a column that lacks, a value that is none of the categories,
-            answers to images that are not there, and images that nobody saw.
+        DataError: naming file and column, for a missing column, a value outside the categories, answers to
+            missing images, and images that nobody saw.
     """
     stimuli = read_stimuli(stimuli_folder)
     answers = [answer for path in _answer_files(answers_folder) for answer in read_answers(path)]
@@ -99,7 +99,7 @@ def open_experiment(
 
 
 def read_stimuli(folder: Path) -> dict[str, Stimulus]:
-    """Return what the names of all stimuli below a folder say, by path below it, sorted."""
+    """Return the parsed names of all stimuli below a folder, by relative path, sorted."""
     names = sorted(
         readable(folder, p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES
     )
@@ -128,10 +128,10 @@ def _answer_files(folder: Path) -> list[Path]:
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """Return the answers in one file of one person and one or several sessions.
+    """Return the answers in one file, which holds one or several sessions of one person.
 
     Raises:
-        DataError: naming the column, and the line, of what is wrong.
+        DataError: naming the column and the line of the error.
     """
     header, rows = read_table(path)
     columns = {(name or "").strip().lower(): name for name in header}

@@ -1,4 +1,4 @@
-"""Reading CIFAR: the binary version of the archive, parquet, and CIFAR-10H's counts."""
+"""Read CIFAR: the binary version of the archive, parquet, and CIFAR-10H's counts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SIDE = 32
 PIXELS = 3 * SIDE * SIDE
 COUNTS = (10_000, 10)
 LARGEST_BINARY = 2**28
-"""Bytes of the largest binary file, 256 MiB; CIFAR-100's 50,000 images have 154 MB."""
+"""Maximum bytes of a binary file, 256 MiB; CIFAR-100's 50,000 images take 154 MB."""
 LARGEST_COUNTS = 2**20
-"""Bytes of the largest file of counts; CIFAR-10H's has 800,128."""
+"""Maximum bytes of a counts file; CIFAR-10H's has 800,128."""
 LONGEST_INDEX = 10
-"""Digits below which a place in the official order is a number that an array can have."""
+"""A position in the official order must have fewer digits than this, so that it fits an array index."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Images:
     """All images of a split.
 
     Attributes:
-        pixels: returns the (n, 3, 32, 32) uint8 images of rows.
+        pixels: returns the (n, 3, 32, 32) uint8 images of n rows.
         labels: N positions in `classes`.
         classes: names of the classes.
-        keys: ``SPLIT-INDEX`` with the place in the official order.
-        index: N places in the official order.
+        keys: ``SPLIT-INDEX`` with the position in the official order.
+        index: N positions in the official order.
     """
 
     pixels: Callable[[list[int]], NDArray[np.uint8]]
@@ -47,7 +47,7 @@ class Images:
     index: list[int]
 
     def take(self, choice: Choice, counts: NDArray[np.int64] | None = None) -> ArraySamples:
-        """Return the chosen samples, with the counts of their rows and classes if there are any."""
+        """Return the chosen samples, with the counts for their rows and classes if given."""
         rows = list(choice.positions)
         samples = ArraySamples(
             torch.from_numpy(self.pixels(rows)),
@@ -67,10 +67,10 @@ class Images:
 
 
 def read_binary(paths: Sequence[Path], split: str, classes: Sequence[str] | None, label_bytes: int) -> Images:
-    """Read files of the binary version: for each image its label bytes, then 3072 of red, green and blue.
+    """Read files of the binary version: for each image, label bytes, then 3072 bytes of red, green and blue.
 
     Raises:
-        DataError: for a file of another length, or with a label out of range.
+        DataError: if a file has the wrong length, or a label is out of range.
     """
     length = label_bytes + PIXELS
     binaries = [path for path in paths if path.suffix == ".bin"]
@@ -95,10 +95,10 @@ def read_binary(paths: Sequence[Path], split: str, classes: Sequence[str] | None
 
 
 def read_parquet(path: Path, split: str, classes: Sequence[str] | None) -> Images:
-    """Read a parquet file with an image column (image or img), a label column and maybe ``index``.
+    """Read a parquet file with an image column (image or img), a label column and optionally ``index``.
 
     Raises:
-        DataError: for a file that lacks a column or whose images are not of 32 x 32 pixels.
+        DataError: if a column is missing, or images are not 32 x 32 pixels.
     """
     names = column_names(path)
     image = next((name for name in ("image", "img") if name in names), "image")
@@ -129,17 +129,17 @@ def _decoded(table: ParquetImages, row: int) -> NDArray[np.uint8]:
 
 
 def read_counts(path: Path) -> NDArray[np.int64]:
-    """Return CIFAR-10H's (10000, 10) counts; the file is read without unpickling anything.
+    """Return CIFAR-10H's (10000, 10) counts, reading the file without unpickling anything.
 
     Raises:
-        DataError: for a file of another form.
+        DataError: if the file has a different form.
     """
     try:
         counts: Any = np.load(BytesIO(read_file(path, LARGEST_COUNTS)), allow_pickle=False)
         kind = f"{counts.dtype} {counts.shape}"
     except DataError:
         raise
-    except Exception as error:  # NumPy's reader raises nearly anything for a damaged header
+    except Exception as error:  # for a damaged header, NumPy's reader raises nearly anything
         raise DataError(f"{path}: cannot be read as an array ({one_line(error)}); fetch it again") from error
     if counts.dtype.kind not in "iuf" or counts.shape != COUNTS or not np.isfinite(counts).all():
         raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds {kind}; fetch it again")

@@ -1,4 +1,4 @@
-"""Reading COCO's boxes."""
+"""Read COCO's boxes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pruningbench_data._names import COCO_ANNOTATIONS as ANNOTATIONS
 from pruningbench_data._names import COCO_LIST as LIST
 
 LARGEST_ANNOTATIONS = 2**29
-"""Bytes of the largest file of annotations, 512 MiB; COCO's own have up to 470 MB."""
+"""Maximum bytes of an annotation file, 512 MiB; COCO's own have up to 470 MB."""
 
 
 def open_coco(
@@ -37,13 +37,13 @@ def open_coco(
     """Return the listed images with their boxes, within the limit.
 
     Args:
-        folder: holds the list, the annotations and the images.
+        folder: folder with the list, the annotations and the images.
         crowd: whether boxes around crowds count.
-        taken: returns the positions of the keys that the data set takes.
+        taken: returns the positions of the keys that the data set uses.
         remedy: what to do about an image that cannot be decoded.
 
     Raises:
-        DataError: for a list or annotations that cannot be read, or an image that lacks.
+        DataError: if the list or the annotations cannot be read, or an image is missing.
     """
     listed = [line.strip() for line in read_text(folder / LIST).splitlines() if line.strip()]
     for line in listed:
@@ -67,12 +67,12 @@ def open_coco(
 def boxes_of(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, Tensor]:
     """Return for each listed image its (K, 4) float32 boxes.
 
-    COCO's file takes long to parse, so the boxes of these images are kept in the cache folder.
+    Parsing COCO's file takes long, so the boxes of these images are kept in the cache folder.
     """
     kept = default_cache_folder() / "coco" / f"{fingerprint(contents([path]), listed, crowd)}.json"
     try:
         return _tensors(read_json(kept, LARGEST_ANNOTATIONS), listed)
-    except (OSError, DataError, LookupError, TypeError, ValueError, RuntimeError):  # not there, or damaged
+    except (OSError, DataError, LookupError, TypeError, ValueError, RuntimeError):  # missing or damaged
         rows = _parse(path, listed, crowd)
         with suppress(OSError):  # the next run parses again
             write_whole(kept, json.dumps(rows).encode())
@@ -103,7 +103,7 @@ def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[lis
 
 
 def _box(note: Mapping[str, Any], where: str) -> Sequence[float]:
-    """Return the x, y, width and height of an annotation, which may be without area but not inverted."""
+    """Return the x, y, width and height of an annotation; the box may have no area, but must not be inverted."""
     box = note["bbox"]
     numbers = isinstance(box, list) and all(type(value) in (int, float) for value in box)
     if not numbers or len(box) != 4 or not all(abs(value) <= LARGEST_PIXELS and isfinite(value) for value in box):

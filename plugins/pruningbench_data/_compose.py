@@ -1,4 +1,4 @@
-"""Composing one scene: background, bits of clutter, and digits where there is room."""
+"""Compose one scene: background, clutter, and digits where there is room."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pruningbench_data._scans import Bytes, Floats, enlarge, load_scans, rows_of
 
 Box = tuple[int, int, int, int]
 
-INK_THRESHOLD = 0.5  # share of a pixel that ink must cover to belong to the mask
-CLUTTER_BRIGHTNESS = (0.25, 0.55)  # of full white; digits have 0.8 to 1
-BIT = 4  # side of the part of a scan that a bit of clutter shows, in pixels of the scan
+INK_THRESHOLD = 0.5  # share of a pixel that ink must cover for the pixel to belong to the mask
+CLUTTER_BRIGHTNESS = (0.25, 0.55)  # relative to full white; digits have 0.8 to 1
+BIT = 4  # side of the part of a scan shown in a clutter fragment, in pixels of the scan
 COARSE = 5  # side of the grid behind the background's smooth texture
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What scenes look like.
+    """Parameters of the scenes' appearance.
 
     Attributes:
         size: side in pixels.
         objects: fewest and most digits.
         sides: smallest and largest side of a digit's scan in pixels.
-        clutter: bits of other digits.
+        clutter: number of fragments of other digits.
         noise: brightest background, in [0, 1).
-        gap: pixels that stay free between boxes.
+        gap: free pixels between boxes.
     """
 
     size: int
@@ -47,9 +47,9 @@ class Scene:
     Attributes:
         image: (size, size) uint8.
         mask: (size, size) bool, True on the ink of the digits.
-        boxes: (K, 4) float32 tight boxes xmin, ymin, xmax, ymax, maximum exclusive.
+        boxes: (K, 4) float32 tight boxes xmin, ymin, xmax, ymax, maxima exclusive.
         rows: rows of the K digits in the source.
-        clutter_rows: rows of the scans that the clutter was cut from.
+        clutter_rows: rows of the scans from which the clutter was cut.
     """
 
     image: Bytes
@@ -119,8 +119,8 @@ def _background(layout: Layout, rng: np.random.Generator) -> Floats:
 def _place_digits(layout: Layout, rows: Sequence[int], rng: np.random.Generator) -> list[_Piece]:
     """Place the digits at random without overlap.
 
-    Where one finds no room, all start again with a smaller largest side; where the smallest finds none
-    either, they stand on a grid.
+    If a digit finds no room, all are placed again with a smaller maximum side; if the smallest does not fit
+    either, they are placed on a grid.
     """
     smallest, largest = layout.sides
     for limit in (largest, (smallest + largest) // 2, smallest):
@@ -143,16 +143,16 @@ def _place_digits(layout: Layout, rows: Sequence[int], rng: np.random.Generator)
 
 
 def _bit_of_clutter(layout: Layout, row: int, taken: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
-    """Return a part of a scan, where there is room for it beside the digits."""
+    """Return a fragment of a scan, or None if there is no room beside the digits."""
     scan = load_scans().ink[row]
     top, left = (int(corner) for corner in rng.integers(1, scan.shape[0] - BIT, size=2))
-    stroke = layout.sides[0] + layout.sides[1]  # twice the mean side: bits have the digits' stroke width
+    stroke = layout.sides[0] + layout.sides[1]  # twice the mean side: fragments have the digits' stroke width
     side = round(stroke / 2 * BIT / scan.shape[0])
     return _placed(layout, enlarge(scan[top : top + BIT, left : left + BIT], side), taken, rng)
 
 
 def _placed(layout: Layout, ink: Floats, taken: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
-    """Place the inked part of a patch anywhere in the scene outside `taken`, each place equally likely."""
+    """Place the inked part of a patch in the scene outside `taken`, at a uniformly random position."""
     if not ink.any():
         return None
     ink = _trimmed(ink).ink
@@ -176,6 +176,6 @@ def _trimmed(ink: Floats, top: int = 0, left: int = 0) -> _Piece:
 
 
 def _tight_box(mask: NDArray[np.bool_]) -> Box:
-    """Return xmin, ymin, xmax, ymax around the True pixels, maximum exclusive."""
+    """Return xmin, ymin, xmax, ymax around the True pixels, maxima exclusive."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

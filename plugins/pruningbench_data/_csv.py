@@ -1,4 +1,4 @@
-"""Tables in text: rows of named columns, each with its line."""
+"""Text tables: rows of named columns, each with its line number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pruningbench.contract import DataError, one_line, read_text
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the names of the columns of a CSV file, and its rows with the line that each ends in.
+    """Return the column names of a CSV file, and its rows with the line on which each ends.
 
-    What lacks at the end of a row is empty; more values than columns are left out.
+    Values missing at the end of a row are empty; surplus values are left out.
 
     Raises:
-        DataError: naming file and line, for what is no UTF-8 or no CSV.
+        DataError: naming file and line, if the file is not UTF-8 or not CSV.
     """
-    reader = csv.reader(StringIO(read_text(path), newline=""))  # line ends may stand inside quotes
+    reader = csv.reader(StringIO(read_text(path), newline=""))  # quotes may contain line ends
     rows: list[tuple[int, Sequence[str]]] = []
     try:
         rows += ((reader.line_num, row) for row in reader if row)

@@ -1,8 +1,8 @@
-"""Fingerprints of files: honest about content, and cheap when nothing changed.
+"""Fingerprints of files: based on content, and cheap when nothing has changed.
 
-A file's SHA-256 is noted in the cache folder with its path, size and time of change, and computed again
-when either of these differs. Selections of more than `CONTENT_LIMIT` bytes are told apart by the names and
-sizes of their files only: reading all of ImageNet before each run would cost more than it tells.
+The cache folder stores a file's SHA-256 with its path, size and modification time; the hash is computed again when
+size or time differs. Selections of more than `CONTENT_LIMIT` bytes are distinguished only by the names and sizes of
+their files: reading all of ImageNet before each run would cost more than it is worth.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pruningbench.contract import DataError, check_regular, default_cache_folder
 CONTENT_LIMIT = 16 * 2**30
 """Largest selection, in bytes, whose content is hashed."""
 SETTLED = 2.0
-"""Seconds after which a file counts as unchanged when its time of change is the same."""
+"""Minimum age in seconds of a file whose hash is stored: later changes then show in its modification time."""
 _TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INT, changed INT, sha256 TEXT)"
 _Known = dict[str, tuple[int, int, str]]
 
 
 def fingerprint(*parts: object) -> str:
-    """Return 16 hex digits that depend on all parts: bytes, texts, numbers, and sequences of these."""
+    """Return 16 hex digits that depend on all parts: bytes, strings, numbers, and sequences of these."""
     sha = hashlib.sha256()
     _update(sha, parts)
     return sha.hexdigest()[:16]
@@ -47,10 +47,10 @@ def _update(sha: hashlib._Hash, part: object) -> None:
 
 
 def contents(paths: Sequence[Path]) -> list[str]:
-    """Return for each file what stands for its content: its SHA-256, or its size where all are too large.
+    """Return for each file a token of its content: its SHA-256, or its size if the selection is too large.
 
     Raises:
-        DataError: for a file that is gone or cannot be read, and for a pipe, a device or a folder in its place.
+        DataError: if a file is missing or unreadable, or is a pipe, a device or a folder.
     """
     try:
         stats = [check_regular(path) for path in paths]
@@ -87,7 +87,7 @@ def _hash(name: str) -> str:
 
 
 def _noted(names: Iterable[str]) -> _Known:
-    """Return what the cache knows of these files; nothing if it cannot be read."""
+    """Return the cached entries of these files, or none if the cache cannot be read."""
     try:
         with closing(_database()) as database:
             rows = (database.execute("SELECT * FROM digests WHERE path = ?", (name,)).fetchone() for name in names)
@@ -97,7 +97,7 @@ def _noted(names: Iterable[str]) -> _Known:
 
 
 def _note(fresh: _Known) -> None:
-    """Keep digests for the next time; a cache that cannot be written costs time, not results."""
+    """Store digests for the next run; an unwritable cache costs time, but does not affect results."""
     if not fresh:
         return
     try:

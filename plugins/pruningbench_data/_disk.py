@@ -1,4 +1,4 @@
-"""Data sets that stand in a folder below the data folder: what they need, and how to get it."""
+"""Data sets in a folder below the data folder: what they need, and how to get it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class OnDisk(Dataset):
     """A data set in a folder of its own."""
 
     name: ClassVar[str]
-    """The name it is registered under."""
+    """The name that it is registered under."""
     place: ClassVar[str]
     """Its folder below the data folder."""
     decides: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what has to be fetched."""
 
     def folder(self) -> Path:
-        """Return the data set's folder, whether it is there or not."""
+        """Return the data set's folder, whether it exists or not."""
         return data_folder() / self.place
 
     @abstractmethod
     def needs(self) -> Sequence[str]:
-        """Return paths below the folder that must be there."""
+        """Return the paths below the folder that must exist."""
 
     @abstractmethod
     def open(self) -> Samples:
-        """Open the data; everything in `needs` is there."""
+        """Open the data; everything in `needs` exists."""
 
     def missing(self) -> str | None:
-        """Return the first path that lacks and how to get it, or None."""
+        """Return the first missing path and how to get it, or None."""
         folder = self.folder()
         if (folder / UNFINISHED).exists():
             return f"{folder} was not unpacked to the end; {self.remedy()}"
@@ -64,7 +64,7 @@ class OnDisk(Dataset):
         return shlex.join(words)
 
     def load(self, context: Context) -> Samples:
-        """Open the data set, or say how to get it."""
+        """Open the data set, or raise an error that says how to get it."""
         del context
         lack = self.missing()
         if lack:
@@ -72,7 +72,7 @@ class OnDisk(Dataset):
         return self.open()
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Download what lacks; data that is there is left as it is."""
+        """Download what is missing; leave existing data unchanged."""
         if self.missing() is None:
             return
         if not self.downloads():
@@ -89,11 +89,11 @@ def files_as_samples(
     """Return the chosen image files with their labels; keys are the paths below `root`.
 
     Args:
-        root: the folder that the paths start from.
+        root: the folder to which the paths are relative.
         files: paths of all files below `root`, with ``/``.
         choice: which of them to take.
         remedy: what to do about an image that cannot be decoded.
-        human: answers of people to the chosen images.
+        human: people's responses to the chosen images.
     """
     import torch
 
@@ -118,7 +118,7 @@ def files_as_samples(
 def unlabelled_files(
     root: Path, files: Sequence[str], keys: Sequence[str], human: HumanResponses, remedy: str
 ) -> Samples:
-    """Return image files below `root` without labels, with the answers of people to them."""
+    """Return image files below `root` without labels, with people's responses to them."""
     from pruningbench.contract import EncodedSamples
     from pruningbench.images.decode import read_encoded
     from pruningbench_data._digests import contents, fingerprint
@@ -135,7 +135,7 @@ def unlabelled_files(
 
 
 def numbers(human: HumanResponses | None) -> list[object]:
-    """Return everything in human answers as plain values and bytes, for a fingerprint."""
+    """Return all fields of human responses as plain values and bytes, for a fingerprint."""
     import torch
 
     if human is None:

@@ -1,4 +1,4 @@
-"""The hub's files: which ones a split has, which are here, and bringing the others."""
+"""Files on the hub: which a split has, which are on this machine, and how to fetch the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = 1 << 20
 
 
 def split_files(names: Sequence[str], split: str) -> list[str]:
-    """Return the parquet files of a split: ``SPLIT.parquet``, ``SPLIT-*.parquet``, or in a folder SPLIT."""
+    """Return the parquet files of a split: ``SPLIT.parquet``, ``SPLIT-*.parquet``, or those in a folder SPLIT."""
     pattern = re.compile(
         rf"(?:.*/)?{re.escape(split)}(?:[-_.][^/]*)?\.parquet|(?:.*/)?{re.escape(split)}/[^/]*\.parquet"
     )
@@ -25,7 +25,7 @@ def split_files(names: Sequence[str], split: str) -> list[str]:
 
 
 def local_files(repo: str, revision: str, split: str) -> list[Path] | None:
-    """Return the split's files in the hub's cache, or None if any is not there. Nothing is asked online."""
+    """Return the split's files in the hub's cache, or None if any is missing, without network access."""
     from huggingface_hub import try_to_load_from_cache
 
     listing = _noted(repo, revision)
@@ -39,10 +39,10 @@ def local_files(repo: str, revision: str, split: str) -> list[Path] | None:
 
 
 def fetch_files(repo: str, revision: str, split: str, progress: Progress) -> None:
-    """Bring a split's files into the hub's cache and check each against the hash published for it.
+    """Fetch a split's files into the hub's cache, and check each against its published hash.
 
     Raises:
-        FetchError: no network, no such data set or commit, no such split, a file with another hash.
+        FetchError: without network access, for an unknown data set, commit or split, or for a wrong hash.
     """
     listing = _noted(repo, revision) or _ask_listing(repo, revision)
     names = split_files(list(listing), split)
@@ -61,7 +61,7 @@ def _notes(repo: str, revision: str) -> Path:
 
 
 def _noted(repo: str, revision: str) -> dict[str, str] | None:
-    """Return the hash of each file of a commit, as noted when it was fetched."""
+    """Return the hash of each file of a commit, as recorded when it was fetched."""
     try:
         noted = read_json(_notes(repo, revision))
     except (OSError, DataError):
@@ -72,7 +72,7 @@ def _noted(repo: str, revision: str) -> dict[str, str] | None:
 
 
 def _ask_listing(repo: str, revision: str) -> dict[str, str]:
-    """Ask the hub for the files of a commit: SHA-256 of large files, git's blob hash of small ones."""
+    """Ask the hub for a commit's files, with the SHA-256 of large files and git's blob hash of small ones."""
     from huggingface_hub import HfApi
 
     def ask() -> dict[str, str]:
@@ -93,7 +93,7 @@ def _download(repo: str, revision: str, name: str) -> Path:
 
 
 def _asked(repo: str, revision: str, ask: Callable[[], T]) -> T:
-    """Call the hub's client and turn what goes wrong into one line."""
+    """Call the hub's client and turn its errors into one-line messages."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -138,7 +138,7 @@ def _first(error: Exception) -> str:
 
 
 def _check(repo: str, name: str, path: Path, published: str) -> None:
-    """Compare a file with the hash published for it; a wrong one is removed from the hub's cache."""
+    """Compare a file with its published hash; remove a wrong file from the hub's cache."""
     found = _sha256(path) if len(published) == 64 else _git_blob(path)
     if found == published:
         return
@@ -157,7 +157,7 @@ def _sha256(path: Path) -> str:
 
 
 def _git_blob(path: Path) -> str:
-    """Return the SHA-1 by which git names a file's content."""
+    """Return the SHA-1 with which git identifies a file's content."""
     sha = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pruningbench.contract import DataError, printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-"""Ends of the names of image files, in lower case."""
+"""Suffixes of image files, in lower case."""
 
 
 def class_folders(root: Path) -> list[str]:
@@ -35,12 +35,12 @@ def labelled_files(
     """Return the images in class folders, at any depth, and the position of each one's class in `classes`.
 
     Args:
-        root: the folder of the class folders.
+        root: the folder that contains the class folders.
         classes: names of the class folders.
-        only: the classes to look into; all of them by default.
+        only: the classes to read; all by default.
 
     Returns:
-        Paths below `root` with ``/``, in the order of the classes and then of the names, and their labels.
+        Paths below `root` with ``/``, ordered by class and then by name, and their labels.
 
     Raises:
         DataError: for a class without images.
@@ -61,10 +61,10 @@ def labelled_files(
 
 
 def readable(folder: Path, name: str) -> str:
-    """Return the name of a file or folder in `folder`, which stands in keys and fingerprints.
+    """Return the name of a file or folder in `folder`, for use in keys and fingerprints.
 
     Raises:
-        DataError: if it is no UTF-8.
+        DataError: if it is not UTF-8.
     """
     try:
         name.encode()
@@ -77,7 +77,7 @@ def inside(root: Path, name: str, where: str) -> Path:
     """Return the file below `root` that a table names.
 
     Raises:
-        DataError: naming `where`, if the name leads out of the folder.
+        DataError: naming `where`, if the name leads outside the folder.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
@@ -87,7 +87,7 @@ def inside(root: Path, name: str, where: str) -> Path:
 
 @contextmanager
 def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Yield what is in a folder; what cannot be listed is one line."""
+    """Yield the entries of a folder; raise a one-line DataError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             yield entries
@@ -96,7 +96,7 @@ def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _images(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
-    """Return the images in a folder and below; `above` are devices and numbers of the folders it lies in."""
+    """Return the images in a folder and below; `above` holds device and inode of each enclosing folder."""
     found = []
     with _entries(folder) as entries:
         status = folder.stat()

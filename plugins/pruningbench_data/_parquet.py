@@ -1,4 +1,4 @@
-"""Images in parquet tables, as hub data sets hold them: a column of encoded images, one of labels."""
+"""Images in parquet tables, as in hub data sets: a column of encoded images and one of labels."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 from pruningbench.contract import DataError, MissingDataError, check_regular, one_line, parse_json, printable
 
 GROUPS_KEPT = 4
-"""Row groups whose images stay in memory."""
+"""Number of row groups whose images stay in memory."""
 LARGEST_GROUP = 2**32
-"""Bytes of the images of a row group in memory, 4 GiB; the hub's have about 0.5."""
+"""Maximum bytes of a row group's images in memory, 4 GiB; row groups on the hub have about 0.5 GiB."""
 AT_ONCE = 16
-"""Rows read at once, so that a group that is too large is noticed before it fills the memory."""
+"""Rows read at once, so that a group that is too large is detected before it fills the memory."""
 MOST_ROWS = 2**24
-"""Rows of a split, 17 million; ImageNet-21k has 14."""
+"""Maximum rows of a split, 17 million; ImageNet-21k has 14 million."""
 MOST_CLASSES = 2**20
-"""Classes that are numbered without being named."""
+"""Maximum number of classes that have numbers but no names."""
 INSTALL = "reading parquet needs pyarrow: pip install pruningbench[hub]"
 
 
@@ -35,12 +35,12 @@ def lacks_pyarrow() -> str | None:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what.
+    """The columns of a table.
 
     Attributes:
         image: encoded images, as bytes or as a struct with ``bytes``.
-        label: whole numbers, or names of classes; None for images without labels.
-        key: what identifies a row, or None for its number.
+        label: integers, or class names; None for images without labels.
+        key: row identifiers; None for row numbers.
     """
 
     image: str
@@ -49,7 +49,7 @@ class Columns:
 
 
 class ParquetImages:
-    """The rows of one or several parquet files, in order. Labels are read at once, images when needed.
+    """The rows of one or several parquet files, in order. Labels are read immediately, images when needed.
 
     Attributes:
         keys: an identifier of each row.
@@ -58,7 +58,7 @@ class ParquetImages:
 
     Raises:
         MissingDataError: if pyarrow is not installed.
-        DataError: for a file that is no parquet, or lacks a column.
+        DataError: if a file is not parquet, or a column is missing.
     """
 
     def __init__(self, paths: Sequence[Path], columns: Columns, classes: Sequence[str] | None = None) -> None:
@@ -97,7 +97,7 @@ class ParquetImages:
         return [str(row) for row in range(self._starts[-1])]
 
     def _place(self, row: int) -> tuple[int, int]:
-        """Return the row group that a row stands in, and its place there."""
+        """Return the row group that contains a row, and the row's position in it."""
         group = bisect_right(self._starts, row) - 1
         return group, row - self._starts[group]
 
@@ -124,7 +124,7 @@ class ParquetImages:
         return values, names
 
     def image(self, row: int) -> bytes:
-        """Return the encoded image of a row; may be called from several threads."""
+        """Return the encoded image of a row; several threads may call this."""
         group, place = self._place(row)
         with self._lock:
             if group not in self._kept:
@@ -158,7 +158,7 @@ class ParquetImages:
         return found
 
     def where(self, row: int) -> str:
-        """Return what to call a row in an error."""
+        """Return the description of a row for an error message."""
         return f"{self._paths[self._groups[self._place(row)[0]][0]]}, row {row} of the split"
 
 
@@ -174,14 +174,14 @@ def column_names(path: Path) -> list[str]:
     """Return the names of a file's columns.
 
     Raises:
-        DataError: for a file that is no parquet.
+        DataError: if the file is not parquet.
     """
     return list(_open(path).schema_arrow.names)
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises for a damaged file into one line that names the file."""
+    """Turn pyarrow's errors for a damaged file into one line that names the file."""
     import pyarrow
 
     try:
@@ -202,7 +202,7 @@ def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
 
 
 def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
-    """Return the class names that hub data sets note in a table's metadata; empty if they do not."""
+    """Return the class names that hub data sets store in a table's metadata; empty if there are none."""
     noted = (file.schema_arrow.metadata or {}).get(b"huggingface")
     if not noted:
         return []

@@ -1,4 +1,4 @@
-"""Which samples of a data set a suite takes: limits, class subsets, balance; always the same ones."""
+"""Deterministic choice of a data set's samples: limits, class subsets and balance."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pruningbench.contract import Dataset, UsageError, did_you_mean, param
 
 @dataclass(frozen=True, kw_only=True)
 class Limited(Dataset):
-    """A data set of which a suite may take a part.
+    """A data set from which a suite may use a subset.
 
-    Which samples a limit keeps depends on the seed and on each sample's key alone, so that equal settings
-    give equal samples on every machine, and a smaller limit keeps a part of what a larger one keeps.
+    The samples that a limit keeps depend only on the seed and on each sample's key. Equal settings therefore give
+    equal samples on every machine, and a smaller limit keeps a subset of what a larger one keeps.
     """
 
-    limit: int | None = param(None, doc="largest number of samples, >= 1; null takes all")
-    seed: int = param(0, doc="which samples a limit takes, >= 0")
+    limit: int | None = param(None, doc="maximum number of samples, >= 1; null keeps all")
+    seed: int = param(0, doc="seed of the choice that a limit makes, >= 0")
 
     def problem(self) -> str | None:
         """Check the ranges."""
@@ -35,11 +35,11 @@ class Limited(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Limited):
-    """A data set with one class per sample, of which a suite may take some classes or a balanced part."""
+    """A data set with one class per sample, from which a suite may use some classes or a balanced subset."""
 
     classes: tuple[str, ...] | None = param(None, doc="classes to keep; labels follow this order; null keeps all")
     balanced: bool = param(
-        False, doc="as many samples of one class as of another, as far as there are; without a limit, of the rarest"
+        False, doc="equally many samples per class, where available; without a limit, as many as the rarest class has"
     )
 
     def problem(self) -> str | None:
@@ -51,7 +51,7 @@ class Sampled(Limited):
         return super().problem()
 
     def chosen(self, keys: Sequence[str], labels: Sequence[int], names: Sequence[str]) -> Choice:
-        """Return which of N samples to take and their labels among the classes kept.
+        """Return which of N samples to take, and their labels among the kept classes.
 
         Args:
             keys: N identifiers.
@@ -59,7 +59,7 @@ class Sampled(Limited):
             names: all classes of the data set.
 
         Raises:
-            UsageError: for a class the data set lacks, or where nothing is left.
+            UsageError: for a class that the data set does not have, or if no sample is left.
         """
         kept = tuple(names) if self.classes is None else self.classes
         known = {name: i for i, name in enumerate(names)}
@@ -78,7 +78,7 @@ class Sampled(Limited):
         return Choice(tuple(positions[i] for i in taken), tuple(new[i] for i in taken), kept)
 
     def _in_turns(self, order: Sequence[int], labels: Sequence[int], classes: int) -> list[int]:
-        """Return positions so that any beginning holds the classes evenly."""
+        """Return positions ordered so that every prefix holds the classes evenly."""
         ranks = [0] * classes
         turns = []
         for i in order:
@@ -90,7 +90,7 @@ class Sampled(Limited):
 
 @dataclass(frozen=True)
 class Choice:
-    """Samples taken: ascending positions, their labels, and the classes that the labels number."""
+    """Chosen samples: ascending positions, their labels, and the classes that the labels index."""
 
     positions: tuple[int, ...]
     labels: tuple[int, ...]
@@ -98,7 +98,7 @@ class Choice:
 
 
 def _by_rank(keys: Sequence[str], seed: int) -> list[int]:
-    """Return positions in an order that is random but fixed by seed and key."""
+    """Return positions in a pseudorandom order fixed by seed and keys."""
     prefix = hashlib.sha256(f"{seed}\0".encode())
 
     def rank(i: int) -> tuple[bytes, int]:

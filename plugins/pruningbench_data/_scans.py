@@ -1,4 +1,4 @@
-"""The scans behind the data sets: loading, splitting and enlarging them."""
+"""The scans behind the digit data sets: load, split and enlarge them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Split = Literal["train", "test", "all"]
 
 FULL_INK = 16.0  # darkest value of a scan
 TEST_EVERY = 3
-KEYS_A = -0.5  # Keys' cubic kernel; with this value it is Catmull-Rom's
+KEYS_A = -0.5  # parameter of Keys' cubic kernel; this value gives Catmull-Rom's
 
 
 @dataclass(frozen=True)
 class Scans:
-    """The whole source.
+    """All scans of the source.
 
     Attributes:
         ink: (1797, 8, 8) share of ink, in [0, 1].
-        digits: (1797,) which digit each scan shows.
+        digits: (1797,) digit that each scan shows.
     """
 
     ink: Floats
@@ -47,8 +47,8 @@ def load_scans() -> Scans:
 def rows_of(split: Split, classes: Sequence[int], limit: int | None = None) -> list[int]:
     """Return the rows of a split that show one of `classes`, in ascending order.
 
-    With a limit the first scans of each class are kept, as many of one class as of another; where the
-    limit does not divide evenly, the classes named first get one more.
+    With a limit, the first scans of each class are kept, equally many per class; if the limit does not divide
+    evenly, the classes named first get one more.
     """
     by_class = [_rows_of_digit(split, digit) for digit in classes]
     if limit is not None:
@@ -69,9 +69,9 @@ def _rows_of_digit(split: Split, digit: int) -> list[int]:
 def enlarge(images: Floats, size: int | tuple[int, int]) -> Floats:
     """Resize (..., h, w) images by bicubic interpolation, clamped to [0, 1].
 
-    Pixels are areas (half-pixel centres), edges are repeated. R. Keys, Cubic convolution interpolation
-    for digital image processing, IEEE TASSP 29(6), 1981, with a = -1/2. For enlarging only: no
-    antialiasing.
+    Pixels are areas (half-pixel centres), and edges are repeated. R. Keys, Cubic convolution interpolation
+    for digital image processing, IEEE TASSP 29(6), 1981, with a = -1/2. It only suits enlarging, since it does
+    no antialiasing.
     """
     height, width = (size, size) if isinstance(size, int) else size
     rows, columns = _kernel(images.shape[-2], height), _kernel(images.shape[-1], width)
@@ -97,8 +97,8 @@ def _kernel(source: int, target: int) -> Floats:
 def to_bytes(intensities: Floats) -> Bytes:
     """Round intensities in [0, 1] to 0..255, halves up.
 
-    The margin makes halves that arithmetic left a hair below round up as well, so the bytes, and with
-    them a data set's fingerprint, do not depend on the order in which a machine adds.
+    The margin also rounds up halves that arithmetic left slightly too low, so the bytes, and thus a data set's
+    fingerprint, do not depend on a machine's order of additions.
     """
     rounded: Bytes = np.floor(np.clip(intensities, 0.0, 1.0) * 255 + 0.5 + 1e-6).astype(np.uint8)
     return rounded

@@ -1,4 +1,4 @@
-"""From parquet files to samples."""
+"""Convert parquet files to samples."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def parquet_samples(
     chosen: Callable[[Sequence[str], Sequence[int], Sequence[str]], Choice],
     remedy: str,
 ) -> EncodedSamples:
-    """Return the samples of a split's files that the data set takes.
+    """Return the samples from a split's files that the data set uses.
 
     Args:
         paths: the files, in order.
-        split: name of the split, which keys begin with.
-        columns: names of the columns of images and labels.
-        taken: returns the positions of the keys that are taken, for data without labels.
-        chosen: returns the same, and the classes, for data with labels.
+        split: name of the split, with which keys begin.
+        columns: names of the image and label columns.
+        taken: returns the positions of the keys to use, for data without labels.
+        chosen: returns these positions and the classes, for data with labels.
         remedy: what to do about an image that cannot be decoded.
     """
     table = ParquetImages(paths, columns)

@@ -1,4 +1,4 @@
-"""Reading THINGS and NIGHTS: tables of triplets and the images they name."""
+"""Read THINGS and NIGHTS: tables of triplets and the images that they name."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "votes", "right_vote", "ref_path", "left_path", "right_path", "split")
 Triplet = tuple[str, str, str]
 Taken = Callable[[Sequence[str]], Sequence[int]]
-"""Returns the positions of the keys that a data set takes."""
+"""Returns the positions of the keys that a data set uses."""
 
 
 def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) -> Samples:
     """Return the photographs shown in the chosen trials, and the trials.
 
     Raises:
-        DataError: for a line that is no triplet of objects, or an object without a photograph.
+        DataError: if a line is not a triplet of objects, or an object has no photograph.
     """
     objects = [line.strip() for line in read_text(folder / CONCEPTS).splitlines() if line.strip()]
     path = folder / trials_file
@@ -62,7 +62,7 @@ def _place(word: str) -> int:
 
 
 def _photograph(folder: Path, name: str) -> str:
-    """Return the photograph of an object that the experiment showed, below `folder`."""
+    """Return the path below `folder` of the photograph of an object that the experiment showed."""
     place = inside(folder / "object_images", name, str(folder / CONCEPTS))
     if (place / f"{name}_01b.jpg").exists():
         return f"object_images/{name}/{name}_01b.jpg"
@@ -75,11 +75,11 @@ def _photograph(folder: Path, name: str) -> str:
 def open_nights(
     folder: Path, split: str, votes: int, images: Literal["all", "imagenet", "other"], *, taken: Taken, remedy: str
 ) -> Samples:
-    """Return the images of the chosen triplets, and which of two people found closer.
+    """Return the images of the chosen triplets, and which of two is closer according to people.
 
     Raises:
-        DataError: naming file and column, for a column that lacks or a value that is no number, and where
-            no triplet is left.
+        DataError: naming file and column, if a column is missing or a value is not a number, and if no triplet
+            is left.
     """
     path = folder / "data.csv"
     header, table = read_table(path)
@@ -120,7 +120,7 @@ def _number(row: dict[str, str], column: str, where: str) -> float:
 
 
 def _shared(triplets: Sequence[Triplet]) -> tuple[list[str], torch.Tensor]:
-    """Return all images named, sorted, and the (T, 3) int64 positions of each triplet's among them."""
+    """Return all named images, sorted, and the (T, 3) int64 positions of each triplet's images among them."""
     names = sorted({name for triplet in triplets for name in triplet})
     place = {name: i for i, name in enumerate(names)}
     return names, torch.tensor([[place[name] for name in triplet] for triplet in triplets], dtype=torch.int64)

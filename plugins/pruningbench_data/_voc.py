@@ -1,4 +1,4 @@
-"""Reading PASCAL VOC: XML boxes and palette masks."""
+"""Read PASCAL VOC: XML boxes and palette masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pruningbench_data._names import VOC_CLASSES as CLASSES
 
 VOID = 255
 LARGEST_ANNOTATION = 2**22
-"""Bytes of the largest file of annotations, 4 MiB; those of VOC have a few thousand."""
+"""Maximum bytes of an annotation file, 4 MiB; those of VOC have a few thousand."""
 
 
 def open_voc(
@@ -32,19 +32,19 @@ def open_voc(
     taken: Callable[[Sequence[str]], Sequence[int]],
     remedy: str,
 ) -> EncodedSamples:
-    """Return the samples of a list of image names that show an object asked for, within the limit.
+    """Return the samples of the listed images that show a requested object, within the limit.
 
     Args:
         root: folder of the year.
-        names: images of the list.
+        names: names of the listed images.
         wanted: classes whose objects count.
         difficult: whether objects marked difficult count among the boxes.
         void: what void pixels of the masks count as; None for samples without masks.
-        taken: returns the positions of the keys that the data set takes.
+        taken: returns the positions of the keys that the data set uses.
         remedy: what to do about an image that cannot be decoded.
 
     Raises:
-        DataError: for an annotation or image that lacks or is damaged, or where no sample is left.
+        DataError: if an annotation or image is missing or damaged, or no sample is left.
     """
     for name in names:
         inside(root, name, f"{root}: the list of images")
@@ -78,10 +78,10 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
     Args:
         path: the XML file.
         classes: the classes whose objects count.
-        difficult: whether those marked difficult count.
+        difficult: whether objects marked difficult count.
     """
     try:
-        # as text, so that no declared encoding hides the markup that is looked for
+        # as text, so that no declared encoding hides this markup
         content = read_text(path, LARGEST_ANNOTATION)
         if "<!DOCTYPE" in content or "<!ENTITY" in content:
             raise DataError(f"{path}: an annotation must not define entities")
@@ -121,7 +121,7 @@ def read_mask(path: Path, values: Sequence[int]) -> Tensor:
     """Return the (H, W) bool mask of the pixels whose palette index is one of `values`.
 
     Raises:
-        DataError: if the file lacks, is damaged, or holds colours in place of indices.
+        DataError: if the file is missing, is damaged, or holds colours instead of indices.
     """
     try:
         mode, indices = decode_stored(read_encoded(path))

@@ -1,4 +1,4 @@
-"""The data sets `cifar10`, `cifar100`, and `cifar10h` with the labels people gave to CIFAR-10's test images."""
+"""The data sets `cifar10`, `cifar100`, and `cifar10h`, which has human labels of CIFAR-10's test images."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class _Cifar(OnDisk, Sampled):
     binaries: ClassVar[dict[str, tuple[str, ...]]]
     """Files of each split, below the data set's folder."""
     label_bytes: ClassVar[int] = 1
-    """Bytes of labels before each image of the binary version; the last one counts."""
+    """Label bytes before each image in the binary version; the last one counts."""
 
     split: Literal["train", "test"] = param("test", doc="train or test")
 
     def files(self) -> Sequence[str]:
-        """Return the parquet file if it is there, else the files of the binary version."""
+        """Return the parquet file if it exists, else the files of the binary version."""
         parquet = f"{self.split}.parquet"
         return (parquet,) if (self.folder() / parquet).exists() else self.binaries[self.split]
 
@@ -45,14 +45,14 @@ class _Cifar(OnDisk, Sampled):
         return self.files()
 
     def missing(self) -> str | None:
-        """Return what lacks; for parquet that may be a package."""
+        """Return what is missing, which for parquet may be a package, or None."""
         from pruningbench_data._parquet import lacks_pyarrow
 
         lack = super().missing()
         return lack or (lacks_pyarrow() if self.files()[0].endswith(".parquet") else None)
 
     def downloads(self) -> Sequence[Download]:
-        """Return the official archive of the binary version; pickles are not read."""
+        """Return the official archive of the binary version; pickles are never read."""
         return (self.archive,)
 
     def _images(self) -> Images:
@@ -65,10 +65,10 @@ class _Cifar(OnDisk, Sampled):
 
     @abstractmethod
     def _names(self, folder: Path) -> tuple[str, ...] | None:
-        """Return the class names, or None where only a parquet file can tell them."""
+        """Return the class names, or None if only the parquet file can provide them."""
 
     def open(self) -> Samples:
-        """Return (3, 32, 32) images with labels; keys are ``SPLIT-INDEX``, places in the official order."""
+        """Return (3, 32, 32) images with labels; keys are ``SPLIT-INDEX`` in the official order."""
         images = self._images()
         return images.take(self.chosen(images.keys, images.labels, images.classes))
 
@@ -140,9 +140,9 @@ class Cifar100(_Cifar):
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar10H(Cifar10):
-    """CIFAR-10's test images with how often people chose each class (about 50 people an image).
+    """CIFAR-10's test images with counts of how often people chose each class (about 50 people per image).
 
-    Labels are CIFAR-10's; ``human`` holds the counts, in the order of the classes kept.
+    Labels are CIFAR-10's; ``human`` holds the counts, in the order of the kept classes.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -154,14 +154,14 @@ class Cifar10H(Cifar10):
     )
     name: ClassVar[str] = "cifar10h"
 
-    split: Literal["test"] = param("test", doc="only the test images were judged")
+    split: Literal["test"] = param("test", doc="name of the split; only the test images were judged")
 
     def needs(self) -> Sequence[str]:
-        """Return the images' files and that of the counts."""
+        """Return the files of the images and of the counts."""
         return (*self.files(), COUNTS)
 
     def downloads(self) -> Sequence[Download]:
-        """Return what lacks of images and counts."""
+        """Return the counts, and the archive if images are missing."""
         images = [path for path in self.files() if not (self.folder() / path).exists()]
         counts = Download(
             "https://raw.githubusercontent.com/jcpeterson/cifar-10h/48da312b193b82e6939ec20f23d1f09cbdd849c8/data/"

@@ -1,4 +1,4 @@
-"""The data set `coco20k`: 19,817 images of COCO 2014, on which unsupervised object discovery is measured."""
+"""The data set `coco20k`: 19,817 images of COCO 2014 for measuring unsupervised object discovery."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Coco20k(OnDisk, Limited):
-    """COCO 20k: the 19,817 images of train2014 of unsupervised object discovery, with boxes of all objects.
+    """COCO 20k: 19,817 images of train2014 for unsupervised object discovery, with boxes of all objects.
 
     The list of images is that of H. V. Vo et al. (Toward unsupervised, multi-object discovery in large-scale
-    image collections, ECCV 2020), as LOST uses it. Boxes are COCO's x, y, width, height as corners; crowds
-    and boxes without area are left out, and images without a box.
+    image collections, ECCV 2020), as used by LOST. COCO's x, y, width, height are converted to corners. Crowds,
+    boxes without area and images without a box are left out.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -43,7 +43,7 @@ class Coco20k(OnDisk, Limited):
         return (LIST, ANNOTATIONS, "train2014")
 
     def downloads(self) -> Sequence[Download]:
-        """Return the list of images and what lacks of COCO's own archives."""
+        """Return those of the image list and COCO's own archives that are missing."""
         host = "http://images.cocodataset.org"
         lacking = [path for path in self.needs() if not (self.folder() / path).exists()]
         files = {

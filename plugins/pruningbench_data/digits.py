@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SCAN = 8
 """Side of a scan in pixels."""
 LARGEST = 256
-"""Largest side, in pixels, that these data sets enlarge scans to."""
+"""Largest side, in pixels, to which these data sets enlarge scans."""
 CARD = DataCard(
     licence="CC BY 4.0",
     citation="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
@@ -26,17 +26,17 @@ CARD = DataCard(
 class Digits(Dataset):
     """Scikit-learn's handwritten digits: 1797 scans, one grey channel, bright ink on black.
 
-    The split is fixed: in the order of the file, every third scan of each class is a test image (about
+    The split is fixed: in file order, every third scan of each class is a test image (about
     1200 train, 600 test). Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits,
     UCI Machine Learning Repository, 1998 (its 8 x 8 test part, as shipped with scikit-learn).
     """
 
     card: ClassVar[DataCard] = CARD
 
-    split: Literal["train", "test", "all"] = param("train", doc="train, test, or all of them")
+    split: Literal["train", "test", "all"] = param("train", doc="train, test, or all")
     classes: tuple[int, ...] = param(tuple(range(10)), doc="digits to keep; labels follow this order")
-    limit: int | None = param(None, doc="largest number of images, shared evenly by the classes, >= 1")
-    size: int = param(24, doc="side in pixels that the 8 x 8 scans are enlarged to, 8..256")
+    limit: int | None = param(None, doc="maximum number of images, shared evenly by the classes, >= 1")
+    size: int = param(24, doc="side in pixels to which the 8 x 8 scans are enlarged, 8..256")
 
     def problem(self) -> str | None:
         """Check the classes and ranges."""
@@ -47,7 +47,7 @@ class Digits(Dataset):
         return classes_problem(self.classes)
 
     def load(self, context: Context) -> Samples:
-        """Return (1, size, size) uint8 images with labels; keys are ``digit-ROW``, rows of the source."""
+        """Return (1, size, size) uint8 images with labels; keys are ``digit-ROW`` with the row in the source."""
         del context
         import numpy as np
         import torch

@@ -1,4 +1,4 @@
-"""The data set `folder`: anybody's images, one folder per class."""
+"""The data set `folder`: your own images, one folder per class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(OnDisk, Sampled):
-    """Images in class folders: ``PATH/SPLIT/CLASS/IMAGE``; the class names are the folders' names.
+    """Images in class folders: ``PATH/SPLIT/CLASS/IMAGE``; the folder names are the class names.
 
     Classes are numbered in alphabetical order. The fingerprint covers the images' content, names and labels.
     """
@@ -30,11 +30,11 @@ class Folder(OnDisk, Sampled):
     name: ClassVar[str] = "folder"
     place: ClassVar[str] = ""
 
-    path: str = param(doc="the folder; taken below the data folder unless it is absolute")
+    path: str = param(doc="the folder, below the data folder unless it is absolute")
     split: str = param("", doc="folder below `path` that holds the class folders; empty if `path` itself does")
 
     def folder(self) -> Path:
-        """Return the folder of the class folders."""
+        """Return the folder that contains the class folders."""
         return data_folder() / expanded(self.path) / self.split
 
     def needs(self) -> Sequence[str]:
@@ -42,7 +42,7 @@ class Folder(OnDisk, Sampled):
         return ("",)
 
     def missing(self) -> str | None:
-        """Say which folder lacks, and which splits there are instead."""
+        """Return which folder is missing and which splits exist, or None."""
         lack = super().missing()
         whole = data_folder() / expanded(self.path)
         if lack and self.split and whole.is_dir():
@@ -52,7 +52,7 @@ class Folder(OnDisk, Sampled):
         return lack
 
     def open(self) -> Samples:
-        """Return RGB images with labels; keys are the paths below the folder of the split."""
+        """Return RGB images with labels; keys are the paths below the split's folder."""
         root = self.folder()
         names = class_folders(root)
         files, labels = labelled_files(root, names, self.classes)

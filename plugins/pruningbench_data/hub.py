@@ -1,4 +1,4 @@
-"""The data set `hub`: any image data set of the Hugging Face hub that is stored as parquet, or such files here."""
+"""The data set `hub`: any image data set on the Hugging Face hub that is stored as parquet, or local parquet files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class Hub(OnDisk, Sampled):
     """A hub data set at a pinned commit, or parquet files in the same form in a local folder.
 
-    Files of a split are those called ``SPLIT.parquet`` or ``SPLIT-*.parquet``, or in a folder SPLIT. Files
-    come from the hub's own cache (HF_HOME), so what other programs fetched is not fetched again; each is
-    checked against the hash that the hub publishes for it.
+    The files of a split are named ``SPLIT.parquet`` or ``SPLIT-*.parquet``, or are in a folder SPLIT. They are
+    kept in the hub's own cache (HF_HOME), so files fetched by other programs are not fetched again. Each file is
+    checked against the hash that the hub publishes.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -42,12 +42,12 @@ class Hub(OnDisk, Sampled):
 
     repo: str | None = param(None, doc="OWNER/NAME on the hub; needs `revision`")
     revision: str | None = param(
-        None, doc="commit of the data set, 40 hex digits: names of branches would not be fixed"
+        None, doc="commit of the data set, 40 hex digits; branch names are refused, since branches move"
     )
-    path: str | None = param(None, doc="in place of `repo`: folder of parquet files, below the data folder or absolute")
-    split: str = param("test", doc="which split")
-    image: str = param("image", doc="column of the images")
-    label: str | None = param("label", doc="column of the labels; null for images without labels")
+    path: str | None = param(None, doc="instead of `repo`: folder of parquet files, below the data folder or absolute")
+    split: str = param("test", doc="name of the split")
+    image: str = param("image", doc="column with the images")
+    label: str | None = param("label", doc="column with the labels; null for images without labels")
 
     def problem(self) -> str | None:
         """Check that the data set is named in one way, and pinned."""
@@ -62,7 +62,7 @@ class Hub(OnDisk, Sampled):
         return super().problem()
 
     def folder(self) -> Path:
-        """Return the local folder, or that of notes about the repo."""
+        """Return the local folder, or the folder of records about the repo."""
         return data_folder() / (expanded(self.path) if self.path else self.place)
 
     def needs(self) -> Sequence[str]:
@@ -70,7 +70,7 @@ class Hub(OnDisk, Sampled):
         return ("",) if self.path else ()
 
     def missing(self) -> str | None:
-        """Say which files lack here; asks nobody over the network."""
+        """Return which files are missing, without network access."""
         from pruningbench_data._parquet import lacks_pyarrow
 
         if self.repo is None or self.revision is None:
@@ -88,7 +88,7 @@ class Hub(OnDisk, Sampled):
         return shlex.join(["pruningbench", "data", "fetch", self.name, *" ".join(words).split()])
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Bring the split's files into the hub's cache and check them."""
+        """Fetch the split's files into the hub's cache and check them."""
         if self.repo is None or self.revision is None:
             if self.missing():
                 raise MissingDataError(f"data set {self.name}: {self.missing()}")

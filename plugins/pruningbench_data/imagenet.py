@@ -1,4 +1,4 @@
-"""ImageNet-1k: the data set `imagenet`, and the ten small tasks cut out of it, `imagenet-10-tasks`."""
+"""ImageNet-1k: the data set `imagenet`, and `imagenet-10-tasks`, ten small tasks cut out of it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class _ImageNetFolders(OnDisk):
     card: ClassVar[DataCard] = _CARD
 
     split: Literal["train", "val"] | None = param(
-        "val", doc="train or val; null where the class folders stand directly in `path`"
+        "val", doc="train or val; null if the class folders are directly in `path`"
     )
-    path: str = param("imagenet", doc="folder of the splits; taken below the data folder unless it is absolute")
+    path: str = param("imagenet", doc="folder of the splits, below the data folder unless it is absolute")
 
     def folder(self) -> Path:
-        """Return the folder of the class folders."""
+        """Return the folder that contains the class folders."""
         return data_folder() / expanded(self.path) / (self.split or "")
 
     def needs(self) -> Sequence[str]:
@@ -58,7 +58,7 @@ class _ImageNetFolders(OnDisk):
 class ImageNet(_ImageNetFolders, Sampled):
     """ImageNet-1k (ILSVRC 2012) in torchvision's layout; classes are named by their WordNet ids.
 
-    Classes are those whose folders are there, in alphabetical order, which is the usual order of the 1000.
+    The classes are the existing folders in alphabetical order, which is the usual order of the 1000 classes.
     """
 
     name: ClassVar[str] = "imagenet"
@@ -89,8 +89,8 @@ TASK_CLASSES = (
 )
 """The ten WordNet ids of each task, sorted; no class is in two tasks.
 
-The choice is pruningbench's own, as the lists used in the paper were not published: the 1000 ids are ranked by
-the SHA-256 of ``imagenet-10-tasks ID``, and task t takes ranks 10 t to 10 t + 9.
+The choice is pruningbench's own, because the paper's lists were not published: the 1000 ids are ranked by the SHA-256
+of ``imagenet-10-tasks ID``, and task t takes ranks 10 t to 10 t + 9.
 """
 
 
@@ -100,12 +100,12 @@ class ImageNetTask(_ImageNetFolders, Sampled):
 
     The protocol is that of A Second-Order Perspective on Pruning at Initialization and Knowledge Transfer
     (arXiv 2509.24066). The classes are this project's own choice, see `TASK_CLASSES`: the paper's lists are
-    not public, so accuracies compare with each other, not with the paper's.
+    not public, so accuracies are comparable with each other, but not with the paper's.
     """
 
     name: ClassVar[str] = "imagenet-10-tasks"
 
-    task: int = param(0, doc="which of the ten tasks, 0..9")
+    task: int = param(0, doc="number of the task, 0..9")
 
     def problem(self) -> str | None:
         """Check the ranges."""

@@ -24,7 +24,7 @@ _MD5 = {
     "320": ("imagenette2-320", "3df6f0d01a2c9592104656642f5e78a3"),
     "160": ("imagenette2-160", "e793b78cc4c9e9a4ccc0c1155377a412"),
 }
-"""Folder and md5 of each size, as torchvision.datasets.Imagenette has them."""
+"""Folder and md5 of each size, as in torchvision.datasets.Imagenette."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The data set `model-vs-human`: stimuli of 17 experiments and what people answered to them."""
+"""The data set `model-vs-human`: stimuli of 17 experiments, and people's responses to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUBJECTS = {
     "false-colour": 4, "high-pass": 4, "low-pass": 4, "phase-scrambling": 4, "power-equalisation": 4, "rotation": 4,
     "silhouette": 10, "sketch": 7, "stylized": 5, "uniform-noise": 4,
 }  # fmt: skip
-"""How many people took part in each experiment, as many as there are files of answers."""
+"""Number of participants in each experiment, equal to the number of answer files."""
 Experiment = Literal[
     "colour", "contrast", "cue-conflict", "edge", "eidolonI", "eidolonII", "eidolonIII", "false-colour", "high-pass",
     "low-pass", "phase-scrambling", "power-equalisation", "rotation", "silhouette", "sketch", "stylized",
@@ -35,11 +35,11 @@ _RAW = f"https://raw.githubusercontent.com/bethgelab/model-vs-human/{_COMMIT}/ra
 class ModelVsHuman(OnDisk, Sampled):
     """One of the 17 experiments of model-vs-human: images in 16 categories with the decisions of 4 to 10 people.
 
-    Stimuli stand in ``stimuli/EXPERIMENT/dnn/session-N``, answers in ``raw-data/EXPERIMENT/*subject*.csv``. An
-    answer belongs to the stimulus of the same condition and image (file names are
-    ``TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE``). ``human`` holds the decisions, ``na`` as no answer; of
-    somebody who saw an image twice the first answer counts. Conditions that are numbers are written in the
-    shortest way. In ``cue-conflict`` labels are the shape's.
+    Stimuli are in ``stimuli/EXPERIMENT/dnn/session-N``, answers in ``raw-data/EXPERIMENT/*subject*.csv``. An
+    answer belongs to the stimulus with the same condition and image (file names are
+    ``TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE``). ``human`` holds the decisions, with ``na`` as no answer;
+    if a person saw an image twice, the first answer counts. Numeric conditions are written in their shortest form.
+    In ``cue-conflict`` the labels are those of the shape.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -53,7 +53,7 @@ class ModelVsHuman(OnDisk, Sampled):
     place: ClassVar[str] = "model-vs-human"
     decides: ClassVar[tuple[str, ...]] = ("experiment",)
 
-    experiment: Experiment = param("edge", doc="which experiment")
+    experiment: Experiment = param("edge", doc="name of the experiment")
 
     @property
     def stimuli(self) -> Path:
@@ -70,7 +70,7 @@ class ModelVsHuman(OnDisk, Sampled):
         return (f"stimuli/{self.experiment}/dnn", f"raw-data/{self.experiment}")
 
     def downloads(self) -> Sequence[Download]:
-        """Return the stimuli's archive and the answers, as far as they lack."""
+        """Return the answers, and the archive of stimuli if it is missing."""
         name = self.experiment
         files = [f"{name}_subject-{i:02d}_session_1.csv" for i in range(1, SUBJECTS[name] + 1)]
         answers = [Download(f"{_RAW}/{name}/{file}", f"raw-data/{name}/{file}") for file in files]

@@ -53,7 +53,7 @@ class Photos(OnDisk, Limited):
         return super().problem()
 
     def folder(self) -> Path:
-        """Return scikit-image's folder of data."""
+        """Return scikit-image's data folder."""
         found = find_spec("skimage")
         return Path(found.origin).parent / "data" if found and found.origin else Path("skimage/data")
 
@@ -62,7 +62,7 @@ class Photos(OnDisk, Limited):
         return [PHOTOS[name] for name in self.names]
 
     def missing(self) -> str | None:
-        """Say that scikit-image is not installed, if it is not."""
+        """Return that scikit-image is not installed, or which file is missing, or None."""
         return super().missing() if find_spec("skimage") else f"scikit-image is not installed; {self.remedy()}"
 
     def open(self) -> Samples:

@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from pruningbench.contract import Samples
 
 GAP = 2
-"""Pixels that stay free between the boxes of two objects, and between an object and clutter."""
+"""Free pixels between the boxes of two objects, and between an object and clutter."""
 
 
 @dataclass(frozen=True)
 class DigitScenes(Dataset):
-    """Scenes with one to a few digits of one class on a textured background, among bits of other digits.
+    """Scenes with a few digits of one class on a textured background, among fragments of other digits.
 
-    The idea is cluttered MNIST (V. Mnih et al., Recurrent models of visual attention, 2014), with scans
-    of the data set `digits`; scenes of a split hold scans of that split only. A scene's label is the
-    class of its digits; scene i shows class i modulo the number of classes, and does not depend on how
-    many scenes there are. The mask is where a digit's ink, after scaling, covers at least half a pixel;
-    boxes are the tight boxes of each digit's part of the mask. Digits do not overlap.
+    The scenes follow cluttered MNIST (V. Mnih et al., Recurrent models of visual attention, 2014), with scans
+    from the data set `digits`; scenes of a split contain only scans of that split. A scene's label is the
+    class of its digits. Scene i shows class i modulo the number of classes, and does not depend on the number
+    of scenes. The mask covers pixels of which a digit's ink, after scaling, covers at least half; boxes tightly
+    enclose each digit's part of the mask. Digits do not overlap.
     """
 
     card: ClassVar[DataCard] = CARD
 
-    split: Literal["train", "test"] = param("test", doc="which scans of `digits` the scenes are made of")
+    split: Literal["train", "test"] = param("test", doc="split of `digits` whose scans form the scenes")
     classes: tuple[int, ...] = param((0, 1, 2, 3, 4, 5), doc="digits to show; labels follow this order")
     count: int = param(120, doc="number of scenes, >= 1")
     size: int = param(36, doc="side of a scene in pixels, 16..256")
-    objects: tuple[int, int] = param((1, 2), doc="fewest and most digits in a scene, >= 1")
+    objects: tuple[int, int] = param((1, 2), doc="minimum and maximum number of digits in a scene, >= 1")
     scale: tuple[float, float] = param(
-        (0.45, 0.75), doc="smallest and largest side of a digit's scan as a share of the scene's, in (0, 1]"
+        (0.45, 0.75), doc="smallest and largest side of a digit's scan, as a share of the scene's side, in (0, 1]"
     )
-    clutter: int = param(3, doc="bits of other digits strewn into the background, >= 0")
+    clutter: int = param(3, doc="number of fragments of other digits in the background, >= 0")
     noise: float = param(0.3, doc="brightest background, as a share of full white, in [0, 1)")
     seed: int = param(0, doc="seed of the composition, >= 0")
 
     def problem(self) -> str | None:
-        """Check ranges, and that the most digits asked for always find room."""
+        """Check ranges, and that the maximum number of digits always fits."""
         fewest, most = self.objects
         smallest, largest = self.scale
         for name, fine in (
@@ -70,7 +70,7 @@ class DigitScenes(Dataset):
     def load(self, context: Context) -> Samples:
         """Return (1, size, size) uint8 scenes with labels, boxes and masks.
 
-        Keys are ``scene-INDEX-digit-ROW...`` with the rows of the digits shown.
+        Keys are ``scene-INDEX-digit-ROW...`` with the rows of the digits in the scene.
         """
         del context
         import torch

@@ -1,4 +1,4 @@
-"""The data sets `things` and `nights`: triplets of images, and what people said about them."""
+"""The data sets `things` and `nights`: triplets of images with human judgements."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TRIALS = {"train": "trainset", "validation": "validationset", "test1": "testset
 
 @dataclass(frozen=True, kw_only=True)
 class Things(OnDisk, Limited):
-    """THINGS odd-one-out: one photograph of each of 1,854 objects, and which of three people found odd.
+    """THINGS odd-one-out: one photograph of each of 1,854 objects, and which of three is odd according to people.
 
-    Layout below ``things/``: ``object_images/OBJECT/OBJECT_01b.jpg`` (the photographs of the experiment; where
-    that is not there, the first of the folder), ``variables/unique_id.txt`` (the objects in their order) and
-    ``triplet_dataset/*set*.txt`` with three 0-based objects a line, of which the third was found odd, as the
-    authors publish them. A limit takes trials; samples are the objects that they show.
+    Layout below ``things/``, as published by the authors: ``object_images/OBJECT/OBJECT_01b.jpg`` (the photographs
+    of the experiment; if one is missing, the first in its folder), ``variables/unique_id.txt`` (the objects in order)
+    and ``triplet_dataset/*set*.txt`` with three 0-based objects per line, of which the third was chosen as odd. A
+    limit counts trials; samples are the objects in these trials.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -45,7 +45,7 @@ class Things(OnDisk, Limited):
     place: ClassVar[str] = "things"
 
     split: Literal["train", "validation", "test1", "test2", "test3"] = param(
-        "validation", doc="which trials: of the 90 % or 10 % split, or of a set of repeated trials"
+        "validation", doc="which trials: the 90 % or 10 % split, or a set of repeated trials"
     )
 
     @property
@@ -66,11 +66,11 @@ class Things(OnDisk, Limited):
 
 @dataclass(frozen=True, kw_only=True)
 class Nights(OnDisk, Limited):
-    """NIGHTS: triplets of synthetic images, and which of two people found closer to the third.
+    """NIGHTS: triplets of synthetic images, and which of two is closer to the third according to people.
 
     Layout below ``nights/``, as unpacked: ``data.csv`` (id, votes, left_vote, right_vote, ref_path, left_path,
     right_path, split, is_imagenet) and the folders ``ref`` and ``distort``. The authors keep triplets with
-    at least six votes, all for one side. A limit takes triplets; samples are the images that they show.
+    at least six votes, all for one side. A limit counts triplets; samples are the images in these triplets.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -84,9 +84,9 @@ class Nights(OnDisk, Limited):
     place: ClassVar[str] = "nights"
 
     split: Literal["train", "val", "test"] = param("test", doc="train, val or test")
-    votes: int = param(6, doc="fewest votes of a triplet, >= 1")
+    votes: int = param(6, doc="minimum votes for a triplet, >= 1")
     images: Literal["all", "imagenet", "other"] = param(
-        "all", doc="triplets generated from names of ImageNet's classes, from other names, or both"
+        "all", doc="triplets generated from ImageNet class names (imagenet), from other names (other), or all"
     )
 
     def problem(self) -> str | None:
@@ -98,7 +98,7 @@ class Nights(OnDisk, Limited):
         return ("data.csv", "ref", "distort")
 
     def downloads(self) -> Sequence[Download]:
-        """Return the authors' archive (58 GB unpacked); its folder ``nights`` is the data set's."""
+        """Return the authors' archive (58 GB unpacked); its folder ``nights`` is the data set's folder."""
         return (Download("https://data.csail.mit.edu/nights/nights.zip", "nights.zip", unpack=True, strip="nights"),)
 
     def open(self) -> Samples:

@@ -24,11 +24,10 @@ _HOST = "https://thor.robots.ox.ac.uk/pascal/VOC"
 class _Voc(OnDisk, Limited):
     """PASCAL VOC of one year in its own layout, ``VOCdevkit/VOCYEAR``.
 
-    Boxes are those of the XML files, from the 1-based inclusive pixels written there to 0-based corners with
-    exclusive maxima (xmin and ymin less 1). Masks are read as the indices in the PNG's palette, not as
-    colours: 0 background, 1 to 20 the classes, 255 void (borders and what the annotators left open).
-    An image without an object that is asked for is left out. Samples carry no label, as images show several
-    classes.
+    Boxes come from the XML files; their 1-based inclusive pixels are converted to 0-based corners with exclusive
+    maxima (xmin and ymin are reduced by 1). Masks are read as palette indices of the PNG, not as colours: 0 is
+    background, 1 to 20 are the classes, 255 is void (borders, and regions that the annotators left undecided).
+    Images without a requested object are left out. Samples have no label, since images show several classes.
     """
 
     year: ClassVar[str]
@@ -36,7 +35,7 @@ class _Voc(OnDisk, Limited):
     annotation: Literal["boxes", "masks"] = param(
         "boxes", doc="boxes: the images of ImageSets/Main; masks: those of ImageSets/Segmentation, with boxes and masks"
     )
-    classes: tuple[str, ...] | None = param(None, doc="classes whose objects count; null takes all twenty")
+    classes: tuple[str, ...] | None = param(None, doc="classes whose objects count; null for all twenty")
     difficult: bool = param(True, doc="whether objects marked difficult count among the boxes")
     void: Literal["background", "object"] = param("background", doc="what the mask's void pixels (255) count as")
 
@@ -52,7 +51,7 @@ class _Voc(OnDisk, Limited):
     @property
     @abstractmethod
     def image_set(self) -> str:
-        """The list of images, in ImageSets."""
+        """Name of the image list in ImageSets."""
 
     @property
     def root(self) -> Path:
@@ -60,14 +59,14 @@ class _Voc(OnDisk, Limited):
         return self.folder() / "VOCdevkit" / f"VOC{self.year}"
 
     def needs(self) -> Sequence[str]:
-        """Return the list of images and the folders it points to."""
+        """Return the list of images and the folders to which it refers."""
         kind = "Main" if self.annotation == "boxes" else "Segmentation"
         folders = ("JPEGImages", "Annotations", *(("SegmentationClass",) if self.annotation == "masks" else ()))
         inside = f"VOCdevkit/VOC{self.year}"
         return [f"{inside}/ImageSets/{kind}/{self.image_set}.txt", *(f"{inside}/{name}" for name in folders)]
 
     def open(self) -> Samples:
-        """Return RGB images with boxes, and masks if asked for; keys are the images' names."""
+        """Return RGB images with boxes, and masks if requested; keys are the image names."""
         from pruningbench_data._voc import open_voc
 
         names = read_text(self.folder() / self.needs()[0]).splitlines()
@@ -87,9 +86,9 @@ class _Voc(OnDisk, Limited):
 
 @dataclass(frozen=True, kw_only=True)
 class Voc07(_Voc):
-    """PASCAL VOC 2007: boxes and masks of twenty classes. The data set of unsupervised object discovery.
+    """PASCAL VOC 2007: boxes and masks of twenty classes; the usual data set for unsupervised object discovery.
 
-    What is downloaded holds train, val and test. See the class's notes on boxes, masks and void in `voc12`.
+    The download holds train, val and test. Boxes, masks and void are described under `voc12`.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -103,7 +102,7 @@ class Voc07(_Voc):
     place: ClassVar[str] = "voc07"
     year: ClassVar[str] = "2007"
 
-    split: Literal["train", "val", "trainval", "test"] = param("test", doc="which list of images")
+    split: Literal["train", "val", "trainval", "test"] = param("test", doc="name of the image list")
 
     @property
     def image_set(self) -> str:
@@ -123,8 +122,8 @@ class Voc07(_Voc):
 class Voc12(_Voc):
     """PASCAL VOC 2012: boxes and masks of twenty classes. The annotations of its test set are not public.
 
-    Boxes are 0-based with exclusive maxima; masks are palette indices, where 255 (void) counts as the
-    parameter `void` says; objects marked difficult count unless `difficult` is off.
+    Boxes are 0-based with exclusive maxima. Masks are palette indices; the parameter `void` says what index 255
+    (void) counts as. Objects marked difficult count unless `difficult` is false.
     """
 
     card: ClassVar[DataCard] = DataCard(
@@ -138,7 +137,7 @@ class Voc12(_Voc):
     place: ClassVar[str] = "voc12"
     year: ClassVar[str] = "2012"
 
-    split: Literal["train", "val", "trainval"] = param("val", doc="which list of images")
+    split: Literal["train", "val", "trainval"] = param("val", doc="name of the image list")
 
     @property
     def image_set(self) -> str:

@@ -1,7 +1,7 @@
 """Unsupervised object discovery: boxes from a network's patch features, and how well they fit.
 
 Registers the task ``discovery`` and the metrics ``corloc``, ``detection-rate``, ``best-iou`` and
-``mask-iou``. Plain functions, usable without the harness: the methods `lost`, `tokencut`, `maskcut` and
+``mask-iou``. These plain functions work without the harness: the methods `lost`, `tokencut`, `maskcut` and
 `found_background`, and `corloc`, `best_iou` and `detections`.
 """
 

@@ -1,4 +1,4 @@
-"""Graphs of patches: who resembles whom, with the signs that rounding would blur computed exactly."""
+"""Graphs of similar patches; similarities within rounding error of the threshold are recomputed exactly."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 _PAIRS = 2**20
-"""Feature values gathered at a time for similarities that are computed again."""
+"""Feature values gathered at a time for similarities that are recomputed."""
 _BLOCK_CPU, _BLOCK_GPU = 2**24, 2**29
-"""Similarities of a chunk of images: 128 MiB as float64 on a CPU."""
+"""Number of similarities in a chunk of images: 128 MiB as float64 on a CPU."""
 
 
 def check_grid(features: Tensor, grid: tuple[int, int]) -> None:
@@ -22,7 +22,7 @@ def check_grid(features: Tensor, grid: tuple[int, int]) -> None:
 
 
 def images_together(features: Tensor) -> int:
-    """Return how many images' (N, N) matrices are held at a time on the features' device, at least 1."""
+    """Return how many images' (N, N) matrices fit in memory at a time on the features' device, at least 1."""
     block = _BLOCK_CPU if features.device.type == "cpu" else _BLOCK_GPU
     return max(1, block // max(features.shape[1], 1) ** 2)
 
@@ -30,8 +30,8 @@ def images_together(features: Tensor) -> int:
 def unit_rows(features: Tensor) -> Tensor:
     """Return features (B, N, D) in float64 with rows of unit length.
 
-    A zero row stays zero, and so does an image with any value that is not finite: nothing in it
-    resembles anything.
+    A zero row stays zero. An image with a non-finite value becomes zero, so that none of its patches
+    resembles another.
     """
     exact = features.detach().double()
     finite = exact.isfinite().flatten(1).all(dim=1)
@@ -41,10 +41,10 @@ def unit_rows(features: Tensor) -> Tensor:
 
 
 def resembling(unit: Tensor, threshold: float) -> Tensor:
-    """Return which pairs of patches have a cosine above `threshold`, as exactly as float64 tells.
+    """Return which pairs of patches have a cosine above `threshold`, to float64 accuracy.
 
-    The product runs in float32, which costs half of float64. Entries within its rounding error of the
-    threshold are computed again in float64.
+    The product runs in float32, at half the cost of float64. Entries within its rounding error of the
+    threshold are recomputed in float64.
 
     Args:
         unit: (B, N, D) float64 rows of unit length, or zero.
@@ -61,7 +61,7 @@ def resembling(unit: Tensor, threshold: float) -> Tensor:
     bound = (unit.shape[2] + 2) * torch.finfo(torch.float32).eps
     above = similarity > threshold
     doubtful = (similarity.sub_(threshold).abs_() <= bound).nonzero()
-    if len(doubtful) > similarity.numel() // 16:  # orthogonal or equal features: computing all again is cheaper
+    if len(doubtful) > similarity.numel() // 16:  # orthogonal or equal features: recomputing all is cheaper
         return torch.bmm(unit, unit.mT) > threshold
     for pairs in torch.split(doubtful, max(1, _PAIRS // unit.shape[2])):
         image, row, column = pairs.unbind(1)

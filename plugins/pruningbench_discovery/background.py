@@ -1,4 +1,4 @@
-"""FOUND's first stage: the object is what does not resemble the background.
+"""FOUND's first stage: the object is everything that does not resemble the background.
 
 Siméoni et al., Unsupervised Object Localization: Observing the Background to Discover Objects, CVPR 2023.
 """
@@ -11,27 +11,27 @@ from torch import Tensor
 from pruningbench_discovery.affinity import check_grid, unit_rows
 
 FOUND_TAU = 0.3
-"""The paper's threshold of the cosine to the background's seed."""
+"""The paper's threshold on the cosine with the background's seed."""
 
 
 def found_background(features: Tensor, grid: tuple[int, int], attention: Tensor, tau: float = FOUND_TAU) -> Tensor:
-    """Return the background of each image: the patches that resemble the one attended to least.
+    """Return the background of each image: the patches that resemble the least attended patch.
 
-    With a_hp the attention of head h to patch p, q_h the share of patches to which h gives more than the
-    image's mean, and w_h = log(sum of q / q_h), the seed is the patch with the smallest sum of
-    w_h a_hp; a patch is background if its features, each head's multiplied by w_h, have a cosine above `tau`
-    with the seed's. Equal sums go to the patch of lower index.
+    Let a_hp be the attention of head h to patch p, q_h the share of patches to which h gives more than the
+    image's mean, and w_h = log(sum of q / q_h). The seed is the patch with the smallest sum of w_h a_hp; of
+    equal sums, the patch with the lower index. A patch is background if its features, with each head's part
+    multiplied by w_h, have a cosine above `tau` with those of the seed.
 
     Args:
-        features: (B, N, D) float features of the patches in row-major order, D the heads side by side.
+        features: (B, N, D) float features of the patches in row-major order; D concatenates the heads.
         grid: (h, w) with h * w = N.
-        attention: (B, heads, N) float >= 0, of the class token to the patches, heads dividing D; for a
+        attention: (B, heads, N) float >= 0, from the class token to the patches; heads divides D. For a
             network without attention, one head with the patches' activity.
-        tau: threshold of the cosine, in [-1, 1].
+        tau: threshold on the cosine, in [-1, 1].
 
     Returns:
-        (B, h, w) bool, True on the background; all True where there is nothing to tell from it: features
-        or attention that are not finite, a seed whose features are all zero.
+        (B, h, w) bool, True on the background; all True where no object can be separated from it: if
+        features or attention are not finite, or the seed's features are all zero.
 
     Raises:
         ValueError: if the shapes do not fit or `tau` is out of range.
@@ -56,9 +56,9 @@ def found_background(features: Tensor, grid: tuple[int, int], attention: Tensor,
 
 
 def _head_weights(attention: Tensor) -> Tensor:
-    """Return (B, heads): the fewer patches a head singles out, the more it weighs; 1 for a single head."""
+    """Return (B, heads) weights: larger for heads that single out fewer patches; 1 for a single head."""
     if attention.shape[1] == 1:
-        return attention.new_ones(len(attention), 1)  # the formula's log 1 would leave nothing
+        return attention.new_ones(len(attention), 1)  # the formula would give log 1 = 0
     above = attention > attention.flatten(1).mean(dim=1)[:, None, None]
-    share = above.double().mean(dim=2).clamp_min(1 / attention.shape[2])  # a head without any counts as with one
+    share = above.double().mean(dim=2).clamp_min(1 / attention.shape[2])  # a head without any counts as having one
     return (share.sum(dim=1, keepdim=True) / share).log()

@@ -1,4 +1,4 @@
-"""Patch features as discovery methods want them: whole patches in, one matrix per image out."""
+"""Patch features for discovery methods: images padded to whole patches in, one matrix per image out."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Normalise = Literal["auto", "map", "channels", "none"]
 def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto", facet: Facet = "keys") -> Patches:
     """Return the patch features of normalised images (B, C, H, W).
 
-    Images are padded with zeros at the right and bottom to whole patches when the network says how
-    large its patches are (``patch_embed.patch_size``, as timm's transformers do); a convolutional
-    network pads by itself.
+    Images are padded with zeros at the right and bottom to whole patches if the network declares its
+    patch size (``patch_embed.patch_size``, as timm's transformers do); a convolutional network does its own
+    padding.
 
     Args:
         model: a model with the view `patch_features`.
         images: (B, C, H, W) normalised images.
         normalise: ``map`` layer-normalises each image's features over all patches and channels, as
-            LOST does with convolutional networks, whose activations are hardly ever negative;
+            LOST does for convolutional networks, whose activations are hardly ever negative;
             ``channels`` subtracts each channel's mean over the image's patches, which helps where
             activations are sparse and all patches resemble each other even after ``map``;
-            ``none`` takes them as they are, as LOST does with a transformer's keys; ``auto`` is ``map``
-            for a network with several convolutions and ``none`` for others.
+            ``none`` leaves them unchanged, as LOST does for a transformer's keys; ``auto`` is ``map``
+            for a network with several convolutions and ``none`` otherwise.
         facet: output of a transformer's last block that represents a patch.
     """
     height, width = images.shape[-2:]
     images, declared = _whole_patches(model, images)
-    # without the argument where the default serves: views that know no facets then do as well
+    # omit the argument at its default, so that views without facets work too
     features = model.patch_features(images) if facet == "keys" else model.patch_features(images, facet)
     grid = (int(features.shape[2]), int(features.shape[3]))
     rows = features.flatten(2).mT
@@ -43,14 +43,14 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
     elif normalise == "channels":
         rows = rows - rows.mean(dim=1, keepdim=True)
     if declared is None or (grid[0] * declared, grid[1] * declared) != tuple(images.shape[-2:]):
-        declared = stride_of((height, width), grid)  # stages that merge patches make them larger
+        declared = stride_of((height, width), grid)  # stages that merge patches enlarge them
 
     def attention() -> Tensor:
         given = attention_to_patches(model, images)
         if given is not None:
             return given
         raw = rows if normalise == "none" else patches_of(model, images, "none").features
-        activity: Tensor = raw.norm(dim=2)[:, None]  # without attention, how active a patch is
+        activity: Tensor = raw.norm(dim=2)[:, None]  # without attention, each patch's activity
         return activity
 
     return Patches(rows, grid, declared, attention)
@@ -60,8 +60,8 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
 def attention_to_patches(model: VisionModel, images: Tensor) -> Tensor | None:
     """Return the last block's attention (B, heads, N) of the class token to the patches of normalised images.
 
-    Images are padded as by `patches_of`. Without a class token it is the mean over all patches; None
-    for a network without attention.
+    Images are padded as in `patches_of`. Without a class token it is the mean over all patches. The result
+    is None for a network without attention.
     """
     images, _ = _whole_patches(model, images)
     try:
@@ -74,7 +74,7 @@ def attention_to_patches(model: VisionModel, images: Tensor) -> Tensor | None:
 
 
 def _whole_patches(model: VisionModel, images: Tensor) -> tuple[Tensor, int | None]:
-    """Return the images padded to whole patches, and the size of these where the network declares it."""
+    """Return the images padded to whole patches, and the patch size if the network declares it."""
     declared = _declared_patch_size(model.network)
     if declared is not None:
         height, width = images.shape[-2:]
@@ -83,9 +83,9 @@ def _whole_patches(model: VisionModel, images: Tensor) -> tuple[Tensor, int | No
 
 
 def stride_of(image_size: tuple[int, int], grid: tuple[int, int]) -> int:
-    """Return the pixels between neighbouring cells of a convolutional network's grid.
+    """Return the distance in pixels between neighbouring cells of a convolutional network's grid.
 
-    Where the grid does not divide the image, the network padded it, and strides are powers of two.
+    If the grid does not divide the image, the network padded it, and strides are powers of two.
     """
     (height, width), (h, w) = image_size, grid
     if height % h == 0 and height // h == -(-width // w):
@@ -107,5 +107,5 @@ def _declared_patch_size(network: nn.Module) -> int | None:
 
 
 def _is_convolutional(network: nn.Module) -> bool:
-    """Whether it has several convolutions: a transformer has at most the one that embeds its patches."""
+    """Return whether the network has several convolutions; a transformer has at most its patch embedding."""
     return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

@@ -1,4 +1,4 @@
-"""Regions of patch grids: connected components and the boxes around them, for a batch at once."""
+"""Regions of patch grids: connected components and their bounding boxes, computed in batches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def connected_component(foreground: Tensor, seed: Tensor) -> Tensor:
-    """Return the 4-connected component of each grid's foreground that holds its seed.
+    """Return the 4-connected component of each grid's foreground that contains its seed.
 
-    A region grows by whole horizontal and vertical runs of foreground, so that the number of passes is
-    the number of turns of the longest way through it, not its length.
+    A region grows by whole horizontal and vertical runs of foreground, so the number of
+    passes is the number of turns on the longest path through it, not the path's length.
 
     Args:
         foreground: (B, h, w) bool.
@@ -35,14 +35,14 @@ def connected_component(foreground: Tensor, seed: Tensor) -> Tensor:
 
 
 def largest_component(foreground: Tensor) -> Tensor:
-    """Return the largest 4-connected component of each grid's foreground (B, h, w); of equals, the first.
+    """Return the largest 4-connected component of each grid's foreground (B, h, w); the first among equals.
 
-    All False where there is no foreground.
+    It is all False where there is no foreground.
     """
     inside = foreground.flatten()
     rows, columns = _runs(foreground).flatten(), _runs(foreground.mT).mT.flatten()
     order = torch.arange(inside.numel(), device=inside.device)
-    label = order  # in the end, of each component, its first cell
+    label = order  # finally the first cell of each component
     while True:
         spread = label
         for runs in (rows, columns):
@@ -57,7 +57,7 @@ def largest_component(foreground: Tensor) -> Tensor:
 
 
 def pixels_of(regions: Tensor, patch_size: int, image_size: tuple[int, int]) -> Tensor:
-    """Return regions of a patch grid (B, h, w) as regions (B, H, W) of the image; its rim goes to the last patches."""
+    """Scale regions of a patch grid (B, h, w) to the image (B, H, W); its rim belongs to the last patches."""
     height, width = image_size
     row = (torch.arange(height, device=regions.device) // patch_size).clamp(max=regions.shape[1] - 1)
     column = (torch.arange(width, device=regions.device) // patch_size).clamp(max=regions.shape[2] - 1)
@@ -65,7 +65,7 @@ def pixels_of(regions: Tensor, patch_size: int, image_size: tuple[int, int]) -> 
 
 
 def _runs(foreground: Tensor) -> Tensor:
-    """Number the cells (B, h, w) so that equal numbers are one horizontal run; each is below B * h * w."""
+    """Number the cells (B, h, w) so that each horizontal run shares one number, below B * h * w."""
     starts = torch.ones_like(foreground)
     starts[..., 1:] = foreground[..., 1:] != foreground[..., :-1]
     return starts.flatten().cumsum(0).view_as(starts) - 1
@@ -76,7 +76,7 @@ def bounding_boxes(regions: Tensor, patch_size: int, image_size: tuple[int, int]
 
     Args:
         regions: (B, h, w) bool.
-        patch_size: pixels of a patch's side.
+        patch_size: side of a patch in pixels.
         image_size: (H, W) in pixels; boxes are clipped to it.
 
     Returns:
@@ -91,6 +91,6 @@ def bounding_boxes(regions: Tensor, patch_size: int, image_size: tuple[int, int]
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first True of each row of (B, n), and the position after the last."""
+    """Return the position of the first True in each row of (B, n), and the position after the last."""
     mark = occupied.to(torch.uint8)
     return mark.argmax(dim=1), occupied.shape[1] - mark.flip(1).argmax(dim=1)

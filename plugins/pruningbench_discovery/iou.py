@@ -1,4 +1,4 @@
-"""Intersection over union of predicted and true boxes, for all images at once."""
+"""Intersection over union of predicted and true boxes, for all images in one call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def best_iou(boxes: Tensor, truths: Sequence[Tensor]) -> Tensor:
         (B,) float64 in [0, 1]; 0 for no box; NaN for an image without true boxes.
 
     Raises:
-        ValueError: if there are not as many images on both sides.
+        ValueError: if the numbers of images differ.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(truths):
         raise ValueError(f"boxes must be (B, 4) for {len(truths)} images, got {tuple(boxes.shape)}")
@@ -34,18 +34,18 @@ def best_iou(boxes: Tensor, truths: Sequence[Tensor]) -> Tensor:
 
 
 def detections(predicted: Sequence[Tensor], truths: Sequence[Tensor], threshold: float = 0.5) -> Tensor:
-    """Count each image's true boxes that any of its predicted boxes covers.
+    """Count the true boxes of each image that any of its predicted boxes covers.
 
     Args:
         predicted: B tensors (K, 4) xmin, ymin, xmax, ymax, maximum exclusive.
         truths: B tensors (M, 4) in the same units.
-        threshold: smallest intersection over union of a detection, in (0, 1].
+        threshold: smallest intersection over union that counts as a detection, in (0, 1].
 
     Returns:
-        (B,) float64 whole numbers in [0, M].
+        (B,) float64 integers in [0, M].
 
     Raises:
-        ValueError: if there are not as many images on both sides.
+        ValueError: if the numbers of images differ.
     """
     counts = []
     for boxes, truth in zip(predicted, truths, strict=True):
@@ -56,7 +56,7 @@ def detections(predicted: Sequence[Tensor], truths: Sequence[Tensor], threshold:
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes (K, 4) with boxes (K, 4), pair by pair."""
+    """Return the intersection over union of boxes (K, 4) with boxes (K, 4), row by row."""
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     shared = (high - low).clamp(min=0).prod(dim=1)
     area_a, area_b = (a[:, 2:] - a[:, :2]).prod(dim=1), (b[:, 2:] - b[:, :2]).prod(dim=1)
@@ -72,8 +72,8 @@ def corloc(boxes: Tensor, truths: Sequence[Tensor], threshold: float = 0.5) -> T
 
     Args:
         boxes: (B, 4) xmin, ymin, xmax, ymax, maximum exclusive; NaN = no box, which never counts.
-        truths: B tensors (M, 4) in the same units; an image without any never counts.
-        threshold: smallest intersection over union of a hit, in (0, 1].
+        truths: B tensors (M, 4) in the same units; an image without true boxes never counts.
+        threshold: smallest intersection over union that counts as a hit, in (0, 1].
 
     Returns:
         (B,) bool.

@@ -1,4 +1,4 @@
-"""The methods of object discovery as components, and the boxes around what they find."""
+"""The methods of object discovery as components, and the boxes around the objects they find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Lost(DiscoveryMethod):
     """Grow the object from the patch that resembles the fewest others (LOST).
 
-    ``k`` is the number of candidate patches of low degree; 100 of every 784 patches by default, the paper's share.
+    ``k`` is the number of candidate patches of low degree; the default is the paper's share, 100 of every 784 patches.
     Source: Siméoni et al., Localizing objects with self-supervised transformers and no labels, 2021.
     """
 
@@ -31,14 +31,14 @@ class Lost(DiscoveryMethod):
 
 @dataclass(frozen=True)
 class TokenCut(DiscoveryMethod):
-    """Cut the graph of resembling patches in two (TokenCut).
+    """Cut the graph of similar patches in two (TokenCut).
 
-    ``tau`` is 0.2 by default, the paper's.
+    ``tau`` is 0.2 by default, as in the paper.
     Source: Wang et al., Self-supervised transformers for unsupervised object discovery using normalized cut, 2022.
     """
 
     def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
-        """Return one object per image: the part of the foreground that holds the seed."""
+        """Return one object per image: the part of the foreground that contains the seed."""
         from pruningbench_discovery.normalised_cut import TOKENCUT_TAU, tokencut_regions
 
         tau = TOKENCUT_TAU if settings.tau is None else settings.tau
@@ -48,14 +48,14 @@ class TokenCut(DiscoveryMethod):
 
 @dataclass(frozen=True)
 class MaskCut(DiscoveryMethod):
-    """Cut the graph of resembling patches again and again, for several objects (MaskCut).
+    """Cut the graph of similar patches repeatedly to find several objects (MaskCut).
 
-    ``tau`` is 0.15 by default, the paper's.
+    ``tau`` is 0.15 by default, as in the paper.
     Source: Wang et al., Cut and learn for unsupervised object detection and instance segmentation, 2023.
     """
 
     def find(self, patches: Patches, settings: DiscoverySettings) -> FoundObjects:
-        """Return up to ``settings.objects`` objects an image."""
+        """Return up to ``settings.objects`` objects per image."""
         from pruningbench_discovery.normalised_cut import MASKCUT_TAU, maskcut_regions
 
         tau = MASKCUT_TAU if settings.tau is None else settings.tau
@@ -65,9 +65,9 @@ class MaskCut(DiscoveryMethod):
 
 @dataclass(frozen=True)
 class Found(DiscoveryMethod):
-    """Take all that does not resemble the patch attended to least (the background of FOUND).
+    """Take everything that does not resemble the least attended patch (the background of FOUND).
 
-    ``tau`` is 0.3 by default, the paper's.
+    ``tau`` is 0.3 by default, as in the paper.
     Source: Siméoni et al., Unsupervised object localization: observing the background to discover objects, 2023.
     """
 
@@ -83,7 +83,7 @@ class Found(DiscoveryMethod):
 
 @dataclass(frozen=True)
 class Regions:
-    """What was found in a batch of images of one size.
+    """The objects found in a batch of images of one size.
 
     Attributes:
         boxes: (B, K, 4) float32 pixels, NaN where there is no object.
@@ -95,7 +95,7 @@ class Regions:
 
 
 def discover(method: DiscoveryMethod, patches: Patches, settings: DiscoverySettings, size: tuple[int, int]) -> Regions:
-    """Look for objects in patch features; return their boxes and pixels in images of (height, width) `size`."""
+    """Find objects in patch features; return their boxes and pixels in images of `size` (height, width)."""
     from pruningbench_discovery.grid import bounding_boxes, pixels_of
 
     found = method.find(patches, settings)
@@ -105,7 +105,7 @@ def discover(method: DiscoveryMethod, patches: Patches, settings: DiscoverySetti
 
 
 def found_boxes(boxes: Tensor) -> list[Tensor]:
-    """Return of each image (K, 4) of (B, K, 4) boxes those that exist, on the CPU."""
+    """Return the boxes that exist among each image's K in (B, K, 4), on the CPU."""
     import torch
 
     kept = boxes.cpu()

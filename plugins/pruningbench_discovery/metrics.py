@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class CorLoc(Metric):
     """Share of images whose box has IoU >= .5 with any true box; higher is better.
 
-    The first box of an image counts, none is a miss, and an image without true boxes is NaN.
+    Only the first box of an image counts; no box is a miss. An image without true boxes is NaN.
     Source: Deselaers et al., ECCV 2010.
     """
 
@@ -25,10 +25,10 @@ class CorLoc(Metric):
     unit = "fraction"
     range = (0.0, 1.0)
 
-    threshold: float = param(0.5, doc="smallest intersection over union of a hit, in (0, 1]")
+    threshold: float = param(0.5, doc="smallest intersection over union that counts as a hit, in (0, 1]")
 
     def problem(self) -> str | None:
-        """Refuse a threshold that is no share."""
+        """Refuse a threshold outside (0, 1]."""
         return None if 0 < self.threshold <= 1 else f"threshold must lie in (0, 1], got {self.threshold}"
 
     def values(self, outputs: Boxes) -> Tensor:
@@ -37,7 +37,7 @@ class CorLoc(Metric):
         return (best >= self.threshold).double().masked_fill(best.isnan(), float("nan"))
 
     def chance(self, outputs: Boxes) -> Tensor | None:
-        """(N,) float64 of a box around the whole image; None where the images' sizes are not known."""
+        """(N,) float64 of a box around the whole image; None if the image sizes are unknown."""
         whole = _whole_images(outputs)
         return None if whole is None else self.values(whole)
 
@@ -46,7 +46,7 @@ class CorLoc(Metric):
 class BestIoU(Metric):
     """Largest IoU of an image's box with any true box, averaged over images; higher is better.
 
-    The first box of an image counts, none is 0, and an image without true boxes is NaN.
+    Only the first box of an image counts; no box gives 0. An image without true boxes is NaN.
     """
 
     consumes = Boxes
@@ -58,7 +58,7 @@ class BestIoU(Metric):
         return _first_box_iou(outputs)
 
     def chance(self, outputs: Boxes) -> Tensor | None:
-        """(N,) float64 of a box around the whole image; None where the images' sizes are not known."""
+        """(N,) float64 of a box around the whole image; None if the image sizes are unknown."""
         whole = _whole_images(outputs)
         return None if whole is None else self.values(whole)
 
@@ -67,8 +67,8 @@ class BestIoU(Metric):
 class DetectionRate(Metric):
     """Share of all true boxes that a predicted box covers with IoU >= .5; higher is better.
 
-    All boxes of an image count, and so methods that find several objects are judged by all of them. An
-    image without true boxes is NaN.
+    All boxes of an image count, so methods that find several objects are judged by all of them. An image
+    without true boxes is NaN.
     Source: Vo et al., Toward Unsupervised, Multi-Object Discovery in Large-Scale Image Collections, ECCV 2020.
     """
 
@@ -76,14 +76,14 @@ class DetectionRate(Metric):
     unit = "fraction"
     range = (0.0, 1.0)
 
-    threshold: float = param(0.5, doc="smallest intersection over union of a detection, in (0, 1]")
+    threshold: float = param(0.5, doc="smallest intersection over union that counts as a detection, in (0, 1]")
 
     def problem(self) -> str | None:
-        """Refuse a threshold that is no share."""
+        """Refuse a threshold outside (0, 1]."""
         return None if 0 < self.threshold <= 1 else f"threshold must lie in (0, 1], got {self.threshold}"
 
     def values(self, outputs: Boxes) -> Tensor:
-        """(N, 2) float64: true boxes detected, and true boxes; NaN where there are none."""
+        """(N, 2) float64: number of true boxes detected, and number of true boxes; NaN where there are none."""
         import torch
 
         from pruningbench_discovery.iou import detections
@@ -93,12 +93,12 @@ class DetectionRate(Metric):
         return torch.stack([found, true], dim=1).masked_fill(true[:, None] == 0, float("nan"))
 
     def chance(self, outputs: Boxes) -> Tensor | None:
-        """(N, 2) float64 of a box around the whole image; None where the images' sizes are not known."""
+        """(N, 2) float64 of a box around the whole image; None if the image sizes are unknown."""
         whole = _whole_images(outputs)
         return None if whole is None else self.values(whole)
 
     def aggregate(self, values: Floats) -> float:
-        """Detected over true boxes of all images."""
+        """Detected boxes divided by true boxes, over all images."""
         detected, true = values.sum(axis=0)
         return float(detected / true)
 
@@ -107,7 +107,7 @@ class DetectionRate(Metric):
 class MaskIoU(Metric):
     """Intersection over union of all pixels found and the true masks; higher is better.
 
-    Applies to data with masks. An image whose mask is empty is NaN.
+    It applies to data with masks. An image with an empty mask is NaN.
     """
 
     consumes = Boxes
@@ -128,7 +128,7 @@ class MaskIoU(Metric):
         return (shared / joined).masked_fill(true == 0, float("nan"))
 
     def chance(self, outputs: Boxes) -> Tensor:
-        """(N,) float64 of finding the whole image: the share of the mask."""
+        """(N,) float64 of finding the whole image: the mask's share of the area."""
         import torch
 
         shares = torch.tensor([float(mask.double().mean()) for mask in outputs.masks or ()], dtype=torch.float64)
@@ -136,7 +136,7 @@ class MaskIoU(Metric):
 
 
 def _whole_images(outputs: Boxes) -> Boxes | None:
-    """Return boxes around the whole images in place of those found."""
+    """Return boxes around the whole images instead of those found."""
     import torch
 
     if outputs.sizes is None:

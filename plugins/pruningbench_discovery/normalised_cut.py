@@ -1,4 +1,4 @@
-"""TokenCut and MaskCut: objects as one side of a normalised cut of the graph of patches.
+"""TokenCut and MaskCut: objects as one side of a normalised cut of the patch graph.
 
 Wang et al., Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut, CVPR
 2022; Wang et al., Cut and Learn for Unsupervised Object Detection and Instance Segmentation, CVPR 2023.
@@ -16,7 +16,7 @@ from pruningbench_discovery.grid import bounding_boxes, connected_component
 from pruningbench_discovery.spectral import second_eigenvectors
 
 TOKENCUT_TAU, MASKCUT_TAU, MASKCUT_OBJECTS = 0.2, 0.15, 3
-"""The papers' thresholds and number of objects."""
+"""Thresholds and number of objects in the papers."""
 WEAK = 1e-5
 """Affinity of patches that do not resemble each other."""
 
@@ -31,20 +31,20 @@ def tokencut(
     """Return one box per image: the object on the salient side of a normalised cut.
 
     Patches are connected with affinity 1 if their cosine exceeds `tau` and 1e-5 otherwise. The second
-    eigenvector of the normalised cut is split at its mean; the foreground is the side of the entry of
-    largest magnitude (the seed), and the box surrounds its 4-connected part that holds the seed.
+    eigenvector of the normalised cut is split at its mean; the foreground is the side with the entry of
+    largest magnitude (the seed), and the box surrounds its 4-connected part that contains the seed.
 
     Args:
         features: (B, N, D) float features of the patches in row-major order, without a class token.
         grid: (h, w) with h * w = N.
-        patch_size: pixels of a patch's side.
+        patch_size: side of a patch in pixels.
         image_size: (H, W) in pixels before padding to whole patches; boxes end there.
-        tau: threshold of the cosine, in [-1, 1].
+        tau: threshold on the cosine, in [-1, 1].
 
     Returns:
         (B, 4) float32 boxes xmin, ymin, xmax, ymax in pixels, maximum exclusive, and (B, h, w) bool,
-        True on the foreground. NaN and all False where there is nothing to cut: features that are not
-        finite, and patches that all resemble, or all do not resemble, each other.
+        True on the foreground. NaN and all False where there is nothing to cut: if features are not finite,
+        or if all patches, or none, resemble each other.
 
     Raises:
         ValueError: if `grid` does not fit the features or `tau` is out of range.
@@ -54,7 +54,7 @@ def tokencut(
 
 
 def tokencut_regions(features: Tensor, grid: tuple[int, int], tau: float = TOKENCUT_TAU) -> tuple[Tensor, Tensor]:
-    """Return the foregrounds of `tokencut` and their parts that hold the seed, both (B, h, w) bool."""
+    """Return the foregrounds of `tokencut` and their parts that contain the seed, both (B, h, w) bool."""
     foregrounds, components = [], []
     for connected in _graphs(features, grid, tau):
         salient, seed = _salient_side(connected)
@@ -72,22 +72,22 @@ def maskcut(
     tau: float = MASKCUT_TAU,
     objects: int = MASKCUT_OBJECTS,
 ) -> tuple[Tensor, Tensor]:
-    """Return several boxes an image: repeated normalised cuts, each without the objects found before.
+    """Return several boxes per image by repeated normalised cuts, each without the objects found before.
 
-    Each cut is that of `tokencut`, but a side with three or four of the grid's corners is taken for
-    the background. The patches of an object found are connected to nothing in the cuts that follow.
+    Each cut is that of `tokencut`, except that a side with three or four of the grid's corners counts as
+    background. The patches of a found object are disconnected in later cuts.
 
     Args:
         features: (B, N, D) float features of the patches in row-major order, without a class token.
         grid: (h, w) with h * w = N.
-        patch_size: pixels of a patch's side.
+        patch_size: side of a patch in pixels.
         image_size: (H, W) in pixels before padding to whole patches; boxes end there.
-        tau: threshold of the cosine, in [-1, 1].
-        objects: most objects an image, >= 1.
+        tau: threshold on the cosine, in [-1, 1].
+        objects: maximum number of objects per image, >= 1.
 
     Returns:
-        (B, objects, 4) float32 boxes in pixels in the order in which they were found, NaN where there
-        is no further object, and (B, objects, h, w) bool masks that do not overlap.
+        (B, objects, 4) float32 boxes in pixels in the order of discovery, NaN where there is no further
+        object, and (B, objects, h, w) bool masks that do not overlap.
 
     Raises:
         ValueError: if `grid` does not fit the features, or `tau` or `objects` is out of range.
@@ -115,9 +115,9 @@ def maskcut_regions(
 
 
 def _object(connected: Tensor, free: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the next object (B, N) among the patches that are still free, or none if nothing is left to cut."""
+    """Return the next object (B, N) among the free patches, or none if nothing is left to cut."""
     salient, seed = _salient_side(connected, grid)
-    # none as well when the seed is not free
+    # also none if the seed is not free
     return connected_component((salient & free).view(-1, *grid), seed).flatten(1)
 
 
@@ -125,9 +125,9 @@ def _salient_side(connected: Tensor, grid: tuple[int, int] | None = None) -> tup
     """Cut graphs (B, N, N) in two.
 
     Returns:
-        (B, N) bool, True on the salient side, and (B,) int64 the seed in it: the entry farthest from zero,
-        or, where the grid's corners turned the sides around, the largest entry of the other side.
-        All False for a graph in which no or all pairs are connected.
+        (B, N) bool, True on the salient side, and (B,) int64, its seed: the entry farthest from zero, or,
+        if the grid's corners swapped the sides, the largest entry of the other side. All False for a graph
+        in which no pair or every pair is connected.
     """
     vector = second_eigenvectors(connected, WEAK)
     above = vector > vector.mean(dim=1, keepdim=True)

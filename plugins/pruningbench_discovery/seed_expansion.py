@@ -1,4 +1,4 @@
-"""LOST: the box around the patches that resemble the least connected one.
+"""LOST: the box around the patches that resemble the least connected patch.
 
 Siméoni et al., Localizing Objects with Self-Supervised Transformers and no Labels, BMVC 2021.
 """
@@ -15,9 +15,9 @@ PAPER_K, PAPER_PATCHES = 100, 784
 """The paper's number of candidate patches, and the size of a 448 x 448 image's grid of 16-pixel patches."""
 
 _BLOCK_CPU, _BLOCK_GPU = 2**20, 2**26
-"""Similarities held at a time: on a CPU so few that they stay in its cache."""
+"""Similarities held in memory at a time; on a CPU, few enough to stay in its cache."""
 _PAIRS = 2**20
-"""Feature values gathered at a time for similarities that are computed again."""
+"""Feature values gathered at a time for similarities that are recomputed."""
 
 
 def lost(
@@ -27,23 +27,23 @@ def lost(
     image_size: tuple[int, int],
     k: int = PAPER_K,
 ) -> Tensor:
-    """Return one box per image: the object that the patch of lowest degree belongs to.
+    """Return one box per image: the object that contains the patch of lowest degree.
 
-    With A = F F', the degree of a patch is the number of other patches with a positive entry in A.
-    The seed is the patch of lowest degree; of the `k` patches of lowest degree, those with a positive
-    similarity to the seed vote with their rows of A; the box surrounds the 4-connected part of the
-    patches with a positive sum of votes that holds the seed. Equal degrees are ordered by index.
+    With A = F F', the degree of a patch is the number of other patches with a positive entry in A. The
+    seed is the patch of lowest degree. Among the `k` patches of lowest degree, those with a positive
+    similarity to the seed vote with their rows of A. The box surrounds the 4-connected part that contains
+    the seed among the patches with a positive sum of votes. Equal degrees are ordered by index.
 
     Args:
         features: (B, N, D) float features of the patches in row-major order, without a class token.
         grid: (h, w) with h * w = N.
-        patch_size: pixels of a patch's side.
+        patch_size: side of a patch in pixels.
         image_size: (H, W) in pixels before padding to whole patches; boxes end there.
         k: number of candidates of low degree, >= 1; larger than N means all.
 
     Returns:
         (B, 4) float32 boxes xmin, ymin, xmax, ymax in pixels, maximum exclusive. NaN where there is no
-        object: features that are not finite, or all zero.
+        object: if features are not finite or all zero.
 
     Raises:
         ValueError: if `grid` does not fit the features or `k` is below 1.
@@ -52,7 +52,7 @@ def lost(
 
 
 def lost_regions(features: Tensor, grid: tuple[int, int], k: int = PAPER_K) -> Tensor:
-    """Return the objects that `lost` puts its boxes around, (B, h, w) bool."""
+    """Return the objects inside the boxes of `lost`, (B, h, w) bool."""
     check_grid(features, grid)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -66,9 +66,9 @@ def lost_regions(features: Tensor, grid: tuple[int, int], k: int = PAPER_K) -> T
 
 
 def _seed_and_votes(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the seeds (B,), and which patches (B, N) have a positive sum of votes: none if not finite.
+    """Return the seeds (B,), and which patches (B, N) have a positive sum of votes; none if not finite.
 
-    The votes are F (sum of the voters' features), so A's rows need not be kept.
+    The votes are F (sum of the voters' features), so the rows of A need not be stored.
     """
     exact = features.double()
     finite = exact.isfinite().all(dim=2).all(dim=1)
@@ -84,10 +84,10 @@ def _seed_and_votes(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def degrees(features: Tensor) -> Tensor:
-    """Return how many other patches of the same image each patch has a positive similarity with.
+    """Return the number of other patches of the same image with a positive similarity to each patch.
 
-    The product runs in float32 on rows of unit length, which costs half of float64. Entries within
-    its rounding error of zero, where the sign could be wrong, are computed again in float64.
+    The product runs in float32 on rows of unit length, at half the cost of float64. Entries within its
+    rounding error of zero, where the sign could be wrong, are recomputed in float64.
 
     Args:
         features: (B, N, D) float64, finite.
@@ -101,11 +101,11 @@ def degrees(features: Tensor) -> Tensor:
     similarity = torch.bmm(unit, unit.mT)
     # |fl(x'y) - x'y| <= (D + 2) eps for unit x, y rounded to float32 (Higham 2002, eq. 3.5)
     bound = (features.shape[2] + 2) * torch.finfo(torch.float32).eps
-    # as floats: summing booleans along rows takes ten times as long
+    # as floats: summing booleans along rows is ten times slower
     positive = torch.gt(similarity, bound, out=torch.empty_like(similarity))
     degree = (positive.sum(dim=2) - positive.diagonal(dim1=1, dim2=2)).long()
     doubtful = (similarity.abs_() <= bound).nonzero()
-    if len(doubtful) > similarity.numel() // 16:  # orthogonal or zero features: computing all again is cheaper
+    if len(doubtful) > similarity.numel() // 16:  # orthogonal or zero features: recomputing all is cheaper
         return _exact_degrees(features)
     for pairs in torch.split(doubtful, max(1, _PAIRS // features.shape[2])):
         image, row, column = pairs.unbind(1)

@@ -1,4 +1,4 @@
-"""The second eigenvector of a normalised cut, by Lanczos iterations on many graphs at once.
+"""The second eigenvector of a normalised cut, by Lanczos iterations on many graphs in parallel.
 
 Shi and Malik, Normalized Cuts and Image Segmentation, PAMI 2000; Lanczos with full
 reorthogonalisation: Golub and Van Loan, Matrix Computations (2013), section 10.3.
@@ -10,29 +10,30 @@ import torch
 from torch import Tensor
 
 _DENSE = 128
-"""Up to so many nodes a dense decomposition is faster."""
+"""Largest number of nodes for which a dense decomposition is faster."""
 _STEPS, _EVERY = 256, 8
-"""Most Lanczos steps before the dense decomposition takes over; steps between tests of convergence."""
+"""Maximum number of Lanczos steps before the dense decomposition takes over; steps between convergence tests."""
 _RESIDUAL = 1e-11
-"""Norm of M v - theta v at which v counts as converged; eigenvalues of M lie in [-1, 1]."""
+"""Norm of M v - theta v below which v counts as converged; eigenvalues of M lie in [-1, 1]."""
 
 
 def second_eigenvectors(connected: Tensor, weak: float) -> Tensor:
     """Return the generalised eigenvector of (D - A) x = lambda D x for the second smallest lambda.
 
-    A is 1 where `connected` and `weak` elsewhere, and D its diagonal matrix of row sums. With
-    ``S = D^(-1/2)``, x = S v for the second largest eigenvector v of S A S, whose first is known to be
-    ``D^(1/2) 1``. Since ``A = (1 - weak) B + weak``, products need only the matrix B of zeros and ones.
+    A is 1 where `connected` and `weak` elsewhere, and D is the diagonal matrix of its row sums.
+    With ``S = D^(-1/2)``, x = S v, where v is the eigenvector of S A S with the second largest eigenvalue; the first
+    eigenvector is known to be ``D^(1/2) 1``. Since ``A = (1 - weak) B + weak``, products need only the matrix B of
+    zeros and ones.
 
-    Where the second eigenvalue is multiple, as with several patches that resemble no other, the result is
-    one vector of its space, always the same one.
+    If the second eigenvalue is multiple, as with several patches that resemble no other, the result is one
+    vector of its eigenspace, always the same one.
 
     Args:
         connected: (B, N, N) bool, symmetric.
         weak: weight of pairs that are not connected, in (0, 1).
 
     Returns:
-        (B, N) float64 of unit length, its sign unspecified.
+        (B, N) float64 of unit length, with unspecified sign.
     """
     strong = connected.double()
     nodes = connected.shape[1]
@@ -76,7 +77,7 @@ def _lanczos(strong: Tensor, scale: Tensor, weak: float) -> tuple[Tensor, Tensor
         diagonal[:, step] = (image * vector).sum(dim=1)
         vector, below[:, step] = _next(image, basis[:, : step + 2])
         taken = step + 1
-        if taken % _EVERY == 0 or taken == steps:  # small matrices: faster on a CPU, and one wait for the device
+        if taken % _EVERY == 0 or taken == steps:  # small matrices: faster on a CPU, with a single wait for the device
             main, off = diagonal[:, :taken].cpu(), below[:, :taken].cpu()
             side = off[:, :-1]
             tridiagonal = torch.diag_embed(main) + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
@@ -89,17 +90,17 @@ def _lanczos(strong: Tensor, scale: Tensor, weak: float) -> tuple[Tensor, Tensor
 
 
 def _start(nodes: int) -> Tensor:
-    """Return the vector from which all graphs start: without preference, and always the same."""
+    """Return the start vector for all graphs: unbiased, and always the same."""
     return torch.randn(nodes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def _next(image: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the part of (B, N) `image` orthogonal to the basis (B, K, N), at unit length, and its length.
+    """Return the part of (B, N) `image` orthogonal to the basis (B, K, N), normalised, and its length.
 
-    Where nothing is left, an invariant space is found: the vector and its length are then zero.
+    If nothing is left, an invariant subspace is found: the vector and its length are then zero.
     """
     size = image.norm(dim=1)
-    for _ in range(2):  # once more, against the rounding of the first time
+    for _ in range(2):  # the second pass corrects the rounding of the first
         image = image - torch.bmm(torch.bmm(basis, image[:, :, None]).mT, basis)[:, 0]
     length = image.norm(dim=1)
     length = torch.where(length > 1e-14 * size, length, 0.0)

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Discovery(Task):
-    """Boxes of objects found in patch features without any label.
+    """Boxes of objects found in patch features without labels.
 
-    An image in which nothing is found, as with a network whose features are NaN or all alike, gets no
-    box, which counts as a miss. True boxes end at the image; those outside of it are left out.
+    An image in which nothing is found, for example because all features are NaN or alike, gets no box, which
+    counts as a miss. True boxes are clipped to the image; those outside it are left out.
 
-    Published settings are the defaults: keys for DINO (Siméoni 2021) and for DINOv2 with and without registers (Darcet
-    2024, section 3.3, which takes values for DeiT and OpenCLIP, and shifts the similarities by a bias that it does not
-    state). Where all images get the same box, or none, `facet: values` and `normalise: channels` are worth a try.
+    The defaults are the published settings: keys for DINO (Siméoni 2021) and for DINOv2 with and without registers
+    (Darcet 2024, section 3.3, which uses values for DeiT and OpenCLIP, and shifts the similarities by a bias that it
+    does not state). If all images get the same box, or none, try `facet: values` and `normalise: channels`.
     """
 
     metrics = ("corloc", "detection-rate", "best-iou", "mask-iou")
@@ -50,16 +50,16 @@ class Discovery(Task):
         doc="LOST: candidate patches of low degree; none = 100 of every 784 patches, the paper's share",
     )
     tau: float | None = param(
-        None, doc="threshold of the cosine in [-1, 1], but for LOST; none = the paper's (.2, .15, .3)"
+        None, doc="threshold on the cosine in [-1, 1], not for LOST; none = the paper's (.2, .15, .3)"
     )
-    objects: int = param(3, doc="MaskCut: most objects an image, >= 1")
+    objects: int = param(3, doc="MaskCut: maximum number of objects per image, >= 1")
     normalise: Literal["auto", "map", "channels", "none"] = param(
         "auto",
-        doc="of an image's features: map = layer norm over all, channels = subtract each channel's mean, "
+        doc="normalisation of features: map = layer norm over all, channels = subtract each channel's mean, "
         "auto = map for convolutional networks, none for others, as published",
     )
     size: Literal["network", "own"] = param(
-        "network", doc="images at the network's input size, or each at its own, as LOST and TokenCut take them"
+        "network", doc="use images at the network's input size, or at their own, as LOST and TokenCut do"
     )
     count: int | None = param(None, doc="use the first samples only; none = all")
     exhibits: int = param(6, doc="number of images kept for figures", identity=False)
@@ -119,14 +119,14 @@ class Discovery(Task):
 
 
 def _without_resizing(model: VisionModel) -> VisionModel:
-    """Return the same model, but images keep their size."""
+    """Return the same model without resizing of images."""
     twin = copy.copy(model)
     twin.preprocessing = replace(model.preprocessing, size=None)
     return twin
 
 
 def _true_boxes(batch: Batch, samples: Samples) -> list[Tensor]:
-    """Return the true boxes, cut off at the image's edges, without those that have no area there."""
+    """Return the true boxes, clipped to the image, without those whose clipped area is zero."""
     if batch.boxes is None:
         lacking = next(int(i) for i in batch.index if samples[int(i)].boxes is None)
         raise PruningBenchError(f"discovery needs true boxes, but sample {samples[lacking].key!r} has none")
@@ -140,7 +140,7 @@ def _true_boxes(batch: Batch, samples: Samples) -> list[Tensor]:
 
 
 def _exhibit(shown: list[Tensor], samples: Samples, predicted: list[Tensor], truth: list[Tensor]) -> Exhibit | None:
-    """Return the first images with their boxes, brought to one size by a white rim at the right and bottom."""
+    """Return the first images with their boxes, padded to one size with white at the right and bottom."""
     import torch
     from torch.nn.functional import pad
 

@@ -1,6 +1,6 @@
 """Second-order pruners: diagonal, block and layer-wise curvature, with and without weight updates.
 
-The linear algebra can be used without the harness; it is loaded when first asked for.
+The linear algebra can be used without the harness; it is loaded on first use.
 """
 
 from __future__ import annotations

@@ -12,22 +12,22 @@ from pruningbench.contract import PruningBenchError
 from pruningbench_hessian.costs import STEP_ENTRIES
 
 _NO_CURVATURE = 1e-30
-"""Relative damping where all gradients are zero: any positive number ranks such weights lowest."""
+"""Replaces relative damping where all gradients are zero: any positive number ranks such weights lowest."""
 
 
 class BlockGram:
     """The Gram matrices of one parameter's per-sample gradients, block by block.
 
-    Blocks hold `block_size` weights that follow each other in flat order; the last is padded with weights
-    of no gradient. Without as many samples as weights in a block the gradients themselves are kept, which
-    takes less memory, and the inverse is taken through the samples x samples matrix.
+    A block holds `block_size` consecutive weights in flat order; the last block is padded with weights of zero
+    gradient. With fewer samples than weights per block, the gradients themselves are kept, which takes less
+    memory, and the inverse is computed through the samples x samples matrix.
 
     Args:
         weights: number of weights.
-        block_size: weights a block, at least 1; at most `weights` are used.
+        block_size: weights per block, at least 1; at most `weights` are used.
         samples: number of gradients that will be added.
-        damping: what is added to the diagonal.
-        relative: whether `damping` is a share of the parameter's mean squared gradient.
+        damping: value added to the diagonal.
+        relative: whether `damping` is a fraction of the parameter's mean squared gradient.
         dtype: of the gradients; all solves are in float64.
         device: of the gradients.
     """
@@ -64,7 +64,7 @@ class BlockGram:
         self._mean_square = None
 
     def free(self) -> None:
-        """Give the memory back; nothing can be asked of these matrices afterwards."""
+        """Free the memory; these matrices cannot be used afterwards."""
         self._sums = self._sums.new_empty(0)
 
     def to_blocks(self, flat: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class BlockGram:
         return blocked.flatten(-2)[..., : self.weights]
 
     def damping(self) -> float:
-        """Return what is added to the diagonal, > 0 if the field is."""
+        """Return the value added to the diagonal, > 0 if the `damping` argument is."""
         if not self._relative:
             return self._damping
         if self._mean_square is None:
@@ -89,7 +89,7 @@ class BlockGram:
         return self._damping * self._mean_square if self._mean_square > 0 else _NO_CURVATURE
 
     def steps(self) -> Iterator[slice]:
-        """Yield slices of blocks whose matrices can be worked on at a time."""
+        """Yield slices of blocks whose matrices can be processed at a time."""
         step = max(1, STEP_ENTRIES // self.size**2)
         for start in range(0, self.blocks, step):
             yield slice(start, min(start + step, self.blocks))
@@ -124,7 +124,7 @@ class BlockGram:
         return self.inverses(part).diagonal(dim1=1, dim2=2).clone()
 
     def _dual_diagonal(self, part: slice) -> Tensor:
-        """By Woodbury: F^-1 = (I - G' (m damping I + G G')^-1 G) / damping, G the (m, size) gradients."""
+        """Compute it by Woodbury: F^-1 = (I - G' (m damping I + G G')^-1 G) / damping, G the (m, size) gradients."""
         rows, damping = _double(self._sums[part]), self.damping()
         if damping <= 0:
             raise PruningBenchError("the curvature is not positive-definite: give a damping above 0")
@@ -139,7 +139,7 @@ def cholesky(matrices: Tensor) -> Tensor:
     """Return lower Cholesky factors of (b, n, n) matrices.
 
     Raises:
-        PruningBenchError: if one is not positive-definite.
+        PruningBenchError: if a matrix is not positive-definite.
     """
     factors: Tensor
     factors, info = torch.linalg.cholesky_ex(matrices)
@@ -149,5 +149,5 @@ def cholesky(matrices: Tensor) -> Tensor:
 
 
 def _double(values: Tensor) -> Tensor:
-    """Return float64 values; on the CPU where the device has none (MPS)."""
+    """Return float64 values, on the CPU if the device has no float64 (MPS)."""
     return (values.cpu() if values.device.type == "mps" else values).double()

@@ -1,9 +1,9 @@
-"""What the pruners of this plugin cost: the formulas, each as its implementation has it.
+"""Cost formulas of this plugin's pruners; each follows the implementation.
 
-W are the prunable weights (Wmax of the largest parameter), S the bytes of the network's state, of which one copy
-restores the network and one lies with the caller, A the bytes of one image and its activations, a those of its
-largest activation, d the inputs of a row, b the images a batch, m those used, c those whose gradients are held at
-a time, B the weights a block.
+W is the number of prunable weights (Wmax: of the largest parameter). S is the bytes of the network's state: one copy
+restores the network, and the caller holds another. A is the bytes of one image and its activations, a those of its
+largest activation, d the inputs of a row, b the images per batch, m the images used, c the images whose gradients are
+held at a time, and B the weights per block.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pruningbench.contract.cost import DOUBLE, FLOAT
 
 CHUNK_BYTES = 1 << 28
 CHUNK_SAMPLES = 64
-"""Gradients of single samples at a time: as many as fit in these bytes, and never more than these samples."""
+"""Limits on the per-sample gradients held at a time: bytes, and samples."""
 STEP_ENTRIES = 1 << 23
-"""Matrix entries worked on at a time: 64 MiB in float64."""
+"""Matrix entries processed at a time: 64 MiB in float64."""
 _COLUMN_BYTES = 1 << 26
-"""Bytes of an im2col matrix made at a time."""
+"""Bytes of the im2col matrix built at a time."""
 
 
 def chunk_samples(gradient_bytes: int) -> int:
-    """Return of how many samples the gradients are held at a time, each of `gradient_bytes`."""
+    """Return the number of samples whose gradients, of `gradient_bytes` each, are held at a time."""
     return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(gradient_bytes, 1)))
 
 
 def groups_that_fit(needs: Mapping[str, int], limit: int) -> list[list[str]]:
     """Cut the parameters, in order, into groups whose needs add up to at most `limit` bytes each.
 
-    A parameter that needs more than the limit makes a group of its own.
+    A parameter that needs more than the limit forms a group of its own.
     """
     groups: list[list[str]] = []
     taken = limit + 1
@@ -45,19 +45,19 @@ def groups_that_fit(needs: Mapping[str, int], limit: int) -> list[list[str]]:
 
 
 def block_bytes(weights: int, block_size: int, samples: int, element_size: int = FLOAT) -> int:
-    """Return the memory that a parameter's Gram matrices take, padding included."""
+    """Return the bytes of a parameter's Gram matrices, padding included."""
     size = min(block_size, weights)
     return -(-weights // size) * size * min(size, samples) * element_size
 
 
 def too_large(name: str, needed: int) -> str:
-    """Say that one parameter's blocks do not fit."""
+    """Return the message that one parameter's blocks do not fit."""
     size = f"{needed / 2**30:.3g} GiB"
     return f"{name!r} alone needs {size} for its blocks: raise memory_gb, or lower block_size or samples"
 
 
 def mean_cost(outline: Outline, samples: int) -> Cost:
-    """The mean over single samples of a function of gradients and weights."""
+    """Return the cost of the mean over samples of a function of gradients and weights."""
     used = outline.images(samples) or samples
     held = _held(outline, outline.weights, used)
     memory = 2 * outline.state_bytes + 28 * outline.weights + _gradients(outline, outline.weights, held, used)
@@ -67,15 +67,15 @@ def mean_cost(outline: Outline, samples: int) -> Cost:
 
 
 def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float, *, surgeon: int = 0) -> Cost:
-    """Gram matrices of as many layers as `memory_gb` allows, then of the next ones.
+    """Return the cost of Gram matrices, gathered for as many layers at a time as `memory_gb` allows.
 
     Args:
-        outline: what is pruned.
-        samples: gradients used.
-        block_size: weights a block.
+        outline: the network to prune.
+        samples: number of gradients.
+        block_size: weights per block.
         memory_gb: GiB of Gram matrices at a time.
-        surgeon: bytes a weight that a pruner needs that also updates; those pass over the data twice unless all
-            matrices fit at a time.
+        surgeon: further bytes per weight for a pruner that also updates weights, else 0; such a pruner passes over
+            the data twice unless all matrices fit at once.
     """
     used = outline.images(samples) or samples
     limit = int(memory_gb * 2**30)
@@ -98,7 +98,7 @@ def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float
 
 
 def input_cost(outline: Outline, samples: int) -> Cost:
-    """One forward pass that watches the inputs of all layers."""
+    """Return the cost of one forward pass that observes the inputs of all layers."""
     used = outline.images(samples) or samples
     memory = 2 * outline.state_bytes + 18 * outline.weights + 2 * DOUBLE * outline.largest + _watching(outline, used)
     formula = "2 S + 18 W + 16 Wmax + 3 to 7 b a + 7 x 64 MiB: state, scores in float64, masks, inputs of one batch"
@@ -106,7 +106,7 @@ def input_cost(outline: Outline, samples: int) -> Cost:
 
 
 def layer_cost(outline: Outline, samples: int, *, rerun: bool, exact: bool) -> Cost:
-    """Hessians of the inputs of one layer (or of all), inverted and factored layer by layer."""
+    """Return the cost of the input Hessians of one layer (or all layers), inverted and factored layer by layer."""
     used = outline.images(samples) or samples
     squares = {name: _hessian_entries(name, shape) for name, shape in outline.shapes.items()}
     largest = max(squares.values())
@@ -121,20 +121,20 @@ def layer_cost(outline: Outline, samples: int, *, rerun: bool, exact: bool) -> C
 
 
 def _held(outline: Outline, weights: int, used: int) -> int:
-    """Return of how many samples the gradients are held at a time, never more than a batch has."""
+    """Return the number of samples whose gradients are held at a time, at most one batch."""
     return min(chunk_samples(FLOAT * weights), used, outline.batch_size)
 
 
 def _gradients(outline: Outline, weights: int, held: int, used: int) -> int:
-    """Return the bytes of the images, of `held` samples' gradients and of what makes them."""
-    at_once = 1 if outline.on_cpu else held  # vmap runs all of them together
+    """Return the bytes of the images, of the gradients of `held` samples and of the passes that compute them."""
+    at_once = 1 if outline.on_cpu else held  # vmap runs all samples together
     return used * outline.image_bytes + (held + at_once) * FLOAT * weights + at_once * outline.pass_bytes
 
 
 def _solving(outline: Outline, block_size: int, used: int, *, whole: bool) -> int:
-    """Return the bytes of the linear algebra of the blocks worked on at a time.
+    """Return the bytes of the linear algebra of the blocks processed at a time.
 
-    With fewer samples than weights in a block, a score needs the gradients only, not the whole matrices.
+    With fewer samples than weights per block, a score needs only the gradients, not the whole matrices.
     """
     size = min(block_size, outline.largest)
     entries = min(max(STEP_ENTRIES, size**2), outline.largest * size + size**2)
@@ -144,10 +144,10 @@ def _solving(outline: Outline, block_size: int, used: int, *, whole: bool) -> in
 
 
 def _watching(outline: Outline, used: int) -> int:
-    """Return the bytes of a forward pass of one batch and of the inputs as they are handed over.
+    """Return the bytes of a forward pass of one batch and of the layer inputs that it passes on.
 
-    Convolutions hand them over some columns at a time, linear maps at once and in float64; only in networks of
-    more linear maps than convolutions are their inputs as wide as the widest activation.
+    Convolutions pass their inputs on a few columns at a time, linear maps all at once and in float64. The inputs of
+    linear maps are as wide as the widest activation only in networks with more linear maps than convolutions.
     """
     widest = min(outline.batch_size, used) * outline.widest_bytes
     kernel = max((math.prod(shape[2:]) for shape in outline.shapes.values()), default=1)
@@ -156,7 +156,7 @@ def _watching(outline: Outline, used: int) -> int:
 
 
 def _hessian_entries(name: str, shape: tuple[int, ...]) -> int:
-    """Return the entries of ``X X'`` of all groups; a depthwise convolution has one a channel."""
+    """Return the number of entries of ``X X'`` over all groups; a depthwise convolution has one group per channel."""
     inputs = math.prod(shape[1:])
     groups = 3 if name.endswith("in_proj_weight") else shape[0] if len(shape) > 2 and shape[1] == 1 else 1
     return groups * inputs**2

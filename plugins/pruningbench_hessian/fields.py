@@ -1,4 +1,4 @@
-"""The fields that the pruners of this plugin share."""
+"""Fields that the pruners of this plugin share."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Sampled(Pruner, ABC):
 
     needs_data: ClassVar[bool] = True
     registered: ClassVar[str]
-    """The name it is registered under, for messages."""
+    """The name that it is registered under, for messages."""
 
     fisher: Literal["empirical", "true", "gram"] = param(
         "empirical",
-        doc="whose gradients: empirical (given labels), true (labels drawn from the model) or gram (no labels: "
+        doc="which gradients: empirical (given labels), true (labels drawn from the model) or gram (no labels: "
         "features in random directions drawn with the features' Gram matrix)",
     )
-    samples: int = param(1024, doc="images used, from the first on; at least 1")
+    samples: int = param(1024, doc="number of images to use, starting with the first; at least 1")
     draw_seed: int = param(0, doc="seed of the drawn labels or directions")
     gradients: Literal["auto", "loop", "vmap"] = param(
-        "auto", doc="per-sample gradients by a loop, by vmap, or by what suits the device", identity=False
+        "auto", doc="per-sample gradients by a loop, by vmap, or by whichever suits the device", identity=False
     )
 
     def problem(self) -> str | None:
@@ -44,13 +44,13 @@ class Sampled(Pruner, ABC):
         return unsuited(network)
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: one backward pass a sample."""
+        """Return the cost: one backward pass per sample."""
         from pruningbench_hessian.costs import mean_cost
 
         return mean_cost(outline, self.samples)
 
     def sampling(self) -> Sampling:
-        """Return these fields as a value."""
+        """Return these fields as one object."""
         from pruningbench_hessian.fisher import Sampling
 
         return Sampling(self.registered, self.fisher, self.samples, self.draw_seed, self.gradients)
@@ -60,13 +60,13 @@ class Sampled(Pruner, ABC):
 class Blocked(Sampled, ABC):
     """A pruner that works on the block Fisher matrix."""
 
-    block_size: int = param(128, doc="weights a block, in flat order inside each parameter; at least 1")
+    block_size: int = param(128, doc="weights per block, in flat order inside each parameter; at least 1")
     damping: float = param(0.01, doc="added to the diagonal of the Fisher matrix; above 0")
     damping_unit: Literal["relative", "absolute"] = param(
-        "relative", doc="whether damping is a share of each parameter's mean squared gradient, or absolute"
+        "relative", doc="whether damping is a fraction of each parameter's mean squared gradient, or absolute"
     )
     memory_gb: float = param(
-        4.0, doc="GiB that the blocks may take at a time; more passes where they need more", identity=False
+        4.0, doc="GiB that the blocks may take at a time; if they need more, more passes are made", identity=False
     )
 
     def problem(self) -> str | None:
@@ -79,7 +79,7 @@ class Blocked(Sampled, ABC):
         return super().problem()
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: one backward pass a sample for each group of layers."""
+        """Return the cost: one backward pass per sample for each group of layers."""
         from pruningbench_hessian.costs import block_cost
 
         return block_cost(outline, self.samples, self.block_size, self.memory_gb)

@@ -1,4 +1,4 @@
-"""The Fisher matrix of all prunable parameters: its diagonal, and its blocks streamed by layer."""
+"""The Fisher matrix of all prunable parameters: its diagonal, and its blocks, streamed layer by layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruningbench_hessian.gradients import Draw, Fisher, Method, draws, per_samp
 
 @dataclass(frozen=True)
 class Sampling:
-    """Whose gradients make the Fisher matrix: the pruner's name and its fields of the same names."""
+    """The gradients that form the Fisher matrix: the pruner's name and its fields of the same names."""
 
     pruner: str
     fisher: Fisher
@@ -26,7 +26,7 @@ class Sampling:
     gradients: Method
 
     def draws(self, context: PruningContext) -> list[Draw]:
-        """Return images and targets; call it inside `scoring`."""
+        """Return images and targets; call this inside `scoring`."""
         return draws(context, self.pruner, self.fisher, self.samples, self.draw_seed)
 
 
@@ -36,9 +36,9 @@ def mean_of_gradients(
     """Return the mean over the samples of ``of(gradients, weights)``, float64 in the parameters' shapes.
 
     Args:
-        context: what is scored.
-        sampling: whose gradients.
-        of: elementwise, (samples, weights) float64 gradients and (weights,) float64 weights.
+        context: the network to score.
+        sampling: which gradients.
+        of: elementwise function of (samples, weights) float64 gradients and (weights,) float64 weights.
     """
     with scoring(context):
         given = sampling.draws(context)
@@ -56,16 +56,16 @@ def mean_of_gradients(
 class BlockCurvature:
     """The damped block Fisher matrices of a network, a few layers at a time.
 
-    Iterating takes one pass of gradients for each group of layers whose Gram matrices fit in memory
-    together. If all of them fit, they are kept for the next iteration, which then costs nothing; otherwise a
-    Gram matrix lasts until the next one is asked for.
+    Each iteration computes the gradients once per group of layers whose Gram matrices fit in memory together.
+    If all of them fit, they are kept, and the next iteration costs nothing. Otherwise a Gram matrix is valid
+    until the next one is requested.
 
     Args:
-        context: what is pruned; its weights must not change between iterations.
-        sampling: whose gradients.
-        block_size: weights a block.
-        damping: what is added to the diagonal.
-        relative: whether `damping` is a share of each parameter's mean squared gradient.
+        context: the network to prune; its weights must not change between iterations.
+        sampling: which gradients.
+        block_size: weights per block.
+        damping: value added to the diagonal.
+        relative: whether `damping` is a fraction of each parameter's mean squared gradient.
         memory_gb: GiB that Gram matrices may take at a time.
     """
 
@@ -90,7 +90,7 @@ class BlockCurvature:
         """Yield each parameter's name and Gram matrices, in the order of the context.
 
         Raises:
-            PruningBenchError: if the data do not do, or one layer alone takes more memory than allowed.
+            PruningBenchError: if the data are unsuitable, or one layer alone takes more memory than allowed.
         """
         if self._kept is not None:
             yield from self._kept.items()
@@ -106,7 +106,7 @@ class BlockCurvature:
                 return
             for name, gram in grams.items():
                 yield name, gram
-                gram.free()  # whoever iterates still holds the last one while the next group is made
+                gram.free()  # the caller still holds the last one while the next group is built
 
     def _groups(self, samples: int) -> list[dict[str, nn.Parameter]]:
         parameters = self._context.parameters
@@ -140,7 +140,7 @@ class BlockCurvature:
         """Return ``w^2 / (2 [F^-1]_qq)``, float64 in the parameters' shapes.
 
         Raises:
-            PruningBenchError: as iterating, or if a matrix is not positive-definite.
+            PruningBenchError: as for iteration, or if a matrix is not positive-definite.
         """
         found = {}
         for name, gram in self:
@@ -154,7 +154,7 @@ class BlockCurvature:
 
 @contextmanager
 def naming(pruner: str, parameter: str) -> Iterator[None]:
-    """Say in an error of the linear algebra whose curvature it was about."""
+    """Name the pruner and the parameter in errors of the linear algebra."""
     try:
         yield
     except PruningBenchError as error:
@@ -162,7 +162,7 @@ def naming(pruner: str, parameter: str) -> Iterator[None]:
 
 
 def unsuited(network: nn.Module) -> str | None:
-    """Return why single samples have no gradients in this network, or None if they do."""
+    """Return why per-sample gradients do not exist in this network, or None if they do."""
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             return f"batch norm {name!r} keeps no running statistics, so a sample has no gradient of its own"

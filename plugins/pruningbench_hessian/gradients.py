@@ -1,4 +1,4 @@
-"""Gradients of single samples, taken without leaving a trace on the network."""
+"""Per-sample gradients, computed without leaving a trace on the network."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Method = Literal["auto", "loop", "vmap"]
 
 @dataclass(frozen=True)
 class Draw:
-    """Images, and what their loss is taken against: (B,) int64 labels or (B, D) float directions.
+    """Images and the targets of their loss: (B,) int64 labels or (B, D) float directions.
 
-    A label stands for the cross-entropy with it, a direction v for the inner product of v and the output.
+    For a label the loss is the cross-entropy; for a direction v it is the inner product of v and the output.
     """
 
     images: Tensor
@@ -38,10 +38,10 @@ class Draw:
 
 @contextmanager
 def scoring(context: PruningContext) -> Iterator[None]:
-    """Put the network in eval mode with gradients for the prunable parameters only; restore all of it.
+    """Put the network in eval mode with gradients for the prunable parameters only; restore its state afterwards.
 
-    Weights, buffers, gradients, requires_grad, train/eval flags and random states are afterwards as they
-    were, also when the block raises.
+    Weights, buffers, gradients, requires_grad, train/eval flags and random states are restored, even if the
+    block raises.
     """
     network = context.network
     prunable = {id(parameter) for parameter in context.parameters.values()}
@@ -53,9 +53,9 @@ def scoring(context: PruningContext) -> Iterator[None]:
 
 
 def draws(context: PruningContext, pruner: str, fisher: Fisher, samples: int, seed: int) -> list[Draw]:
-    """Return the first `samples` images with the labels given, labels drawn from the model, or directions.
+    """Return the first `samples` images with their given labels, labels drawn from the model, or directions.
 
-    Call it inside `scoring`. The directions of ``gram`` are drawn from N(0, G), G = mean f f' the Gram
+    Call this inside `scoring`. The directions of ``gram`` are drawn from N(0, G), where G = mean f f' is the Gram
     matrix of the features f (the flattened output) over the images.
 
     Raises:
@@ -86,12 +86,12 @@ def per_sample_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the gradients of the samples' losses in chunks: name -> (samples, weights), flat and row-major.
 
-    The tensors are valid until the next chunk is asked for. Call it inside `scoring`. ``auto`` takes one
-    backward pass a sample on a CPU and `torch.func.vmap` on other devices.
+    The tensors are valid until the next chunk is requested. Call this inside `scoring`. ``auto`` runs one
+    backward pass per sample on a CPU and `torch.func.vmap` on other devices.
 
     Raises:
-        PruningBenchError: if a gradient is NaN or infinite, labels are missing from the output, or the
-            network cannot be mapped by vmap.
+        PruningBenchError: if a gradient is NaN or infinite, the output has no entry for a label, or vmap cannot
+            map the network.
     """
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     chunk = chunk_samples(size)

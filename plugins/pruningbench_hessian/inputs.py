@@ -1,4 +1,4 @@
-"""The inputs that the weights of a pruning context meet."""
+"""The inputs that the weights of a pruning context multiply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pruningbench.pruning.weight_inputs import Sink, watch_inputs
 
 
 def for_each_input(context: PruningContext, names: Sequence[str], pruner: str, samples: int, sink: Sink) -> None:
-    """Run the first `samples` images and hand over the inputs of the named parameters, as `Sink` says.
+    """Run the first `samples` images and pass the inputs of the named parameters to `sink`.
 
     Raises:
         PruningBenchError: without images, or if no linear map or convolution uses one of the parameters.

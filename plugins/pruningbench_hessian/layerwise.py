@@ -1,4 +1,4 @@
-"""Layer-wise criteria: weights against the inputs they meet, one layer at a time."""
+"""Layer-wise criteria: weights and the inputs they multiply, one layer at a time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def wanda_scores(context: PruningContext, pruner: str, samples: int, *, per_chan
     """Return ``|w_ij| * ||X_j||_2``, float64 in the parameters' shapes.
 
     Raises:
-        PruningBenchError: without images, or for a parameter that meets no inputs.
+        PruningBenchError: without images, or for a parameter that multiplies no inputs.
     """
     images = (images for images, _ in context.first_images(pruner, samples))
     return weights_times_inputs(context.network, context.parameters, images, pruner=pruner, per_channel=per_channel)
 
 
 def layer_hessians(context: PruningContext, names: Sequence[str], pruner: str, samples: int) -> dict[str, Tensor]:
-    """Return ``H = 2 X X'`` of the named layers, (groups, d, d) float64, X over all images and positions."""
+    """Return ``H = 2 X X'`` of the named layers, (groups, d, d) float64; X covers all images and positions."""
     hessians: dict[str, Tensor] = {}
 
     def add(name: str, first: int, groups: int, columns: Tensor) -> None:
@@ -41,16 +41,16 @@ def layer_hessians(context: PruningContext, names: Sequence[str], pruner: str, s
 
 
 def damped(hessians: Tensor, share: float) -> Tensor:
-    """Return (groups, d, d) matrices with `share` of each one's mean diagonal added to its diagonal."""
+    """Return (groups, d, d) matrices, with `share` times each matrix's mean diagonal added to its diagonal."""
     means = hessians.diagonal(dim1=1, dim2=2).mean(1)
-    added = torch.where(means > 0, share * means, 1.0)  # inputs that are always zero rank by magnitude
+    added = torch.where(means > 0, share * means, 1.0)  # where inputs are always zero, weights rank by magnitude
     return hessians + torch.diag_embed(added.unsqueeze(1).expand(-1, hessians.shape[1]))
 
 
 def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocation) -> dict[str, Tensor]:
-    """Return masks that prune the same number of weights in each row of a layer, up to one.
+    """Return masks that prune the same number of weights in each row of a layer, give or take one.
 
-    What does not divide by the rows goes to the rows whose next weight scores lowest. Exactly
+    Rows whose next weight scores lowest prune the remainder of the division. Exactly
     ``round(sparsity * total)`` weights are pruned; among equal scores the first are kept.
     """
     kept = layer_keep_counts({name: tuple(s.shape) for name, s in scores.items()}, sparsity, allocation)
@@ -58,7 +58,7 @@ def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocat
     for name, score in scores.items():
         rows = score.flatten(1)
         each, rest = divmod(score.numel() - kept[name], len(rows))
-        # stable and flipped: of equals the last comes first, as it is pruned first
+        # stable and flipped: among equal scores the last weight comes first, since it is pruned first
         order = rows.shape[1] - 1 - rows.flip(1).argsort(dim=1, stable=True)
         mask = torch.ones_like(rows, dtype=torch.bool).scatter_(1, order[:, :each], False)
         if rest:
@@ -70,17 +70,17 @@ def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocat
 
 
 def sparsegpt(weights: Tensor, hessians: Tensor, prune: int, columns: int = 128) -> tuple[Tensor, Tensor]:
-    """Prune columns from left to right, each removal repaired by the columns to its right.
+    """Prune columns from left to right; the columns to the right compensate for each removal.
 
     Args:
         weights: (groups, rows, d) float64.
         hessians: (groups, d, d) float64, damped.
-        prune: weights to prune in all, at most as many as there are.
-        columns: columns whose mask is chosen at once by ``w^2 / U_jj^2``, U the upper Cholesky factor of the
-            inverse; each such block prunes its share of `prune`, exact in sum.
+        prune: total number of weights to prune, at most all of them.
+        columns: number of columns whose mask is chosen at once by ``w^2 / U_jj^2``, where U is the upper Cholesky
+            factor of the inverse; each such block prunes its share of `prune`, and the shares add up exactly.
 
     Returns:
-        New weights, and a bool mask of their shape, True = kept; pruned weights are exactly zero.
+        The new weights, and a bool mask of the same shape, True = kept; pruned weights are exactly zero.
 
     Raises:
         PruningBenchError: if a matrix is not positive-definite.
@@ -108,8 +108,8 @@ def sparsegpt(weights: Tensor, hessians: Tensor, prune: int, columns: int = 128)
 def obc(weights: Tensor, hessians: Tensor, prune: int) -> tuple[Tensor, Tensor]:
     """Prune each row by exact greedy Optimal Brain Surgeon.
 
-    A row loses as many weights, in its own order, as it has among the `prune` lowest removal costs of all
-    rows. Arguments, results and errors are those of `sparsegpt`.
+    The `prune` removals of lowest cost over all rows decide how many weights each row loses, in its own order.
+    Arguments, results and errors are those of `sparsegpt`.
 
     Source: Frantar, Singh, Alistarh, Optimal brain compression (NeurIPS 2022), algorithm 1 and section 4.
     """

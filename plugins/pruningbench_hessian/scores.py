@@ -20,11 +20,11 @@ Allocation = Literal["global", "uniform", "uniform-plus", "erk"]
 
 @dataclass(frozen=True)
 class Obd(Sampled, ScorePruner):
-    """Optimal Brain Damage: prune the weights whose loss in a diagonal quadratic model is least.
+    """Optimal Brain Damage: prune the weights whose removal costs least in a diagonal quadratic model of the loss.
 
-    The score is ``w^2 E[g^2] / 2``, g the gradients of single samples: the mean of squares, not the square
-    of a mean. Cost: one backward pass a sample, float64 memory of twice the weights. Needs labels, except
-    with ``fisher`` true or gram. Higher = keep. Source: LeCun, Denker, Solla, Optimal brain damage (1990);
+    The score is ``w^2 E[g^2] / 2``, where g is the gradient of a single sample: the mean of squares, not the
+    square of the mean. Cost: one backward pass per sample, float64 memory of twice the weights. Needs labels,
+    except with ``fisher`` true or gram. Higher = keep. Source: LeCun, Denker, Solla, Optimal brain damage (1990);
     the Fisher diagonal in place of the Hessian's: Theis et al., Faster gaze prediction (2018).
     """
 
@@ -43,16 +43,16 @@ class Obd(Sampled, ScorePruner):
 class Taylor(Sampled, ScorePruner):
     """First-order Taylor: prune the weights whose removal changes the loss least to first order.
 
-    The score is ``mean (g w)^2``, ``mean |g w|`` or ``|mean g w|`` over single samples: the field
-    ``reduction``. The first ranks as `obd` with the same samples does. Cost: one backward pass a sample,
-    float64 memory of twice the weights. Needs labels, except with ``fisher`` true or gram. Higher = keep.
+    The score is ``mean (g w)^2``, ``mean |g w|`` or ``|mean g w|`` over samples, as the field ``reduction``
+    says. The first ranks weights as `obd` does on the same samples. Cost: one backward pass per sample, float64
+    memory of twice the weights. Needs labels, except with ``fisher`` true or gram. Higher = keep.
     Source: Molchanov et al., Importance estimation for neural network pruning (CVPR 2019), equation 8.
     """
 
     registered: ClassVar[str] = "taylor"
 
     reduction: Literal["mean-square", "mean-abs", "abs-mean"] = param(
-        "mean-square", doc="over samples: mean-square, mean-abs, or abs-mean (signs may cancel)"
+        "mean-square", doc="reduction over samples: mean-square, mean-abs, or abs-mean (signs may cancel)"
     )
     allocation: Allocation = param("global", doc=ALLOCATION_DOC, scores=False)
 
@@ -70,10 +70,10 @@ class Taylor(Sampled, ScorePruner):
 
 @dataclass(frozen=True)
 class BlockFisher(Blocked, ScorePruner):
-    """Block Fisher: Optimal Brain Surgeon's saliency of single weights, with correlations in blocks.
+    """Block Fisher: Optimal Brain Surgeon's saliency of single weights, with correlations within blocks.
 
-    The score is ``w^2 / (2 [F^-1]_qq)``, F = damping I + mean g g' in blocks of weights that follow each
-    other. Weights are not updated (`obs` does). Cost: one backward pass a sample for each group of layers,
+    The score is ``w^2 / (2 [F^-1]_qq)``, where F = damping I + mean g g' in blocks of consecutive weights.
+    Weights are not updated (`obs` updates them). Cost: one backward pass per sample for each group of layers,
     whose blocks take weights x min(block_size, samples) numbers and never more than ``memory_gb``; one
     batched Cholesky factorisation. Needs labels, except with ``fisher`` true or gram. Higher = keep.
     Sources: Singh and Alistarh, WoodFisher (NeurIPS 2020); Kurtic et al., The optimal BERT surgeon (2022).
@@ -90,25 +90,25 @@ class BlockFisher(Blocked, ScorePruner):
 
 @dataclass(frozen=True)
 class Wanda(ScorePruner):
-    """Wanda: magnitudes times the norms of the inputs they meet, compared within each output.
+    """Wanda: magnitudes times the norms of their inputs, compared within each output.
 
-    The score is ``|w_ij| * ||X_j||_2`` over all tokens, positions and images. For convolutions X are the
-    columns of the im2col matrix (``conv_norm`` columns), or each input channel's norm without padding
-    (channels). Every output row loses the same share, up to one weight where the exact total asks for it.
-    Inputs are those of the dense network: they are not taken again after each pruned layer. Cost: one
-    forward pass, memory of the scores. Needs images, no labels. Higher = keep. Source: Sun, Liu, Bair,
+    The score is ``|w_ij| * ||X_j||_2`` over all tokens, positions and images. For convolutions the norms are
+    those of the im2col columns (``conv_norm`` columns), or of each input channel without padding (channels).
+    Every output row loses the same share, give or take one weight to meet the exact total. The inputs are those
+    of the dense network: they are not recomputed after each pruned layer. Cost: one forward pass, memory of the
+    scores. Needs images, no labels. Higher = keep. Source: Sun, Liu, Bair,
     Kolter, A simple and effective pruning approach for large language models (ICLR 2024).
     """
 
     registered: ClassVar[str] = "wanda"
     needs_data: ClassVar[bool] = True
 
-    samples: int = param(1024, doc="images used, from the first on; at least 1")
+    samples: int = param(1024, doc="number of images to use, starting with the first; at least 1")
     conv_norm: Literal["columns", "channels"] = param(
         "columns", doc="input norms of convolutions: of each im2col column, or of each input channel"
     )
     group: Literal["row", "layer", "global"] = param(
-        "row", doc="within what weights are compared: each output row, each layer, or all layers", scores=False
+        "row", doc="where weights are compared: within each output row, each layer, or the network", scores=False
     )
     allocation: Literal["uniform", "uniform-plus", "erk"] = param(
         "uniform", doc="how the sparsity is shared between layers, unless the group is global", scores=False
@@ -119,7 +119,7 @@ class Wanda(ScorePruner):
         return "samples must be at least 1" if self.samples < 1 else None
 
     def refuses(self, network: nn.Module) -> str | None:
-        """Refuse layers that are no linear map or convolution of their inputs."""
+        """Refuse layers that are neither a linear map nor a convolution of their inputs."""
         from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
@@ -137,7 +137,7 @@ class Wanda(ScorePruner):
         return wanda_scores(context, self.registered, self.samples, per_channel=self.conv_norm == "channels")
 
     def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
-        """Prune each row, layer, or all together, exactly ``round(sparsity * prunable)`` in all."""
+        """Prune within rows, layers or the network: exactly ``round(sparsity * prunable)`` weights in total."""
         from pruningbench.pruning.allocation import allocate
         from pruningbench.pruning.masks import Masks
         from pruningbench_hessian.layerwise import row_masks

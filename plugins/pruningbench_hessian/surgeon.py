@@ -1,4 +1,4 @@
-"""Optimal Brain Surgeon on batches of blocks: the order of removals, and the weights that are left.
+"""Optimal Brain Surgeon on batches of blocks: the order of removals, and the remaining weights.
 
 Source: Hassibi and Stork, Second order derivatives for network pruning: Optimal Brain Surgeon (1992).
 """
@@ -17,10 +17,10 @@ _TINY, _LAST = torch.finfo(torch.float64).tiny, torch.finfo(torch.float64).max
 
 
 def joint_update(matrices: Tensor, weights: Tensor, kept: Tensor) -> Tensor:
-    """Return the weights that minimise the quadratic once all pruned weights are zero at the same time.
+    """Return the weights that minimise the quadratic with all pruned weights at zero.
 
-    With dw = new - weights, ``dw' F dw / 2`` is least where F_KK dw_K = F_KS w_S, for kept K and pruned S.
-    Summing the updates of single removals is not that minimum.
+    With dw = new - weights, ``dw' F dw / 2`` is minimal where F_KK dw_K = F_KS w_S, for kept K and pruned S.
+    The sum of the updates of single removals does not reach this minimum.
 
     Args:
         matrices: (b, n, n) float64 positive-definite F.
@@ -44,15 +44,15 @@ def joint_update(matrices: Tensor, weights: Tensor, kept: Tensor) -> Tensor:
 
 
 def greedy_removals(inverses: Tensor, weights: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Remove each block's weights one by one, always the one that costs least, updating the others.
+    """Remove each block's weights one by one, always the cheapest, and update the others.
 
-    Removing q costs ``w_q^2 / (2 [F^-1]_qq)``; then w and F^-1 are those of the quadratic without q. Among
-    equal costs the last weight goes first.
+    Removing q costs ``w_q^2 / (2 [F^-1]_qq)``; w and F^-1 then become those of the quadratic without q. Among
+    equal costs the last weight is removed first.
 
     Args:
-        inverses: (b, n, n) float64 F^-1; destroyed.
+        inverses: (b, n, n) float64 F^-1; overwritten.
         weights: (b, n) float64; not changed.
-        counted: (b, n) bool, False for padding, which goes last.
+        counted: (b, n) bool, False for padding, which is removed last.
 
     Returns:
         (b, n) int64 positions in the order of removal, and (b, n) float64 costs of these removals
@@ -69,7 +69,7 @@ def greedy_removals(inverses: Tensor, weights: Tensor, counted: Tensor) -> tuple
     costs = torch.empty_like(left)
     for step in range(n):
         cost = left.square() / (2 * diagonal.clamp_min(_TINY))
-        # padding loses against every weight, and what is gone against padding
+        # padding ranks after every weight, and removed weights rank after padding
         ranked = cost.masked_fill(~counted, _LAST).masked_fill(gone, torch.inf)
         chosen = n - 1 - ranked.flip(1).argmin(1, keepdim=True)
         order[:, step : step + 1] = chosen
@@ -85,10 +85,10 @@ def greedy_removals(inverses: Tensor, weights: Tensor, counted: Tensor) -> tuple
 
 
 def merge_keys(costs: Tensor, merge: Literal["greedy", "cumulative"]) -> Tensor:
-    """Return keys that never fall along a block's removals, by which removals of all blocks are merged.
+    """Return the keys by which the removals of all blocks are merged; they never decrease within a block.
 
-    ``greedy`` is the running maximum: what always taking the cheapest next removal of any block comes to.
-    ``cumulative`` is the running sum: what the block has lost up to and with that removal.
+    ``greedy`` is the running maximum: merging by it always takes the cheapest next removal of any block.
+    ``cumulative`` is the running sum: the block's total cost up to and including that removal.
     """
     return costs.cummax(1).values if merge == "greedy" else costs.cumsum(1)
 
@@ -97,12 +97,12 @@ def removal_ranks(removals: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
     """Merge the removals of several tensors' blocks into one order.
 
     Args:
-        removals: for each tensor (b, n) int64 positions in the order of removal, and (b, n) keys that never
-            fall along it.
+        removals: for each tensor, (b, n) int64 positions in the order of removal, and (b, n) keys that never
+            decrease in that order.
 
     Returns:
-        For each tensor (b, n) float64 ranks of its weights, 0 for the weight removed first of all. Ranks are
-        distinct and follow each block's own order; among equal keys the last block goes first.
+        For each tensor, (b, n) float64 ranks of its weights, 0 for the weight removed first of all. Ranks are
+        distinct and follow each block's own order; among equal keys the last block comes first.
     """
     keys = torch.cat([key.flip(0).flatten() for _, key in reversed(removals)])
     ranks = torch.empty_like(keys, dtype=torch.float64)

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _BlockSurgeon(Blocked):
-    """Ranks weights by the block Fisher matrix, prunes the lowest and updates the others jointly."""
+    """Rank weights by the block Fisher matrix, prune the lowest and update the others jointly."""
 
     updates_weights: ClassVar[bool] = True
     bytes_a_weight: ClassVar[int]
-    """What ranking and updating take on top of scores and matrices."""
+    """Bytes per weight for ranking and updating, besides scores and matrices."""
 
     allocation: Allocation = param("global", doc=ALLOCATION_DOC)
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: that of the matrices, twice where they do not fit at a time, and the new weights."""
+        """Return the cost: the matrices, computed twice unless they all fit at once, and the new weights."""
         from pruningbench_hessian.costs import block_cost
 
         return block_cost(outline, self.samples, self.block_size, self.memory_gb, surgeon=self.bytes_a_weight)
 
     @abstractmethod
     def _ranking(self, context: PruningContext, curvature: BlockCurvature) -> dict[str, Tensor]:
-        """Return for each parameter scores of its shape, higher = keep."""
+        """Return for each parameter scores in its shape, higher = keep."""
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Return masks and update the kept weights of the network in place; pruned ones become zero."""
@@ -68,12 +68,12 @@ class _BlockSurgeon(Blocked):
 
 @dataclass(frozen=True)
 class Obs(_BlockSurgeon):
-    """Block Fisher with the joint update: prune as `block-fisher`, then repair what is kept.
+    """Block Fisher with the joint update: prune as `block-fisher` does, then adjust the kept weights.
 
-    The score is ``w^2 / (2 [F^-1]_qq)``; the kept weights of each block are moved to the minimum of
-    ``dw' F dw / 2`` with all pruned ones at zero, in place. Cost: as `block-fisher`, and all of it twice when
-    the blocks of all layers do not fit in ``memory_gb`` together; one more Cholesky factorisation. Needs
-    labels, except with ``fisher`` true or gram. Higher = keep. Sources: Hassibi and Stork, Optimal brain
+    The score is ``w^2 / (2 [F^-1]_qq)``. The kept weights of each block move, in place, to the minimum of
+    ``dw' F dw / 2`` with all pruned weights at zero. Cost: that of `block-fisher`, twice if the blocks of all
+    layers do not fit in ``memory_gb`` together; one more Cholesky factorisation. Needs labels, except with
+    ``fisher`` true or gram. Higher = keep. Sources: Hassibi and Stork, Optimal brain
     surgeon (1992); Singh and Alistarh, WoodFisher (NeurIPS 2020).
     """
 
@@ -88,19 +88,19 @@ class Obs(_BlockSurgeon):
 class Cap(_BlockSurgeon):
     """CAP: greedy Optimal Brain Surgeon inside each block, merged over all blocks, then one joint update.
 
-    In each block the weight of least ``w^2 / (2 [F^-1]_qq)`` goes first; weights and F^-1 are updated, and so
-    on until the block is empty. Removals of all blocks are merged by the running maximum of their costs
-    (``merge`` greedy) or their running sum (cumulative). The kept weights then take the joint update of
-    `obs`. Cost: passes and memory of `obs`, and block_size^2 multiplications a weight. Needs labels, except
-    with ``fisher`` true or gram. What is pruned last is kept. Source: Kuznedelev, Kurtic, Frantar, Alistarh,
-    CAP: Correlation-aware pruning for highly-accurate sparse vision models (NeurIPS 2023).
+    In each block the weight with the smallest ``w^2 / (2 [F^-1]_qq)`` is removed first, then weights and F^-1
+    are updated, and so on until the block is empty. The removals of all blocks are merged by the running maximum
+    of their costs (``merge`` greedy) or by their running sum (cumulative); the last removals in this order are
+    kept. The kept weights then get the joint update of `obs`. Cost: passes and memory of `obs`, and block_size^2
+    multiplications per weight. Needs labels, except with ``fisher`` true or gram. Source: Kuznedelev, Kurtic,
+    Frantar, Alistarh, CAP: Correlation-aware pruning for highly-accurate sparse vision models (NeurIPS 2023).
     """
 
     registered: ClassVar[str] = "cap"
     bytes_a_weight: ClassVar[int] = 72
 
     merge: Literal["greedy", "cumulative"] = param(
-        "greedy", doc="costs by which blocks are merged: greedy (running maximum) or cumulative"
+        "greedy", doc="costs by which removals of blocks are merged: greedy (running maximum) or cumulative"
     )
 
     def _ranking(self, context: PruningContext, curvature: BlockCurvature) -> dict[str, Tensor]:
@@ -132,14 +132,14 @@ class Cap(_BlockSurgeon):
 
 @dataclass(frozen=True)
 class LayerObs(Pruner):
-    """Layer-wise Optimal Brain Surgeon: keep each layer's outputs on its inputs, with weight updates.
+    """Layer-wise Optimal Brain Surgeon: preserve each layer's outputs on its inputs by updating its weights.
 
-    Each layer minimises ``||W X - W' X||^2``, whose Hessian for every row is ``H = 2 X X'`` plus damping; X
-    are the columns of the im2col matrix for convolutions. ``method`` sparsegpt prunes columns from left to
-    right by ``w^2 / U_jj^2`` (U the Cholesky factor of H^-1) and repairs with the columns to the right; obc
-    removes weights row by row by exact ``w^2 / [H^-1]_qq``, all others repaired. Kept weights change in
-    place. Cost, d inputs of a row: with ``rerun`` one forward pass a layer and memory d^2, otherwise one
-    pass and the d^2 of all layers; sparsegpt d^3 + rows d^2, obc rows d^3 operations: for small layers only.
+    Each layer minimises ``||W X - W' X||^2``, whose Hessian for every row is ``H = 2 X X'`` plus damping; for
+    convolutions X is the im2col matrix. ``method`` sparsegpt prunes columns from left to right by
+    ``w^2 / U_jj^2`` (U is the Cholesky factor of H^-1) and updates the columns to the right; obc removes weights
+    row by row by the exact ``w^2 / [H^-1]_qq`` and updates all others. Kept weights change in place. Cost, for d
+    inputs per row: with ``rerun`` one forward pass per layer and memory d^2, otherwise one pass and the d^2 of
+    all layers; d^3 + rows d^2 operations with sparsegpt, rows d^3 with obc, which suits small layers only.
     Needs images, no labels. Higher = keep. Sources: Frantar and Alistarh, SparseGPT (ICML 2023); Frantar,
     Singh, Alistarh, Optimal brain compression (NeurIPS 2022).
     """
@@ -149,9 +149,9 @@ class LayerObs(Pruner):
     needs_data: ClassVar[bool] = True
 
     method: Literal["sparsegpt", "obc"] = param("sparsegpt", doc="sparsegpt (columns in order) or obc (exact, slow)")
-    samples: int = param(256, doc="images used, from the first on; at least 1")
-    damping: float = param(0.01, doc="added to the diagonal of H, as a share of its mean; above 0")
-    columns: int = param(128, doc="columns whose mask sparsegpt chooses at once; at least 1")
+    samples: int = param(256, doc="number of images to use, starting with the first; at least 1")
+    damping: float = param(0.01, doc="added to the diagonal of H, as a fraction of its mean; above 0")
+    columns: int = param(128, doc="number of columns whose mask sparsegpt chooses at once; at least 1")
     rerun: bool = param(True, doc="take each layer's inputs from the network with the layers before it pruned")
     allocation: Literal["uniform", "uniform-plus", "erk"] = param(
         "uniform", doc="how the sparsity is shared between layers: uniform, uniform-plus or erk"
@@ -165,13 +165,13 @@ class LayerObs(Pruner):
         return f"{wrong[0]} must be at least 1" if wrong else None
 
     def refuses(self, network: nn.Module) -> str | None:
-        """Refuse layers that are no linear map or convolution of their inputs."""
+        """Refuse layers that are neither a linear map nor a convolution of their inputs."""
         from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: one forward pass a layer, or one in all."""
+        """Return the cost: one forward pass per layer, or a single one."""
         from pruningbench_hessian.costs import layer_cost
 
         return layer_cost(outline, self.samples, rerun=self.rerun, exact=self.method == "obc")

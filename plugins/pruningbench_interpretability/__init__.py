@@ -1,7 +1,7 @@
-"""Saliency maps of a network and what they are worth: how sparse, how well placed, how faithful.
+"""Saliency maps of a network and their quality: how sparse, well placed and faithful they are.
 
-Registers the tasks ``interpretability`` and ``concepts`` and their metrics. Plain functions, usable without
-the harness, are listed in ``__all__``: among them `road_impute`, `gini`, `relevance_mass`, `attention_rollout`.
+Registers the tasks ``interpretability`` and ``concepts`` and their metrics. ``__all__`` lists plain functions
+that work without the harness, among them `road_impute`, `gini`, `relevance_mass` and `attention_rollout`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_tasks(register: Register) -> None:
-    """Register the task."""
+    """Register the tasks."""
     register("interpretability", "pruningbench_interpretability.task:Interpretability")
     register("concepts", "pruningbench_interpretability.concepts:ConceptExtraction")
 

@@ -11,14 +11,14 @@ from torch.nn.functional import interpolate
 from pruningbench.contract import AttributionSettings, ViewUnavailableError, VisionModel
 
 MOST_BYTES = 1 << 28
-"""Attention matrices held at a time; one image's are held in any case."""
+"""Attention matrices held in memory at a time; those of one image are always held together."""
 
 
 def attention_rollout(attentions: Tensor) -> Tensor:
-    """Return how much of each token the class token holds after all blocks.
+    """Return how much each token contributes to the class token after all blocks.
 
-    Product over the blocks, the last on the left, of (A + I) with rows divided by their sums, A the mean over the
-    heads; then the class token's row without its own column.
+    This is the product over the blocks (the last on the left) of (A + I) with each row divided by its sum, where A is
+    the attention averaged over the heads. The result is the class token's row without its own column.
 
     Source: Abnar and Zuidema, Quantifying Attention Flow in Transformers, ACL 2020, section 3.
 
@@ -26,7 +26,7 @@ def attention_rollout(attentions: Tensor) -> Tensor:
         attentions: (L, B, H, N, N) attention of L blocks and H heads; token 0 is the class token.
 
     Returns:
-        (B, N - 1) >= 0, in the order of the tokens.
+        (B, N - 1) >= 0, in token order.
     """
     return rollout(attentions)[:, 0, 1:]
 
@@ -45,7 +45,7 @@ def rollout(attentions: Tensor) -> Tensor:
 def attention_rollout_maps(
     model: VisionModel, images: Tensor, _targets: Tensor, settings: AttributionSettings
 ) -> Tensor:
-    """Return the rollout from the class token to the patches, (B, H, W) >= 0; does not depend on the target.
+    """Return the rollout from the class token to the patches, (B, H, W) >= 0; it does not depend on the target.
 
     Without a class token it is the mean over all patches.
     """
@@ -53,7 +53,7 @@ def attention_rollout_maps(
 
 
 def last_attention_maps(model: VisionModel, images: Tensor, _targets: Tensor, settings: AttributionSettings) -> Tensor:
-    """Return the last block's attention of the class token to the patches, (B, H, W) >= 0, mean over heads.
+    """Return the class token's attention to the patches in the last block, (B, H, W) >= 0, averaged over heads.
 
     It does not depend on the target. Without a class token it is the mean over all patches. Source: Caron
     et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021.
@@ -84,7 +84,7 @@ def _maps(
 
 
 def _grid(patches: int, height: int, width: int, name: str) -> tuple[int, int]:
-    """Return rows and columns of square patches that tile an image."""
+    """Return the numbers of rows and columns of square patches that tile an image."""
     rows = round((patches * height / width) ** 0.5)
     if rows < 1 or patches % rows or height * (patches // rows) != width * rows:
         raise ViewUnavailableError(f"{patches} patches of {name} are no grid on an image of {height} x {width}")

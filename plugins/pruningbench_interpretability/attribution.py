@@ -1,4 +1,4 @@
-"""The attribution methods as components; what they compute is in `gradients`, `cam`, `masking` and `attention`."""
+"""The attribution methods as components; `gradients`, `cam`, `masking` and `attention` hold the computations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class VanillaGradients(AttributionMethod):
 
 @dataclass(frozen=True)
 class Saliency(VanillaGradients):
-    """Largest absolute gradient over the channels, whatever the task's pooling.
+    """Largest absolute gradient over the channels, regardless of the task's pooling.
 
     Source: Simonyan et al., Deep inside convolutional networks, 2013, section 3.1.
     """
@@ -41,7 +41,7 @@ class Saliency(VanillaGradients):
 
 @dataclass(frozen=True)
 class IntegratedGradients(AttributionMethod):
-    """Integral of the gradient from the baseline to the image, times their difference.
+    """Integral of the gradient from the baseline to the image, times the difference between the two.
 
     Source: Sundararajan et al., Axiomatic attribution for deep networks, 2017, equation 1.
     """
@@ -97,7 +97,7 @@ class GradCam(AttributionMethod):
     def attributions(
         self, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
     ) -> Tensor:
-        """Return the maps at the image's size, (N, H, W), none negative."""
+        """Return the maps at the image's size, (N, H, W) >= 0."""
         from pruningbench_interpretability.cam import grad_cam
 
         return grad_cam(model, images, targets, settings)
@@ -121,9 +121,9 @@ class GuidedGradCam(AttributionMethod):
 
 @dataclass(frozen=True)
 class GradientShap(AttributionMethod):
-    """Mean gradient at random points between the baseline and noisy copies of the image, times their difference.
+    """Mean gradient at random points between the baseline and noisy image copies, times the difference of the two.
 
-    Source: Lundberg and Lee, A unified approach to interpreting model predictions, 2017, as captum has it.
+    Source: Lundberg and Lee, A unified approach to interpreting model predictions, 2017, as implemented by captum.
     """
 
     def attributions(
@@ -137,7 +137,7 @@ class GradientShap(AttributionMethod):
 
 @dataclass(frozen=True)
 class DeepLift(AttributionMethod):
-    """Differences to the baseline, passed back by the rescale rule.
+    """Differences from the baseline, propagated back by the rescale rule.
 
     Source: Shrikumar et al., Learning important features through propagating activation differences, 2017.
     """
@@ -153,7 +153,7 @@ class DeepLift(AttributionMethod):
 
 @dataclass(frozen=True)
 class Occlusion(AttributionMethod):
-    """Fall of the logit where a square of the image is covered by the baseline.
+    """Drop of the logit when the baseline covers a square of the image.
 
     Source: Zeiler and Fergus, Visualizing and understanding convolutional networks, 2014, section 4.2.
     """
@@ -161,7 +161,7 @@ class Occlusion(AttributionMethod):
     def attributions(
         self, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
     ) -> Tensor:
-        """Return the falls."""
+        """Return the drops."""
         from pruningbench_interpretability.masking import occlusion
 
         return occlusion(model, images, targets, settings)
@@ -201,7 +201,7 @@ class AttentionRollout(AttributionMethod):
 
 @dataclass(frozen=True)
 class LastAttention(AttributionMethod):
-    """Attention of the class token to the patches in the last block, mean over heads; for transformers.
+    """Attention of the class token to the patches in the last block, averaged over heads; for transformers.
 
     Source: Caron et al., Emerging properties in self-supervised vision transformers, 2021, figure 1.
     """

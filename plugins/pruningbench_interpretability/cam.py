@@ -17,8 +17,8 @@ def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Attr
     """Return ReLU(sum_c mean gradient_c * activation_c) of the last activation with a grid, (B, H, W) >= 0.
 
     The grid (``VisionModel.activation_module``: a CNN's last stage, the input of a transformer's last
-    attention) is interpolated to the image bilinearly, cell centres on cell centres. By hand, since captum's
-    averages gradients over the wrong axis of a transformer's tokens; equal to it on CNNs.
+    attention) is interpolated bilinearly to the image size, with cell centres aligned. It is not captum's
+    implementation, which averages gradients over the wrong axis of a transformer's tokens; on CNNs the two agree.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017.
     """
@@ -30,12 +30,12 @@ def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Attr
 
 
 def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
-    """Return guided backpropagation times Grad-CAM, (B, C, H, W) signed; the former by captum.
+    """Return guided backpropagation times Grad-CAM, (B, C, H, W) signed; captum computes the former.
 
     Source: Springenberg et al., Striving for Simplicity, ICLR workshop 2015, and Selvaraju et al.
 
     Raises:
-        ViewUnavailableError: for a network without ReLU modules, in which nothing would be guided.
+        ViewUnavailableError: for a network without ReLU modules, which leaves nothing to guide.
     """
     if not any(isinstance(module, nn.ReLU) for module in model.network.modules()):
         raise ViewUnavailableError(
@@ -44,14 +44,14 @@ def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, setting
     method = GuidedBackprop(Logits(model))
     parts = []
     with out_of_place(model.network), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it sets hooks, which it removes
+        warnings.simplefilter("ignore", UserWarning)  # about hooks, which captum removes again
         for x, t in split(images, targets, settings.batch_size):
             parts.append(method.attribute(watching(x), target=t).detach())
     return torch.cat(parts) * grad_cam(model, images, targets, settings)[:, None]
 
 
 def _cells(model: VisionModel, images: Tensor, targets: Tensor) -> Tensor:
-    """(B, h, w) Grad-CAM on the grid of the activations."""
+    """Return Grad-CAM on the activation grid, (B, h, w)."""
     module, grid = model.activation_module()
     caught: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _inputs, output: caught.append(output))

@@ -1,4 +1,4 @@
-"""What a concept's crops have in common, which class they belong to, and how concepts of two networks pair up."""
+"""Coherence and purity of concepts, and the matching of concepts between two networks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 NEGLIGIBLE = 1e-6
-"""Coefficients below this share of their largest are no sign of a concept: rounding leaves as much."""
+"""Coefficients below this share of the largest one do not show a concept: rounding alone produces them."""
 
 
 def top_crops(coefficients: Tensor, images: Tensor, count: int) -> Tensor:
-    """Return the crops that show a concept most, at most one of an image.
+    """Return the crops that show a concept most, at most one per image.
 
-    Crops of one image overlap and look alike whatever the concept; one of each keeps that out.
+    Crops of one image overlap and look alike for any concept; one crop per image avoids this bias.
 
     Args:
         coefficients: (P,) float, how much of the concept is in each crop.
-        images: (P,) int64, the image that each crop is of.
-        count: number of crops wanted.
+        images: (P,) int64, the image that each crop comes from.
+        count: number of crops to return.
 
     Returns:
-        At most `count` int64 positions, in descending order of the coefficient, ties by index; only crops
-        with a coefficient above 0 (up to rounding), none where coefficients are NaN or the same in all crops.
+        At most `count` int64 positions, in descending order of the coefficient, ties by index. Only crops
+        with a coefficient above 0 (up to rounding) are returned, and none if the coefficients are NaN or equal.
     """
     values = coefficients.double()
     largest, smallest = (float(v) for v in torch.aminmax(values)[::-1]) if len(values) else (0.0, 0.0)
@@ -42,20 +42,20 @@ def top_crops(coefficients: Tensor, images: Tensor, count: int) -> Tensor:
 def concept_coherence(coefficients: Tensor, embeddings: Tensor, images: Tensor, patches: int = 10) -> Tensor:
     """Return how much more alike the top crops of each concept are than crops drawn at random.
 
-    The mean cosine between the embeddings of the top crops, one of an image (`top_crops`), minus its
-    mean over all permutations of the crops that leave one of an image: the mean cosine between random
-    crops of two different images, in closed form. A permutation null takes out what all crops of
-    a class share, and the level of cosines that an encoder gives to everything.
+    This is the mean cosine between the embeddings of the top crops, one per image (`top_crops`), minus its
+    mean over all permutations of the crops that keep one crop per image. The latter is the mean cosine between
+    random crops of two different images, in closed form. The permutation null removes what all crops of a
+    class share, and the encoder's general level of cosines.
 
     Args:
         coefficients: (P, K) float, how much of each concept is in each crop.
-        embeddings: (P, E) float, the crops in a frozen encoder; crops at zero or NaN are left out.
-        images: (P,) int64, the image that each crop is of.
-        patches: number of top crops, >= 2; fewer images mean fewer.
+        embeddings: (P, E) float, embeddings of the crops by a frozen encoder; zero and NaN rows are left out.
+        images: (P,) int64, the image that each crop comes from.
+        patches: number of top crops, >= 2; at most one per image.
 
     Returns:
         (K,) float64 in [-2, 2], 0 = no more alike than random crops; NaN for a concept that is undefined,
-        the same in all crops, or shown by fewer than two images.
+        equal in all crops, or visible in fewer than two images.
     """
     coefficients, embeddings, images = coefficients.cpu(), embeddings.cpu().double(), images.cpu()
     usable = embeddings.isfinite().all(dim=1) & (embeddings != 0).any(dim=1)
@@ -71,7 +71,7 @@ def concept_coherence(coefficients: Tensor, embeddings: Tensor, images: Tensor, 
 
 
 def _cosine_of_random_crops(directions: Tensor, images: Tensor) -> float:
-    """Return the mean cosine between a crop of one image and a crop of another, images drawn evenly."""
+    """Return the mean cosine between crops of two different images, with images drawn uniformly."""
     places = torch.unique(images, return_inverse=True)[1]
     n = int(places.max()) + 1 if len(places) else 0
     if n < 2:
@@ -85,18 +85,18 @@ def _cosine_of_random_crops(directions: Tensor, images: Tensor) -> float:
 def concept_purity(
     coefficients: Tensor, classes: Tensor, crop_classes: Tensor, images: Tensor, patches: int = 10
 ) -> Tensor:
-    """Return the share of each concept's top crops, over all classes, that are of its own class.
+    """Return the share of each concept's top crops among all classes that belong to its own class.
 
     Args:
         coefficients: (P, K) float, how much of each concept is in each crop of all classes.
         classes: (K,) int64, the class that each concept was found on.
         crop_classes: (P,) int64, the class of each crop.
-        images: (P,) int64, the image that each crop is of.
-        patches: number of top crops, one of an image, >= 1.
+        images: (P,) int64, the image that each crop comes from.
+        patches: number of top crops, one per image, >= 1.
 
     Returns:
-        (K,) float64 in [0, 1]; a concept that is in all classes alike gets its class's share of the images.
-        NaN for a concept that is undefined or the same in all crops.
+        (K,) float64 in [0, 1]; a concept that is equally present in all classes gets its class's share of the
+        images. NaN for a concept that is undefined or equal in all crops.
     """
     own = crop_classes.cpu()
     values = []
@@ -107,13 +107,13 @@ def concept_purity(
 
 
 def match_concepts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Pair the concepts of two networks, one to one, so that the sum of their cosines is largest.
+    """Pair the concepts of two networks, one to one, so that the sum of their cosines is maximal.
 
-    The Hungarian assignment (Kuhn, Naval Research Logistics Quarterly 2, 1955), by SciPy.
+    SciPy solves the Hungarian assignment (Kuhn, Naval Research Logistics Quarterly 2, 1955).
 
     Args:
         first: (K, F) float, one row per concept: its direction, or its coefficients in the same F crops.
-        second: (K, F) likewise.
+        second: as `first`.
 
     Returns:
         (K,) int64 partner of each row of `first` among the rows of `second`, and (K,) float64 cosines, NaN

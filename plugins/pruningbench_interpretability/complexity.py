@@ -18,7 +18,7 @@ def gini(maps: Tensor) -> Tensor:
         maps: (B, H, W) float of either sign.
 
     Returns:
-        (B,) float64 in [0, 1); NaN for a map of zeros or with values that are not finite.
+        (B,) float64 in [0, 1); NaN for a map of zeros or with non-finite values.
     """
     values = maps.flatten(1).abs().double().sort(dim=1).values
     n = values.shape[1]
@@ -27,18 +27,18 @@ def gini(maps: Tensor) -> Tensor:
 
 
 def entropy(maps: Tensor, *, epsilon: float = 0.0) -> Tensor:
-    """Return the entropy of each map's absolute values as shares of their sum, in nats: low = concentrated.
+    """Return the entropy of each map's absolute values, normalised to sum 1, in nats: low = concentrated.
 
     -sum_i p_i ln p_i with p_i = a_i / sum_j a_j and 0 ln 0 = 0. Computed in float64.
     Source: Bhatt, Weller and Moura, Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020.
 
     Args:
         maps: (B, H, W) float of either sign.
-        epsilon: added to every absolute value first, as some published values have it (1e-7); it moves
-            the entropy of a map with one relevant pixel from 0 to about 1e-3.
+        epsilon: added to every absolute value first, as in some published values (1e-7); it raises the
+            entropy of a map with one relevant pixel from 0 to about 1e-3.
 
     Returns:
-        (B,) float64 in [0, ln(H * W)]; without `epsilon` NaN for a map of zeros or with values that are not finite.
+        (B,) float64 in [0, ln(H * W)]; without `epsilon`, NaN for a map of zeros or with non-finite values.
     """
     values = maps.flatten(1).abs().double() + epsilon
     shares = values / values.sum(dim=1, keepdim=True)

@@ -1,7 +1,7 @@
-"""Metrics of concepts: whether they mean something, to which class, and what pruning did to them.
+"""Metrics of concepts: coherence, purity, drift under pruning, and concentration of importance.
 
-They look at the leading concepts of each class, unless they say otherwise. A concept that is undefined (too
-few crops, a dead network) is NaN, counted.
+They use the leading concepts of each class unless stated otherwise. An undefined concept (too few crops, a dead
+network) is NaN and is counted.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class ConceptCoherence(Metric):
     """How much more alike a concept's top crops are than random crops of its class; higher is better.
 
-    Mean cosine of the top crops, at most one of an image, in the task's frozen encoder, minus the same
-    for crops permuted at random (in closed form). 0 is chance.
+    Mean cosine of the top crops, at most one per image, in the task's frozen encoder, minus the same
+    value for randomly permuted crops (in closed form). 0 is chance.
     """
 
     consumes = Concepts
     unit = "cosine"
     range = (-2.0, 2.0)
 
-    patches: int = param(10, doc="number of top crops of a concept, >= 2")
+    patches: int = param(10, doc="number of top crops per concept, >= 2")
 
     def problem(self) -> str | None:
         """Refuse fewer than two crops."""
@@ -55,24 +55,24 @@ class ConceptCoherence(Metric):
 
 @dataclass(frozen=True)
 class ConceptPurity(Metric):
-    """Share of a concept's top crops, among the crops of all classes, that are of its own class; higher is better.
+    """Share of a concept's top crops, among the crops of all classes, that show its own class; higher is better.
 
-    Crops are at most one of an image. Chance is the class's share of the images. Only with two classes or
-    more.
+    At most one crop per image counts. Chance is the class's share of the images. Applies only with
+    two or more classes.
     """
 
     consumes = Concepts
     unit = "fraction"
     range = (0.0, 1.0)
 
-    patches: int = param(10, doc="number of top crops of a concept, >= 1")
+    patches: int = param(10, doc="number of top crops per concept, >= 1")
 
     def problem(self) -> str | None:
-        """Refuse less than one crop."""
+        """Refuse fewer than one crop."""
         return None if self.patches >= 1 else f"patches must be at least 1, got {self.patches}"
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether there is another class to be mistaken for."""
+        """Whether there are other classes to confuse a class with."""
         return isinstance(outputs, Concepts) and len(outputs.explained) > 1
 
     def values(self, outputs: Concepts) -> Tensor:
@@ -91,9 +91,9 @@ class ConceptPurity(Metric):
 
 @dataclass(frozen=True)
 class ConceptDrift(Metric):
-    """How far the dense model's leading concepts moved: 1 - cosine with their partners; lower is better.
+    """Shift of the dense model's leading concepts: 1 - cosine with their partners; lower is better.
 
-    All concepts of a class are paired with those of the dense model by the Hungarian assignment.
+    The Hungarian assignment pairs all concepts of a class with those of the dense model.
     """
 
     consumes = Concepts
@@ -103,7 +103,7 @@ class ConceptDrift(Metric):
 
     of: Literal["coefficients", "directions"] = param(
         "coefficients",
-        doc="what is compared: how much of a concept is in the same crops, or its direction among the channels",
+        doc="what to compare: the concept's coefficients in the same crops, or its direction among the channels",
     )
 
     def applies(self, outputs: Outputs) -> bool:
@@ -134,7 +134,7 @@ class ConceptDrift(Metric):
 class ConceptConcentration(Metric):
     """Gini index of the importance of all of a class's concepts; higher = fewer concepts decide.
 
-    0 if all matter alike, 1 - 1/k if one of k decides alone.
+    0 if all matter equally, 1 - 1/k if one of k decides alone.
     """
 
     consumes = Concepts

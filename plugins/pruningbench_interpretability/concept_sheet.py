@@ -1,4 +1,4 @@
-"""The crops of a concept sheet: for each leading concept those that show it most."""
+"""The crops of a concept sheet: those that show each leading concept most."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def exhibit(found: Concepts, model: VisionModel, samples: Samples, count: int) -> Exhibit | None:
-    """Return the top crops of the leading concepts, in rows that line up with those of the dense model.
+    """Return the top crops of the leading concepts, in rows aligned with those of the dense model.
 
-    A row is named after a class and the place of a concept of the dense model; it shows the concept that
-    was paired with that one. Without the dense model it is the concept at that place.
+    A row is named after a class and the rank of one of the dense model's concepts; it shows the concept paired
+    with that one. Without the dense model it shows the concept of that rank.
 
     Args:
         found: the concepts.
-        model: lends its preprocessing and the names of its classes.
+        model: provides the preprocessing and the class names.
         samples: the data set.
-        count: crops of each concept; fewer are shown where fewer images have it.
+        count: crops per concept; fewer are shown if fewer images contain it.
     """
     crops, keys, captions = [], [], []
     for label in found.explained if count else ():
@@ -44,7 +44,7 @@ def exhibit(found: Concepts, model: VisionModel, samples: Samples, count: int) -
 
 
 def _partners(found: Concepts, label: int) -> tuple[list[int], list[float | None]]:
-    """Return, for each of the dense model's concepts in order, its partner's place and their cosine."""
+    """Return, for each of the dense model's concepts in order, its partner's rank and their cosine."""
     concepts, own = found.of_class(label)
     if found.dense is None:
         return list(range(len(concepts))), [None] * len(concepts)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConceptExtraction(Task):
-    """Concepts of a few classes by CRAFT: crops, activations >= 0, their factorisation, Sobol importance.
+    """Concepts of a few classes by CRAFT: crops, activations >= 0, factorisation and Sobol importance.
 
-    For every class the activations of crops of its images are factorised into concepts; how much the
-    class's logit depends on each is its importance. The dense model's concepts on the same crops come
-    along, for the drift. A class with fewer crops than concepts, and a network whose activations are dead,
-    constant or NaN, have undefined concepts, counted as such.
+    For each class, the activations of crops of its images are factorised into concepts. The importance of a
+    concept is how much the class's logit depends on it. The dense model's concepts on the same crops are
+    included to measure drift. Concepts are undefined, and counted as such, for a class with fewer crops than
+    concepts and for a network whose activations are dead, constant or NaN.
 
     Source: Fel et al., CRAFT, CVPR 2023.
     """
@@ -40,27 +40,27 @@ class ConceptExtraction(Task):
 
     data: DatasetRef = param(doc="labelled data set with images of the classes")
     classes: tuple[str, ...] | int = param(
-        3, doc="names of the classes to explain, or how many: the first ones that data set and model share"
+        3, doc="class names to explain, or their number: the first that data set and model share"
     )
     samples: Literal["all", "correct-dense", "correct"] = param(
-        "correct-dense", doc="which images of a class: all, those the dense model gets right, or this one does"
+        "correct-dense", doc="images of a class: all, or those classified correctly by the dense model or this one"
     )
-    count: int = param(500, doc="most images a class, the first ones, >= 1")
-    concepts: int = param(10, doc="concepts a class, >= 1")
-    top: int = param(5, doc="concepts a class, the most important ones, that its explanation consists of, >= 1")
-    patch: int = param(64, doc="side of a crop in pixels of an image of 224; scales with the image's shorter side")
+    count: int = param(500, doc="maximum number of images per class, taken from the start, >= 1")
+    concepts: int = param(10, doc="concepts per class, >= 1")
+    top: int = param(5, doc="number of most important concepts per class that form its explanation, >= 1")
+    patch: int = param(64, doc="side of a crop in pixels for a 224-pixel image; scales with the image's shorter side")
     stride: float = param(0.8, doc="distance between crops as a share of their side, > 0")
-    designs: int = param(32, doc="points of the importance's design, >= 2; costs (concepts + 1) head passes each")
+    designs: int = param(32, doc="points of the Sobol design, >= 2; each costs (concepts + 1) head passes")
     sampler: Literal["halton", "sobol"] = param("halton", doc="sequence of the design")
-    scramble: bool = param(True, doc="randomise it for every image; false = one plain sequence, as published")
-    judged: int | None = param(64, doc="most images a class that the importance is averaged over; none = all")
+    scramble: bool = param(True, doc="randomise the sequence for each image; false = one plain sequence, as published")
+    judged: int | None = param(64, doc="maximum number of images per class to average the importance over; none = all")
     encoder: ModelRef | None = param(
-        None, doc="model whose embedding judges how alike crops are; none = the dense model"
+        None, doc="model whose embedding measures how alike crops are; none = the dense model"
     )
-    exhibits: int = param(6, doc="crops of each concept kept for figures", identity=False)
+    exhibits: int = param(6, doc="crops per concept kept for figures", identity=False)
 
     def problem(self) -> str | None:
-        """Refuse empty or doubled classes and numbers out of range."""
+        """Refuse empty or duplicate classes and numbers out of range."""
         if isinstance(self.classes, tuple) and (not self.classes or len(set(self.classes)) != len(self.classes)):
             return f"classes must be distinct and at least one, got {list(self.classes)}"
         for name, least in (("count", 1), ("concepts", 1), ("top", 1), ("patch", 1), ("designs", 2), ("exhibits", 0)):
@@ -102,7 +102,7 @@ class ConceptExtraction(Task):
         """Return the images of each class.
 
         Raises:
-            PruningBenchError: for data without labels, a class that data set or model lack, or a choice
+            PruningBenchError: for data without labels, a class that the data set or model lacks, or a choice
                 that needs a dense model where there is none.
         """
         import torch
@@ -140,7 +140,7 @@ class ConceptExtraction(Task):
     def _of_dense(
         self, model: VisionModel, chosen: Chosen, craft: Craft, context: Context
     ) -> tuple[Tensor, Concepts | None]:
-        """Return what does not depend on the pruned model: the embeddings, and the dense model's concepts."""
+        """Return the embeddings and the dense model's concepts, neither of which depends on the pruned model."""
         from pruningbench_interpretability.craft import embed_crops, find_concepts
 
         def make() -> tuple[Tensor, Concepts | None]:
@@ -151,5 +151,5 @@ class ConceptExtraction(Task):
             return embeddings, find_concepts(context.dense, chosen, craft, context, embeddings, None)
 
         if self.samples == "correct" or context.dense is None:
-            return make()  # images chosen by the pruned model are of no use to other cells
+            return make()  # other cells cannot reuse images chosen by the pruned model
         return context.once("concepts of the dense model", make)

@@ -1,4 +1,4 @@
-"""Concepts of a network: crops of images, their activations, a factorisation of these, and its importance.
+"""Concepts of a network: image crops, their activations, the factorisation into concepts, and their importance.
 
 Fel et al., CRAFT: Concept Recursive Activation FacTorization for Explainability, CVPR 2023.
 """
@@ -20,8 +20,8 @@ from pruningbench_interpretability.sobol import Sampler, jansen_total, replicate
 
 View = Callable[[Tensor], Tensor]
 CONSTANT = 1e-5
-"""Activations whose range over the crops is below this share of their largest value are constant: it is
-rounding that makes them differ."""
+"""Activations whose range over the crops is below this share of their largest value count as constant: they differ
+only by rounding."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Craft:
     """How concepts are found.
 
     Attributes:
-        concepts: number of concepts a class.
-        patch, stride: of the crops, see `CropGrid.of`.
-        designs, sampler, scramble: of the importance, see `replicated_design`.
-        judged: most images a class over which the importance is averaged; None = all.
-        top: concepts of a class that count as its explanation.
+        concepts: number of concepts per class.
+        patch, stride: settings of the crops, see `CropGrid.of`.
+        designs, sampler, scramble: settings of the importance, see `replicated_design`.
+        judged: maximum number of images per class to average the importance over; None = all.
+        top: number of concepts per class that form its explanation.
     """
 
     concepts: int
@@ -48,13 +48,13 @@ class Craft:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The images concepts are found on.
+    """The images on which concepts are found.
 
     Attributes:
         samples: the data set.
-        index: (n,) int64 positions in it, class by class.
-        labels: (n,) int64 classes of those images, positions among the model's classes.
-        classes: the classes to explain, also those without an image.
+        index: (n,) int64 positions in the data set, class by class.
+        labels: (n,) int64 classes of those images, as positions among the model's classes.
+        classes: the classes to explain, including those without an image.
     """
 
     samples: Samples
@@ -80,9 +80,9 @@ def grid_of(model: VisionModel, chosen: Chosen, craft: Craft) -> CropGrid:
 
 @torch.no_grad()
 def crop_rows(model: VisionModel, view: View, chosen: Chosen, grid: CropGrid, context: Context) -> Tensor:
-    """Return what `view` gives for every crop, enlarged to the size of the images: (P, D) on the model's device.
+    """Return the output of `view` for every crop, enlarged to image size: (P, D) on the model's device.
 
-    A view that gives a grid (B, D, h, w) is averaged over it.
+    If the view returns a grid (B, D, h, w), it is averaged over the cells.
     """
     rows = []
     for batch in model.batches(chosen.samples, max(context.batch_size // len(grid), 1), index=chosen.index.tolist()):
@@ -93,10 +93,10 @@ def crop_rows(model: VisionModel, view: View, chosen: Chosen, grid: CropGrid, co
 
 
 def embed_crops(encoder: VisionModel, model: VisionModel, chosen: Chosen, craft: Craft, context: Context) -> Tensor:
-    """Return the crops of the images, as `model` gets them, in the embedding of `encoder`: (P, E) on the CPU.
+    """Return the embeddings by `encoder` of the crops that `model` receives: (P, E) on the CPU.
 
-    A crop is brought to the size and the normalisation that the encoder expects; grey is repeated for an
-    encoder of colours, and colours are averaged for one of grey.
+    Crops are converted to the size and normalisation that the encoder expects. Grey is repeated for an RGB
+    encoder, and colours are averaged for a grey one.
     """
     channels, size = len(encoder.preprocessing.mean), encoder.preprocessing.size
 
@@ -122,9 +122,9 @@ def find_concepts(
     Args:
         model: the network.
         chosen: the images.
-        craft: how.
-        context: lends the batch size.
-        embeddings: (P, E) of the crops in the frozen encoder.
+        craft: settings of the method.
+        context: provides the batch size.
+        embeddings: (P, E) of the crops by the frozen encoder.
         dense: the concepts of the dense model on the same images, or None.
 
     Raises:
@@ -164,8 +164,8 @@ def find_concepts(
 def _directions(rows: Tensor, concepts: int) -> Tensor:
     """Factorise the activations (P, D) of a class's crops: (concepts, D) of unit length, NaN if undefined.
 
-    Undefined: all, with fewer crops than concepts and activations that are the same in all crops or not
-    finite; and each that no crop shows.
+    All are undefined if there are fewer crops than concepts, or if the activations are equal in all crops or
+    not finite. A single direction is undefined if no crop shows it.
     """
     undefined = rows.new_full((concepts, rows.shape[1]), float("nan"))
     if len(rows) < concepts or not bool(rows.isfinite().all()):
@@ -181,7 +181,7 @@ def _directions(rows: Tensor, concepts: int) -> Tensor:
 
 
 def _coefficients(rows: Tensor, directions: Tensor) -> Tensor:
-    """Return how much of each direction (K, D) is in each row (..., D): (..., K) >= 0, NaN for undefined ones."""
+    """Return how much of each direction (K, D) is in each row (..., D): (..., K) >= 0, NaN where undefined."""
     undefined = ~rows.isfinite().all(dim=-1, keepdim=True) | ~directions.isfinite().all(dim=1)
     finite = rows.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     weights = nnls(finite.flatten(0, -2), directions.nan_to_num(nan=0.0))
@@ -199,10 +199,10 @@ def _importance(
 ) -> Tensor:
     """Return the total Sobol index of each direction (K, D) for a class's logit, averaged over images: (K,).
 
-    An image's activations are written with the directions in every cell of their grid; a design point
-    then multiplies each direction by one number everywhere. Every image has a scramble of its own, so that
-    the errors of a short design average out; the published code uses one design for all. Images on which
-    the logit does not move have no index and are left out.
+    An image's activations are expressed in terms of the directions in every grid cell. A design point then
+    scales each direction by one factor in all cells. Each image has its own scramble, so that the errors of a
+    short design average out; the published code uses one design for all. Images on which the logit does not
+    change have no index and are left out.
     """
     usable = directions.isfinite().all(dim=1)
     bank = directions[usable]
@@ -226,6 +226,6 @@ def _importance(
 
 
 def _design(dimension: int, craft: Craft, image: int) -> Tensor:
-    """Return the design of a class's image at that place."""
+    """Return the design for the class's image at position `image`."""
     seed = image if craft.scramble else 0
     return replicated_design(dimension, craft.designs, sampler=craft.sampler, scramble=craft.scramble, seed=seed)

@@ -1,4 +1,4 @@
-"""Crops: the square parts of images that concepts are found on."""
+"""Crops: the square parts of images on which concepts are found."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 USUAL = 224
-"""Side of an image, in pixels, that the side of a crop is given for."""
+"""Side of the image, in pixels, that the crop side refers to."""
 
 
 @dataclass(frozen=True)
 class CropGrid:
-    """Where the crops of an image lie: row by row from its upper left corner.
+    """Positions of an image's crops, row by row from the upper left corner.
 
     Attributes:
         size: (H, W) of the image, in pixels.
-        side, stride: of a crop, in pixels. What is left at the right and lower edges is not covered.
+        side, stride: of a crop, in pixels. Remainders at the right and lower edges are not covered.
     """
 
     size: tuple[int, int]
@@ -31,8 +31,8 @@ class CropGrid:
 
         Args:
             size: (H, W) in pixels.
-            patch: side of a crop in pixels of an image whose shorter side is 224; it scales with the image.
-            stride: distance between crops as a share of their side, rounded down to pixels.
+            patch: side of a crop in pixels for an image whose shorter side is 224; it scales with the image.
+            stride: distance between crops as a share of their side, rounded down to whole pixels.
         """
         shorter = min(size)
         side = min(max(round(patch * shorter / USUAL), 1), shorter)
@@ -54,5 +54,5 @@ class CropGrid:
         return parts.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
     def enlarge(self, crops: Tensor) -> Tensor:
-        """Bring (M, C, side, side) crops to the images' size, bilinearly."""
+        """Resize (M, C, side, side) crops to the images' size, bilinearly."""
         return interpolate(crops, self.size, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Explaining a model's images again and again by one method: what the metrics of stability need."""
+"""Repeated explanation of a model's images by one method, for the stability metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ModelExplainer:
 
     Attributes:
         model: the network to explain.
-        method: gives the attributions.
-        settings: of the method.
+        method: computes the attributions.
+        settings: settings of the method.
         pooling: over channels, unless the method has its own.
     """
 
@@ -32,18 +32,18 @@ class ModelExplainer:
         return self.pooled(self.attributions(images, targets))
 
     def attributions(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return (B, C, H, W) attributions before pooling, or (B, H, W) maps of a method that gives maps."""
+        """Return (B, C, H, W) attributions before pooling, or (B, H, W) maps if the method returns maps."""
         return attribute(self.method, self.model, images, targets, self.settings)
 
     def pooled(self, attributions: Tensor) -> Tensor:
-        """Pool attributions as this method's maps are pooled."""
+        """Pool attributions with this method's pooling."""
         return pool(attributions, self.method.pooling or self.pooling)
 
     def randomised(self, seed: int, share: float = 1.0) -> ModelExplainer:
-        """Return the method for a copy of the model whose last `share` of layers is drawn anew.
+        """Return the method for a copy of the model with the last `share` of its layers reinitialised.
 
-        Layers are the modules with parameters of their own, in the network's order. Raises what
-        ``VisionModel.reinitialise`` raises.
+        Layers are the modules with their own parameters, in network order. Raises the errors of
+        ``VisionModel.reinitialise``.
         """
         twin = self.model.clone()
         twin.reinitialise(seed)

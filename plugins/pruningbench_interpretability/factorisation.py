@@ -1,6 +1,6 @@
 """Non-negative matrix factorisation, in batches on a device.
 
-Hierarchical alternating least squares (HALS): each column of one factor in turn is set to its exact
+Hierarchical alternating least squares (HALS) sets each column of one factor in turn to its exact
 minimiser. Cichocki and Phan, Fast Local Algorithms for Large Scale Nonnegative Matrix and Tensor
 Factorizations, IEICE Transactions E92-A (2009).
 """
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 CHECK_EVERY = 10
-"""Iterations between two looks at the stopping rule, each of which waits for the device."""
+"""Iterations between checks of the stopping rule, each of which waits for the device."""
 WARM_UP = 20
-"""First iterations, of one round each: to fit one factor closely to a poor other one leads to worse minima."""
+"""Number of first iterations with one round each: fitting a factor closely to a poor one leads to worse minima."""
 OVERSAMPLING, POWER_ITERATIONS = 10, 4
-"""Of the truncated SVD that the factors start from."""
+"""Oversampling and power iterations of the truncated SVD that initialises the factors."""
 
 
 class Factors(NamedTuple):
-    """A factorisation: the matrix is about ``coefficients @ components``.
+    """A factorisation: the matrix is approximately ``coefficients @ components``.
 
     Attributes:
         coefficients: (..., N, rank) >= 0.
@@ -46,22 +46,22 @@ def nmf(
     """Factorise non-negative matrices: minimise the Frobenius norm of matrix - coefficients @ components.
 
     An iteration updates the coefficients and then the components, each in `sweeps` rounds over the rank
-    (one in the first 20 iterations); the product with the matrix, which is the costly part, is made once a
-    factor and iteration (Gillis and Glineur, Neural Computation 24, 2012). With ``sweeps=1`` an iteration is
-    one of scikit-learn's solver ``cd``. Rows and columns of zeros keep factors of zeros, so matrices of
-    unlike sizes can be padded.
+    (one in the first 20 iterations). The product with the matrix, the costly part, is computed once per
+    factor and iteration (Gillis and Glineur, Neural Computation 24, 2012). With ``sweeps=1`` an iteration
+    equals one of scikit-learn's solver ``cd``. Zero rows and columns keep zero factors, so matrices of different
+    sizes can be padded.
 
     Args:
-        matrix: (N, D) or (..., N, D) float >= 0; each matrix is factorised on its own.
+        matrix: (N, D) or (..., N, D) float >= 0; each matrix is factorised independently.
         rank: number of components, >= 1; may exceed N and D.
         init: coefficients (..., N, rank) and components (..., rank, D) >= 0 to start from; by default
             NNDSVDa (Boutsidis and Gallopoulos, Pattern Recognition 41, 2008).
-        iterations: largest number of iterations, >= 0.
+        iterations: maximum number of iterations, >= 0.
         tolerance: stop when the projected gradient's l1 norm has fallen to this share of its first value
-            in every matrix; 0 = never.
+            in every matrix; 0 = do not stop early.
         sweeps: rounds over the rank in each half of an iteration, >= 1.
-        seed: of the random numbers in the truncated SVD and where a matrix has fewer directions than
-            `rank`.
+        seed: seeds the truncated SVD and the extra components where a matrix has fewer directions
+            than `rank`.
 
     Returns:
         The factors, in the matrix's dtype (float32 for half precision and integers) and on its device.
@@ -79,7 +79,7 @@ def nmf(
     shape = matrix.shape[:-2]
     stacked = matrix.reshape(-1, *matrix.shape[-2:])
     coefficients, components = nndsvda(stacked, rank, seed) if init is None else _given(init, stacked, rank)
-    # the factors are kept transposed, one component per row: the sweeps read and write whole rows
+    # the factors are stored transposed, one component per row: the sweeps read and write whole rows
     left, right = coefficients.mT.contiguous(), components.contiguous()
     transposed = stacked.mT
     first: Tensor | None = None
@@ -103,10 +103,10 @@ def nmf(
 
 @torch.no_grad()
 def nndsvda(matrices: Tensor, rank: int, seed: int = 0) -> Factors:
-    """Return the non-negative double SVD of matrices (B, N, D) >= 0, its zeros filled with their means.
+    """Return the non-negative double SVD of matrices (B, N, D) >= 0, with zeros replaced by the matrix means.
 
-    Of each singular pair the non-negative or the non-positive parts are taken, whichever weigh more.
-    Components beyond the matrix's own directions are small random numbers: equal ones would stay equal.
+    Each singular pair contributes its non-negative or its non-positive parts, whichever have the larger norm.
+    Components beyond the matrix's own directions are small random numbers, since equal ones would stay equal.
     """
     batch, n, d = matrices.shape
     draw = torch.Generator().manual_seed(seed)
@@ -155,14 +155,14 @@ def sweep(factor: Tensor, gram: Tensor, projected: Tensor, sweeps: int) -> None:
     Args:
         factor: one factor.
         gram: (B, rank, rank) products of the other factor's components.
-        projected: (B, rank, N) its products with the matrix.
-        sweeps: rounds.
+        projected: (B, rank, N) products of the other factor with the matrix.
+        sweeps: number of rounds.
     """
     diagonal = gram.diagonal(dim1=1, dim2=2)[..., None]
     usable = diagonal > 0
     inverse = torch.where(usable, 1 / diagonal, 0)
     others = -gram * inverse
-    # a row whose component is zero stays as it is, and may revive that component later
+    # a row whose component is zero stays unchanged, and may revive that component later
     others.diagonal(dim1=1, dim2=2).copy_(~usable[..., 0])
     target = projected * inverse
     if len(factor) == 1:
@@ -183,7 +183,7 @@ def _sweep_one(factor: Tensor, others: Tensor, target: Tensor, sweeps: int) -> N
 
 
 def _projected_gradient(factor: Tensor, gram: Tensor, projected: Tensor) -> Tensor:
-    """Return the l1 norm (B,) of the gradient, without what points out of the values >= 0."""
+    """Return the l1 norm (B,) of the gradient without the parts that point out of the feasible set (>= 0)."""
     gradient = gram @ factor - projected
     return torch.where(factor > 0, gradient, gradient.clamp(max=0)).abs().sum(dim=(1, 2))
 

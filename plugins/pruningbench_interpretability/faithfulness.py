@@ -1,7 +1,7 @@
-"""Metrics of faithfulness: whether the network needs the pixels that a map calls relevant.
+"""Metrics of faithfulness: whether the network needs the pixels that a map marks as relevant.
 
-A map of zeros or NaN, as a network without gradients gives, is undefined for all of them: NaN, counted.
-Metrics of equal settings share their curves.
+A map of zeros or NaN, as from a network without gradients, is undefined for all of them: NaN, and counted.
+Metrics with equal settings share their curves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Stepwise(Metric):
-    """A metric of a curve over equal steps."""
+    """A metric of a curve with equal steps."""
 
     consumes = Attributions
     unit = "probability"
@@ -30,7 +30,7 @@ class _Stepwise(Metric):
     steps: int = param(16, doc="number of steps between the whole image and the empty one, >= 1")
 
     def problem(self) -> str | None:
-        """Refuse less than one step."""
+        """Refuse fewer than one step."""
         return None if self.steps >= 1 else f"steps must be at least 1, got {self.steps}"
 
     @abstractmethod
@@ -53,8 +53,9 @@ class _Stepwise(Metric):
 class Deletion(_Stepwise):
     """Area under the probability of the explained class while relevant pixels are removed; lower is better.
 
-    Pixels go in decreasing relevance (ties by index) to zero in normalised units, in steps of equal
-    size; trapezoid over the removed share. The explained class is the one predicted on the whole image.
+    Pixels are set to zero in normalised units in decreasing relevance (ties by index), in steps of equal
+    size; the area is the trapezoid rule over the removed share. The explained class is the one predicted on the
+    whole image.
     Source: Petsiuk, Das and Saenko, RISE, BMVC 2018.
     """
 
@@ -66,13 +67,13 @@ class Deletion(_Stepwise):
 
 @dataclass(frozen=True)
 class Insertion(_Stepwise):
-    """Area under the probability of the explained class while relevant pixels come back; higher is better.
+    """Area under the probability of the explained class while relevant pixels are restored; higher is better.
 
-    Pixels come in decreasing relevance (ties by index) into a blurred image, in steps of equal size;
-    trapezoid over the share that is back. Source: Petsiuk, Das and Saenko, RISE, BMVC 2018.
+    Pixels are restored in a blurred image in decreasing relevance (ties by index), in steps of equal size; the
+    area is the trapezoid rule over the restored share. Source: Petsiuk, Das and Saenko, RISE, BMVC 2018.
     """
 
-    kernel: int = param(11, doc="side of the Gaussian's window in pixels, odd")
+    kernel: int = param(11, doc="side of the Gaussian window in pixels, odd")
     sigma: float = param(5.0, doc="standard deviation of the Gaussian in pixels, > 0")
 
     def problem(self) -> str | None:
@@ -95,9 +96,9 @@ class Insertion(_Stepwise):
 
 @dataclass(frozen=True)
 class PixelFlipping(Metric):
-    """Mean fall of the explained class's probability while relevant pixels are removed; higher is better.
+    """Mean drop of the explained class's probability while relevant pixels are removed; higher is better.
 
-    mean over the steps of f(x) - f(x_k), pixels going as for ``deletion``. Source: Bach et al., On
+    Mean over the steps of f(x) - f(x_k), with pixels removed as in ``deletion``. Source: Bach et al., On
     Pixel-Wise Explanations for Non-Linear Classifier Decisions, PLOS ONE 10 (2015).
     """
 
@@ -108,7 +109,7 @@ class PixelFlipping(Metric):
     steps: int = param(16, doc="number of steps between the whole image and the empty one, >= 1")
 
     def problem(self) -> str | None:
-        """Refuse less than one step."""
+        """Refuse fewer than one step."""
         return None if self.steps >= 1 else f"steps must be at least 1, got {self.steps}"
 
     def values(self, outputs: Attributions) -> Tensor:
@@ -121,8 +122,8 @@ class PixelFlipping(Metric):
 class Aopc(Metric):
     """Area over the curve of f(x) - f(x_k) while square regions are removed by relevance (AOPC).
 
-    sum over k = 0 to L of f(x) - f(x_k), over L + 1, f the probability of the explained class; the
-    regions go to zero in normalised units. Most relevant first: higher is better. Source: Samek et al.,
+    Sum over k = 0 to L of f(x) - f(x_k), divided by L + 1, where f is the probability of the explained class;
+    regions are set to zero in normalised units. Most relevant first: higher is better. Source: Samek et al.,
     Evaluating the Visualization of What a Deep Neural Network has Learned, IEEE TNNLS 28 (2017).
     """
 
@@ -169,7 +170,7 @@ Measure = Literal["probability", "accuracy", "agreement"]
 
 @dataclass(frozen=True)
 class _Road(Metric):
-    """A metric of ROAD's curves, which those of equal fractions and noise share."""
+    """A metric of ROAD's curves; metrics with equal fractions and noise share them."""
 
     consumes = Attributions
     unit = "fraction"
@@ -186,14 +187,14 @@ class _Road(Metric):
     noise: float = param(0.01, doc="standard deviation of the noise on removed pixels, in normalised units, >= 0")
 
     def problem(self) -> str | None:
-        """Refuse fractions that are not ascending or out of range, and negative noise."""
+        """Refuse fractions that are out of range or not ascending, and negative noise."""
         ascending = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
         if not self.fractions or not ascending or not self.fractions[0] >= 0 or not self.fractions[-1] <= 1:
             return f"fractions must ascend within [0, 1], got {list(self.fractions)}"
         return None if self.noise >= 0 else f"noise must not be negative, got {self.noise}"
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether there are the labels that accuracy needs."""
+        """Whether the labels that accuracy needs exist."""
         return isinstance(outputs, Attributions) and (self.of != "accuracy" or outputs.labels is not None)
 
     def values(self, outputs: Attributions) -> Tensor:
@@ -255,10 +256,10 @@ class RoadLerf(_Road):
 class RoadAopc(_Road):
     """Area over ROAD's curve, most relevant first: sum over k of (a_1 - a_k) / (n + 1); higher is better.
 
-    a_k is what is left after the k-th of n fractions; the first one is the reference. The curve is that of
-    ``road-morf``, which keeps it. Source: Do Sparse
-    Subnetworks Exhibit Cognitively Aligned Attention?, arXiv 2509.21387, with accuracy and the fractions
-    .01, .11 ... .91 (the defaults here, but for ``of: accuracy``).
+    a_k is the score after removing the k-th of n fractions; the first fraction is the reference. The curve is that
+    of ``road-morf``, which stores it. Source: Do Sparse Subnetworks Exhibit Cognitively Aligned Attention?,
+    arXiv 2509.21387, which uses accuracy and the fractions .01, .11 ... .91 (the defaults here, except for
+    ``of: accuracy``).
     """
 
     range = (-1.0, 1.0)
@@ -269,7 +270,7 @@ class RoadAopc(_Road):
         return (points[:, :1] - points).sum(dim=1) / (points.shape[1] + 1)
 
     def curve(self, outputs: Attributions) -> None:
-        """Keep no curve twice."""
+        """Return no curve: ``road-morf`` stores it."""
         return
 
 

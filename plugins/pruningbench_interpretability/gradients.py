@@ -1,4 +1,4 @@
-"""Attribution methods made of gradients. Each returns signed attributions (B, C, H, W)."""
+"""Attribution methods based on gradients. Each returns signed attributions (B, C, H, W)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pruningbench.contract import AttributionSettings, ViewUnavailableError, Vis
 from pruningbench_interpretability.settings import Logits, out_of_place, split, watching
 
 INCOMPLETE = 0.05
-"""Largest mean gap between DeepLift's attributions and what they have to add up to, as a share of the latter."""
+"""Largest mean gap between the sum of DeepLift's attributions and its exact value, as a share of the latter."""
 
 
 def gradient(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
@@ -27,9 +27,9 @@ def gradient(model: VisionModel, images: Tensor, targets: Tensor, settings: Attr
 
 
 def integrated_gradients(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
-    """Difference to the baseline times the mean gradient on the way from it, by captum.
+    """Difference from the baseline times the mean gradient on the line between the two, by captum.
 
-    The steps of several images go through the network together, at most ``batch_size`` at a time.
+    The steps of several images pass through the network together, at most ``batch_size`` at a time.
     Source: Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017.
     """
     method = IntegratedGradients(model.logits)
@@ -57,9 +57,9 @@ def smoothgrad(model: VisionModel, images: Tensor, targets: Tensor, settings: At
 def smooth_integrated_gradients(
     model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
 ) -> Tensor:
-    """Mean integrated gradients over noisy copies of the image, captum's SmoothGrad noise tunnel.
+    """Mean integrated gradients over noisy copies of the image, as in captum's SmoothGrad noise tunnel.
 
-    By hand like `smoothgrad`, because captum draws anew for every batch.
+    Own implementation, like `smoothgrad`, because captum draws new noise for every batch.
     """
     return _over_noise(integrated_gradients, model, images, targets, settings)
 
@@ -67,9 +67,9 @@ def smooth_integrated_gradients(
 def gradient_shap(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Expected gradients between the baseline and noisy copies of the image.
 
-    Mean of (x' - b) times the gradient at a random point between the baseline b and the noisy copy x'. By
-    hand like `smoothgrad`; equal to captum's on the same draws. Source: Lundberg and Lee, A Unified Approach
-    to Interpreting Model Predictions, NIPS 2017.
+    Mean of (x' - b) times the gradient at a random point between the baseline b and the noisy copy x'. Own
+    implementation, like `smoothgrad`; equal to captum's for the same draws. Source: Lundberg and Lee, A Unified
+    Approach to Interpreting Model Predictions, NIPS 2017.
     """
     draw = generator_for(settings.seed, "gradient-shap")
     total = torch.zeros_like(images)
@@ -82,14 +82,14 @@ def gradient_shap(model: VisionModel, images: Tensor, targets: Tensor, settings:
 
 
 def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
-    """Difference to the baseline times DeepLift's multipliers, by captum; for ReLU CNNs only.
+    """Difference from the baseline times DeepLift's multipliers, by captum; for ReLU CNNs only.
 
     Source: Shrikumar, Greenside and Kundaje, Learning Important Features Through Propagating Activation
     Differences, ICML 2017.
 
     Raises:
         ViewUnavailableError: for a network with attention, and for any other whose attributions do not
-            add up to the difference of the logits: its layers have no rule.
+            sum to the difference of the logits, because DeepLift has no rule for its layers.
     """
     name = type(model.network).__name__
     if any("attention" in type(module).__name__.lower() for module in model.network.modules()):
@@ -97,7 +97,7 @@ def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: Att
     method = DeepLift(Logits(model))
     parts, gap, size = [], 0.0, 0.0
     with out_of_place(model.network), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it sets hooks, which it removes
+        warnings.simplefilter("ignore", UserWarning)  # about hooks, which captum removes again
         for x, t in split(images, targets, settings.batch_size // 2):
             start = settings.baseline.expand_as(x).contiguous()
             attribution = method.attribute(watching(x), baselines=start, target=t).detach()

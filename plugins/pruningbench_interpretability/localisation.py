@@ -1,4 +1,4 @@
-"""How much of a map's relevance lies on the objects.
+"""Localisation: how much of a map's relevance lies on the objects.
 
 Mass and rank: Arras, Osman and Samek, CLEVR-XAI, Information Fusion 81 (2022). Pointing game: Zhang et al.,
 Top-down Neural Attention by Excitation Backprop, ECCV 2016.
@@ -19,15 +19,15 @@ from pruningbench_interpretability.ranking import is_ranked, pixel_ranks
 def relevance_mass(maps: Tensor, masks: Tensor) -> Tensor:
     """Return the share of each map's relevance that lies inside its mask (relevance mass accuracy).
 
-    Negative values of a signed map count as no relevance. Computed in float64.
+    Negative values of a signed map count as zero relevance. Computed in float64.
 
     Args:
         maps: (B, H, W) float.
         masks: (B, H, W) bool, True on the objects.
 
     Returns:
-        (B,) float64 in [0, 1], for a uniform map the mask's share of the area; NaN for an empty mask and
-        for a map without relevance or with values that are not finite.
+        (B,) float64 in [0, 1]; the mask's share of the area for a uniform map. NaN for an empty mask and for
+        a map without relevance or with non-finite values.
     """
     relevance, inside = maps.flatten(1).double().clamp(min=0), masks.flatten(1)
     mass = (relevance * inside).sum(dim=1) / relevance.sum(dim=1)
@@ -44,8 +44,7 @@ def relevance_rank(maps: Tensor, masks: Tensor) -> Tensor:
         masks: (B, H, W) bool, True on the objects.
 
     Returns:
-        (B,) float64 in [0, 1]; NaN for an empty mask and for a map of zeros or with values that are not
-        finite.
+        (B,) float64 in [0, 1]; NaN for an empty mask and for a map of zeros or with non-finite values.
     """
     inside = masks.flatten(1)
     size = inside.sum(dim=1)
@@ -61,13 +60,13 @@ def pointing_game(
     Args:
         maps: (B, H, W) float.
         masks: (B, H, W) bool, True on the objects.
-        tolerance: pixels; a maximum at most this far from the object (Euclidean) is a hit. The original
+        tolerance: a maximum at most this many pixels (Euclidean) from the object is a hit. The original
             game uses 15.
-        ties: among several pixels with the largest value, a hit if ``any`` of them hits, or only the
-            ``first`` by index counts.
+        ties: if several pixels have the largest value, ``any`` is a hit if any of them hits; with
+            ``first`` only the first by index counts.
 
     Returns:
-        (B,) float64, 0 or 1; NaN for an empty mask and for a map of zeros or with values that are not finite.
+        (B,) float64, 0 or 1; NaN for an empty mask and for a map of zeros or with non-finite values.
     """
     values, inside = maps.flatten(1), masks.flatten(1)
     if ties == "first":

@@ -11,16 +11,16 @@ from pruningbench.contract import AttributionSettings, VisionModel, generator_fo
 from pruningbench_interpretability.settings import split
 
 TOGETHER = 32
-"""Random masks held at a time."""
+"""Random masks held in memory at a time."""
 KEPT = 0.5
 """Probability that a cell of a random mask shows the image."""
 
 
 @torch.no_grad()
 def occlusion(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
-    """Return how much of the target's logit a pixel's squares take with them, (B, H, W) signed, by captum.
+    """Return how far the target's logit drops when squares over a pixel hide it, (B, H, W) signed, by captum.
 
-    A square of the baseline covers all channels; a pixel gets the mean over the squares that cover it.
+    A square is filled with the baseline in all channels; a pixel gets the mean over the squares that cover it.
     Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014.
     """
     window = settings.window or max(1, min(images.shape[-2:]) // 8)
@@ -46,8 +46,8 @@ def occlusion(model: VisionModel, images: Tensor, targets: Tensor, settings: Att
 def rise(model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings) -> Tensor:
     """Return the mean of random masks weighted by the target's probability under them, (B, H, W) >= 0.
 
-    A mask is a random binary grid, enlarged bilinearly and shifted by a random part of a cell; hidden pixels are 0
-    in normalised units. All images see the same masks. Divided by the number of masks and by the
+    A mask is a random binary grid, enlarged bilinearly and shifted by a random fraction of a cell; hidden pixels are
+    0 in normalised units. All images use the same masks. The sum is divided by the number of masks and by the
     probability that a cell is shown.
 
     Source: Petsiuk, Das and Saenko, RISE, BMVC 2018.
@@ -67,7 +67,7 @@ def rise(model: VisionModel, images: Tensor, targets: Tensor, settings: Attribut
 
 
 def random_masks(count: int, height: int, width: int, cells: int, seed: int, start: int = 0) -> Tensor:
-    """Return (count, height, width) float masks in [0, 1], the first of which is mask number `start`."""
+    """Return (count, height, width) float masks in [0, 1], starting with mask number `start`."""
     cell_h, cell_w = -(-height // cells), -(-width // cells)
     masks = torch.empty(count, height, width)
     for i in range(count):

@@ -14,18 +14,18 @@ def attribute(
     """Return the attributions of one method.
 
     Args:
-        method: gives the attributions.
+        method: computes the attributions.
         model: the network to explain.
         images: (N, C, H, W) normalised images.
         targets: (N,) int64 explained classes.
-        settings: of the method.
+        settings: settings of the method.
 
     Returns:
-        (N, C, H, W) float of both signs, or (N, H, W); NaN where the network's gradients are, and for a
-        target that is no class of the model.
+        (N, C, H, W) float of both signs, or (N, H, W); NaN where the network's gradients are NaN, and for a
+        target that is not a class of the model.
 
     Raises:
-        ViewUnavailableError: for a network whose architecture the method does not allow.
+        ViewUnavailableError: for a network whose architecture the method does not support.
     """
     if not len(images):
         return images.new_empty(0, *images.shape[-2:])
@@ -39,10 +39,10 @@ def attribute(
 
 
 def pool(attributions: Tensor, pooling: Pooling) -> Tensor:
-    """Pool (B, C, H, W) attributions over channels to (B, H, W); maps (B, H, W) stay as they are.
+    """Pool (B, C, H, W) attributions over channels to (B, H, W); maps (B, H, W) are returned unchanged.
 
     ``l1`` sums absolute values, ``l2-squared`` sums squares, ``max`` takes the largest absolute value,
-    ``sum`` adds the channels (signed), and ``positive`` is what of that sum is above zero.
+    ``sum`` adds the channels (signed), and ``positive`` is the positive part of that sum.
     """
     if attributions.ndim == 3:
         return attributions

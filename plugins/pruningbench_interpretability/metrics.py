@@ -1,6 +1,6 @@
-"""Metrics of saliency maps themselves: how concentrated they are, and how well placed.
+"""Metrics of saliency maps themselves: concentration and localisation.
 
-A map of zeros or NaN, as a network without gradients gives, is undefined for all of them: NaN, counted.
+A map of zeros or NaN, as from a network without gradients, is undefined for all of them: NaN, and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gini(Metric):
-    """Gini index of a map's absolute values; higher = the relevance sits on fewer pixels.
+    """Gini index of a map's absolute values; higher = the relevance is on fewer pixels.
 
     Source: Chalasani et al., ICML 2020.
     """
@@ -33,7 +33,7 @@ class Gini(Metric):
 
 @dataclass(frozen=True)
 class Entropy(Metric):
-    """Entropy of a map's absolute values as shares, in nats; lower = the relevance sits on fewer pixels.
+    """Entropy of a map's absolute values as shares, in nats; lower = the relevance is on fewer pixels.
 
     Source: Bhatt, Weller and Moura, IJCAI 2020.
     """
@@ -63,7 +63,7 @@ class _Localisation(Metric):
         return isinstance(outputs, Attributions) and outputs.masks is not None
 
     def chance(self, outputs: Attributions) -> Tensor:
-        """(N,) float64 of a map that does not look: the mask's share of the area."""
+        """(N,) float64 of a map that ignores the image: the mask's share of the area."""
         shares = _masks(outputs).flatten(1).double().mean(dim=1)
         return shares.masked_fill(shares == 0, float("nan"))
 
@@ -104,9 +104,9 @@ class PointingGame(_Localisation):
     NaN for an empty mask. Source: Zhang et al., Excitation Backprop, ECCV 2016.
     """
 
-    tolerance: float = param(0.0, doc="pixels by which a maximum may miss the object, >= 0; the original has 15")
+    tolerance: float = param(0.0, doc="pixels by which a maximum may miss the object, >= 0; the original uses 15")
     ties: Literal["any", "first"] = param(
-        "any", doc="of several largest pixels any one may hit, or only the first by index counts"
+        "any", doc="with several largest pixels: any may hit, or only the first by index counts"
     )
 
     def problem(self) -> str | None:

@@ -1,9 +1,9 @@
 """Weighted averages of eight neighbours on a grid with holes: the linear systems of ROAD, for a batch at once.
 
-Conjugate gradients with one multigrid V-cycle as preconditioner, without a matrix. Coarse operators are
-Galerkin products of bilinear interpolation, so that holes of any shape are coarsened as they are. The number
-of iterations hardly depends on the size or the shape of the holes (4 to 9 for an error below 2e-5), where
-Jacobi as preconditioner needs hundreds for one large hole.
+The solver is matrix-free conjugate gradients with one multigrid V-cycle as preconditioner. Coarse operators are
+Galerkin products of bilinear interpolation, so holes of any shape are coarsened exactly. The number of
+iterations hardly depends on the size or shape of the holes (4 to 9 for an error below 2e-5), whereas a Jacobi
+preconditioner needs hundreds for one large hole.
 
 Source: Briggs, Henson and McCormick, A Multigrid Tutorial (2000), chapters 3 and 10; Tatebe, The Multigrid
 Preconditioned Conjugate Gradient Method (1993).
@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 DAMPING = 0.9
-"""Of the Jacobi sweeps; one divides the high frequencies by about 3, on both kinds of stencil."""
+"""Damping of the Jacobi sweeps; one sweep reduces high frequencies by a factor of about 3 on both kinds of stencil."""
 COARSEST, SWEEPS = 2, 6
-"""Side of the coarsest grid, and Jacobi sweeps on it."""
+"""Side of the coarsest grid, and the number of Jacobi sweeps on it."""
 
 
 class _Framed:
-    """Lends memory in which values stand within a frame of zeros, written anew at each call."""
+    """Provides a buffer that holds values inside a frame of zeros, overwritten at each call."""
 
     _memory: Tensor | None = None
     _sums: tuple[Tensor, ...] = ()
 
     def framed(self, values: Tensor) -> Tensor:
-        """Return (B, C, H + 2, W + 2) with the (B, C, H, W) values in its middle; the next call overwrites it."""
+        """Return (B, C, H + 2, W + 2) with the (B, C, H, W) values in its centre; the next call overwrites it."""
         height, width = values.shape[-2:]
         if self._memory is None or self._memory.shape[:2] != values.shape[:2] or self._memory.dtype != values.dtype:
             self._memory = values.new_zeros(*values.shape[:2], height + 2, width + 2)
@@ -67,11 +67,11 @@ class Holes(_Framed):
         self._own, self._twelfth = -(self.total + 1 / 3) * missing, missing / 12
 
     def residual(self, right: Tensor, values: Tensor) -> Tensor:
-        """Return `right` minus what the operator makes of (B, C, H, W) values, which are 0 on known pixels."""
+        """Return `right` minus the operator applied to (B, C, H, W) values, which are 0 on known pixels."""
         return torch.addcmul(right, values, self._own).addcmul_(self.box(values), self._twelfth)
 
     def apply(self, values: Tensor) -> Tensor:
-        """Return what the operator makes of (B, C, H, W) values, which are 0 on known pixels."""
+        """Apply the operator to (B, C, H, W) values, which are 0 on known pixels."""
         return torch.mul(values, self._own).addcmul_(self.box(values), self._twelfth).neg_()
 
     def coefficients(self) -> Tensor:
@@ -90,9 +90,9 @@ class Stencil(_Framed):
     """A coarse operator: nine coefficients at every point.
 
     Attributes:
-        coefficients: (3, 3, B, 1, h, w) float: of the neighbour above left, above, ... below right.
-        smoothing: (B, 1, h, w) damped inverse diagonal, 0 at points that touch no missing pixel. Where rows
-            are not diagonally dominant half their absolute sum stands for the diagonal, which keeps the
+        coefficients: (3, 3, B, 1, h, w) float, for the neighbours above left, above, ... below right.
+        smoothing: (B, 1, h, w) damped inverse diagonal, 0 at points that touch no missing pixel. Where a
+            row is not diagonally dominant, half its absolute sum replaces the diagonal, which keeps the
             sweeps convergent.
     """
 
@@ -105,7 +105,7 @@ class Stencil(_Framed):
         self.smoothing = torch.where(diagonal > 0, DAMPING / diagonal, 0.0)
 
     def residual(self, right: Tensor, values: Tensor) -> Tensor:
-        """Return `right` minus what the operator makes of (B, C, h, w) values."""
+        """Return `right` minus the operator applied to (B, C, h, w) values."""
         height, width = values.shape[-2:]
         around = self.framed(values)
         result = right.clone()
@@ -121,7 +121,7 @@ class Stencil(_Framed):
 
 
 def weighted_neighbours(values: Tensor) -> Tensor:
-    """Return the sum over the 8 neighbours inside (..., H, W) images: weight 1/6 beside, 1/12 across a corner."""
+    """Return the weighted sum over the 8 neighbours inside (..., H, W) images: edges weigh 1/6, corners 1/12."""
     sums = pad(values, (1, 1, 1, 1))
     sums = sums[..., :-1, :] + sums[..., 1:, :]
     sums = sums[..., :-1, :] + sums[..., 1:, :]
@@ -145,11 +145,11 @@ def solve(operators: list[Holes | Stencil], right: Tensor, *, tolerance: Tensor,
     """Solve the finest operator's equations by preconditioned conjugate gradients.
 
     Args:
-        operators: what `hierarchy` returns.
+        operators: the result of `hierarchy`.
         right: (B, C, H, W) float right-hand sides, 0 on known pixels.
-        tolerance: (B, C, 1, 1) largest error allowed in any pixel. The error is estimated by one V-cycle
-            on the residual.
-        iterations: at most so many.
+        tolerance: (B, C, 1, 1) largest error allowed in any pixel. One V-cycle on the residual estimates
+            the error.
+        iterations: maximum number of iterations.
 
     Returns:
         (B, C, H, W) solutions, 0 on known pixels; NaN for right-hand sides that are not finite.
@@ -174,7 +174,7 @@ def solve(operators: list[Holes | Stencil], right: Tensor, *, tolerance: Tensor,
 
 
 def _v_cycle(operators: list[Holes | Stencil], right: Tensor) -> Tensor:
-    """Return about what the operator's inverse makes of `right`; linear and symmetric."""
+    """Apply an approximate inverse of the operator to `right`; linear and symmetric."""
     operator, coarser = operators[0], operators[1:]
     values = right * operator.smoothing
     if not coarser:
@@ -189,15 +189,15 @@ def _v_cycle(operators: list[Holes | Stencil], right: Tensor) -> Tensor:
 def _coarsen_columns(fine: Tensor) -> Tensor:
     """Return the Galerkin product of stencils (3, 3, ..., W) with linear interpolation along the last axis.
 
-    With l, c, r the coefficients of a point on its left, own and right column, and interpolation as in
-    `_stretch`: an even point 2I is coarse point I, an odd one takes a half of each neighbour.
+    l, c and r are the coefficients of a point for its left, own and right column. Interpolation follows
+    `_stretch`: even point 2I is coarse point I, and an odd point takes half of each neighbour.
     """
     size = fine.shape[-1]
     if size == 1:
         return fine
     left, own, right = fine.unbind(dim=1)
     a, b = _halves(size, fine)
-    # odd points as they act on the coarse points to their left and right
+    # action of odd points on the coarse points to their left and right
     on_left = torch.addcmul(left[..., 1::2], own[..., 1::2], a)
     on_right = torch.addcmul(right[..., 1::2], own[..., 1::2], b)
     coarse = fine[..., ::2].clone()
@@ -215,7 +215,7 @@ def _coarsen_columns(fine: Tensor) -> Tensor:
 
 
 def _halves(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what each odd point of an axis takes of the coarse points on its left and right, (size // 2,) each."""
+    """Return each odd point's weights for the coarse points on its left and right, (size // 2,) each."""
     a = like.new_full((size // 2,), 0.5)
     b = a.clone()
     if size % 2 == 0:  # the last one has no coarse point on its right
@@ -281,5 +281,5 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _quotient(upper: Tensor, lower: Tensor) -> Tensor:
-    """Return upper / lower, and 0 where upper is 0: a system that is solved stays as it is."""
+    """Return upper / lower, or 0 where upper is 0, so that a solved system stays unchanged."""
     return torch.where(upper == 0, upper, upper / lower)

@@ -1,8 +1,8 @@
 """Exact least squares with non-negative coefficients, for many right-hand sides at once.
 
-The active-set method of Lawson and Hanson, Solving Least Squares Problems (1974), chapter 23, started from
-a few rounds of coordinate descent; right-hand sides with the same set of positive coefficients share one QR
-factorisation, as in Van Benthem and Keenan, Journal of Chemometrics 18 (2004).
+The method is the active-set method of Lawson and Hanson, Solving Least Squares Problems (1974), chapter 23,
+started from a few rounds of coordinate descent. Right-hand sides with the same set of positive coefficients share
+one QR factorisation, as in Van Benthem and Keenan, Journal of Chemometrics 18 (2004).
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ from torch import Tensor
 from pruningbench_interpretability.factorisation import sweep
 
 TOLERANCE = 1e-15
-"""A coefficient stays zero if its gradient is at most this, for a row and a component of length one."""
+"""A coefficient stays zero if its gradient is at most this, for rows and components of unit length."""
 ROUNDING = 1e-15
-"""Error of a product of the basis with coefficients, as a share of their sum."""
+"""Rounding error of the product of basis and coefficients, as a share of the coefficients' sum."""
 DEPENDENT = 1e-11
-"""A column whose distance from the span of others is at most this share of its length is taken to lie in it."""
+"""A column counts as lying in the span of others if its distance from it is at most this share of its length."""
 ROUNDS = 10
-"""Of coordinate descent: most sets of positive coefficients are then right or one exchange away."""
+"""Rounds of coordinate descent, after which most sets of positive coefficients are right or one exchange away."""
 ENTRIES = 2**20
-"""Largest number of float64 in a temporary: rows are solved in pieces."""
+"""Maximum number of float64 values in a temporary: rows are solved in chunks."""
 
 
 @torch.no_grad()
 def nnls(matrix: Tensor, components: Tensor) -> Tensor:
     """Return the coefficients >= 0 that minimise the Frobenius norm of matrix - coefficients @ components.
 
-    Exact up to the rounding of float64: with rows and components scaled to length one, the gradient of a
-    positive coefficient is zero and that of a zero coefficient is at most `TOLERANCE` (the conditions of Karush,
-    Kuhn and Tucker). Each step lowers the error and ends in the least-squares solution of its positive
-    coefficients, so no set of them comes twice and the method ends. Where components depend on each other, one
-    of several minimisers is returned; components of which one is closer than `DEPENDENT` to the span of the
-    others are never used together.
+    The result is exact up to float64 rounding: with rows and components scaled to unit length, the gradient of a
+    positive coefficient is zero and that of a zero coefficient is at most `TOLERANCE` (the Karush-Kuhn-Tucker
+    conditions). Each step lowers the error and ends in the least-squares solution of its positive coefficients, so
+    no set recurs and the method terminates. If components are linearly dependent, one of several minimisers is
+    returned; components of which one is closer than `DEPENDENT` to the span of the others are never used together.
 
     Args:
         matrix: (..., N, D) float.
@@ -46,7 +45,7 @@ def nnls(matrix: Tensor, components: Tensor) -> Tensor:
         (..., N, rank) >= 0, in the matrix's dtype and on its device.
 
     Raises:
-        ValueError: for NaN and infinite values, and for rows or components longer than float64 can square.
+        ValueError: for NaN and infinite values, and for rows or components whose squared length exceeds float64.
     """
     count, (rank, width) = matrix.shape[-2], components.shape[-2:]
     shape = torch.Size(np.broadcast_shapes(matrix.shape[:-2], components.shape[:-2]))
@@ -54,7 +53,7 @@ def nnls(matrix: Tensor, components: Tensor) -> Tensor:
         return matrix.new_zeros(*shape, count, rank)
     if matrix.device.type == "mps":  # has no float64
         return nnls(matrix.cpu(), components.cpu()).to(matrix.device)
-    if components.ndim == 2:  # one basis for all
+    if components.ndim == 2:  # one basis shared by all
         rows, bases = matrix.reshape(1, -1, width), components[None]
     else:
         rows = matrix.expand(*shape, count, width).reshape(-1, count, width)
@@ -67,7 +66,7 @@ def _on_one_basis(rows: Tensor, basis: Tensor) -> Tensor:
     """Return the coefficients (N, rank) float64 of rows (N, D) on a basis (rank, D) float64."""
     rank, width = basis.shape
     lengths, sizes = _lengths(basis, "components"), basis.new_empty(len(rows))
-    # all that counts happens in the span of the basis: at most rank numbers a row, whatever the width
+    # only the projection onto the span of the basis matters: at most rank numbers per row, for any width
     rotation, reduced = torch.linalg.qr((basis / _divisor(lengths)[:, None]).mT)
     square, targets = basis.new_zeros(rank, rank), basis.new_zeros(len(rows), rank)
     square[: len(reduced)] = reduced
@@ -115,10 +114,10 @@ def _start(basis: Tensor, targets: Tensor) -> Tensor:
 
 
 def _descend(basis: Tensor, targets: Tensor, solution: Tensor, positive: Tensor) -> Tensor:
-    """Go from `solution` (n, rank) towards the least-squares solution on the `positive` columns.
+    """Move from `solution` (n, rank) towards the least-squares solution on the `positive` columns.
 
-    Where a coefficient would fall below zero on the way, it is set to zero for good and the way goes on to
-    the solution on the columns that are left.
+    A coefficient that would become negative on the way is fixed at zero, and the move continues towards the
+    solution on the remaining columns.
     """
     solution = solution.clone()
     moving = torch.arange(len(targets), device=targets.device)
@@ -142,7 +141,7 @@ def _descend(basis: Tensor, targets: Tensor, solution: Tensor, positive: Tensor)
 def _least_squares(basis: Tensor, targets: Tensor, positive: Tensor) -> Tensor:
     """Solve least squares on the `positive` (n, rank) columns: (n, rank), zero elsewhere; NaN for dependent columns."""
     sets, member = _distinct(positive)
-    # the columns of a set come first, zeros after them: their rows of the factor are replaced by the identity's
+    # the columns of a set come first, then zeros, whose rows of the factor are replaced by identity rows
     order = sets.to(torch.int8).argsort(dim=1, descending=True, stable=True)
     used = sets.gather(1, order)
     factor = torch.linalg.qr(basis.mT[order].mT * used[:, None])
@@ -154,13 +153,13 @@ def _least_squares(basis: Tensor, targets: Tensor, positive: Tensor) -> Tensor:
     inverse.masked_fill_(dependent.any(dim=1)[:, None, None], torch.nan)
     inverse = inverse[member]
     solution = torch.bmm(inverse, targets[..., None])[..., 0]
-    # one step of refinement: the product with an inverse alone is less accurate than a solve
+    # one refinement step: the product with an inverse alone is less accurate than a solve
     residual = targets - solution @ basis.mT
     return solution + torch.bmm(inverse, residual[..., None])[..., 0]
 
 
 def _distinct(sets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct rows of bools (n, rank) and the place of each row among them (n,)."""
+    """Return the distinct rows of bools (n, rank) and the index of each row among them (n,)."""
     member = sets.new_zeros(len(sets), dtype=torch.int64)
     for columns in torch.split(sets, 31, dim=1):
         bits = columns.long() << torch.arange(columns.shape[1], device=sets.device)
@@ -171,16 +170,16 @@ def _distinct(sets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _errors(basis: Tensor, targets: Tensor, solution: Tensor) -> Tensor:
-    """Return the lengths (n,) of what is left, and what rounding may add to it for coefficients of that size.
+    """Return the residual lengths (n,) plus the rounding error possible for coefficients of that size.
 
-    Without the second term, large coefficients on columns that depend on each other seem to fit.
+    Without the second term, large coefficients on linearly dependent columns appear to fit.
     """
     left: Tensor = torch.linalg.vector_norm(targets - solution @ basis.mT, dim=1)
     return left + ROUNDING * solution.abs().sum(dim=1)
 
 
 def _pieces(entries: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Split tensors of as many rows, `entries` float64 a row, into pieces that fit a cache."""
+    """Split tensors with equal numbers of rows, `entries` float64 per row, into chunks that fit a cache."""
     return zip(*(torch.split(tensor, max(ENTRIES // max(entries, 1), 1)) for tensor in tensors), strict=True)
 
 

@@ -1,6 +1,6 @@
 """Curves of a class's probability while pixels are replaced, and the area under them.
 
-Deletion and insertion follow Petsiuk, Das and Saenko, RISE, BMVC 2018; region perturbation Samek et al.,
+Deletion and insertion follow Petsiuk, Das and Saenko, RISE, BMVC 2018; region perturbation follows Samek et al.,
 Evaluating the Visualization of What a Deep Neural Network has Learned, IEEE TNNLS 28 (2017).
 """
 
@@ -31,33 +31,33 @@ def perturbation_curve(
     targets: Tensor,
     batch_size: int = 128,
 ) -> Tensor:
-    """Return the probability of each image's target while pixels of `start` are replaced by `end`'s.
+    """Return the probability of each image's target while pixels of `start` are replaced by those of `end`.
 
-    All channels of a pixel are replaced at once. All images and points are evaluated in full batches, and
-    no more than one batch of perturbed images exists at a time.
+    All channels of a pixel are replaced at once. All images and points are evaluated in full batches, and at
+    most one batch of perturbed images exists at a time.
 
     Args:
-        predict: (B, C, H, W) -> (B, classes) probabilities; may change its input, must not keep it.
+        predict: (B, C, H, W) -> (B, classes) probabilities; may modify its input, must not keep it.
         start: (N, C, H, W) images with nothing replaced.
-        end: images with everything replaced, of a shape that broadcasts to that of `start`.
-        ranks: (N, H * W) int64: the order of replacement, 0 first; equal ranks go together.
-        counts: P ascending numbers: ranks below are replaced.
+        end: images with all pixels replaced, of a shape that broadcasts to that of `start`.
+        ranks: (N, H * W) int64: the order of replacement, 0 first; equal ranks are replaced together.
+        counts: P ascending numbers; each point replaces the ranks below its number.
         targets: (N,) int64 classes.
         batch_size: largest batch given to `predict`.
 
     Returns:
-        (N, P) float64; NaN for a target that is no class.
+        (N, P) float64; NaN for a target that is not a class.
     """
     n, points, (channels, height, width) = len(start), len(counts), start.shape[1:]
     end = end.to(start).expand_as(start)
-    # the point from which on a pixel is replaced; small numbers, small type: this is compared for every pixel of
-    # every perturbed image
+    # the first point at which a pixel is replaced; a small type, since every pixel of every perturbed image is
+    # compared with it
     small = torch.int16 if points < 1 << 15 else torch.int64
     ascending = torch.tensor(counts, dtype=ranks.dtype, device=start.device)
     replaced_at = torch.bucketize(ranks, ascending, right=True).to(small).view(n, 1, 1, height, width)
     point = torch.arange(points, dtype=small, device=start.device).view(-1, 1, 1, 1)
     curve = torch.empty(n, points, dtype=torch.float64, device=start.device)
-    # all points of some images at once, or some points of one image, always in the same memory
+    # all points of some images at once, or some points of one image, always in the same buffer
     images_at_once, points_at_once = max(1, batch_size // max(points, 1)), min(points, batch_size)
     memory = start.new_empty(min(images_at_once, n) * points_at_once, channels, height, width)
     for image in range(0, n, images_at_once):
@@ -75,7 +75,7 @@ def perturbation_curve(
 
 
 def score_of(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Return (B,) float64 probabilities of (B,) targets from (B, classes); NaN for a target that is no class."""
+    """Return (B,) float64 probabilities of (B,) targets from (B, classes); NaN for a target that is not a class."""
     known = (targets >= 0) & (targets < probabilities.shape[1])
     picked = probabilities.gather(1, targets.where(known, 0)[:, None])[:, 0].double()
     return picked.masked_fill(~known, float("nan"))
@@ -91,23 +91,23 @@ def deletion_curve(
     baseline: float = 0.0,
     batch_size: int = 128,
 ) -> Tensor:
-    """Return the probability of each image's target while its most relevant pixels are removed first.
+    """Return the probability of each image's target while pixels are removed, most relevant first.
 
     Args:
         predict: (B, C, H, W) -> (B, classes) probabilities.
         images: (N, C, H, W) normalised images.
         maps: (N, H, W) float, larger = more relevant.
         targets: (N,) int64, the class predicted on the whole image.
-        steps: number of steps of equal size (up to rounding) from the whole image to an empty one.
+        steps: number of steps of equal size (up to rounding) from the whole image to the empty one.
         baseline: value of a removed pixel in normalised units; 0 is the training images' mean.
         batch_size: largest batch given to `predict`.
 
     Returns:
-        (N, steps + 1) float64 probabilities; NaN for a map of zeros or with values that are not finite,
-        and for a target that is no class.
+        (N, steps + 1) float64 probabilities; NaN for a map of zeros or with non-finite values, and for a
+        target that is not a class.
 
     Raises:
-        ValueError: for less than one step.
+        ValueError: for fewer than one step.
     """
     counts = equal_steps(images, steps)
 
@@ -132,11 +132,10 @@ def insertion_curve(
     sigma: float = 5.0,
     batch_size: int = 128,
 ) -> Tensor:
-    """Return the probability of each image's target while its most relevant pixels come back first.
+    """Return the probability of each image's target while pixels are restored, most relevant first.
 
-    The start is the image blurred by a Gaussian of `sigma` pixels in a window of `kernel` x `kernel` (`blur`),
-    zeros outside the image.
-    Other arguments, result and errors are those of `deletion_curve`.
+    The start is the image blurred by a Gaussian of `sigma` pixels in a window of `kernel` x `kernel` pixels
+    (`blur`), with zeros outside the image. Other arguments, result and errors are those of `deletion_curve`.
     """
     counts = equal_steps(images, steps)
 
@@ -162,10 +161,10 @@ def region_perturbation_curve(
     baseline: float = 0.0,
     batch_size: int = 128,
 ) -> Tensor:
-    """Return the probability of each image's target while square regions are removed by their relevance.
+    """Return the probability of each image's target while square regions are removed by relevance.
 
     Regions are the tiles of a grid from the upper left corner, ranked by the sum of their relevance (ties
-    by index); those at the right and lower border may be smaller.
+    by index); tiles at the right and lower borders may be smaller.
 
     Args:
         predict: (B, C, H, W) -> (B, classes) probabilities.
@@ -173,13 +172,13 @@ def region_perturbation_curve(
         maps: (N, H, W) float, larger = more relevant.
         targets: (N,) int64 classes.
         region: side of a tile in pixels.
-        regions: how many are removed, one at a time; None = all.
-        order: ``morf`` most, ``lerf`` least relevant first.
+        regions: number of tiles to remove, one at a time; None = all.
+        order: ``morf`` = most relevant first, ``lerf`` = least relevant first.
         baseline: value of a removed pixel in normalised units.
         batch_size: largest batch given to `predict`.
 
     Returns:
-        (N, regions + 1) float64 probabilities, the first of the whole image; NaN as for `deletion_curve`.
+        (N, regions + 1) float64 probabilities, starting with the whole image; NaN as for `deletion_curve`.
 
     Raises:
         ValueError: for a region or a number of regions below 1.
@@ -209,14 +208,14 @@ def region_perturbation_curve(
 
 
 def blur(images: Tensor, kernel: int, sigma: float) -> Tensor:
-    """Convolve (B, C, H, W) images with a Gaussian of `sigma` pixels in a window of `kernel` (odd) pixels a side.
+    """Convolve (B, C, H, W) images with a Gaussian of `sigma` pixels in a window with sides of `kernel` (odd) pixels.
 
-    As in RISE's own code, what of the Gaussian lies outside the window is reflected into it.
+    As in RISE's own code, the parts of the Gaussian outside the window are reflected into it.
     """
     reach = int(4 * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    # where a step of `offset` from each place of the window ends: ... b a | a b ... y z | z y ...
+    # end point of a step of `offset` from each position in the window: ... b a | a b ... y z | z y ...
     ends = (torch.arange(kernel)[:, None] + offsets) % (2 * kernel)
     ends = torch.where(ends < kernel, ends, 2 * kernel - 1 - ends)
     line = (weights * (ends == kernel // 2)).sum(dim=1) / weights.sum()
@@ -227,10 +226,10 @@ def blur(images: Tensor, kernel: int, sigma: float) -> Tensor:
 
 
 def equal_steps(images: Tensor, steps: int) -> list[int]:
-    """Return how many pixels are replaced at each of steps + 1 points from none to all.
+    """Return how many pixels are replaced at each of steps + 1 points, from none to all.
 
     Raises:
-        ValueError: for less than one step.
+        ValueError: for fewer than one step.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -249,7 +248,7 @@ def mean_drop(curve: Tensor) -> Tensor:
 
 
 def _where_ranked(maps: Tensor, points: int, make: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return (N, points) made of the maps that have an order, NaN for the others."""
+    """Return (N, points) values computed for the maps that have an order; NaN for the others."""
     ranked = is_ranked(maps)
     curve = torch.full((len(maps), points), float("nan"), dtype=torch.float64, device=maps.device)
     if bool(ranked.any()):

@@ -1,4 +1,4 @@
-"""The order of a map's pixels, which localisation and perturbation share."""
+"""The order of a map's pixels, shared by localisation and perturbation."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def pixel_ranks(maps: Tensor) -> Tensor:
 
 
 def is_ranked(maps: Tensor) -> Tensor:
-    """Return which maps (B, H, W) say anything about the order of pixels, (B,) bool.
+    """Return which maps (B, H, W) define an order of pixels, (B,) bool.
 
-    A map of zeros has no relevant pixel, and one with values that are not finite has no order: both are
-    what a network without gradients gives.
+    A map of zeros has no relevant pixel, and a map with non-finite values has no order. A network without
+    gradients produces both.
     """
     flat = maps.flatten(1)
     return flat.isfinite().all(dim=1) & (flat != 0).any(dim=1)

@@ -1,4 +1,4 @@
-"""ROAD: what a network predicts while pixels are imputed away by their relevance."""
+"""ROAD: a network's predictions while pixels are removed by relevance and imputed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class RoadCurves:
     """Predictions at every removed fraction.
 
     Attributes:
-        probability: (N, P) float64 probability of each image's target; NaN for maps of zeros or with values that
-            are not finite, for a target that is no class, and where the network predicts NaN.
+        probability: (N, P) float64 probability of each image's target; NaN for maps of zeros or with non-finite
+            values, for a target that is not a class, and where the network predicts NaN.
         predicted: (N, P) int64 predicted class; -1 where there is none.
     """
 
@@ -31,7 +31,7 @@ class RoadCurves:
     predicted: Tensor
 
     def agreement(self, classes: Tensor) -> Tensor:
-        """Return where (N,) classes are predicted, (N, P) float64 of 0 and 1; NaN where nothing is."""
+        """Return whether the (N,) classes are predicted, (N, P) float64 of 0 and 1; NaN without a prediction."""
         equal = (self.predicted == classes[:, None]).double()
         return equal.masked_fill(self.predicted < 0, float("nan"))
 
@@ -50,10 +50,10 @@ def road_curves(
     index: Sequence[int] | None = None,
     batch_size: int = 128,
 ) -> RoadCurves:
-    """Return what is predicted with growing shares of pixels removed by noisy linear imputation.
+    """Return the predictions with growing shares of pixels removed by noisy linear imputation.
 
-    All images and fractions go through imputation and network in full batches, and no more than one batch of
-    imputed images exists at a time. An image's noise is the same at every fraction.
+    All images and fractions pass through imputation and network in full batches, and at most one batch of imputed
+    images exists at a time. An image has the same noise at every fraction.
 
     Source: Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
 
@@ -63,16 +63,16 @@ def road_curves(
         maps: (N, H, W) float, larger = more relevant.
         targets: (N,) int64 classes.
         fractions: P shares of pixels to remove, in [0, 1]; rounded down to whole pixels.
-        order: ``morf`` removes the most relevant pixels first, ``lerf`` the least; ties by index.
+        order: ``morf`` removes the most relevant pixels first, ``lerf`` the least relevant; ties by index.
         noise: standard deviation of the noise on removed pixels.
-        seed: of the noise, which also depends on the image's index.
-        index: N numbers that tell images apart; None = 0 to N - 1.
+        seed: seed of the noise, which also depends on the image's index.
+        index: N numbers that identify the images; None = 0 to N - 1.
         batch_size: largest batch given to `predict`.
     """
     n, points = len(images), len(fractions)
     numbers = range(n) if index is None else index
     pixels = images.shape[-2] * images.shape[-1]
-    # 0.29 * 100 is 28.999...: a share that means whole pixels keeps them
+    # 0.29 * 100 is 28.999...: a share that means a whole number of pixels must not lose one
     removed = torch.tensor([int(fraction * pixels + 1e-6) for fraction in fractions], device=images.device)
     probability = torch.full((n * points,), float("nan"), dtype=torch.float64, device=images.device)
     predicted = torch.full((n * points,), -1, dtype=torch.int64, device=images.device)
@@ -92,7 +92,7 @@ def road_curves(
 
 
 def _noise(images: Tensor, chosen: list[int], numbers: Sequence[int], seed: int) -> Tensor:
-    """(B, C, H, W) normal noise of the chosen images, drawn once for each of them."""
+    """Return (B, C, H, W) normal noise for the chosen images, drawn once per image."""
     drawn = {
         i: torch.randn(images.shape[1:], generator=generator_for(seed, "road", numbers[i]))
         for i in dict.fromkeys(chosen)

@@ -10,17 +10,17 @@ from pruningbench_interpretability.multigrid import hierarchy, solve, weighted_n
 TOLERANCE = 2e-5
 """Largest error of an imputed value, as a share of the image's range."""
 CACHED, ON_DEVICE = 1 << 20, 1 << 24
-"""Values solved together: as many as stay in a processor's cache, or keep a GPU busy. Each takes about 15
-floats of working memory, so 60 MB on a CPU and 1 GB on a GPU in float32; a larger image is solved alone."""
+"""Number of values solved together: as many as fit a processor's cache, or keep a GPU busy. Each takes about 15
+floats of working memory: 60 MB on a CPU and 1 GB on a GPU in float32. A larger image is solved alone."""
 
 
 @torch.no_grad()
 def road_impute(images: Tensor, keep: Tensor, *, tolerance: float = TOLERANCE, together: int | None = None) -> Tensor:
-    """Fill the removed pixels of images: the noiseless linear imputation of ROAD.
+    """Fill the removed pixels of images by the noiseless linear imputation of ROAD.
 
     The values x_i of the removed pixels solve s_i x_i = sum_j w_ij x_j over the 8 neighbours j inside the
-    image, with w = 1/6 beside and 1/12 across a corner, and s_i = sum_j w_ij. Hence constants are
-    reproduced and no value leaves the range of the known ones. All systems are solved by conjugate gradients with
+    image, with w = 1/6 for edge and 1/12 for corner neighbours, and s_i = sum_j w_ij. Hence constants are
+    reproduced and all values stay in the range of the known ones. All systems are solved by conjugate gradients with
     a multigrid preconditioner (`multigrid`), in chunks of bounded memory.
 
     Source: Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
@@ -29,13 +29,12 @@ def road_impute(images: Tensor, keep: Tensor, *, tolerance: float = TOLERANCE, t
         images: (B, C, H, W) float images in any units.
         keep: (B, 1, H, W) bool, True where a pixel is known.
         tolerance: largest error of a value, as a share of the range of the channel's known values.
-        together: number of values solved at once; by default what suits the device. Does not change the
-            result beyond rounding.
+        together: number of values solved at once; by default a number that suits the device. It changes the
+            result only by rounding.
 
     Returns:
-        (B, C, H, W) images, of the same dtype and device, known pixels untouched. An image without any known
-        pixel becomes its channels' means; one with values that are not finite becomes NaN where it is
-        removed.
+        (B, C, H, W) images, of the same dtype and device, with known pixels unchanged. An image without known
+        pixels becomes its channel means; an image with non-finite values becomes NaN in its removed pixels.
 
     Raises:
         ValueError: for shapes that do not fit.
@@ -66,6 +65,6 @@ def _impute(images: Tensor, keep: Tensor, tolerance: float) -> Tensor:
     right = weighted_neighbours(torch.where(keep, values - centre, 0.0)) * missing
     rounding = 8 * torch.finfo(values.dtype).eps * torch.maximum(high.abs(), low.abs())
     solution = solve(hierarchy(missing), right, tolerance=tolerance * (high - low) + rounding)
-    # the exact solution stays between the known values, and so must what is left of the iteration's error
+    # the exact solution lies between the known values, so clamping removes only error of the iteration
     imputed = (solution + centre).clamp(low, high)
     return torch.where(keep, images, imputed.to(images.dtype))

@@ -1,6 +1,6 @@
-"""Metrics of what maps depend on: small noise, the network's weights, the class, and pruning.
+"""Metrics of how maps depend on small noise, the network's weights, the class, and pruning.
 
-A map of zeros or NaN, as a network without gradients gives, is undefined for all of them: NaN, counted.
+A map of zeros or NaN, as from a network without gradients, is undefined for all of them: NaN, and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Similarity = Literal["rank-correlation", "ssim"]
 
 @dataclass(frozen=True)
 class MaxSensitivity(Metric):
-    """Largest relative change of a map when the image moves within a small box; lower is better.
+    """Largest relative change of a map when the image varies within a small box; lower is better.
 
     Source: Yeh et al., On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019; by captum.
     """
@@ -28,7 +28,7 @@ class MaxSensitivity(Metric):
     range = (0.0, float("inf"))
 
     radius: float = param(0.02, doc="half the side of the box around the image, in normalised units, > 0")
-    draws: int = param(10, doc="points drawn in the box, each explained anew, >= 1")
+    draws: int = param(10, doc="number of points drawn in the box, each of which is explained, >= 1")
 
     def problem(self) -> str | None:
         """Refuse numbers out of range."""
@@ -54,10 +54,10 @@ class MaxSensitivity(Metric):
 
 @dataclass(frozen=True)
 class Infidelity(Metric):
-    """Squared error of what a map predicts that noise does to the explained class; lower is better.
+    """Squared error of a map's prediction of how noise changes the explained class's logit; lower is better.
 
-    In squared logits, after the best scaling of the attributions. Methods that give maps only are taken to
-    hold for every channel alike. Source: Yeh et al., NeurIPS 2019; by captum.
+    In squared logits, after the best scaling of the attributions. A method that returns only maps is taken to
+    apply equally to every channel. Source: Yeh et al., NeurIPS 2019; by captum.
     """
 
     consumes = Attributions
@@ -65,7 +65,7 @@ class Infidelity(Metric):
     range = (0.0, float("inf"))
 
     noise: float = param(0.2, doc="standard deviation of the noise, in normalised units, > 0")
-    draws: int = param(32, doc="noisy images for each image, >= 1")
+    draws: int = param(32, doc="noisy copies per image, >= 1")
 
     def problem(self) -> str | None:
         """Refuse numbers out of range."""
@@ -88,7 +88,7 @@ class Infidelity(Metric):
 
 @dataclass(frozen=True)
 class _Alike(Metric):
-    """A metric of how alike maps are to others of the same images."""
+    """A metric of how similar maps are to other maps of the same images."""
 
     consumes = Attributions
     higher_is_better = False
@@ -103,17 +103,17 @@ class _Alike(Metric):
 
 @dataclass(frozen=True)
 class ModelRandomisation(_Alike):
-    """Similarity of maps to those of the network with random weights; lower = maps tell of what was learned.
+    """Similarity of maps to those of the network with random weights; lower = maps reflect what was learned.
 
-    Pruned weights are drawn anew as well. With several stages the layers are drawn from the last to the
-    first, and the mean over the stages counts. Source: Adebayo et al., Sanity Checks for Saliency Maps,
+    Pruned weights are randomised as well. With several stages the layers are randomised from the last to the
+    first, and the value is the mean over the stages. Source: Adebayo et al., Sanity Checks for Saliency Maps,
     NeurIPS 2018.
     """
 
     stages: int = param(1, doc="stages of a cascade from the last layer; 1 = all layers at once")
 
     def problem(self) -> str | None:
-        """Refuse less than one stage."""
+        """Refuse fewer than one stage."""
         return None if self.stages >= 1 else f"stages must be at least 1, got {self.stages}"
 
     def values(self, outputs: Attributions) -> Tensor:
@@ -131,9 +131,9 @@ class ModelRandomisation(_Alike):
 
 @dataclass(frozen=True)
 class RandomLogit(_Alike):
-    """Similarity of maps to those of another class, drawn at random; lower = maps tell of the class.
+    """Similarity of maps to those of a random other class; lower = maps depend on the class.
 
-    It is 1 for methods that know no class, such as attention. Source: Sixt, Granz and Landgraf, When
+    It is 1 for methods that ignore the class, such as attention. Source: Sixt, Granz and Landgraf, When
     Explanations Lie, ICML 2020.
     """
 
@@ -152,7 +152,7 @@ class RandomLogit(_Alike):
 
 @dataclass(frozen=True)
 class _LikeDense(Metric):
-    """A metric of how alike maps are to the dense model's."""
+    """A metric of how similar maps are to the dense model's."""
 
     consumes = Attributions
     range = (-1.0, 1.0)
@@ -171,7 +171,7 @@ class _LikeDense(Metric):
 
 @dataclass(frozen=True)
 class MapRankCorrelation(_LikeDense):
-    """Spearman's correlation of a map's pixels with the dense model's map of the image; higher = more alike.
+    """Spearman's correlation of a map's pixels with the dense model's map; higher = more similar.
 
     Each model explains the class that it predicts itself, unless the task says otherwise.
     """
@@ -181,7 +181,7 @@ class MapRankCorrelation(_LikeDense):
 
 @dataclass(frozen=True)
 class MapSsim(_LikeDense):
-    """Structural similarity of a map to the dense model's map of the same image; higher = more alike.
+    """Structural similarity of a map to the dense model's map of the same image; higher = more similar.
 
     Each model explains the class that it predicts itself, unless the task says otherwise. Source: Wang et
     al., IEEE TIP 13 (2004).

@@ -1,4 +1,4 @@
-"""What attribution methods share."""
+"""Helpers shared by the attribution methods."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def split(images: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, 
 
 @contextmanager
 def out_of_place(network: nn.Module) -> Iterator[None]:
-    """Let activations leave their inputs alone inside the block, as hooks on gradients need it."""
+    """Switch off in-place activations inside the block, as gradient hooks require."""
     inside = [module for module in network.modules() if getattr(module, "inplace", None) is True]
     for module in inside:
         module.inplace = False  # type: ignore[assignment]
@@ -43,10 +43,10 @@ def out_of_place(network: nn.Module) -> Iterator[None]:
 
 
 def watching(images: Tensor) -> Tensor:
-    """Return images that gradients can be taken for, apart from the graph that they come from."""
+    """Return the images detached from their graph, with gradients enabled."""
     return images.detach().clone().requires_grad_()
 
 
 def at_target(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum over images of each one's logit of its target, a scalar to take gradients of."""
+    """Return the sum over images of the target's logit, a scalar to differentiate."""
     return torch.gather(logits, 1, targets[:, None]).sum()

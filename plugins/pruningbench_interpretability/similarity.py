@@ -1,4 +1,4 @@
-"""How alike two maps of the same image are."""
+"""Similarity of two maps of the same image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
         second: (B, H, W) float.
 
     Returns:
-        (B,) float64 in [-1, 1]; NaN where either map is constant or has values that are not finite.
+        (B,) float64 in [-1, 1]; NaN where either map is constant or has non-finite values.
     """
     defined = first.flatten(1).isfinite().all(dim=1) & second.flatten(1).isfinite().all(dim=1)
     a, b = _centred(_mean_ranks(first)), _centred(_mean_ranks(second))
@@ -29,8 +29,8 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 def structural_similarity(first: Tensor, second: Tensor, *, window: int = 11, sigma: float = 1.5) -> Tensor:
     """Return the mean SSIM of two maps, each divided by its largest absolute value first.
 
-    Gaussian windows that lie inside the map; population variances; range 1. Maps smaller than the window
-    are looked at through the largest odd window that fits.
+    Gaussian windows lie inside the map; variances are population variances; the range is 1. Maps smaller than
+    the window use the largest odd window that fits.
 
     Source: Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP
     13 (2004).
@@ -39,10 +39,10 @@ def structural_similarity(first: Tensor, second: Tensor, *, window: int = 11, si
         first: (B, H, W) float.
         second: (B, H, W) float.
         window: side of the window in pixels, odd.
-        sigma: its standard deviation in pixels.
+        sigma: standard deviation of the window in pixels.
 
     Returns:
-        (B,) float64 in [-1, 1]; NaN where either map is zero everywhere or has values that are not finite.
+        (B,) float64 in [-1, 1]; NaN where either map is zero everywhere or has non-finite values.
     """
     a, b = _unit(first), _unit(second)
     side = min(window, *first.shape[-2:])
@@ -63,7 +63,7 @@ def structural_similarity(first: Tensor, second: Tensor, *, window: int = 11, si
 
 
 def _mean_ranks(maps: Tensor) -> Tensor:
-    """(B, H, W) -> (B, H * W) float64 ranks from 0 ascending, the mean rank for equal values."""
+    """(B, H, W) -> (B, H * W) float64 ascending ranks from 0; equal values share their mean rank."""
     values, order = maps.flatten(1).sort(dim=1)
     n = values.shape[1]
     place = torch.arange(n, dtype=torch.float64, device=maps.device).expand_as(values)

@@ -1,4 +1,4 @@
-"""Sobol total indices: how much of a function's variance each input has a part in."""
+"""Sobol total indices: the share of a function's variance that involves each input."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def sobol_total(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Return the total Sobol indices of a function of independent inputs, uniform on [0, 1].
+    """Return the total Sobol indices of a function of independent inputs that are uniform on [0, 1].
 
-    The index of an input is the share of the variance that remains, on average, when all the others are
-    held fixed: its own effect and all its interactions. Indices sum to 1 for an additive function and to
-    more otherwise. See `replicated_design` and `jansen_total`.
+    The index of an input is the mean share of the variance that remains when all other inputs are fixed: the
+    input's own effect and all its interactions. Indices sum to 1 for an additive function and to more than 1
+    otherwise. See `replicated_design` and `jansen_total`.
 
     Args:
-        function: (B, dimension) -> (B,) values, or (B, M) of M functions at once.
+        function: (B, dimension) -> (B,) values, or (B, M) values of M functions at once.
         dimension: number of inputs, >= 1.
-        designs: points of the base design, >= 2; ``designs * (dimension + 1)`` values are computed.
+        designs: number of points of the base design, >= 2; ``designs * (dimension + 1)`` values are computed.
         sampler: see `replicated_design`.
-        scramble: likewise.
-        seed: likewise.
-        batch_size: most points given to `function` at once.
+        scramble: see `replicated_design`.
+        seed: see `replicated_design`.
+        batch_size: maximum number of points passed to `function` at once.
         device: of those points.
         dtype: of those points.
 
@@ -57,16 +57,16 @@ def replicated_design(
     """Return the points that Jansen's estimator needs.
 
     A low-discrepancy sequence in twice the dimension gives two independent sets of points, A and B. C_i is
-    A with the i-th column of B.
+    A with its i-th column taken from B.
 
     Args:
         dimension: number of inputs d, >= 1.
-        designs: points N of the sequence, >= 2.
+        designs: number N of points of the sequence, >= 2.
         sampler: ``halton`` or ``sobol``.
         scramble: randomise the sequence (Owen's permutations for Halton, a linear matrix scramble and
-            shift for Sobol). Without it short sequences do not fill the cube: the first 32 points of
-            Halton's sequence in base 71 stay below 0.44.
-        seed: of the scramble.
+            shift for Sobol). Without it, short sequences do not fill the cube: the first 32 points
+            of Halton's sequence in base 71 stay below 0.44.
+        seed: seed of the scramble.
 
     Returns:
         (N * (d + 1), d) float64 in [0, 1): A, C_1, ..., C_d.
@@ -92,14 +92,14 @@ def replicated_design(
 def jansen_total(values: Tensor, designs: int) -> Tensor:
     """Return Jansen's estimate of the total indices: sum (f(A) - f(C_i))^2 / (2 N var f(A)).
 
-    Source: Jansen, Computer Physics Communications 117 (1999); var with N - 1 degrees of freedom.
+    Source: Jansen, Computer Physics Communications 117 (1999); var has N - 1 degrees of freedom.
 
     Args:
-        values: (..., N * (d + 1)) of a function at the points of `replicated_design`, in their order.
-        designs: N.
+        values: (..., N * (d + 1)) values of a function at the points of `replicated_design`, in the same order.
+        designs: number N of points of the base design.
 
     Returns:
-        (..., d) float64; NaN where f(A) is constant to its dtype's precision, or a value is not finite.
+        (..., d) float64; NaN where f(A) is constant up to its dtype's precision, or a value is not finite.
     """
     precision = torch.finfo(values.dtype).eps if values.is_floating_point() else 0.0
     exact = values.double().view(*values.shape[:-1], -1, designs)

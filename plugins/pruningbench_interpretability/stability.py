@@ -1,4 +1,4 @@
-"""How maps change when image or network do, and whether they predict what a change of the image does."""
+"""Stability of maps under small changes of the image, and how well they predict the effect of such changes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def max_sensitivity(
         images: (N, C, H, W) normalised images.
         targets: (N,) int64 explained classes.
         radius: half the side of the box, in normalised units.
-        samples: points drawn in the box.
-        seed: of what is drawn, which also depends on the image's index.
-        index: N numbers that tell images apart; None = 0 to N - 1.
+        samples: number of points drawn in the box.
+        seed: seed of the draws, which also depend on the image's index.
+        index: N numbers that identify the images; None = 0 to N - 1.
 
     Returns:
-        (N,) float64 >= 0; NaN for a map of zeros and where any map has values that are not finite.
+        (N,) float64 >= 0; NaN for a map of zeros and where any map has non-finite values.
     """
     numbers = range(len(images)) if index is None else index
     values = torch.full((len(images),), float("nan"), dtype=torch.float64, device=images.device)
@@ -53,7 +53,7 @@ def max_sensitivity(
         def shift(copies: Tensor, reach: float) -> Tensor:
             return copies + torch.empty_like(copies).uniform_(-reach, reach)
 
-        # captum gives the image itself, which is explained already, as a tuple, and the copies as a tensor
+        # captum passes the image itself, which is already explained, as a tuple, and the copies as a tensor
         def again(
             copies: Tensor | tuple[Tensor, ...], target: Tensor = target, usual: Tensor = usual
         ) -> Tensor | tuple[Tensor, ...]:
@@ -76,10 +76,10 @@ def infidelity(
     index: Sequence[int] | None = None,
     batch_size: int = 128,
 ) -> Tensor:
-    """Return how badly attributions predict the fall of the target's score under noise, by captum.
+    """Return the error of attributions in predicting the drop of the target's score under noise, by captum.
 
-    mean over I of (I . attributions - (f(x) - f(x - I)))^2, I normal noise, after the attributions were scaled by
-    the factor that suits best. Source: Yeh et al., On the (In)fidelity and Sensitivity of Explanations,
+    Mean over I of (I . attributions - (f(x) - f(x - I)))^2, where I is normal noise, after scaling the attributions
+    by the best factor. Source: Yeh et al., On the (In)fidelity and Sensitivity of Explanations,
     NeurIPS 2019.
 
     Args:
@@ -88,13 +88,13 @@ def infidelity(
         attributions: (N, C, H, W) signed attributions.
         targets: (N,) int64 explained classes.
         noise: standard deviation of I, in normalised units.
-        samples: number of I.
-        seed: of what is drawn, which also depends on the image's index.
-        index: N numbers that tell images apart; None = 0 to N - 1.
+        samples: number of draws of I.
+        seed: seed of the draws, which also depend on the image's index.
+        index: N numbers that identify the images; None = 0 to N - 1.
         batch_size: largest batch given to `score`.
 
     Returns:
-        (N,) float64 >= 0; NaN for attributions of zeros or with values that are not finite.
+        (N,) float64 >= 0; NaN for attributions of zeros or with non-finite values.
     """
     numbers = range(len(images)) if index is None else index
     values = torch.full((len(images),), float("nan"), dtype=torch.float64, device=images.device)
@@ -123,7 +123,7 @@ def infidelity(
 
 
 def other_classes(targets: Tensor, classes: int, *, seed: int, index: Sequence[int] | None = None) -> Tensor:
-    """Return (N,) int64 classes drawn evenly from all but each target; the target itself where there is no other."""
+    """Return (N,) int64 classes drawn uniformly from all but each target; the target itself if there is no other."""
     if classes < 2:
         return targets.clone()
     numbers = range(len(targets)) if index is None else index

@@ -1,4 +1,4 @@
-"""Which images are explained, and what is known about them."""
+"""The images to explain, with their classes and masks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Subjects:
     """The images to explain, on the model's device.
 
     Attributes:
-        images: (N, C, H, W) normalised.
+        images: (N, C, H, W) normalised images.
         predicted: (N,) int64 classes that the model predicts.
         targets: (N,) int64 classes to explain.
-        labels: (N,) int64 positions among the model's classes, -1 for a class that it lacks; None for
-            a data set without labels.
-        masks: (N, H, W) bool, or None.
+        labels: (N,) int64 true classes as positions among the model's classes, -1 for a class that it
+            lacks; None for a data set without labels.
+        masks: (N, H, W) bool object masks, or None.
         index: N positions in the data set.
     """
 
@@ -55,15 +55,15 @@ def choose(
     Args:
         model: the network to explain.
         samples: the data set.
-        context: lends the batch size, and the dense model for ``correct-dense`` and ``dense``.
-        which: ``all``; ``correct``: by `model`; ``correct-dense``: by the dense model it came from, so
-            that the same images are explained at every sparsity.
-        count: number of samples to look at; None = all.
-        target: which class is explained: predicted by `model`, by the dense model, or the true one.
+        context: provides the batch size, and the dense model for ``correct-dense`` and ``dense``.
+        which: ``all``; ``correct``: those that `model` classifies correctly; ``correct-dense``: those that
+            its dense model classifies correctly, so that the same images are explained at every sparsity.
+        count: number of samples to consider; None = all.
+        target: the class to explain: predicted by `model`, predicted by the dense model, or the true one.
 
     Raises:
         PruningBenchError: for images of several sizes, or a choice that needs labels or a dense model
-            where there are none.
+            that do not exist.
     """
     index = tuple(range(len(samples) if count is None else min(count, len(samples))))
     labels = samples.labels_among(model.classes)
@@ -89,17 +89,17 @@ def choose(
 def dense_maps_of(
     dense: ModelExplainer, samples: Samples, context: Context, subjects: Subjects, *, target: Target, count: int | None
 ) -> Tensor:
-    """Return the dense model's (N, H, W) maps of the subjects, made once for all cells of the task.
+    """Return the dense model's (N, H, W) maps of the subjects, computed once for all cells of the task.
 
-    They explain the class that the dense model predicts, or the true one where `target` says so.
+    They explain the class that the dense model predicts, or the true one if `target` asks for it.
 
     Args:
         dense: the method on the dense model.
         samples: the data set.
-        context: remembers the maps.
-        subjects: what `choose` returned.
-        target: as `choose` was given.
-        count: as `choose` was given.
+        context: caches the maps.
+        subjects: the result of `choose`.
+        target: the `target` passed to `choose`.
+        count: the `count` passed to `choose`.
     """
 
     def make() -> Tensor:

@@ -33,47 +33,47 @@ if TYPE_CHECKING:
 class Interpretability(Task):
     """Saliency maps of the class that the network predicts, one variant per method.
 
-    A network without gradients (all its paths pruned) gives maps of zeros or NaN, on which the metrics
-    are undefined and counted as such.
+    A network without gradients (all its paths pruned) produces maps of zeros or NaN. Metrics are undefined on
+    these, and they are counted.
     """
 
     version = 2
     metrics = ("gini", "relevance-mass", "relevance-rank", "deletion")
 
-    data: DatasetRef = param(doc="data set to explain; object masks allow the localisation metrics")
+    data: DatasetRef = param(doc="data set to explain; localisation metrics need object masks")
     methods: tuple[AttributionMethodRef, ...] = param(("saliency", "integrated-gradients"), doc="attribution methods")
     unsupported: Literal["refuse", "skip"] = param(
-        "refuse", doc="what becomes of methods that a model's architecture does not allow"
+        "refuse", doc="what to do with methods that the model's architecture does not support"
     )
     samples: Literal["all", "correct-dense", "correct"] = param(
-        "all", doc="which images are explained: all, those the dense model gets right, or this one does"
+        "all", doc="images to explain: all, or those classified correctly by the dense model or this one"
     )
     target: Literal["predicted", "dense", "label"] = param(
         "predicted", doc="explained class: predicted by this model, by the dense model, or the true one"
     )
-    count: int | None = param(None, doc="look at the first samples only; none = all")
+    count: int | None = param(None, doc="use only the first samples; none = all")
     pooling: Literal["l1", "l2-squared", "max", "sum", "positive"] = param(
         "l1",
-        doc="over channels: sum of absolute values, sum of squares, largest absolute value, signed sum, or what of "
-        "that sum is positive; saliency always takes the largest absolute value",
+        doc="over channels: sum of absolute values, sum of squares, largest absolute value, signed sum, or its "
+        "positive part; saliency always takes the largest absolute value",
     )
-    steps: int = param(16, doc="points of the integral of integrated gradients, >= 1")
+    steps: int = param(16, doc="quadrature points of integrated gradients, >= 1")
     rule: Literal["gausslegendre", "riemann_trapezoid"] = param(
         "gausslegendre", doc="quadrature of integrated gradients (captum's name)"
     )
     baseline: Literal["zero", "black"] = param(
         "zero", doc="image without information: zero in normalised units (the mean colour), or black"
     )
-    noisy: int = param(16, doc="noisy copies of an image for SmoothGrad and GradientShap, >= 1")
-    noise: float = param(0.5, doc="standard deviation of the noise on them, in normalised units, >= 0")
+    noisy: int = param(16, doc="noisy copies per image for SmoothGrad and GradientShap, >= 1")
+    noise: float = param(0.5, doc="standard deviation of their noise, in normalised units, >= 0")
     masks: int = param(1024, doc="random masks of RISE, >= 1")
-    cells: int = param(7, doc="cells a side of a random mask of RISE, >= 1")
-    window: int | None = param(None, doc="side of an occluding square, in pixels; none = an eighth of the image's")
-    stride: int | None = param(None, doc="pixels between two occluding squares; none = half the window")
+    cells: int = param(7, doc="cells per side of a random mask of RISE, >= 1")
+    window: int | None = param(None, doc="side of an occluding square, in pixels; none = an eighth of the image's side")
+    stride: int | None = param(None, doc="step between occluding squares, in pixels; none = half the window")
     exhibits: int = param(6, doc="number of images kept for figures", identity=False)
 
     def problem(self) -> str | None:
-        """Refuse empty or doubled methods and numbers out of range."""
+        """Refuse empty or duplicate methods and numbers out of range."""
         if not self.methods or any(method in self.methods[:i] for i, method in enumerate(self.methods)):
             return f"methods must be distinct and at least one, got {list(self.methods)}"
         if self.rule == "riemann_trapezoid" and self.steps < 2:
@@ -91,7 +91,7 @@ class Interpretability(Task):
         """Yield the maps of each method.
 
         Raises:
-            ViewUnavailableError: for a method that the architecture does not allow, unless these are skipped.
+            ViewUnavailableError: for a method that the architecture does not support, unless such methods are skipped.
         """
         from pruningbench_interpretability.explaining import ModelExplainer
         from pruningbench_interpretability.subjects import choose
@@ -99,7 +99,7 @@ class Interpretability(Task):
         data = context.open_dataset(self.data)
         subjects = choose(model, data, context, which=self.samples, count=self.count, target=self.target)
         settings = self._settings(model, context, subjects.images)
-        made: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients are one backward pass
+        made: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients share one backward pass
         for reference in self.methods:
             use = context.component("attribution-method", reference)
             method = use.component
@@ -157,7 +157,7 @@ class Interpretability(Task):
     def _dense_maps(
         self, explain: ModelExplainer, data: Samples, context: Context, subjects: Subjects
     ) -> Callable[[], Tensor] | None:
-        """Return what gives the dense model's maps of the same images, made once for all cells."""
+        """Return a function for the dense model's maps of the same images, computed once for all cells."""
         if context.dense is None:
             return None
         from dataclasses import replace

@@ -1,6 +1,6 @@
-"""Random, magnitude and N:M pruning, with every usual way to share a sparsity between the layers.
+"""Random, magnitude and N:M pruning, with all common ways to allocate a sparsity to layers.
 
-`lamp_scores` can be used without the harness; it is loaded when first asked for.
+`lamp_scores` can be used without the harness; it is loaded on first use.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Parameters = Mapping[str, nn.Parameter]
 
 
 class GradualMotion(Motion):
-    """Prunes the smallest weights a little further at each time of the schedule; none returns."""
+    """Prune a few more of the smallest weights at each point of the schedule; none returns."""
 
     def __init__(self, parameters: Parameters, schedule: CubicSchedule, allocation: Allocation) -> None:
         self.parameters, self.schedule, self.allocation = parameters, schedule, allocation
@@ -43,11 +43,11 @@ class GradualMotion(Motion):
 
 
 class MovementMotion(Motion):
-    """Keeps weights that training moves away from zero; pruned ones may return with their value.
+    """Keep weights that training moves away from zero; pruned weights may return with their old value.
 
-    The score of a weight is the running sum of -w dL/dw', w the weight and w' = mask * w what the network
-    uses: the straight-through gradient of the mask. The value of a pruned weight is held outside the
-    network, where it is exactly zero. What does not train has no such score: a frozen parameter is a UsageError.
+    The score of a weight w is the running sum of -w dL/dw', where w' = mask * w is what the network uses: the
+    straight-through gradient of the mask. The value of a pruned weight is kept outside the network; inside, the
+    weight is exactly zero. A frozen parameter has no such score and raises a UsageError.
     """
 
     def __init__(self, parameters: Parameters, schedule: CubicSchedule, allocation: Allocation) -> None:
@@ -57,7 +57,7 @@ class MovementMotion(Motion):
         self._held = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def before_step(self, step: int) -> bool:
-        """Add what this step's gradients say of every weight, pruned ones too."""
+        """Add this step's contribution to the score of every weight, including pruned ones."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 if not parameter.requires_grad:
@@ -77,7 +77,7 @@ class MovementMotion(Motion):
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 keep = masks[name].to(parameter.device)
-                whole = parameter + self._held[name]  # one of the two is zero at every weight
+                whole = parameter + self._held[name]  # at every weight one of the two is zero
                 parameter.copy_(whole.masked_fill(~keep, 0))
                 self._held[name] = whole.masked_fill(keep, 0)
         self.masks = masks
@@ -85,11 +85,11 @@ class MovementMotion(Motion):
 
 
 class RiglMotion(Motion):
-    """Drops the smallest kept weights of each layer and grows those with the largest gradients.
+    """Drop the smallest kept weights of each layer and grow those with the largest gradients.
 
-    At every `interval`-th step before `end`, instead of a step of the optimizer, each layer drops the share
+    At every `interval`-th step before `end`, instead of an optimizer step, each layer drops the share
     ``fraction / 2 (1 + cos(pi step / end))`` of its kept weights and grows as many, chosen by abs(dL/dw)
-    among all that are not kept then. A grown weight starts at zero, without momentum.
+    among all weights not kept after the drop. A grown weight starts at zero, without momentum.
     """
 
     def __init__(self, parameters: Parameters, masks: Masks, fraction: float, end: int, interval: int) -> None:
@@ -98,7 +98,7 @@ class RiglMotion(Motion):
         self._moved = False
 
     def before_step(self, step: int) -> bool:
-        """Drop and grow if it is time to; then the optimizer rests."""
+        """Drop and grow if the step is due; the optimizer then skips this step."""
         self._moved = step > 0 and step < self.end and step % self.interval == 0
         if self._moved:
             share = self.fraction / 2 * (1 + math.cos(math.pi * step / self.end))
@@ -106,7 +106,7 @@ class RiglMotion(Motion):
         return not self._moved
 
     def after_step(self, step: int) -> bool:
-        """Say whether the masks moved before this step."""
+        """Return whether the masks moved before this step."""
         return self._moved
 
     def _moved_mask(self, name: str, share: float) -> Tensor:

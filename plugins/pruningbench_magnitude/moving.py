@@ -20,8 +20,8 @@ _END = "share of the training after which the masks stay as they are, in (0, 1]"
 class Gradual(MovingPruner):
     """Prune the smallest weights a little at a time while the network trains.
 
-    Formula: s = s_f + (s_i - s_f) (1 - tau)^3, tau the share of the schedule that is over; at each pruning the
-    smallest abs(w) go, and none returns.
+    Formula: s = s_f + (s_i - s_f) (1 - tau)^3, where tau is the completed share of the schedule. Each pruning
+    removes the weights with the smallest abs(w); none returns.
     Cost: one training; a sort of the weights at each pruning.
     Needs: labelled data, and training (recipe ``finetune``, or its own).
     Source: Zhu and Gupta, To prune, or not to prune (2017), equation 1.
@@ -29,7 +29,7 @@ class Gradual(MovingPruner):
 
     title: ClassVar[str] = "gradual"
 
-    initial: float = param(0.0, doc="sparsity that training starts with, in [0, 1)")
+    initial: float = param(0.0, doc="sparsity at the start of training, in [0, 1)")
     begin: float = param(0.0, doc=_BEGIN)
     end: float = param(0.75, doc=_END)
     interval: int = param(10, doc="steps between two prunings, >= 1")
@@ -44,7 +44,7 @@ class Gradual(MovingPruner):
         return super().problem() or span_problem(self.begin, self.end, self.interval)
 
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
-        """Begin to prune gradually."""
+        """Return the motion that prunes gradually."""
         from pruningbench_magnitude.motions import GradualMotion
 
         schedule = CubicSchedule.over(steps, self.initial, sparsity, self.begin, self.end, self.interval)
@@ -55,8 +55,8 @@ class Gradual(MovingPruner):
 class Movement(MovingPruner):
     """Keep the weights that fine-tuning moves away from zero.
 
-    Formula: score = -sum over steps of w dL/dw', w' = mask * w; pruned weights keep their value aside, go on
-    being scored by the straight-through gradient, and may return. Sparsity follows the cubic schedule.
+    Formula: score = -sum over steps of w dL/dw', w' = mask * w. The values of pruned weights are stored; these
+    weights are still scored by the straight-through gradient and may return. Sparsity follows the cubic schedule.
     Cost: one training; two further copies of the prunable weights.
     Needs: labelled data, and training (recipe ``finetune``, or its own).
     Source: Sanh et al., Movement pruning (2020), equations 4 to 6, hard version with a cubic schedule.
@@ -66,7 +66,7 @@ class Movement(MovingPruner):
 
     begin: float = param(0.1, doc=_BEGIN)
     end: float = param(0.75, doc=_END)
-    interval: int = param(1, doc="steps between two prunings, >= 1; seldom is far worse than each step, as published")
+    interval: int = param(1, doc="steps between two prunings, >= 1; 1, as published, is far better than large values")
     allocation: Literal["global", "uniform"] = param("uniform", doc=_ALLOCATION + "uniform (as published) or global")
 
     def problem(self) -> str | None:
@@ -74,7 +74,7 @@ class Movement(MovingPruner):
         return super().problem() or span_problem(self.begin, self.end, self.interval)
 
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
-        """Begin to score movements."""
+        """Return the motion that scores movements."""
         from pruningbench_magnitude.motions import MovementMotion
 
         schedule = CubicSchedule.over(steps, 0.0, sparsity, self.begin, self.end, self.interval)
@@ -89,15 +89,15 @@ class Rigl(MovingPruner):
     kept weights, smallest abs(w) first, and grows as many, largest abs(dL/dw) first, from zero.
     Cost: one training; dense gradients at the steps that move masks.
     Needs: labelled data, and training (recipe ``finetune``, or its own).
-    Source: Evci et al., Rigging the lottery (2020), algorithm 1. There training starts from random masks, which
-    suits fresh networks; the default here, magnitude, suits trained ones.
+    Source: Evci et al., Rigging the lottery (2020), algorithm 1. In the paper training starts from random masks,
+    which suits untrained networks; the default here, magnitude, suits trained ones.
     """
 
     title: ClassVar[str] = "rigl"
     seeded: ClassVar[bool] = True
 
-    start: Literal["magnitude", "random"] = param("magnitude", doc="what the first masks keep: magnitude or random")
-    fraction: float = param(0.3, doc="share of a layer's kept weights that moves at first, in (0, 1)")
+    start: Literal["magnitude", "random"] = param("magnitude", doc="what chooses the first masks: magnitude or random")
+    fraction: float = param(0.3, doc="share of a layer's kept weights that moves initially, in (0, 1)")
     end: float = param(0.75, doc=_END)
     interval: int = param(20, doc="steps between two moves, >= 1 (the paper: 100)")
     allocation: Literal["global", "uniform", "erk"] = param("erk", doc=_ALLOCATION + "global, uniform or erk")
@@ -109,7 +109,7 @@ class Rigl(MovingPruner):
         return super().problem() or span_problem(0.0, self.end, self.interval)
 
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
-        """Draw the first masks."""
+        """Return the motion that starts from the first masks."""
         import torch
 
         from pruningbench.pruning.allocation import allocate

@@ -19,13 +19,13 @@ class NOfM(Pruner):
     """N:M sparsity: of every m consecutive inputs of an output, keep the n of the highest score.
 
     The score is ``|w|``, or Wanda's ``|w_ij| * ||X_j||_2`` with ``scores`` wanda. Groups run along the input
-    dimension and never across two rows: the columns of a linear map, each row of a fused qkv or
-    ``in_proj_weight`` by itself; the input channels of a convolution at each position of its kernel
-    (``along`` channels), or its kernel as a flattened row (row); for grouped convolutions the inputs of one
-    group. A parameter whose inputs m does not divide (a first convolution of 3 channels, depthwise
-    convolutions) stays dense; the masks' provenance lists these under ``dense``, and the measured sparsity
-    is then below the one asked for. Of equal scores the first are kept. Sparsities other than ``1 - n/m``
-    are refused; with n null, n is what the sparsity asks for.
+    dimension and never cross rows. They run along the columns of a linear map, separately for each row, also of
+    a fused qkv or ``in_proj_weight``; along the input channels of a convolution at each kernel position
+    (``along`` channels), or along its kernel flattened to a row (row). For grouped convolutions the inputs are
+    those of one group. A parameter stays dense if m does not divide its number of inputs (a first convolution of
+    3 channels, depthwise convolutions). The masks' provenance lists such parameters under ``dense``, and the
+    measured sparsity is then below the requested one. Among equal scores the first are kept. Sparsities other
+    than ``1 - n/m`` are refused; if n is null, it follows from the sparsity.
     Cost: one sort of the weights; for wanda one forward pass and float64 memory of the weights.
     Needs no data for magnitude, images without labels for wanda. Higher = keep.
     Sources: Mishra et al., Accelerating sparse deep neural networks (2021); general N:M: Zhou et al.,
@@ -36,20 +36,20 @@ class NOfM(Pruner):
     registered: ClassVar[str] = "n-m"
     exact: ClassVar[bool] = False
 
-    n: int | None = param(2, doc="weights kept of each group, >= 1 and < m; null = (1 - sparsity) m")
-    m: int = param(4, doc="consecutive inputs a group, >= 2")
-    scores: Literal["magnitude", "wanda"] = param("magnitude", doc="what is compared within a group")
+    n: int | None = param(2, doc="weights kept per group, >= 1 and < m; null = (1 - sparsity) m")
+    m: int = param(4, doc="consecutive inputs per group, >= 2")
+    scores: Literal["magnitude", "wanda"] = param("magnitude", doc="scores compared within a group")
     along: Literal["channels", "row"] = param(
         "channels", doc="groups in convolutions: input channels at each kernel position, or the flattened row"
     )
-    samples: int = param(1024, doc="images used for wanda, from the first on; at least 1")
+    samples: int = param(1024, doc="number of images to use for wanda, starting with the first; at least 1")
     conv_norm: Literal["columns", "channels"] = param(
         "columns", doc="input norms of convolutions for wanda: of each im2col column, or of each input channel"
     )
 
     @property
-    def needs_data(self) -> bool:  # type: ignore[override]  # of this pruner it depends on a field
-        """Whether the scores are taken with images."""
+    def needs_data(self) -> bool:  # type: ignore[override]  # depends on a field of this pruner
+        """Whether the scores are computed from images."""
         return self.scores == "wanda"
 
     def problem(self) -> str | None:
@@ -61,13 +61,13 @@ class NOfM(Pruner):
         return "samples must be at least 1" if self.samples < 1 else None
 
     def refuses(self, network: nn.Module) -> str | None:
-        """Refuse transposed convolutions and bilinear maps: their second dimension is no input dimension."""
+        """Refuse transposed convolutions and bilinear maps: their second dimension is not an input dimension."""
         from pruningbench.pruning.weight_inputs import without_inputs
 
         return without_inputs(network)
 
     def unreachable(self, sparsity: float) -> str | None:
-        """Refuse sparsities that are no multiple of 1/m, or not the one that n stands for."""
+        """Refuse sparsities that are not a multiple of 1/m, or not the one that n implies."""
         kept = round((1 - sparsity) * self.m)
         if self.n is not None and not _same(sparsity, self.n, self.m):
             return (
@@ -79,7 +79,7 @@ class NOfM(Pruner):
         return None
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: the scores, their places in the groups (int64) and the masks; wanda's forward pass."""
+        """Return the cost: the scores, their positions in the groups (int64), the masks, and wanda's forward pass."""
         memory = outline.state_bytes + 10 * outline.weights + 18 * outline.largest
         if self.scores == "magnitude":
             return Cost(0, 0, 0, memory, "S + 10 W + 18 Wmax: state, scores, masks, one parameter sorted")
@@ -88,10 +88,10 @@ class NOfM(Pruner):
         return Cost(1, 0, samples, memory, "S + 26 W + 26 Wmax + b A: state, float64 scores, masks, sorting, one batch")
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
-        """Return masks with at most n of every m inputs kept, and name the parameters left dense.
+        """Return masks that keep at most n of every m inputs, and name the parameters left dense.
 
         Raises:
-            UsageError: for a sparsity that is not ``1 - n/m``, or if m divides the inputs of no parameter.
+            UsageError: if the sparsity is not ``1 - n/m``, or m divides the number of inputs of no parameter.
         """
         import torch
 
@@ -137,7 +137,7 @@ class NOfM(Pruner):
         )
 
     def _pattern(self, scores: Tensor, kept: int) -> Tensor:
-        """Return a mask that keeps the `kept` highest of each group, the first of equals."""
+        """Return a mask that keeps the `kept` highest scores of each group; among equal scores the first are kept."""
         import torch
 
         rows = scores.flatten(1) if self.along == "row" else scores.movedim(1, -1)
@@ -148,12 +148,12 @@ class NOfM(Pruner):
 
 
 def _same(sparsity: float, n: int, m: int) -> bool:
-    """Whether a sparsity is 1 - n/m as exactly as people write one: 0.667 is 1:3."""
+    """Whether a sparsity is 1 - n/m to the precision people write: 0.667 is 1:3."""
     return abs(sparsity - (1 - n / m)) < 5e-4
 
 
 def _remedy(sparsity: float) -> str:
-    """Return the shortest groups of that sparsity, as a hint."""
+    """Return the shortest groups with that sparsity, as a hint."""
     kept = Fraction(1 - sparsity).limit_denominator(64)
     return f" (n: {kept.numerator}, m: {kept.denominator})" if kept and abs(kept - (1 - sparsity)) < 5e-4 else ""
 

@@ -19,11 +19,11 @@ _ALLOCATION = "how the sparsity is shared between layers: "
 
 @dataclass(frozen=True)
 class Random(ScorePruner):
-    """Prune weights at random: the baseline every other pruner has to beat.
+    """Prune weights at random: the baseline that every other pruner has to beat.
 
-    The score is ``u ~ U(0, 1)``, each parameter's drawn from a stream of its own, so that what a parameter
-    draws depends on the seed and its name only.
-    Cost: memory of the scores. Needs nothing. Source: the usual baseline; how far it goes with a good
+    The score is ``u ~ U(0, 1)``. Each parameter has its own random stream, so its scores depend only on the
+    seed and its name.
+    Cost: memory of the scores. Needs nothing. Source: the usual baseline; how well it does with a good
     allocation: Liu et al., The unreasonable effectiveness of random pruning (ICLR 2022).
     """
 
@@ -35,11 +35,11 @@ class Random(ScorePruner):
     )
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: no pass, float32 scores and the masks."""
+        """Return the cost: no pass, float32 scores, and the masks."""
         return Cost(0, 0, 0, outline.masking_bytes, MASKING)
 
     def score(self, context: PruningContext) -> dict[str, Tensor]:
-        """Draw a score in [0, 1) for each weight."""
+        """Return a random score in [0, 1) for each weight."""
         import torch
 
         return {
@@ -50,9 +50,9 @@ class Random(ScorePruner):
 
 @dataclass(frozen=True)
 class Magnitude(ScorePruner):
-    """Prune the smallest weights, by one threshold or by layer (uniform, uniform+, ERK, LAMP).
+    """Prune the smallest weights, by one threshold or per layer (uniform, uniform+, ERK, LAMP).
 
-    The score is ``|w|``; for LAMP ``w^2 / sum of v^2`` over the weights v of the layer with ``|v| >= |w|``.
+    The score is ``|w|``, or for LAMP ``w^2 / sum of v^2`` over the weights v of the layer with ``|v| >= |w|``.
     Cost: memory of the scores, and for LAMP one sort of each layer. Needs nothing. Sources: Han et al.,
     Learning both weights and connections (2015); uniform+: Gale et al., The state of sparsity (2019); ERK:
     Evci et al., Rigging the lottery (2020); LAMP: Lee et al., Layer-adaptive sparsity (2021).
@@ -76,7 +76,7 @@ class Magnitude(ScorePruner):
         return {name: parameter.detach().abs() for name, parameter in context.parameters.items()}
 
     def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
-        """Turn magnitudes into masks; for LAMP they are rescaled here, so all allocations share them."""
+        """Turn magnitudes into masks; LAMP rescales them here, so all allocations share the same scores."""
         if self.allocation != "lamp":
             return super().threshold(scores, sparsity)
         from pruningbench.pruning.allocation import allocate

@@ -1,4 +1,4 @@
-"""When masks move during a training, and how sparse they are then."""
+"""When masks move during training, and how sparse they become."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class CubicSchedule:
     """The cubic schedule of gradual pruning (Zhu and Gupta 2017, equation 1).
 
     With tau running from 0 to 1 between `begin` and `end`, the sparsity is
-    ``final + (initial - final) (1 - tau)^3``: fast at first, while redundant weights abound.
+    ``final + (initial - final) (1 - tau)^3``: it rises fast at first, while many weights are redundant.
 
     Attributes:
         initial, final: sparsities in [0, 1).
-        begin, end: steps done before the first and at the last pruning; 0 <= begin < end.
+        begin, end: steps completed before the first pruning, and at the last one; 0 <= begin < end.
         interval: steps between two prunings, >= 1.
     """
 
@@ -26,12 +26,12 @@ class CubicSchedule:
 
     @classmethod
     def over(cls, steps: int, initial: float, final: float, begin: float, end: float, interval: int) -> CubicSchedule:
-        """Lay a schedule over `steps` steps; `begin` and `end` are shares of them, in [0, 1]."""
+        """Return a schedule over `steps` steps; `begin` and `end` are shares of them, in [0, 1]."""
         last = max(round(end * steps), 1)
         return cls(min(initial, final), final, min(round(begin * steps), last - 1), last, interval)
 
     def sparsity_after(self, done: int) -> float | None:
-        """Return the sparsity to prune to when `done` steps are done, or None if it is not time to."""
+        """Return the sparsity to prune to after `done` steps, or None if no pruning is due."""
         if not self.begin < done <= self.end:
             return None
         if done < self.end and (done - self.begin) % self.interval:
@@ -41,7 +41,7 @@ class CubicSchedule:
 
 
 def span_problem(begin: float, end: float, interval: int) -> str | None:
-    """Return what is wrong with the shares and the interval of a schedule, or None."""
+    """Return what is wrong with a schedule's shares and interval, or None."""
     if not 0 <= begin < end <= 1:
         return f"begin and end are {begin:g} and {end:g}, must be shares with 0 <= begin < end <= 1"
     return None if interval >= 1 else f"interval is {interval}, must be at least 1 step"

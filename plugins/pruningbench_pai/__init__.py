@@ -9,7 +9,7 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
-    """Register the pruners that were made for pruning at initialization."""
+    """Register the pruners designed for pruning at initialization."""
     register("snip", "pruningbench_pai.sensitivity:Snip")
     register("iterative-snip", "pruningbench_pai.sensitivity:IterativeSnip")
     register("force", "pruningbench_pai.sensitivity:Force")

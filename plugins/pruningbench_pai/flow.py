@@ -20,13 +20,13 @@ class SynFlow(Pruner):
 
     R is computed in float64 with the absolute values of all weights, on one input of ones, in rounds
     over which the density falls as density^(k / rounds). Cost: one forward and backward pass of one
-    image a round. Needs no data and no labels, only the input size.
+    image per round. Needs no data and no labels, only the input size.
 
-    Rectifiers (ReLU, and ReLU6, GELU, SiLU and the like as their surrogate) pass their input as it is,
-    since the signal is positive. With ``bn-linear`` batch norm is the scaling by
-    ``|scale| / sqrt(variance)`` without shift and there are no biases, so that the sum of scores is
-    the same in each layer of a chain. With ``abs-all`` every parameter and buffer is replaced by its
-    absolute value, running statistics and biases included, as in the authors' code.
+    Rectifiers (ReLU, and ReLU6, GELU, SiLU and similar as surrogates) pass their input unchanged,
+    since the signal is positive. With ``bn-linear`` batch norm scales by ``|scale| / sqrt(variance)``
+    without shift, and there are no biases, so the sum of scores is the same in each layer of a chain.
+    With ``abs-all`` every parameter and buffer, including running statistics and biases, is replaced by
+    its absolute value, as in the authors' code.
     Refuses layer norms, attention and sigmoid gates: they are not positively homogeneous.
     Source: Tanaka, Kunin, Yamins, Ganguli, Pruning neural networks without any data by iteratively
     conserving synaptic flow (NeurIPS 2020), algorithm 1.
@@ -36,7 +36,7 @@ class SynFlow(Pruner):
     norm: Literal["bn-linear", "abs-all"] = param(
         "bn-linear", doc="batch norm: bn-linear (positive scaling, no shift or bias) or abs-all (all values absolute)"
     )
-    image_size: int = param(0, doc="side of the input in pixels; 0 = that of the batches, or what the network says")
+    image_size: int = param(0, doc="side of the input in pixels; 0 = that of the batches, or the network's own")
 
     def problem(self) -> str | None:
         """Refuse fewer than one round."""

@@ -1,4 +1,4 @@
-"""Runs a network with other weights than its own, and leaves it exactly as it was."""
+"""Run a network with weights other than its own, and leave it unchanged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pruningbench.pruning.preservation import preserved
 
 @contextmanager
 def at_rest(context: PruningContext, pruner: str) -> Iterator[nn.Module]:
-    """Lend the network in eval mode, with gradients on and autocast off; restore everything afterwards.
+    """Yield the network in eval mode, with gradients on and autocast off; restore everything afterwards.
 
-    Weights, buffers, flags, gradients and the random state are restored also when the block raises.
+    Weights, buffers, flags, gradients and the random state are restored even if the block raises.
     """
     device = next(iter(context.parameters.values())).device.type
     with (
@@ -32,10 +32,10 @@ def at_rest(context: PruningContext, pruner: str) -> Iterator[nn.Module]:
 def run(network: nn.Module, tensors: Mapping[str, Tensor], images: Tensor, pruner: str) -> Tensor:
     """Return the network's output (B, C) with the named parameters and buffers replaced by `tensors`.
 
-    Tied parameters follow the one that is named. Nothing is written to the network's own tensors.
+    Parameters tied to a named one follow it. The network's own tensors are not written to.
 
     Raises:
-        UsageError: if the output is no (B, C) tensor.
+        UsageError: if the output is not a (B, C) tensor.
     """
     output = torch.func.functional_call(network, dict(tensors), (images,))
     if not isinstance(output, Tensor) or output.ndim != 2:
@@ -52,7 +52,7 @@ def leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def gradients(value: Tensor, inputs: Mapping[str, Tensor], *, graph: bool = False) -> dict[str, Tensor]:
-    """Return d value / d input by name, zero where `value` does not depend on it; `.grad` is not touched."""
+    """Return d value / d input by name, zero if `value` does not depend on the input; leave `.grad` alone."""
     found = torch.autograd.grad(value, list(inputs.values()), create_graph=graph, allow_unused=True)
     return {
         name: torch.zeros_like(tensor) if gradient is None else gradient
@@ -61,9 +61,9 @@ def gradients(value: Tensor, inputs: Mapping[str, Tensor], *, graph: bool = Fals
 
 
 def double_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return detached copies of all parameters and buffers, floating ones in float64, by name.
+    """Return detached copies of all parameters and buffers by name, with floating-point ones in float64.
 
-    They lie on the network's device, or on the CPU where that device has no float64 (MPS).
+    They are on the network's device, or on the CPU if that device has no float64 (MPS).
     """
     state = [*network.named_parameters(), *network.named_buffers()]
     copies = {}
@@ -74,7 +74,7 @@ def double_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
-    """Return prefix ("layer1.bn.") -> each module that normalises by running statistics."""
+    """Return the modules that normalise by running statistics, by prefix ("layer1.bn.")."""
     return {
         f"{name}." if name else "": module
         for name, module in network.named_modules()
@@ -83,13 +83,14 @@ def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def input_shape(context: PruningContext, size: int, pruner: str) -> tuple[int, ...]:
-    """Return (C, H, W), or whatever one input's shape is.
+    """Return the shape of one input, usually (C, H, W).
 
-    It is `size` squared with the channels of the first convolution where a size is given, else the
-    shape of the given batches, else what the model says, else the network's ``default_cfg`` (as timm's do).
+    If `size` is given, it is `size` x `size` with the channels of the first convolution. Otherwise it is the shape
+    of the given batches, else the model's input shape, else that in the network's ``default_cfg`` (timm networks
+    have one).
 
     Raises:
-        UsageError: if none of them tells.
+        UsageError: if none of these gives a shape.
     """
     if size:
         first = next((m for m in context.network.modules() if isinstance(m, nn.Conv2d)), None)

@@ -1,4 +1,4 @@
-"""Replaces functions inside a forward pass, for one block and one thread; nothing is patched."""
+"""Replace functions inside a forward pass, for one `with` block and one thread; nothing is patched."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _SMOOTH = ("GELU", "SiLU", "Swish", "swish", "Mish", "ELU")
 
 
 def not_path_like(network: nn.Module, *, smooth: bool) -> str | None:
-    """Return why the network's output is no sum over paths of weights, or None if nothing speaks against it.
+    """Return why the network's output is not a sum over paths of weights, or None if no module prevents it.
 
     Args:
-        network: any module; what it computes outside of modules is seen only when it runs.
+        network: any module; computation outside its modules is seen only when it runs.
         smooth: whether smooth rectifiers (GELU, SiLU, ...) are allowed.
     """
     for name, module in network.named_modules():
@@ -78,7 +78,7 @@ class _Intercept(TorchFunctionMode):
 
 
 class Linear(_Intercept):
-    """Rectifiers pass their input as it is, so a network with linear norms is linear in its input."""
+    """Pass the input of rectifiers through unchanged, so a network with linear norms is linear in its input."""
 
     def call(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Return the input of a rectifier."""
@@ -88,14 +88,14 @@ class Linear(_Intercept):
 
 
 class Gates(_Intercept):
-    """Notes which units each ReLU lets through, in the order of the calls."""
+    """Record which units each ReLU lets through, in call order."""
 
     def __init__(self, pruner: str) -> None:
         super().__init__(pruner)
         self.open: list[Tensor] = []
 
     def call(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Note the gates of a ReLU."""
+        """Record the gates of a ReLU."""
         if func in _RELU:
             self.open.append((args[0] if args else kwargs["input"]) > 0)
         elif func in _RECTIFIERS - {functional.leaky_relu, functional.prelu}:
@@ -104,7 +104,7 @@ class Gates(_Intercept):
 
 
 class Gated(_Intercept):
-    """Replaces each ReLU by the gates that `Gates` noted."""
+    """Replace each ReLU by the gates that `Gates` recorded."""
 
     def __init__(self, pruner: str, gates: Sequence[Tensor]) -> None:
         super().__init__(pruner)
@@ -118,10 +118,10 @@ class Gated(_Intercept):
 
 
 class NoiseNorm(_Intercept):
-    """Batch norms by the statistics of the batch at hand; `found` keeps them, and gives them to later passes.
+    """Run batch norms with the statistics of the current batch; `found` keeps them for later passes.
 
-    The pass that finds them normalises as in training (biased variance) and keeps the unbiased
-    variance, as running statistics with momentum 1 would.
+    The pass that computes them normalises as in training (biased variance) and keeps the unbiased
+    variance, as running statistics with momentum 1 do.
     """
 
     def __init__(self, pruner: str, found: list[tuple[Tensor, Tensor]] | None = None) -> None:
@@ -132,7 +132,7 @@ class NoiseNorm(_Intercept):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Replace the statistics of batch norm; everything else runs as it is."""
+        """Replace the statistics of batch norm; run everything else unchanged."""
         return self._norm(*args, **(kwargs or {})) if func is functional.batch_norm else func(*args, **(kwargs or {}))
 
     def _norm(

@@ -51,8 +51,8 @@ def loss_gradient(
 ) -> dict[str, Tensor]:
     """Return the gradient of the mean cross-entropy over all samples at `weights`, by name.
 
-    The mean is over samples, so it does not depend on how they are cut into batches. The labels of
-    each batch are added to `seen`.
+    The mean is over samples, so it does not depend on how they are split into batches. The labels of
+    each batch are appended to `seen`.
     """
     at = leaves(weights)
     total = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
@@ -75,7 +75,7 @@ def hessian_gradient(
     Attention runs on PyTorch's mathematical backend, the only one that can be differentiated twice.
 
     Raises:
-        PruningBenchError: if the second pass sees other labels than the first.
+        PruningBenchError: if the second pass sees different labels from the first.
     """
     seen: list[Tensor] = []
     with sdpa_kernel(SDPBackend.MATH):

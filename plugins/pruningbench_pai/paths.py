@@ -1,4 +1,4 @@
-"""The path kernel's estimate that PX takes its scores from."""
+"""The estimate of the path kernel from which PX computes its scores."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Variant = Literal["path", "code", "code-train"]
 def path_scores(context: PruningContext, masks: Mapping[str, Tensor], variant: Variant) -> dict[str, Tensor]:
     """Return ``w^2 |dR/dw^2|`` in float64 for each masked parameter, R = sum of z1 z2 over the data.
 
-    With ``code-train`` z1 and z2 normalise by the statistics of the batch at hand, so that scores depend on how
-    the data are batched; the gates are those of the network in eval mode in all variants.
+    With ``code-train`` z1 and z2 normalise by the statistics of the current batch, so scores depend on how the
+    data are batched. In all variants the gates are those of the network in eval mode.
 
     Raises:
         UsageError: if there are no batches.
@@ -42,7 +42,7 @@ def path_scores(context: PruningContext, masks: Mapping[str, Tensor], variant: V
                 run(network, own, x, "px")
             with _batch_statistics(variant), Gated("px", gates.open):
                 z1 = run(network, {**own, **unit, **ones}, x.square(), "px")
-        # two images, as a batch of a single 1 x 1 map has no statistics
+        # two images, since a batch of a single 1 x 1 map has no statistics
         with _batch_statistics(variant), Linear("px"):
             z2 = run(network, {**own, **scaled, **squares}, x.new_ones(2, *x.shape[1:]), "px")
         for name, gradient in gradients((z1.sum(0) * z2[0]).sum(), squares).items():
@@ -58,7 +58,7 @@ def _batch_statistics(variant: Variant) -> AbstractContextManager[object]:
 
 
 def _norms(network: nn.Module, own: Mapping[str, Tensor], *, squared: bool) -> dict[str, Tensor]:
-    """Return what makes batch norms the identity, or scalings by scale^2 / variance, and biases zero."""
+    """Return tensors that make batch norms the identity, or scalings by scale^2 / variance, and biases zero."""
     changed = {
         name: torch.zeros_like(tensor)
         for name, tensor in own.items()
@@ -71,6 +71,6 @@ def _norms(network: nn.Module, own: Mapping[str, Tensor], *, squared: bool) -> d
         if f"{prefix}weight" in own:
             scale = own[f"{prefix}weight"]
             changed[f"{prefix}weight"] = scale.square() / deviation if squared else deviation
-        else:  # without a scale to set, the variance is set so that the division gives the same
+        else:  # there is no scale to set: set the variance so that the division has the same effect
             changed[f"{prefix}running_var"] = (deviation**4 if squared else torch.ones_like(deviation)) - eps
     return changed

@@ -24,16 +24,16 @@ def sparsities(sparsity: float, rounds: int) -> list[float]:
 def score_in_rounds(
     context: PruningContext, sparsity: float, rounds: int, score: Score, pruner: str, *, revival: bool = False
 ) -> Masks:
-    """Score and prune again and again, with an exact number of weights after each round.
+    """Score and prune in rounds, with an exact number of weights after each round.
 
     Args:
-        context: names the prunable parameters and hears of the progress.
-        sparsity: share of the weights pruned in the end, in [0, 1).
+        context: names the prunable parameters and receives progress reports.
+        sparsity: final share of pruned weights, in [0, 1).
         rounds: number of rounds, >= 1.
-        score: scores the network as the masks so far leave it; none of the scores is negative.
+        score: scores the network under the masks so far; no score is negative.
         pruner: name for reports.
-        revival: whether a pruned weight may return. If not, a pruned weight ranks below every other,
-            also below those that score zero.
+        revival: whether a pruned weight may return. If not, pruned weights rank below all others, even those
+            that score zero.
     """
     masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in context.parameters.items()}
     total = sum(mask.numel() for mask in masks.values())

@@ -1,4 +1,4 @@
-"""Pruners by the sensitivity of the loss: SNIP, iterative SNIP, FORCE and GraSP."""
+"""Pruners based on the sensitivity of the loss: SNIP, iterative SNIP, FORCE and GraSP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Snip(ScorePruner):
 
     needs_data: ClassVar[bool] = True
 
-    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
+    batches: int | None = param(None, doc="number of scoring batches to use; null = all")
     allocation: Literal["global", "uniform", "erk"] = param("global", doc=_ALLOCATION, scores=False)
 
     def cost(self, outline: Outline) -> Cost:
@@ -50,18 +50,18 @@ class Snip(ScorePruner):
 class Grasp(ScorePruner):
     """Keep the weights whose removal lowers the gradient flow most: ``w (H g)``, signed, high = keep.
 
-    g and H are gradient and Hessian of the mean cross-entropy of ``logits / temperature`` over all
+    g and H are the gradient and Hessian of the mean cross-entropy of ``logits / temperature`` over all
     scoring samples; both passes see the same samples. Removing w changes g'g by ``-2 w (H g)`` to
-    first order, so the largest are kept; the absolute value is never taken. Cost: one
-    forward and backward pass, and one with second derivatives (about twice the memory).
-    Needs labels, 10 to 25 samples a class. The head is scored as it is, not drawn anew.
+    first order, so the largest scores are kept; the absolute value is never taken. Cost: one forward
+    and backward pass, and one with second derivatives (about twice the memory). Needs labels, 10 to 25
+    samples per class. The head is scored with its own weights, not reinitialised.
     Source: Wang, Zhang, Grosse, GraSP (ICLR 2020), equation 8, whose S is minus this score.
     """
 
     needs_data: ClassVar[bool] = True
 
     temperature: float = param(200.0, doc="divisor of the logits, > 0")
-    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
+    batches: int | None = param(None, doc="number of scoring batches to use; null = all")
     allocation: Literal["global", "uniform", "erk"] = param("global", doc=_ALLOCATION, scores=False)
 
     def problem(self) -> str | None:
@@ -90,7 +90,7 @@ class _SnipInRounds(Pruner):
     revival: ClassVar[bool]
     title: ClassVar[str]
 
-    batches: int | None = param(None, doc="batches of the scoring data to use; null = all")
+    batches: int | None = param(None, doc="number of scoring batches to use; null = all")
     rounds: int = param(100, doc="rounds, >= 1; the density falls as density^(k / rounds)")
 
     def problem(self) -> str | None:
@@ -98,7 +98,7 @@ class _SnipInRounds(Pruner):
         return None if self.rounds >= 1 else f"rounds must be at least 1, got {self.rounds}"
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: one pass over the data a round."""
+        """Return the cost: one pass over the data per round."""
         from pruningbench_pai.costs import gradient_cost
 
         return gradient_cost(outline, self.batches, self.rounds)
@@ -122,7 +122,7 @@ class _SnipInRounds(Pruner):
 class IterativeSnip(_SnipInRounds):
     """SNIP in rounds: ``|w g(w * mask)|`` of the network pruned so far, high = keep; no weight returns.
 
-    One round is SNIP. Cost: one forward and backward pass over the data a round. Needs labels.
+    With one round it is SNIP. Cost: one forward and backward pass over the data per round. Needs labels.
     Sources: de Jorge et al., Progressive skeletonization (ICLR 2021), iterative SNIP; Verdenius et
     al., Pruning via iterative ranking of sensitivity statistics (2020).
     """
@@ -135,8 +135,8 @@ class IterativeSnip(_SnipInRounds):
 class Force(_SnipInRounds):
     """FORCE: ``|w g(w * mask)|`` with the dense w, high = keep; a pruned weight may return.
 
-    g is taken at the pruned network, also for the weights that are pruned, and every round ranks all
-    weights anew. Cost: one forward and backward pass over the data a round. Needs labels.
+    g is the gradient at the pruned network, for pruned weights too, and every round ranks all weights
+    again. Cost: one forward and backward pass over the data per round. Needs labels.
     Source: de Jorge et al., Progressive skeletonization: trimming more fat from a network at
     initialization (ICLR 2021), equation 7.
     """

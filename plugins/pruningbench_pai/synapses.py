@@ -13,9 +13,9 @@ from pruningbench_pai.interception import Linear
 
 
 def positive_state(network: nn.Module, norm: Literal["bn-linear", "abs-all"]) -> dict[str, Tensor]:
-    """Return all parameters and buffers, float64 and absolute, by name.
+    """Return all parameters and buffers by name, as absolute values in float64.
 
-    ``bn-linear`` sets the running means of batch norms, their shifts and all biases to zero besides.
+    ``bn-linear`` also sets the running means of batch norms, their shifts and all biases to zero.
     """
     state = {name: t.abs() if t.is_floating_point() else t for name, t in double_state(network).items()}
     if norm == "bn-linear":
@@ -33,9 +33,9 @@ def flow_scores(
 
     Args:
         network: in eval mode.
-        state: what `positive_state` gave.
+        state: the result of `positive_state`.
         masks: parameter name -> bool tensor, True = kept.
-        shape: of one input, without the batch.
+        shape: shape of one input, without the batch dimension.
     """
     weights = {name: (state[name] * mask.to(state[name].device)).requires_grad_() for name, mask in masks.items()}
     device = next(iter(weights.values())).device

@@ -23,9 +23,9 @@ class Draw(NamedTuple):
 
 
 def draw_noise(context: PruningContext, shape: Sequence[int], label: str, *, fresh: bool) -> Draw:
-    """Draw images and directions from N(0, 1), and weights from N(0, 2 / fan in) if they are to be fresh.
+    """Draw images and directions from N(0, 1), and weights from N(0, 2 / fan in) if `fresh`.
 
-    What is drawn depends on the context's seed, `label` and the parameter's name only.
+    The draws depend only on the context's seed, `label` and the parameter's name.
     """
 
     def normal(size: Sequence[int], like: Tensor, *parts: str) -> Tensor:
@@ -46,8 +46,8 @@ def kernel_scores(
 ) -> dict[str, Tensor]:
     """Return ``|d/dm sum ||f(x; m w) - f(x; m (w + epsilon D))||^2|`` summed over draws, 0 where pruned.
 
-    With `fresh`, batch norms have scale 1 and no shift, and in both networks the statistics that the
-    unperturbed one has on the noise.
+    With `fresh`, batch norms have scale 1 and no shift, and both networks use the statistics that the unperturbed
+    network has on the noise.
     """
     total: dict[str, Tensor] = {}
     plain = _plain_norms(network) if fresh else {}

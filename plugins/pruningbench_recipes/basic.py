@@ -1,4 +1,4 @@
-"""Prune and measure; or prune, train on and measure."""
+"""Prune and measure; or prune, continue training and measure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class NoTraining(InRounds, Recalibrating):
 
 @dataclass(frozen=True)
 class Finetune(InRounds, Training):
-    """Prune, at once or in rounds, then train the weights that are left; pruned weights stay exactly zero.
+    """Prune, at once or in rounds, then train the remaining weights; pruned weights stay exactly zero.
 
-    With a pruner whose masks move while training (gradual, movement, rigl), they move during this training.
+    If a pruner's masks move while training (gradual, movement, rigl), they move during this training.
     """
 
     def run(self, job: RecipeJob) -> Masks:

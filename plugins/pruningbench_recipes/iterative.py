@@ -12,39 +12,39 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
 TOLERANCE = 1e-6
-"""Sparsities nearer to each other than this are one level."""
+"""Sparsities closer to each other than this are the same level."""
 DECIMALS = 6
-"""Of the levels, so that a suite can name exactly the same numbers."""
+"""Decimals of the levels, so that a suite can name exactly the same numbers."""
 
 
 @dataclass(frozen=True)
 class Iterative(Training):
-    """Prune a little, train, and again, until the sparsity is reached.
+    """Prune a little, train, and repeat until the sparsity is reached.
 
-    All sparsities of a suite lie on one trajectory: a level is trained once, kept, and serves every
-    sparsity above it. With `rate` the levels are 1 - (1 - rate)^k, to six decimals; a sparsity between two
-    levels is a last shorter round from the level below, which no other sparsity passes through. Pruned
+    All sparsities of a suite lie on one trajectory: a level is trained once, kept, and used for every
+    sparsity above it. With `rate` the levels are 1 - (1 - rate)^k, to six decimals. A sparsity between two
+    levels is reached by a final shorter round from the level below; no other sparsity uses that round. Pruned
     weights never return, and every round starts with a new optimizer and schedule.
 
-    What the weights do between rounds is `rewind`:
+    `rewind` says what happens to the weights between rounds:
 
     * ``none``: they are kept, and only the learning rate is rewound (LRR; Renda et al. 2020).
-    * ``pretrained``: those left go back to the weights of the model as loaded.
-    * ``init``: the network is first trained from new random weights, and those left go back to these
-      (IMP, the lottery ticket; Frankle and Carbin 2019).
-    * ``early``: as ``init``, but they go back to the weights after `early_epochs` of that training, and the
-      learning rate to its value then (Frankle et al. 2020).
+    * ``pretrained``: the remaining weights are reset to those of the model as loaded.
+    * ``init``: the network is first trained from new random weights, and the remaining weights are reset to
+      these (IMP, the lottery ticket; Frankle and Carbin 2019).
+    * ``early``: as ``init``, but the weights are reset to those after `early_epochs` of that training, and the
+      learning rate to its value at that point (Frankle et al. 2020).
 
-    The dense reference, sparsity 0, has one such training: under ``init`` and ``early`` it is the network that the
-    trajectory starts from, else the model as loaded, trained for one round in which nothing is pruned.
+    The dense reference, sparsity 0, gets one such training. With ``init`` and ``early`` it is the network from which
+    the trajectory starts, otherwise the model as loaded, trained for one round without pruning.
     """
 
-    rate: float = param(0.2, doc="share of the remaining weights pruned a round, in (0, 1), unless levels are given")
+    rate: float = param(0.2, doc="share of the remaining weights pruned per round, in (0, 1), unless levels are given")
     levels: list[float] = param([], doc="sparsity after each round, rising, in (0, 1); instead of a rate")
     rewind: Literal["none", "pretrained", "init", "early"] = param(
-        "none", doc="what the weights left go back to before each training: none, pretrained, init or early"
+        "none", doc="what the remaining weights are reset to before each training: none, pretrained, init or early"
     )
-    early_epochs: int = param(1, doc="epochs after which the weights are those of rewind: early; 1 <= it < epochs")
+    early_epochs: int = param(1, doc="epochs after which rewind: early takes its weights; at least 1 and below epochs")
 
     def problem(self) -> str | None:
         """Check ranges."""
@@ -57,7 +57,7 @@ class Iterative(Training):
         return super().problem()
 
     def path_to(self, sparsity: float) -> list[float]:
-        """Return the sparsity after each round on the way to `sparsity`, which is the last."""
+        """Return the sparsity after each round on the way to `sparsity`, which comes last."""
         if self.levels:
             return [*(level for level in self.levels if level < sparsity - TOLERANCE), sparsity]
         path: list[float] = []
@@ -66,11 +66,11 @@ class Iterative(Training):
         return [*path, sparsity]
 
     def prunes_dense(self) -> bool:
-        """Whether masks are those of the dense model: never, they are of trained levels."""
+        """Return False: masks come from trained levels, not from the dense model."""
         return False
 
     def trainings(self, sparsity: float) -> list[Any]:
-        """Return the levels on the way, each once, and the dense training where the network starts afresh."""
+        """Return the levels on the way, each once, and the dense training if the network starts from new weights."""
         if sparsity == 0:
             return [DENSE_TRAINING]
         path = self.path_to(sparsity)
@@ -78,14 +78,14 @@ class Iterative(Training):
         return [DENSE_TRAINING, *levels] if self.rewind in ("init", "early") else levels
 
     def refuses(self, pruner: Pruner) -> str | None:
-        """Refuse pruners that do what this recipe does."""
+        """Refuse pruners that move masks themselves, or cannot prune to the first level."""
         if isinstance(pruner, MovingPruner):
             return "its masks move while training, and 'iterative' prunes in rounds: use recipe 'finetune'"
         reason = pruner.unreachable(self.levels[0] if self.levels else self.rate)
         return f"its first round cannot be made: {reason}" if reason else None
 
     def run(self, job: RecipeJob) -> Masks:
-        """Walk the trajectory as far as ``job.sparsity``; levels that are kept are not trained again."""
+        """Walk the trajectory up to ``job.sparsity``; stored levels are not trained again."""
         from pruningbench_recipes.trajectory import Trajectory
 
         trajectory = Trajectory(self, self.rewind, self.early_epochs, job, training_data(job))

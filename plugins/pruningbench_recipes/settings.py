@@ -1,4 +1,4 @@
-"""What all recipes share: the settings of training, and recalibration of batch norm."""
+"""What all recipes share: training settings and batch-norm recalibration."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
 RECALIBRATION_BATCH = 128
-"""Samples a batch when batch norm is recalibrated; not a knob, since the statistics depend on it."""
+"""Samples per batch when batch norm is recalibrated; fixed, since the statistics depend on it."""
 
 
 @dataclass(frozen=True)
 class Recalibrating(Recipe):
-    """A recipe that may end with recalibrating batch norm; raw and recalibrated are different rows."""
+    """A recipe that may end by recalibrating batch norm; raw and recalibrated results are different rows."""
 
     recalibrate: int = param(
         0,
-        doc="training samples from which batch-norm statistics are taken anew at the end; 0 keeps them as they are",
+        doc="number of training samples to recompute batch-norm statistics from at the end; 0 keeps them",
         training=False,
     )
 
@@ -48,7 +48,7 @@ class Recalibrating(Recipe):
         return self.trains or self.recalibrate > 0
 
     def finish(self, job: RecipeJob) -> None:
-        """Recalibrate ``job.model`` if this recipe says so."""
+        """Recalibrate ``job.model`` if this recipe asks for it."""
         if not self.recalibrate:
             return
         from pruningbench.training.recalibration import recalibrate
@@ -79,7 +79,7 @@ class Training(FitSettings, Recalibrating):
         return self.out_of_range() or super().problem()
 
     def trainings(self, sparsity: float) -> list[Any]:
-        """Return the one training; that of a recalibrated row is another."""
+        """Return the single training; a recalibrated row has a different one."""
         return [[sparsity, self.recalibrate]]
 
     def augment(self, job: RecipeJob) -> Augmentation | None:
@@ -98,19 +98,19 @@ class InRounds(Recipe):
         return super().problem() if self.rounds >= 1 else f"rounds is {self.rounds}, must be at least 1"
 
     def prunes_dense(self) -> bool:
-        """Whether there is one round only."""
+        """Whether there is only one round."""
         return self.rounds == 1
 
     def refuses(self, pruner: Pruner) -> str | None:
-        """Refuse rounds of a pruner that has its own."""
+        """Refuse several rounds with a pruner that has its own."""
         moves = self.rounds > 1 and isinstance(pruner, MovingPruner)
         return "its masks move while training, so they cannot be made in rounds: leave out `rounds`" if moves else None
 
 
 def prune_in_rounds(job: RecipeJob, rounds: int) -> Masks:
-    """Prune ``job.model`` to its sparsity in rounds, scoring anew what each round leaves; nothing is trained.
+    """Prune ``job.model`` to its sparsity in rounds, scoring the remaining weights again in each; train nothing.
 
-    The density falls as density^(k / rounds), k = 1 .. rounds. What a round prunes does not return.
+    The density falls as density^(k / rounds), k = 1 .. rounds. Weights pruned in one round do not return.
     """
     masks = None
     for k in range(1, rounds):

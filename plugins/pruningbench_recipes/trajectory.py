@@ -1,4 +1,4 @@
-"""The trajectory of iterative pruning: trained states, one a level, each made once and kept."""
+"""The trajectory of iterative pruning: one trained state per level, each computed once and stored."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pruningbench.training.fit import fit
 from pruningbench_recipes.settings import Training
 
 PROVENANCE = "provenance"
-"""Name in the state of a level of what its pruner says of its masks, as JSON in bytes."""
+"""Key in a level's state of the pruner's provenance of the masks, as JSON in bytes."""
 Rewind = Literal["none", "pretrained", "init", "early"]
 State = dict[str, Tensor]
-"""Named tensors: ``weights/NAME`` and ``masks/NAME`` of a level; ``early/NAME`` beside the dense weights."""
+"""Named tensors: ``weights/NAME`` and ``masks/NAME`` of a level; ``early/NAME`` alongside the dense weights."""
 
 
 class Trajectory:
-    """Walks along a trajectory of rounds on ``job.model``.
+    """Walk along a trajectory of rounds on ``job.model``.
 
     Args:
         training: how to train.
-        rewind: what the weights left go back to before each training.
-        early_epochs: epochs after which the weights are those of ``rewind: early``.
-        job: the model to change, and the store that its trajectory's levels share.
+        rewind: what the remaining weights are reset to before each training.
+        early_epochs: epochs after which ``rewind: early`` takes its weights.
+        job: the model to change, and the store shared by the trajectory's levels.
         samples: training data.
     """
 
@@ -40,18 +40,18 @@ class Trajectory:
         self._loaded = self._weights()
 
     def walk(self, path: list[float]) -> Masks:
-        """Put the trained state at the end of `path` into the model; return its masks."""
+        """Load the trained state at the end of `path` into the model, and return its masks."""
         masks = self._load_level(path)
-        assert masks is not None  # noqa: S101 - a path has at least the sparsity asked for
+        assert masks is not None  # noqa: S101 - a path has at least the requested sparsity
         return masks
 
     def stay(self) -> Masks:
-        """Put the dense network into the model, trained as one round is; return masks that prune nothing."""
+        """Load the dense network, trained like one round, into the model, and return masks that prune nothing."""
         self._load(self._dense(), "weights/")
         return self.job.prune(self.job.model, 0.0)
 
     def _load_level(self, path: list[float]) -> Masks | None:
-        """Put the state after the rounds of `path` into the model; without rounds, the dense one."""
+        """Load the state after the rounds of `path` into the model, or the dense state if there are none."""
         if path:
             state = self._level(path)
             self._load(state, "weights/")
@@ -78,12 +78,12 @@ class Trajectory:
         return {**_prefixed("weights/", self._weights()), **kept}
 
     def _dense(self) -> State:
-        """Return the dense network after one training, and beside it its early weights if it starts from new ones."""
+        """Return the dense network after one training, plus its early weights if it starts from new ones."""
         return self.job.shared(DENSE_TRAINING, self._train_dense)
 
     def _train_dense(self) -> State:
         if not self.from_scratch:
-            self._fit("round 1", None)  # on the stream of samples that the first level is trained on
+            self._fit("round 1", None)  # on the same sample stream as the first level
             return _prefixed("weights/", self._weights())
         self._initialise()
         early: State = {}

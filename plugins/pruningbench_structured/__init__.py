@@ -1,7 +1,7 @@
 """Structured pruning: whole channels, found with the dependency graph of the Torch-Pruning library.
 
-`shrink` really removes the channels that masks leave empty, and `compare_size` measures what that gains. Both are
-loaded when first asked for, and the library with them: ``pip install 'pruningbench[structured]'``.
+`shrink` physically removes the channels that masks leave empty, and `compare_size` measures the gain. Both are loaded
+on first use, together with the library: ``pip install 'pruningbench[structured]'``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which channels of a network belong together, and which of them can be removed.
 
-The dependencies come from the Torch-Pruning library (DepGraph). What is kept of them is plain: for each group, which
-entries of which parameters belong to its channels. Removing a channel removes these, in all layers at once.
+The dependencies come from the Torch-Pruning library (DepGraph). This module keeps them in plain form: for each group,
+which entries of which parameters belong to its channels. Removing a channel removes these entries in all layers.
 
 Source: Fang, Ma, Song, Mi, Wang, DepGraph: Towards any structural pruning (CVPR 2023).
 """
@@ -31,18 +31,18 @@ _CHANNELWISE = re.compile(
     |\w*batchnorm\w*|(add)?mm|permute|transpose|t|(un)?squeeze|clone|tocopy|alias|copyslices""",
     re.VERBOSE,
 )
-"""Operations, by the names of their gradients, that keep channels apart or are part of a linear layer."""
+"""Operations, named by their gradients, that do not mix channels or are part of a linear layer."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a group's channels own of one parameter.
+    """The entries of one parameter that belong to a group's channels.
 
     Attributes:
         name: the parameter.
         dim: dimension along which it is cut.
-        owner: (shape[dim],) int64: for each entry along `dim` the channel of the group that owns it, or -1.
-        weight: whether it is a map's weight; otherwise a bias, or scale or shift of a norm.
+        owner: (shape[dim],) int64: for each entry along `dim`, the channel of the group that owns it, or -1.
+        weight: whether it is the weight of a linear map or convolution; otherwise a bias, or a norm's scale or shift.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Part:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that are removed together with what depends on them, each on its own.
+    """Channels that can be removed one by one, each together with the entries that depend on it.
 
     Attributes:
         name: the layer whose output channels they are.
-        channels: for each channel the positions in that layer's output; several in grouped convolutions.
-        parts: what they own.
+        channels: for each channel, its positions in that layer's output; several in grouped convolutions.
+        parts: the parameter entries that they own.
     """
 
     name: str
@@ -66,17 +66,17 @@ class ChannelGroup:
     parts: tuple[Part, ...]
 
     def drop(self, part: Part, removed: Tensor) -> Tensor:
-        """Return the entries of `part` along its dimension that go with the removed channels (bool)."""
+        """Return a bool mask of the entries of `part`, along its dimension, that belong to the removed channels."""
         return (part.owner >= 0) & removed[part.owner.clamp(min=0)]
 
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """The removable groups of a network, in the order of its modules, and why the other layers are none.
+    """The removable channel groups of a network, in module order, and why other layers have none.
 
     Attributes:
-        network: the copy that was traced.
-        groups: those that can be removed.
+        network: the traced copy.
+        groups: the groups whose channels can be removed.
         skipped: layer -> reason.
         dependencies: Torch-Pruning's graph of `network`.
     """
@@ -88,7 +88,7 @@ class ChannelGraph:
 
 
 def installed() -> bool:
-    """Whether the library is there."""
+    """Whether the library is installed."""
     return find_spec("torch_pruning") is not None
 
 
@@ -107,9 +107,9 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
     """Trace a copy of a network in eval mode and return the groups of channels that can be removed.
 
     Args:
-        network: any module of one input; it is not touched.
+        network: any module with one input; it is not modified.
         example: (B, ...) input; its first sample is used.
-        prunable: names of the weights that may be cut; groups that reach others are left out.
+        prunable: names of the weights that may be cut; groups that involve other weights are left out.
 
     Raises:
         UsageError: if the library is not installed.
@@ -118,7 +118,7 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
     library()
     try:
         network = copy.deepcopy(network).eval()
-    except RuntimeError as error:  # tensors that are computed, as torch.nn.utils.prune leaves them
+    except RuntimeError as error:  # computed tensors, such as those of torch.nn.utils.prune
         reason = str(error).partition("\n")[0]
         raise PruningBenchError(f"structured pruning cannot copy this {type(network).__name__}: {reason}") from error
     for parameter in network.parameters():
@@ -127,7 +127,7 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
     dependencies = import_module("torch_pruning").DependencyGraph()
     try:
         with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about parameters outside of layers: such groups are left out below
+            warnings.simplefilter("ignore")  # about parameters outside layers: their groups are left out below
             dependencies.build_dependency(network, example_inputs=example[:1], verbose=False)
             found = list(dependencies.get_all_groups())
     except (Exception, SystemExit) as error:
@@ -150,7 +150,7 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
 
 
 class _Reader:
-    """Turns groups of the library into plain ones."""
+    """Convert the library's groups to plain ones."""
 
     def __init__(self, network: nn.Module, dependencies: Any, prunable: frozenset[str]) -> None:
         self._dependencies, self._prunable = dependencies, prunable
@@ -161,7 +161,7 @@ class _Reader:
         self._tied = {parameter for parameter, count in uses.items() if count > 1}
 
     def obstacle(self, group: Any) -> str | None:
-        """Return why the channels of a group cannot be removed, or zeroed instead with the same result, or None."""
+        """Return why a group's channels cannot be removed, or cannot be zeroed with the same result, or None."""
         kinds = self._kinds
         for dep, _ in group:
             module, kind = dep.target.module, dep.target.type
@@ -199,7 +199,7 @@ class _Reader:
         return str(dep.handler.__name__) == "prune_out_channels"
 
     def read(self, root: str, group: Any) -> ChannelGroup:
-        """Return a group's channels and what they own."""
+        """Return a group's channels and the parameter entries that they own."""
         width = len(group[0].idxs)
         channel = _Merger(width)
         for item in group:
@@ -250,7 +250,7 @@ def _maps(kinds: Any) -> tuple[Any, ...]:
 
 
 class _Merger:
-    """Union of positions that a grouped convolution forces to be removed together."""
+    """Union-find of positions that a grouped convolution forces to be removed together."""
 
     def __init__(self, width: int) -> None:
         self._parent = list(range(width))
@@ -261,14 +261,14 @@ class _Merger:
         return position
 
     def merge(self, entries: list[int], positions: list[int], period: int) -> None:
-        """Join the positions whose entries are equal modulo `period`."""
+        """Join positions whose entries are equal modulo `period`."""
         first: dict[int, int] = {}
         for entry, position in zip(entries, positions, strict=True):
             a, b = self._root(first.setdefault(entry % period, position)), self._root(position)
             self._parent[max(a, b)] = min(a, b)
 
     def classes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the classes of joined positions, by their first."""
+        """Return the classes of joined positions, ordered by their first position."""
         found: dict[int, list[int]] = {}
         for position in range(len(self._parent)):
             found.setdefault(self._root(position), []).append(position)

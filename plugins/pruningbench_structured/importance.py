@@ -1,4 +1,4 @@
-"""How much each channel matters: one number for all that is removed with it."""
+"""How much each channel matters: one score for everything that is removed with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruningbench_structured.graph import ChannelGraph, ChannelGroup
 def group_norms(graph: ChannelGraph, parameters: Mapping[str, Tensor]) -> list[Tensor]:
     """Return for each group the L2 norms of its channels' weights over all layers, divided by the group's mean.
 
-    Float64, >= 0; all equal where a group's weights are all zero.
+    The norms are float64 and >= 0; they are all equal if all weights of a group are zero.
     """
     found = []
     for group in graph.groups:
@@ -27,12 +27,12 @@ def group_norms(graph: ChannelGraph, parameters: Mapping[str, Tensor]) -> list[T
 
 
 def taylor(graph: ChannelGraph, context: PruningContext, samples: int) -> list[Tensor]:
-    """Return for each group the sums of ``(g w)^2`` over its channels' weights in all layers, float64 >= 0.
+    """Return for each group the sums of ``(g w)^2`` over its channels' weights in all layers, float64 and >= 0.
 
     g is the gradient of the mean cross-entropy over the first `samples` images.
 
     Raises:
-        PruningBenchError: without images or labels, or for gradients that are NaN or infinite.
+        PruningBenchError: without images or labels, or if gradients are NaN or infinite.
     """
     gradients = _mean_gradients(context, samples)
     products = {
@@ -46,7 +46,7 @@ def taylor(graph: ChannelGraph, context: PruningContext, samples: int) -> list[T
 
 
 def random(graph: ChannelGraph, context: PruningContext) -> list[Tensor]:
-    """Return U(0, 1) for each channel, each group from a stream of its own."""
+    """Return a draw from U(0, 1) for each channel, with a separate random stream per group."""
     return [
         torch.rand(len(group.channels), generator=context.generator("structured", group.name), dtype=torch.float64)
         for group in graph.groups

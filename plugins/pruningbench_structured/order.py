@@ -16,9 +16,9 @@ def removals(scores: Sequence[Tensor], allocation: Literal["global", "uniform"],
     """Return (group, channel) pairs in the order of removal.
 
     Args:
-        scores: of each group's channels, higher = keep; of equal scores the last goes first.
+        scores: scores of each group's channels, higher = keep; among equal scores the last is removed first.
         allocation: global (lowest score of all first) or uniform (all groups lose the same share).
-        floor: share of each group's channels that is never removed; one channel never is.
+        floor: share of each group's channels that is never removed; one channel always remains.
     """
     keyed = []
     for number, values in enumerate(scores):
@@ -33,10 +33,10 @@ def removals(scores: Sequence[Tensor], allocation: Literal["global", "uniform"],
 def nearest(
     graph: ChannelGraph, parameters: Mapping[str, Tensor], sequence: Sequence[tuple[int, int]], asked: int
 ) -> tuple[list[Tensor], int]:
-    """Return the removed channels of each group that prune nearest to `asked` weights, and the most there can be.
+    """Return the removed channels of each group that prune closest to `asked` weights, and the possible maximum.
 
-    The number of pruned weights grows with each removal, so the number of removals is found by bisection; of
-    two as near the smaller is taken.
+    The number of pruned weights grows with each removal, so bisection finds the number of removals; of two equally
+    close numbers the smaller is taken.
     """
 
     def removed(count: int) -> list[Tensor]:

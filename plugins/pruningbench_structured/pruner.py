@@ -1,4 +1,4 @@
-"""The pruner `structured`: whole channels, in all layers that share them."""
+"""The pruner `structured`: remove whole channels, in all layers that share them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 class Structured(Pruner):
     """Structured pruning: remove whole channels, together in all layers that depend on each other (DepGraph).
 
-    A channel owns a row of the layers that write it and a column of those that read it; all of them are masked,
-    and biases and batch-norm scales and shifts of removed channels are set to zero in place, so that the masked
-    network computes what the smaller one does. The score of a channel over all the weights it owns is
-    ``sqrt(sum w^2)`` divided by the group's mean (l2), ``sum (g w)^2`` with g the gradient of the mean loss
-    (taylor), or drawn from U(0, 1) (random). Channels go in the order of their scores (global) or each group
-    loses the same share of its channels (uniform), until the pruned share of the prunable weights is as near to
-    the sparsity asked for as whole channels allow: ``sparsity_achieved`` says how near.
-    Left out are the network's outputs, layers outside the scope, shared weights, and channels that meet layer,
-    group or instance norm, attention or added embeddings: of a vision transformer the hidden units of its MLPs
-    can be removed, heads and the embedding cannot. A masked network is not faster:
-    ``pruningbench_structured.shrink`` makes the smaller one and ``compare_size`` measures it.
+    A channel owns a row of each layer that writes it and a column of each layer that reads it. All of them are
+    masked, and biases and batch-norm scales and shifts of removed channels are set to zero in place, so the masked
+    network computes the same function as the smaller one. The score of a channel, over all weights that it owns,
+    is ``sqrt(sum w^2)`` divided by the group's mean (l2), ``sum (g w)^2`` with g the gradient of the mean loss
+    (taylor), or drawn from U(0, 1) (random). Channels are removed in the order of their scores (global), or each
+    group loses the same share of its channels (uniform), until the pruned share of the prunable weights is as
+    close to the requested sparsity as whole channels allow: ``sparsity_achieved`` gives the result.
+    The pruner leaves out the network's outputs, layers outside the scope, shared weights, and channels that pass
+    through layer, group or instance norm, attention or added embeddings. In a vision transformer it can remove the
+    hidden units of MLPs, but not heads or the embedding. A masked network is not faster:
+    ``pruningbench_structured.shrink`` builds the smaller one and ``compare_size`` measures it.
     Cost: a traced forward and backward graph of one image, a copy of the network, and for taylor one backward
-    pass a batch. Needs Torch-Pruning (``pip install 'pruningbench[structured]'``) and images, with labels for
+    pass per batch. Needs Torch-Pruning (``pip install 'pruningbench[structured]'``) and images, with labels for
     taylor. Higher = keep.
     Sources: Fang et al., DepGraph: Towards any structural pruning (CVPR 2023); taylor: Molchanov et al.,
     Importance estimation for neural network pruning (CVPR 2019), equation 8.
@@ -43,18 +43,18 @@ class Structured(Pruner):
 
     importance: Literal["l2", "taylor", "random"] = param("l2", doc="score of a channel: l2, taylor or random")
     allocation: Literal["global", "uniform"] = param(
-        "global", doc="one order over all groups, or the same share of channels of each"
+        "global", doc="one order over all groups (global), or the same share of channels from each (uniform)"
     )
-    floor: float = param(0.1, doc="share of each group's channels kept at least, in [0, 1); one is always kept")
-    samples: int = param(256, doc="images used for taylor, from the first on; at least 1")
+    floor: float = param(0.1, doc="minimum share of each group's channels to keep, in [0, 1); one is always kept")
+    samples: int = param(256, doc="number of images to use for taylor, starting with the first; at least 1")
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]  # of this pruner it depends on a field
-        """Whether scores are drawn."""
+    def seeded(self) -> bool:  # type: ignore[override]  # depends on a field of this pruner
+        """Whether scores are random."""
         return self.importance == "random"
 
     def problem(self) -> str | None:
-        """Refuse values out of range, and any use without the library."""
+        """Refuse values out of range, and a missing library."""
         from importlib.util import find_spec
 
         if not 0 <= self.floor < 1:
@@ -66,7 +66,7 @@ class Structured(Pruner):
         return None
 
     def cost(self, outline: Outline) -> Cost:
-        """Return the cost: four copies of the network, the masks, one traced image; taylor's passes."""
+        """Return the cost: four copies of the network, the masks, one traced image, and taylor's passes."""
         memory = 4 * outline.state_bytes + 2 * outline.weights + 20 * outline.largest + 2 * outline.pass_bytes
         if self.importance != "taylor":
             return Cost(3, 0, 1, memory, "4 S + 2 W + 20 Wmax + 2 A: copies of the network, masks, one traced image")
@@ -80,8 +80,8 @@ class Structured(Pruner):
 
         Raises:
             UsageError: without the library, or for a sparsity that removable channels cannot reach.
-            PruningBenchError: without images, for a network that cannot be traced, or one that computes
-                something else without the channels.
+            PruningBenchError: without images, for a network that cannot be traced, or one that computes a
+                different function without the channels.
         """
         from pruningbench.pruning.masks import Masks
         from pruningbench_structured.graph import channel_graph
@@ -97,7 +97,7 @@ class Structured(Pruner):
         )
         masked = copy.deepcopy(context.network).eval()
         masks.apply(masked)
-        without(masked, graph, removed, images)  # raises unless masking these channels is removing them
+        without(masked, graph, removed, images)  # raises unless masking these channels is equivalent to removing them
         silence(context.network, graph, removed)
         gone, channels = sum(int(r.sum()) for r in removed), sum(len(r) for r in removed)
         context.report(f"structured removes {gone} of {channels} channels: sparsity {masks.sparsity:.3f}")
@@ -108,7 +108,7 @@ class Structured(Pruner):
         return {group.name: [int(gone.sum()), len(gone)] for group, gone in pairs}
 
     def _removed(self, context: PruningContext, graph: ChannelGraph, sparsity: float) -> list[Tensor]:
-        """Return the removed channels of each group: those whose number brings the sparsity nearest."""
+        """Return the removed channels of each group, as many as bring the sparsity closest to the requested one."""
         from pruningbench.contract import UsageError
         from pruningbench.pruning.allocation import number_to_prune
         from pruningbench_structured import order

@@ -1,4 +1,4 @@
-"""Masks of whole channels: made from removed channels, and turned into a smaller network."""
+"""Masks of whole channels: built from removed channels, and converted to a smaller network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pruningbench.pruning.masks import Masks
 from pruningbench_structured.graph import ChannelGraph, ChannelGroup, channel_graph
 
 Removed = Sequence[Tensor]
-"""For each group of a `ChannelGraph` which of its channels are removed: bool tensors."""
+"""For each group of a `ChannelGraph`, a bool tensor of its removed channels."""
 
 
 def removal_masks(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed: Removed) -> dict[str, Tensor]:
-    """Return the masks of `parameters` that removed channels leave: bool on the CPU, True = kept."""
+    """Return the masks of `parameters` for the removed channels: bool on the CPU, True = kept."""
     masks = {name: torch.ones(parameter.shape, dtype=torch.bool) for name, parameter in parameters.items()}
     for (name, dim), dropped in _dropped(graph, removed).items():
         masks[name].index_fill_(dim, dropped.nonzero().flatten(), False)
@@ -26,7 +26,7 @@ def removal_masks(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed
 
 
 def removal_count(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed: Removed) -> int:
-    """Return how many weights `removal_masks` would prune, without making the masks."""
+    """Return how many weights `removal_masks` would prune, without building the masks."""
     kept = {name: dict(enumerate(parameters[name].shape)) for name in parameters}
     for (name, dim), dropped in _dropped(graph, removed).items():
         kept[name][dim] -= int(dropped.sum())
@@ -34,7 +34,7 @@ def removal_count(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed
 
 
 def _dropped(graph: ChannelGraph, removed: Removed) -> dict[tuple[str, int], Tensor]:
-    """Return for each weight and dimension which entries go, for whichever group."""
+    """Return for each weight and dimension which entries are removed, over all groups."""
     found: dict[tuple[str, int], Tensor] = {}
     for group, gone in zip(graph.groups, removed, strict=True):
         for part in group.parts:
@@ -45,7 +45,7 @@ def _dropped(graph: ChannelGraph, removed: Removed) -> dict[tuple[str, int], Ten
 
 
 def silence(network: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
-    """Zero biases, and scales and shifts of norms, of removed channels in place, so that they output zero."""
+    """Zero the biases and the norm scales and shifts of removed channels in place, so that they output zero."""
     parameters = dict(network.named_parameters())
     with torch.no_grad():
         for group, gone in zip(graph.groups, removed, strict=True):
@@ -58,23 +58,23 @@ def silence(network: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
 def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Module:
     """Return a smaller network without the channels that the masks leave empty; it computes the same function.
 
-    A channel is removed when the masks prune everything that belongs to it: its rows and columns in all layers
-    that share it. Other pruned weights stay, as zeros. Where the masks prune no whole channel the result is as
+    A channel is removed if the masks prune everything that belongs to it: its rows and columns in all layers
+    that share it. Other pruned weights remain as zeros. If the masks prune no whole channel, the result is as
     large as the network.
 
     Args:
-        network: dense or pruned, with the masks' parameters; it is left as it is.
-        masks: as the pruner `structured` makes them.
-        example_inputs: (B, ...) inputs the network accepts, on its device.
+        network: dense or pruned, with the masks' parameters; it is not modified.
+        masks: masks from the pruner `structured`.
+        example_inputs: (B, ...) inputs that the network accepts, on its device.
 
     Returns:
-        A new network in eval mode with smaller parameters; its outputs are those of the masked network, with the
-        biases and norms of removed channels at zero, up to rounding.
+        A new network in eval mode with smaller parameters. Up to rounding, its outputs are those of the masked
+        network with the biases and norms of removed channels at zero.
 
     Raises:
         UsageError: if Torch-Pruning is not installed.
         MaskError: if the masks do not fit the network.
-        PruningBenchError: if the network cannot be traced, or removing channels changes what it computes.
+        PruningBenchError: if the network cannot be traced, or removing channels changes its outputs.
     """
     masked = copy.deepcopy(network).eval()
     masks.apply(masked)
@@ -86,10 +86,10 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
 
 
 def without(masked: nn.Module, graph: ChannelGraph, removed: Removed, inputs: Tensor) -> nn.Module:
-    """Return the traced network of `graph` without the removed channels; they are silenced in `masked`.
+    """Return the traced network of `graph` without the removed channels, and silence them in `masked`.
 
     Raises:
-        PruningBenchError: if it does not run, or computes something else than `masked`.
+        PruningBenchError: if it does not run, or its outputs differ from those of `masked`.
     """
     silence(masked, graph, removed)
     graph.network.load_state_dict(masked.state_dict())
@@ -113,7 +113,7 @@ def _empty(group: ChannelGroup, masks: Mapping[str, Tensor]) -> Tensor:
             alive = mask.movedim(part.dim, 0).flatten(1).any(1)
             empty[part.owner[alive & (part.owner >= 0)]] = False
     if empty.all():
-        empty[0] = False  # a layer needs one channel, be it of zeros
+        empty[0] = False  # a layer needs one channel, even of zeros
     return empty
 
 

@@ -1,4 +1,4 @@
-"""Parameters, operations and time of a network: measured, never derived from masks."""
+"""Parameters, operations and latency of a network: measured, never derived from masks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pruningbench_structured.shrinking import shrink
 
 @dataclass(frozen=True)
 class Size:
-    """What a network takes.
+    """The size and latency of a network.
 
     Attributes:
         parameters: number of parameters, zeros included.
-        flops: floating-point operations of convolutions and matrix products for one sample; a multiplication
-            and an addition count as two.
-        latency_ms: median milliseconds of a forward pass of the batch it was measured on.
+        flops: floating-point operations of convolutions and matrix products for one sample; a multiply-add counts
+            as two.
+        latency_ms: median milliseconds of a forward pass of the measured batch.
         batch_size: samples in that batch.
     """
 
@@ -37,8 +37,8 @@ class SizeChange:
     """A network before and after its channels were removed.
 
     Attributes:
-        dense: as it was.
-        smaller: without the channels that the masks leave empty.
+        dense: the original network.
+        smaller: the network without the channels that the masks leave empty.
     """
 
     dense: Size
@@ -46,7 +46,7 @@ class SizeChange:
 
     @property
     def speedup(self) -> float:
-        """How many times faster the smaller network is, measured."""
+        """Measured speedup of the smaller network over the dense one."""
         return self.dense.latency_ms / self.smaller.latency_ms
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ class SizeChange:
 
 
 def measure_size(network: nn.Module, example_inputs: Tensor, *, runs: int = 20) -> Size:
-    """Count parameters and operations of a network, and time it, in eval mode.
+    """Count parameters and operations of a network, and time it in eval mode.
 
     Args:
-        network: any module of one input, left as it is.
-        example_inputs: (B, ...) inputs on its device; B is the batch size that is timed.
-        runs: timed forward passes, after three that are not timed; at least 1.
+        network: any module with one input; it is not modified.
+        example_inputs: (B, ...) inputs on its device; B is the timed batch size.
+        runs: timed forward passes, after three untimed ones; at least 1.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -80,13 +80,13 @@ def measure_size(network: nn.Module, example_inputs: Tensor, *, runs: int = 20) 
 
 
 def compare_size(network: nn.Module, masks: Masks, example_inputs: Tensor, *, runs: int = 20) -> SizeChange:
-    """Measure a network as it is, and really without the channels that the masks leave empty.
+    """Measure a network unchanged, and with the channels that the masks leave empty physically removed.
 
     Weights that are only masked count in full on both sides: masks alone make nothing smaller or faster.
 
     Args:
-        network: dense or pruned, left as it is.
-        masks: as the pruner `structured` makes them.
+        network: dense or pruned; it is not modified.
+        masks: masks from the pruner `structured`.
         example_inputs: (B, ...) inputs on its device.
         runs: timed forward passes of each network.
 

@@ -1,7 +1,7 @@
-"""Models: any network of timm or the hub, the papers' networks by name, CLIP, and your own.
+"""Models: any network from timm or the hub, the papers' networks by name, CLIP, and your own.
 
-`TimmVisionModel` gives a timm network the views that tasks need, `LayeredVisionModel` any other network
-whose layers are named to it. Two small networks for handwritten digits are trained in the run and cached.
+`TimmVisionModel` gives a timm network the views that tasks need; `LayeredVisionModel` does so for any other network,
+given the names of its layers. Two small networks for handwritten digits are trained during the run and cached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training augmentation: digits at random places, scales and brightness, among bits of other digits."""
+"""Training augmentation: digits at random positions, scales and brightness, among fragments of other digits."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ COARSE = 5  # side of the grid behind the background's smooth texture
 
 @dataclass(frozen=True)
 class SceneAugmentation:
-    """Turns a batch of centred digits, bright on black, into digits in scenes.
+    """Turn a batch of centred digits, bright on black, into digits in scenes.
 
-    Each batch is drawn on one of two canvases, and a part of its samples stays plain (black background,
-    nothing but the digit, about its own size), so that a network learns the digits as they are and
-    smaller ones in larger scenes. The order of the samples, and so their labels, stay.
+    Each batch is drawn on a canvas of one of two sizes. A share of its samples stays plain (black background,
+    only the digit, at about its own size), so a network learns both plain digits and smaller ones in larger
+    scenes. The order of the samples, and thus of their labels, does not change.
 
     Attributes:
-        sizes: canvas sides in pixels; each batch takes one at random.
+        sizes: canvas sides in pixels; one is drawn at random for each batch.
         sides: smallest and largest side of a digit in a scene, in pixels.
         plain: share of the samples that stay plain.
         rotation: largest rotation in degrees.
-        noise: brightest background, in [0, 1); each sample draws its own limit below.
-        clutter: bits of other digits in a scene.
+        noise: brightest background, in [0, 1); each sample draws its own limit up to this value.
+        clutter: fragments of other digits in a scene.
         twin: probability of a second copy of the digit in a scene.
     """
 
@@ -40,7 +40,7 @@ class SceneAugmentation:
 
     @classmethod
     def plain_digits(cls, size: int = 24) -> SceneAugmentation:
-        """Return one that only shifts, scales and turns the digits a little, on a canvas of `size`."""
+        """Return an augmentation that only shifts, scales and rotates digits a little, on a canvas of `size`."""
         return cls(sizes=(size,), plain=1.0, clutter=0)
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
@@ -76,9 +76,9 @@ class SceneAugmentation:
         return limit * (0.65 * smooth + 0.35 * grain)
 
     def _place(self, ink: Tensor, side: Tensor, size: int, generator: Generator, *, anywhere: bool = False) -> Tensor:
-        """Draw each image with a side of `side` pixels, rotated, at a random place of the canvas.
+        """Draw each image rotated, with a side of `side` pixels, at a random position on the canvas.
 
-        The whole image stays inside, as far as it fits, unless its centre may lie `anywhere`.
+        The image stays inside the canvas if it fits, unless its centre may lie `anywhere`.
         """
         batch = len(ink)
         share = side / size

@@ -1,4 +1,4 @@
-"""timm networks from a name: architecture, settings, weights, preprocessing and label space."""
+"""timm networks by name: architecture, settings, weights, preprocessing and label space."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from pruningbench_timm.tokens import is_transformer, patch_size
 
 HUB = "hf-hub:"
 ANY_SIZE = ("vision_transformer", "deit", "eva")
-"""Modules of timm whose transformers can take images of several sizes, by interpolating positions."""
+"""timm modules whose transformers accept several image sizes, by interpolating position embeddings."""
 FAULTS = (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError)
-"""What timm's constructors raise for arguments that make no sense."""
+"""Exceptions that timm's constructors raise for invalid arguments."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Source:
     """Where a network comes from.
 
     Attributes:
-        name: as the user gave it.
+        name: the name that the user gave.
         architecture: timm's name without a tag.
         settings: timm's pretrained configuration: mean, std, size, crop, classes.
-        args: arguments of the architecture that its repository declares.
-        repository: where its weights are, or None.
-        url: where they are instead, or empty.
+        args: architecture arguments that the repository declares.
+        repository: repository of its weights, or None.
+        url: address of the weights if they are in no repository, or empty.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Source:
 
 
 def repository_of(name: str, revision: str | None) -> Repository:
-    """Return the repository that an ``hf-hub:owner/name[@revision]`` names.
+    """Return the repository named by ``hf-hub:owner/name[@revision]``.
 
     Raises:
-        UsageError: for two different revisions, or an identifier without owner.
+        UsageError: for two different revisions, or an identifier without an owner.
     """
     identifier, _, inside = name.removeprefix(HUB).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", identifier):
@@ -74,11 +74,11 @@ def repository_of(name: str, revision: str | None) -> Repository:
 
 
 def known_source(name: str, revision: str | None = None) -> Source:
-    """Return the source of a model that timm knows by itself, without network.
+    """Return the source of a model that timm itself knows, without network access.
 
     Raises:
-        UsageError: for a name that timm does not know (nearest names suggested), or a revision of weights
-            that are on no hub.
+        UsageError: for a name that timm does not know (with the nearest names), or a revision of weights
+            that are not on a hub.
     """
     architecture, tag = split_model_name_tag(name)
     try:
@@ -86,7 +86,7 @@ def known_source(name: str, revision: str | None = None) -> Source:
     except RuntimeError:  # an unknown tag
         settings = None
     if settings is None:
-        if is_model(architecture) and not tag:  # an architecture that nobody has published weights of
+        if is_model(architecture) and not tag:  # an architecture without published weights
             return Source(name, architecture, {"num_classes": 1000})
         near = did_you_mean(name, list_models(pretrained=True) if tag else list_models())
         raise UsageError(f"timm has no model {name!r}{near or '; see timm.list_models()'}")
@@ -98,11 +98,11 @@ def known_source(name: str, revision: str | None = None) -> Source:
 
 
 def hub_source(name: str, revision: str | None = None) -> Source:
-    """Return the source of a model on the hub; its configuration is fetched unless it is in the cache.
+    """Return the source of a model on the hub; its configuration is fetched unless it is cached.
 
     Raises:
-        MissingDataError: if the repository or its configuration cannot be had.
-        PruningBenchError: if the configuration is not one of timm's, or asks for what none may.
+        MissingDataError: if the repository or its configuration is unavailable.
+        PruningBenchError: if the configuration is not for timm, or holds something that is not allowed.
     """
     repository = repository_of(name, revision)
     architecture, settings, arguments = read_config(repository.fetch("config.json"))
@@ -115,15 +115,15 @@ def hub_source(name: str, revision: str | None = None) -> Source:
 
 
 def find_source(name: str, revision: str | None = None) -> Source:
-    """Return the source that a name means: a model on the hub, or one of timm's own."""
+    """Return the source of a name: a model on the hub, or one of timm's own."""
     return hub_source(name, revision) if name.startswith(HUB) else known_source(name, revision)
 
 
 def weights_of(source: Source) -> Path:
-    """Return the file of a source's published weights, fetched if need be.
+    """Return the file of a source's published weights, fetching it if necessary.
 
     Raises:
-        MissingDataError: if there are none, or they cannot be had.
+        MissingDataError: if there are none, or they are unavailable.
     """
     if source.repository is not None:
         return source.repository.fetch(*WEIGHTS)
@@ -137,11 +137,11 @@ def weights_of(source: Source) -> Path:
 
 
 def fetched(url: str, md5: str = "") -> Path:
-    """Return a file of weights from an address, downloaded once and checked.
+    """Return a weight file from a URL, downloaded once and checked.
 
     Args:
-        url: where it is; timm's carry the first digits of their SHA-256 in their names.
-        md5: the MD5 that its publisher states, or the first digits of it.
+        url: its address; timm's file names contain the first digits of the SHA-256.
+        md5: the MD5 that the publisher states, or its first digits.
     """
     path = place_of(url)
     digits = re.search(r"-([0-9a-f]{8,})\.[a-z]+$", path.name)
@@ -150,7 +150,7 @@ def fetched(url: str, md5: str = "") -> Path:
 
 
 def place_of(url: str) -> Path:
-    """Return where `fetched` keeps the file of an address."""
+    """Return where `fetched` stores the file of a URL."""
     return default_cache_folder() / "downloads" / url.rpartition("/")[2]
 
 
@@ -163,16 +163,16 @@ def build(
     state: Mapping[str, Tensor] | None = None,
     norm_init: Literal["own", "one"] = "own",
 ) -> nn.Module:
-    """Return the network of a source: with random weights, or with those of `state`.
+    """Return the network of a source, with random weights or those of `state`.
 
     Args:
         source: the architecture.
-        args: further arguments of it.
-        size: side of its images in pixels, where its layers depend on it; None for its own, 0 for any.
-        output_stride: of the last stage: 32, or less with dilation.
-        state: published weights, adapted to the network as timm does (positions interpolated, input
+        args: further arguments of the architecture.
+        size: image side in pixels, if its layers depend on it; None for its own, 0 for any.
+        output_stride: stride of the last stage: 32, or less with dilation.
+        state: published weights, adapted to the network as in timm (position embeddings interpolated, input
             channels merged).
-        norm_init: of random weights: whether norms that start at a scale of zero start at one instead.
+        norm_init: for random weights: "one" starts norms at a scale of one that the architecture starts at zero.
 
     Raises:
         UsageError: for arguments that the architecture refuses.
@@ -205,19 +205,19 @@ def build(
         for name in zero_norms(network):
             nn.init.ones_(network.get_submodule(name).weight)  # type: ignore[arg-type]
     for place in ("pretrained_cfg", "default_cfg"):
-        getattr(network, place, {}).pop("state_dict", None)  # the weights would be copied with each clone
+        getattr(network, place, {}).pop("state_dict", None)  # otherwise each clone would copy the weights
     if size and is_transformer(network) and any(size % side for side in patch_size(network)):
         raise UsageError(f"{source.name}: size {size} is no multiple of its patches of {patch_size(network)}")
     return network
 
 
 def _check_size(source: Source, settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse a network that a stranger's configuration makes larger than any, before it takes memory."""
+    """Refuse an absurdly large network from an untrusted configuration before it takes memory."""
     try:
         with torch.device("meta"):
             outline = timm.create_model(source.architecture, pretrained=False, pretrained_cfg=dict(settings), **given)
     except FAULTS:
-        return  # what is wrong with the arguments is said where the network is built
+        return  # building the network reports what is wrong with the arguments
     size = sum(parameter.numel() for parameter in outline.parameters())
     if size > LARGEST_NETWORK:
         raise PruningBenchError(
@@ -230,8 +230,8 @@ def load_checkpoint(
 ) -> nn.Module:  # fmt: skip
     """Return the network of a source with the weights of a local file.
 
-    Names that fit neither as they are nor under a prefix are given to timm, which knows how the original
-    repositories of many architectures name theirs.
+    If the names fit neither directly nor under a prefix, timm gets the weights, because it knows the names that the
+    original repositories of many architectures use.
 
     Raises:
         PruningBenchError: as `read_checkpoint` and `load_weights` do.
@@ -253,10 +253,10 @@ def load_checkpoint(
 
 
 def preprocessing_of(source: Source, network: nn.Module, size: int | None, crop: float | None) -> Preprocessing:
-    """Return the preprocessing that a network was trained with, with another size or crop where given.
+    """Return the preprocessing that a network was trained with, with another size or crop if given.
 
     Raises:
-        UsageError: for a network of images that are not square, or that are padded.
+        UsageError: for a network whose images are not square, or are padded.
     """
     asked: Any = network
     settings: dict[str, Any] = resolve_data_config({}, pretrained_cfg={**source.settings})  # type: ignore[no-untyped-call]
@@ -270,7 +270,7 @@ def preprocessing_of(source: Source, network: nn.Module, size: int | None, crop:
     if fixed and size is not None and size != fixed:
         raise UsageError(f"{source.name} takes images of {fixed} pixels only, not {size or 'any size'}")
     mean, std = settings["mean"], settings["std"]
-    if channels == 1 and len(mean) == 3:  # grey images are the mean of three channels
+    if channels == 1 and len(mean) == 3:  # a grey image is the mean of three channels
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
     return Preprocessing(
         tuple(map(float, mean)),
@@ -283,19 +283,19 @@ def preprocessing_of(source: Source, network: nn.Module, size: int | None, crop:
 
 
 def _channels(network: nn.Module) -> int | None:
-    """Return the channels that the first convolution takes."""
+    """Return the number of input channels of the first convolution."""
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
     return first.in_channels if first is not None else None
 
 
 def _input_side(network: nn.Module, default: int) -> int:
-    """Return the side that positions of a transformer belong to, or the default of the settings."""
+    """Return the image side for which a transformer's positions are defined, or the settings' default."""
     own = getattr(getattr(network, "patch_embed", None), "img_size", None)
     return int(own[0]) if isinstance(own, (tuple, list)) else default
 
 
 def _fixed_side(network: nn.Module) -> int | None:
-    """Return the only side that a network takes, or None if it takes several."""
+    """Return the only image side that a network accepts, or None if it accepts several."""
     embed = getattr(network, "patch_embed", None)
     own = getattr(embed, "img_size", None)
     strict = getattr(embed, "strict_img_size", False) and not getattr(network, "dynamic_img_size", False)
@@ -305,11 +305,11 @@ def _fixed_side(network: nn.Module) -> int | None:
 def classes_of(source: Source, network: nn.Module, declared: Sequence[str]) -> tuple[str, ...]:
     """Return the label space of a network's logits.
 
-    It is what the user declares, else the names in the repository's configuration, else the WordNet ids of
-    the ImageNet set with as many classes, else the numbers of the logits as text; empty without a head.
+    It is the user's declaration, else the names in the repository's configuration, else the WordNet ids of the
+    ImageNet set with as many classes, else the logit numbers as text. It is empty without a head.
 
     Raises:
-        UsageError: if as many classes are declared as there are not.
+        UsageError: if the number of declared classes differs from the number of logits.
     """
     count = int(getattr(network, "num_classes", 0) or 0)
     if declared:

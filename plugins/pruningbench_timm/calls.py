@@ -1,4 +1,4 @@
-"""Calling a user's function that builds a network."""
+"""Call a user's function that builds a network."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def build(name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:
     Args:
         name: ``package.module:function`` or ``path/to/file.py:function``.
         args: its keyword arguments.
-        seed: seed of its weights; None to draw from the generator as it is.
+        seed: seed of its weights; None to draw from the generator's current state.
 
     Raises:
-        UsageError: if it cannot be imported or called, or returns no network.
+        UsageError: if it cannot be imported or called, or does not return a network.
     """
     function = _function(name)
     try:
@@ -49,7 +49,7 @@ def build(name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:
 
 
 def on_meta(name: str, args: Mapping[str, Any], input_size: tuple[int, int, int]) -> nn.Module | None:
-    """Return the network without weights on the meta device; None if the function needs real tensors there."""
+    """Return the network without weights on the meta device; None if the function needs real tensors."""
     try:
         with torch.device("meta"):
             network: Any = build(name, args, None)
@@ -100,7 +100,7 @@ def _from_file(where: str) -> Any:
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles of the file look themselves up there
+    sys.modules[name] = module  # the file's dataclasses and pickles look themselves up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's code may raise anything
@@ -110,19 +110,20 @@ def _from_file(where: str) -> Any:
 
 
 def is_of_timm(network: nn.Module) -> bool:
-    """Whether a network has the methods of timm's networks that its views are read with."""
+    """Whether a network has the timm methods from which its views are read."""
     return all(callable(getattr(network, m, None)) for m in ("forward_features", "forward_head", "get_classifier"))
 
 
 def classes_of(
     network: nn.Module, declared: Sequence[str] | Literal["imagenet"], preprocessing: Preprocessing, name: str
 ) -> tuple[str, ...]:
-    """Return the declared label space, after one blank image has shown how many logits there are.
+    """Return the declared label space, after counting the logits of one blank image.
 
-    Without a declaration logits are named by their numbers.
+    Without a declaration, the classes are the logit numbers.
 
     Raises:
-        UsageError: if the network refuses such images, gives no (B, classes) logits, or other numbers of them.
+        UsageError: if the network refuses such images, does not return (B, classes) logits, or returns a
+            different number of them.
     """
     parameter = next(network.parameters(), None)
     if parameter is None:

@@ -1,4 +1,4 @@
-"""Local files of weights: reading them without running their code, and fitting them to a network."""
+"""Local weight files: read them without running their code, and fit them to a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruningbench.contract import MissingDataError, PruningBenchError, UsageErro
 from pruningbench_timm.guards import check_file, check_tensors, damaged
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
-"""Keys under which training scripts keep the weights, besides optimizers and counters."""
+"""Keys under which training scripts store the weights, alongside optimizers and counters."""
 SHOWN = 4
 LONGEST_NAME = 120
 State = dict[str, Tensor]
@@ -25,8 +25,8 @@ State = dict[str, Tensor]
 def read_checkpoint(path: Path) -> State:
     """Return the named tensors of a safetensors or PyTorch file, on the CPU.
 
-    A PyTorch file is read with ``weights_only=True``: code in it is refused, never run. Where it holds a
-    whole training state, the weights are found under one of `WRAPPERS`.
+    A PyTorch file is read with ``weights_only=True``: code in it is refused, never run. If it holds a whole
+    training state, the weights are found under one of `WRAPPERS`.
 
     Raises:
         MissingDataError: if there is no such file.
@@ -53,7 +53,7 @@ def _read_safetensors(path: Path) -> State:
 
     try:
         return load_file(path)
-    except Exception as error:  # its reader raises more than its own errors, for types that this torch lacks
+    except Exception as error:  # its reader raises other errors too, for types that this torch version does not have
         raise damaged(path, error) from error
 
 
@@ -72,7 +72,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file begins as the files of ``torch.save`` and pickles do, rather than with anything else."""
+    """Whether a file begins like a file of ``torch.save`` or a pickle."""
     with path.open("rb") as file:
         start = file.read(4)
     return start[:2] == b"PK" or start[:1] == b"\x80"
@@ -83,17 +83,17 @@ def _unsafe(path: Path) -> str:
     ask = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
     try:
         named = list(ask(str(path))) if callable(ask) else []
-    except Exception:  # noqa: BLE001 - a bare pickle, or a damaged one: then it names nothing
+    except Exception:  # noqa: BLE001 - a bare or damaged pickle: no names are available
         named = []
     return f"it asks for {one_line(', '.join(named[:SHOWN]))}" if named else "it asks for code"
 
 
 def _unwrapped(stored: Any) -> State:
-    """Return the weights in what a file holds; empty if there are none."""
+    """Return the weights in the contents of a file; empty if there are none."""
     pending, seen = [stored], set()
     while pending:
         held = pending.pop()
-        if not isinstance(held, Mapping) or id(held) in seen:  # a pickle can hold a dictionary in itself
+        if not isinstance(held, Mapping) or id(held) in seen:  # a pickled dictionary can contain itself
             continue
         seen.add(id(held))
         tensors = {name: value for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -106,21 +106,21 @@ def _unwrapped(stored: Any) -> State:
 def load_weights(
     network: nn.Module, state: Mapping[str, Tensor], source: str, *, prefix: str = "", ignore: Sequence[str] = ()
 ) -> None:
-    """Load named tensors into a network, all of them and nothing else.
+    """Load named tensors into a network; their names have to match the network's exactly.
 
-    Names may carry a prefix that the network's own lack (``module.``, ``backbone.``), which is found by
-    itself. Counters of batches (``num_batches_tracked``) may be absent, as older files lack them.
+    Names may have a prefix that the network's names do not have (``module.``, ``backbone.``); it is detected
+    automatically. Batch counters (``num_batches_tracked``) may be missing, since older files do not have them.
 
     Args:
-        network: where they go; untouched if they do not fit.
+        network: the network to load into; unchanged if the tensors do not fit.
         state: the tensors.
         source: file or address, for messages.
-        prefix: the prefix, where several fit; all names without it are left out.
+        prefix: the prefix, if several fit; all names without it are left out.
         ignore: shell patterns of names, after the prefix, that are left out.
 
     Raises:
         UsageError: if `prefix` or a pattern of `ignore` matches nothing, or several prefixes fit.
-        PruningBenchError: if the tensors do not fit, with what is missing, unexpected and of another shape.
+        PruningBenchError: if the tensors do not fit, listing those missing, unexpected or of another shape.
     """
     own = network.state_dict()
     named = _without_prefix(own, state, source, prefix)
@@ -139,7 +139,7 @@ def load_weights(
 
 
 def misfit(own: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> str:
-    """Say how tensors differ from the ones a network has: missing, unexpected, other shapes; empty if not."""
+    """Return how tensors differ from a network's: missing, unexpected, other shapes; empty if they do not."""
     missing = [name for name in own if name not in named and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in named if name not in own]
     shapes = [
@@ -162,7 +162,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _without_prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, prefix: str) -> State:
-    """Return the tensors under their names in the network, as far as a prefix makes more of them fit."""
+    """Return the tensors under their names in the network, without the prefix if removing it makes more of them fit."""
     if prefix:
         chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         if not chosen:

@@ -1,4 +1,4 @@
-"""The model `clip`: an image encoder whose classifier is made of sentences about the classes."""
+"""The model `clip`: an image encoder with a classifier built from sentences about the classes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ REMEDY = "model 'clip' needs open_clip: pip install 'pruningbench[clip]'"
 class Clip(Model):
     """Zero-shot classification by CLIP: the image encoder of open_clip, with text embeddings as its head.
 
-    The embedding of a class is the mean, normalised, of the normalised embeddings of all templates filled
-    with its name (of a WordNet id, its first synonym). Only the image encoder and that head are part of the
-    network. A. Radford et al., Learning transferable visual models from natural language supervision, ICML
-    2021. Needs the extra ``[clip]``.
+    The embedding of a class is the normalised mean of the normalised embeddings of all templates filled with its
+    name (for a WordNet id, its first synonym). The network consists only of the image encoder and that head.
+    A. Radford et al., Learning transferable visual models from natural language supervision, ICML 2021.
+    Needs the extra ``[clip]``.
     """
 
     name: str = param("ViT-B-32", doc="an architecture of open_clip.list_models()")
@@ -26,9 +26,9 @@ class Clip(Model):
         "laion2b_s34b_b79k", doc="tag of open_clip.list_pretrained(), or a local file; null for random weights"
     )
     classes: tuple[str, ...] | Literal["imagenet"] = param(
-        "imagenet", doc="names of the classes, or imagenet for its 1000 WordNet ids"
+        "imagenet", doc="class names, or imagenet for its 1000 WordNet ids"
     )
-    templates: tuple[str, ...] = param(("a photo of a {}.",), doc="sentences with {} for the name of a class")
+    templates: tuple[str, ...] = param(("a photo of a {}.",), doc="sentences with {} in place of the class name")
     seed: int = param(0, doc="seed of random weights, >= 0")
 
     def problem(self) -> str | None:
@@ -48,7 +48,7 @@ class Clip(Model):
         """Return the image encoder with its zero-shot head on ``context.device``, in eval mode.
 
         Raises:
-            MissingDataError: without the extra, or if the weights cannot be had.
+            MissingDataError: without the extra, or if the weights are unavailable.
             UsageError: for an architecture or a tag that open_clip does not know.
         """
         from pruningbench.contract import MissingDataError, class_title, imagenet_classes
@@ -62,13 +62,13 @@ class Clip(Model):
         return load_zero_shot(self.name, self.weights, classes, titles, self.templates, self.seed, context.device)
 
     def load_fetches(self) -> bool:
-        """Whether `load` may fetch weights: with the extra, unless the user has switched the hub off."""
+        """Return whether `load` may fetch weights: with the extra, unless the user has switched the hub off."""
         from pruningbench_timm.hub import offline
 
         return find_spec("open_clip") is not None and not offline()
 
     def missing(self) -> str | None:
-        """Say which extra to install, or which weights have to be fetched and how."""
+        """Return which extra to install, or which weights have to be fetched and how, or None."""
         if find_spec("open_clip") is None:
             return REMEDY
         if self.weights is None:

@@ -1,4 +1,4 @@
-"""The usual augmentation of ImageNet training: a random crop, resized, and a flip."""
+"""The usual augmentation for ImageNet training: a random resized crop and a flip."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.functional import affine_grid, grid_sample
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """Crops each image at random, resizes the crop to the image's size (bilinear), and flips every other one.
+    """Crop each image at random, resize the crop to the image's size (bilinear), and flip some images.
 
-    Sizes and shapes are drawn as by RandomResizedCrop (Szegedy et al., Going deeper with convolutions, 2015): an
-    area uniform in `area`, a logarithm of the aspect ratio uniform in those of `aspect`; a crop that does not
-    fit is cut down to the image. The crop is taken of what the network sees without augmentation, the centre
-    of the resized photograph, where the usual loader takes it of the whole photograph.
+    Sizes and shapes are drawn as in RandomResizedCrop (Szegedy et al., Going deeper with convolutions, 2015): the
+    area is uniform in `area`, and the logarithm of the aspect ratio is uniform between those of `aspect`; a crop
+    that does not fit is cut down to the image. The crop is taken from what the network sees without augmentation,
+    the centre of the resized photograph; the usual loader takes it from the whole photograph.
 
     Attributes:
         area: smallest and largest share of the image's area, in (0, 1].

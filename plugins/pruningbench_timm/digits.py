@@ -1,4 +1,4 @@
-"""The models `digits-resnet` and `digits-vit`: small networks trained in the run and cached."""
+"""The models `digits-resnet` and `digits-vit`: small networks that are trained during the run and cached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
 SCENE = 36
-"""Side of the scenes, in pixels, that the position embeddings belong to."""
+"""Side of the scenes, in pixels, for which the position embeddings are defined."""
 DIGITS = 10
 PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
 
@@ -35,16 +35,16 @@ PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
 class DigitsModel(Model):
     """Base of the small networks for handwritten digits.
 
-    Training runs on the CPU whatever the device, so that equal settings give equal weights, and takes
-    about ten seconds on two cores; the weights are cached. It goes from easy to hard: first the digits
-    as they are, then digits in scenes (`SceneAugmentation`).
+    Training always runs on the CPU, so that equal settings give equal weights, and takes about ten seconds on
+    two cores; the weights are cached. It goes from easy to hard: first plain digits, then digits in scenes
+    (`SceneAugmentation`).
     """
 
     training_data: ClassVar[ComponentRef | None] = SEEN
 
-    data: DatasetRef = param(dict(SEEN), doc="labelled grey digits to train on")
-    plain_epochs: int = param(0, doc="first passes over the data, on plain digits, >= 0")
-    epochs: int = param(10, doc="passes over the data after that, on digits in scenes, >= 0")
+    data: DatasetRef = param(dict(SEEN), doc="labelled greyscale digits to train on")
+    plain_epochs: int = param(0, doc="initial passes over the data, on plain digits, >= 0")
+    epochs: int = param(10, doc="further passes over the data, on digits in scenes, >= 0")
     lr: float = param(0.003, doc="peak learning rate of AdamW, > 0")
     seed: int = param(0, doc="seed of the initial weights, the order of the data and the augmentation, >= 0")
 
@@ -62,10 +62,10 @@ class DigitsModel(Model):
 
     @abstractmethod
     def build(self, classes: int) -> nn.Module:
-        """Return the network with random weights drawn from the global generator."""
+        """Return the network with random weights from the global generator."""
 
     def skeleton(self) -> nn.Module:
-        """Return the untrained network on the meta device, with as many outputs as the data are to have classes."""
+        """Return the untrained network on the meta device, with one output per class of the data."""
         import torch
 
         chosen = self.data.get("classes") if isinstance(self.data, dict) else None
@@ -88,7 +88,7 @@ class DigitsModel(Model):
         return model
 
     def _identity(self, samples: Samples) -> dict[str, Any]:
-        """Everything that can change the trained weights."""
+        """Return everything that can change the trained weights."""
         import timm
         import torch
 
@@ -140,7 +140,7 @@ class DigitsModel(Model):
 
 @dataclass(frozen=True)
 class DigitsResNet(DigitsModel):
-    """A small timm ResNet for handwritten digits, trained in the run and cached."""
+    """A small timm ResNet for handwritten digits, trained during the run and cached."""
 
     channels: tuple[int, int, int, int] = param((16, 32, 48, 64), doc="channels of the four stages, >= 1")
     stem_width: int = param(8, doc="channels of the stem's convolutions, >= 1; the last has twice as many")
@@ -160,10 +160,10 @@ class DigitsResNet(DigitsModel):
 
 @dataclass(frozen=True)
 class DigitsViT(DigitsModel):
-    """A small timm vision transformer for handwritten digits, trained in the run and cached."""
+    """A small timm vision transformer for handwritten digits, trained during the run and cached."""
 
-    plain_epochs: int = param(8, doc="first passes over the data, on plain digits, >= 0")
-    epochs: int = param(18, doc="passes over the data after that, on digits in scenes, >= 0")
+    plain_epochs: int = param(8, doc="initial passes over the data, on plain digits, >= 0")
+    epochs: int = param(18, doc="further passes over the data, on digits in scenes, >= 0")
     width: int = param(64, doc="width of the tokens, divisible by 4 and by heads")
     depth: int = param(3, doc="blocks, >= 1")
     heads: int = param(4, doc="attention heads, >= 1")

@@ -1,4 +1,4 @@
-"""What files of weights may ask for: checked before a reader gets them, and again with what it made of them."""
+"""Limits on weight files, checked before a reader opens them and again on the tensors that it returns."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from pruningbench.contract import PruningBenchError, check_regular, one_line, open_file
 
 MOST_TENSORS = 2**16
-"""Named tensors of a file; the largest networks have a few thousand."""
+"""Maximum number of named tensors in a file; the largest networks have a few thousand."""
 _END = 22
-"""Bytes that a zip archive ends with, where nothing follows it."""
+"""Bytes of the end record of a zip archive with nothing after it."""
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file that would take more memory than its size, or lead a reader to run code.
+    """Refuse a file that would take more memory than its size, or make a reader run code.
 
-    ``torch.save`` stores tensors as they are. A zip archive that unpacks to more than it is large was made by
-    somebody else: deflated zeros, or members that lie over each other, become a thousand times as much.
+    ``torch.save`` stores tensors uncompressed. A zip archive that unpacks to more than its size comes from another
+    source: deflated zeros or overlapping members can expand a thousandfold.
 
     Raises:
         PruningBenchError: naming the file.
@@ -36,12 +36,12 @@ def check_file(path: Path) -> None:
             file.seek(max(0, size - _END))
             end = file.read()
             file.seek(0)
-            if not end.startswith(b"PK\x05\x06"):  # readers differ in where they look for it
+            if not end.startswith(b"PK\x05\x06"):  # readers differ in where they look for the end record
                 raise damaged(path, "its end is not that of a file of torch.save")
             try:
                 with zipfile.ZipFile(file) as archive:
                     unpacked = sum(member.file_size for member in archive.infolist())
-            except Exception as error:  # readers of archives raise nearly anything for a damaged one
+            except Exception as error:  # for a damaged archive, readers raise nearly anything
                 raise damaged(path, error) from error
             if unpacked > size:
                 raise PruningBenchError(

@@ -1,4 +1,4 @@
-"""Files of model repositories on the Hugging Face hub: from the cache, or fetched, with errors in one line."""
+"""Files of model repositories on the Hugging Face hub: cached or fetched, with one-line errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pruningbench.contract import MissingDataError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of files of weights in timm's repositories, the preferred one first."""
+"""Names of weight files in timm's repositories, in order of preference."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Repository:
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
     def cached(self, *files: str) -> Path | None:
-        """Return the first of `files` that is in the local cache, without network; None if none is."""
+        """Return the first of `files` in the local cache, without network access; None if none is there."""
         from huggingface_hub import try_to_load_from_cache
 
         for file in files:
@@ -40,11 +40,11 @@ class Repository:
     def fetch(self, *files: str) -> Path:
         """Return the first of `files` that the repository has, from the cache or the hub.
 
-        A commit in the cache needs no network. Files appear in the cache whole; what an interrupted
-        download left is continued by the next.
+        A cached commit needs no network access. Files appear in the cache only when complete; the next call
+        continues an interrupted download.
 
         Raises:
-            MissingDataError: if the repository, the revision or all files are absent, or cannot be reached.
+            MissingDataError: if the repository, the revision or all files are absent or unreachable.
         """
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import (
@@ -75,7 +75,7 @@ class Repository:
                 raise MissingDataError(
                     f"{self.name} has no revision {self.revision!r}; leave `revision` out for the main branch"
                 ) from error
-            except Exception as error:  # whatever the connection, the disk or a proxy may do
+            except Exception as error:  # anything that the connection, the disk or a proxy may raise
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise MissingDataError(
                     f"{self._lacks(file)}: the download was interrupted ({reason}); run again to continue it"
@@ -96,7 +96,7 @@ class Repository:
 
 
 def offline() -> bool:
-    """Whether the user has switched the hub off, with ``HF_HUB_OFFLINE``."""
+    """Whether the user has switched the hub off with ``HF_HUB_OFFLINE``."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)

@@ -1,7 +1,7 @@
-"""The configuration that a repository on the hub gives its model: read, checked, and bounded.
+"""The configuration of a model in a hub repository: read, checked, and bounded.
 
-It is a stranger's word about an architecture, and no more: it chooses no files, no addresses and no code, and no
-sizes that no network has.
+It is untrusted and may only describe an architecture: it cannot choose files, addresses or code, or sizes that no
+network has.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any
 from pruningbench.contract import PruningBenchError, read_json
 
 LARGEST_CONFIG = 2**24
-"""Bytes of a config.json, 16 MiB; one with the names of 21,843 classes has about 2."""
+"""Maximum bytes of a config.json, 16 MiB; one with the names of 21,843 classes has about 2 MiB."""
 LARGEST_NUMBER = 2**15
-"""Largest count in a configuration: ImageNet-22k has 21,843 classes, and nothing else that is counted is as many."""
+"""Largest count in a configuration: ImageNet-22k has 21,843 classes, and all other counts are smaller."""
 LARGEST_NETWORK = 2**33
-"""Parameters of the largest network that a configuration may describe; timm's largest has 4.4 billion."""
+"""Maximum parameters of a network that a configuration describes; timm's largest has 4.4 billion."""
 DEEPEST = 8
 LOADER_ARGUMENTS = frozenset(
     ("cache_dir", "checkpoint_path", "exportable", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
      "model_name", "no_jit", "scriptable")
 )  # fmt: skip
-"""Arguments of timm's builders, beside all that begin with ``pretrained``, that are not of an architecture."""
+"""Arguments of timm's builders, besides all that begin with ``pretrained``, that do not describe an architecture."""
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return what a ``config.json`` says: timm's name of the architecture, its settings, and its arguments.
+    """Return the contents of a ``config.json``: timm's name of the architecture, its settings, and its arguments.
 
     Settings are timm's pretrained configuration: mean, std, size, crop, classes and their names.
 
     Raises:
-        PruningBenchError: naming the file and the field, for what is no configuration of a timm model, a value
-            of another type or size than the field's, and arguments that say what timm loads, and from where:
-            weights come from the pinned repository and from nowhere else.
+        PruningBenchError: naming the file and the field, if the file is not a configuration of a timm model, a
+            value has the wrong type or size, or arguments say what timm loads and from where: weights come only
+            from the pinned repository.
     """
     config = read_json(path, LARGEST_CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
@@ -131,11 +131,11 @@ _FIELDS = {
     "label_names": (_are_texts, "a list of texts"),
     "label_descriptions": (lambda value: isinstance(value, (dict, list)), "a mapping or a list of texts"),
 }
-"""What each setting that is used must be."""
+"""Requirement for each setting that is used."""
 
 
 def _short(value: object) -> str:
-    """Return a value for a message; whole numbers of thousands of digits cannot even be printed."""
+    """Return a value for a message; integers with thousands of digits cannot even be printed."""
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of more than 20 digits"
     text = (

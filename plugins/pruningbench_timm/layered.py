@@ -1,4 +1,4 @@
-"""The views of any network, from the names of its layers."""
+"""Views of any network, given the names of its layers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pruningbench_timm.tokens import watched
 
 
 class LayeredVisionModel(VisionModel):
-    """A network whose views are read at two of its modules.
+    """A network whose views are read from two of its modules.
 
     Args:
         network: any module that maps (B, C, H, W) to (B, classes).
-        preprocessing: how its inputs are made.
+        preprocessing: how its inputs are prepared.
         features: name of the module whose output is the last stage: (B, D, h, w), or (B, N, D) tokens.
-        last: name of the classifier: its input is the embedding, its parameters are the head.
-        prefix: number of tokens before the patches, for a last stage of tokens.
-        classes, fresh: as of `VisionModel`.
+        last: name of the classifier; its input is the embedding, and its parameters are the head.
+        prefix: number of tokens before the patches, if the last stage outputs tokens.
+        classes, fresh: as in `VisionModel`.
 
     Raises:
-        UsageError: if the network has no module of that name.
+        UsageError: if the network has no module with that name.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LayeredVisionModel(VisionModel):
         """(B, C, H, W) normalised images -> (B, D): the input of the head.
 
         Raises:
-            ViewUnavailableError: without a declared head, or one that is not called with one vector per image.
+            ViewUnavailableError: without a declared head, or if it is not called with one vector per image.
         """
         if not self._last:
             raise self._undeclared("embedding", "head")
@@ -80,11 +80,11 @@ class LayeredVisionModel(VisionModel):
         return caught[0].flatten(1)
 
     def patch_features(self, images: Tensor, facet: Facet = "keys") -> Tensor:
-        """(B, C, H, W) normalised images -> (B, D, h, w): the output of the last stage, whatever it is called.
+        """(B, C, H, W) normalised images -> (B, D, h, w): the output of the last stage, as keys or tokens.
 
         Raises:
             ViewUnavailableError: without a declared last stage, for queries and values, and for an output
-                that is no grid.
+                that is not a grid.
         """
         if facet in ("queries", "values"):
             raise ViewUnavailableError(f"{type(self.network).__name__}: only its last stage is known, not its {facet}")
@@ -99,13 +99,13 @@ class LayeredVisionModel(VisionModel):
     def head_split(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Return images -> activations >= 0 of the last stage, and those activations -> logits.
 
-        The second runs the whole network on blank images and puts the activations in the place of the last
-        stage's output, so it costs as much as the network. It is right for networks whose logits depend on
-        the images through that stage only, which the first call checks.
+        The second function runs the whole network on blank images and replaces the last stage's output by the
+        activations, so it costs as much as the network. It is correct if the logits depend on the images only
+        through that stage, which the first call checks.
 
         Raises:
-            ViewUnavailableError: without a declared last stage (at once), if the stage has negative values
-                or the logits depend on more than it (when called).
+            ViewUnavailableError: immediately without a declared last stage; when called, if the stage has
+                negative values or the logits depend on more than the stage.
         """
         if not self._features:
             raise self._undeclared("head-split", "features")

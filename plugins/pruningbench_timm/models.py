@@ -33,7 +33,7 @@ class TimmBase(Model):
         """Return the network with its weights, on the CPU."""
 
     def shape(self) -> tuple[int | None, float | None]:
-        """Return the size and the crop that the user asks for, None for the network's own."""
+        """Return the size and crop that the user requests, None for the network's own."""
         return None, None
 
     def named(self) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ class TimmBase(Model):
         )
 
     def load_fetches(self) -> bool:
-        """Whether `load` may fetch weights: unless the user has switched the hub off."""
+        """Return whether `load` may fetch weights: yes, unless the user has switched the hub off."""
         from pruningbench_timm.hub import offline
 
         return not offline()
@@ -75,32 +75,32 @@ class TimmBase(Model):
 
 @dataclass(frozen=True)
 class TimmModel(TimmBase):
-    """Any network of timm, by its name there or on the hub, with the preprocessing of its own configuration.
+    """Any timm network, by its timm or hub name, with the preprocessing of its own configuration.
 
-    Weights are the published ones, those of a local file, or random. Published ones come from the
-    Hugging Face hub when they are first needed and from its cache after that, also without network.
-    Class names of ImageNet networks are WordNet ids (``n02123045``); see `class_title` for words.
-    Networks are R. Wightman's, PyTorch Image Models, 2019.
+    Weights are the published ones, those of a local file, or random. Published weights come from the
+    Hugging Face hub on first use and from its cache afterwards, even without network access.
+    Class names of ImageNet networks are WordNet ids (``n02123045``); `class_title` converts them to words.
+    The networks are from R. Wightman, PyTorch Image Models, 2019.
     """
 
     name: str = param(
         doc="a name of timm.list_models(), with or without a tag, or hf-hub:OWNER/NAME[@REVISION]", shown=True
     )
     pretrained: bool = param(True, doc="load the published weights; false for random ones")
-    revision: str | None = param(None, doc="commit, tag or branch of the weights on the hub; a commit stays the same")
-    checkpoint: str | None = param(None, doc="local file of weights: safetensors, or a PyTorch file without code")
-    prefix: str = param("", doc="what precedes the checkpoint's names, where several fit (module.teacher.)")
-    ignore: tuple[str, ...] = param((), doc="shell patterns of names in the checkpoint that are left out, e.g. fc.*")
-    classes: tuple[str, ...] = param((), doc="names of the classes in the order of the logits; its own if empty")
-    size: int | None = param(None, doc="side of its images in pixels, 0 for images as they are; its own if null")
-    crop: float | None = param(None, doc="share of the resized image that the crop keeps, in (0, 1]; its own if null")
-    output_stride: OutputStride = param(32, doc="pixels between cells of a CNN's last stage; 8 and 16 dilate stages")
-    args: dict[str, Any] = param({}, doc="further arguments of the architecture, as timm.create_model takes them")
+    revision: str | None = param(None, doc="commit, tag or branch of the weights on the hub; a commit never changes")
+    checkpoint: str | None = param(None, doc="local weight file: safetensors, or PyTorch without code")
+    prefix: str = param("", doc="prefix of the checkpoint's names, if several fit (module.teacher.)")
+    ignore: tuple[str, ...] = param((), doc="shell patterns of checkpoint names to leave out, e.g. fc.*")
+    classes: tuple[str, ...] = param((), doc="class names in logit order; empty for the network's own")
+    size: int | None = param(None, doc="image side in pixels, 0 to leave images unresized; null for the network's own")
+    crop: float | None = param(None, doc="share of the resized image that the crop keeps, in (0, 1]; null for its own")
+    output_stride: OutputStride = param(32, doc="pixels between cells of a CNN's last stage; 8 and 16 use dilation")
+    args: dict[str, Any] = param({}, doc="further arguments of the architecture, passed to timm.create_model")
     seed: int = param(0, doc="seed of random weights, >= 0")
     norm_init: Literal["own", "one"] = param(
         "own",
         doc="random weights: norms that the architecture starts at a scale of zero (the last of each residual block) "
-        "start so, or at one, as pruners that score gradients at initialisation need it",
+        "keep it (own) or start at one, which pruners that score gradients at initialisation need",
         later=True,
     )
 
@@ -121,7 +121,7 @@ class TimmModel(TimmBase):
         return None
 
     def source(self) -> Source:
-        """Return where the network comes from; the configuration of a hub model is fetched if need be."""
+        """Return where the network comes from; the configuration of a hub model is fetched if necessary."""
         from pruningbench_timm.build import find_source
 
         return find_source(self.name, self.revision)
@@ -133,7 +133,7 @@ class TimmModel(TimmBase):
                 "norm_init": self.norm_init}  # fmt: skip
 
     def dense(self, source: Source) -> nn.Module:
-        """Return the network with the weights asked for."""
+        """Return the network with the requested weights."""
         from pruningbench.contract import UsageError, expanded, isolated_randomness
         from pruningbench_timm.build import build, load_checkpoint, weights_of
         from pruningbench_timm.checkpoints import read_checkpoint
@@ -154,7 +154,7 @@ class TimmModel(TimmBase):
             return build(source, **options, state=read_checkpoint(weights_of(source)))
 
     def shape(self) -> tuple[int | None, float | None]:
-        """Return the size and the crop asked for."""
+        """Return the requested size and crop."""
         return self.size, self.crop
 
     def named(self) -> tuple[str, ...]:
@@ -170,11 +170,11 @@ class TimmModel(TimmBase):
         return super().skeleton()
 
     def load_fetches(self) -> bool:
-        """Whether `load` may fetch what is missing; not a local checkpoint."""
+        """Return whether `load` may fetch missing weights; a local checkpoint is never fetched."""
         return self.checkpoint is None and super().load_fetches()
 
     def missing(self) -> str | None:
-        """Return which file has to be fetched and how, without asking the network."""
+        """Return which file has to be fetched and how, without network access."""
         from pruningbench.contract import expanded
         from pruningbench_timm.build import HUB, known_source, repository_of
 
@@ -193,7 +193,7 @@ class TimmModel(TimmBase):
 
 
 def published(source: Source) -> str | None:
-    """Return how to get the published weights of a source, or None if they are here."""
+    """Return how to get a source's published weights, or None if they are on this machine."""
     from pruningbench_timm.build import place_of
 
     if source.repository is not None and not _has_weights(source.repository):

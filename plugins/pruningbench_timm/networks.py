@@ -1,4 +1,4 @@
-"""The small networks, built from timm's own classes."""
+"""Small networks, built from timm's own classes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 PATCH = 4  # pixels
-SLOWEST = 100.0  # longest over shortest wavelength of the position embeddings
+SLOWEST = 100.0  # ratio of longest to shortest wavelength of the position embeddings
 
 
 def small_resnet(classes: int, channels: tuple[int, ...], stem_width: int) -> nn.Module:
-    """Return a ResNet of four stages of one basic block, for one grey channel and a total stride of 4.
+    """Return a ResNet with four stages of one basic block, one grey input channel and a total stride of 4.
 
-    The deep stem (three 3 x 3 convolutions) halves the image, its pooling is left out, and stage 2
-    halves it again; stages 3 and 4 keep the grid, without dilation, so that cells see mostly themselves.
-    Features are pooled by their maximum: an average would make the background answer for the class as
-    well, and its features would no longer stand apart from the objects'. Any image size works.
+    The deep stem (three 3 x 3 convolutions) halves the image and has no pooling; stage 2 halves it again.
+    Stages 3 and 4 keep the grid, without dilation, so that each cell sees mostly its own area. Features are
+    max-pooled: with average pooling the background would also contribute to the class, and its features would
+    no longer differ clearly from those of the objects. Any image size works.
     """
     block: Any = BasicBlock  # timm's annotation asks for an instance
     network: Any = ResNet(
@@ -34,7 +34,7 @@ def small_resnet(classes: int, channels: tuple[int, ...], stem_width: int) -> nn
         global_pool="max",
     )
     network.maxpool = nn.Identity()
-    for module in network.modules():  # timm dilates the stages that it keeps from halving the grid
+    for module in network.modules():  # timm dilates the stages that no longer halve the grid
         if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
             module.dilation = module.padding = (1, 1)
     built: nn.Module = network
@@ -44,9 +44,9 @@ def small_resnet(classes: int, channels: tuple[int, ...], stem_width: int) -> nn
 def small_vit(classes: int, size: int, width: int, depth: int, heads: int) -> nn.Module:
     """Return a vision transformer with patches of 4 pixels for one grey channel.
 
-    Position embeddings start as sines and cosines and are trained, and so a few hundred images are
-    enough to learn from. They belong to images of `size` pixels and are interpolated for others, whose sides
-    must be divisible by 4.
+    Position embeddings are initialised with sines and cosines and then trained, so a few hundred images are enough
+    for training. They are defined for images of `size` pixels and interpolated for other sizes, which must be
+    divisible by 4.
     """
     if width % 4:
         raise ValueError(f"a width of {width} holds no sines and cosines of two axes: it must be divisible by 4")
@@ -60,7 +60,7 @@ def small_vit(classes: int, size: int, width: int, depth: int, heads: int) -> nn
         num_heads=heads,
         mlp_ratio=2,
         dynamic_img_size=True,
-        weight_init="jax",  # scales with the width, where the usual 0.02 starts narrow layers near zero
+        weight_init="jax",  # scales with the width; the usual 0.02 would start narrow layers near zero
     )
     with torch.no_grad():
         network.pos_embed[0, network.num_prefix_tokens :] = sines(size // PATCH, width)
@@ -71,9 +71,9 @@ def small_vit(classes: int, size: int, width: int, depth: int, heads: int) -> nn
 def sines(side: int, width: int) -> Tensor:
     """Return (side * side, width) sines and cosines of a square grid's rows and columns.
 
-    A quarter of the width each: sin and cos of the column, sin and cos of the row, over frequencies that
-    fall geometrically from 1 to about 1/100. After X. Chen et al., An empirical study of training
-    self-supervised vision transformers (2021), with a base that suits small grids.
+    Sines and cosines of the column and of the row take a quarter of the width each; frequencies fall
+    geometrically from 1 to about 1/100. Based on X. Chen et al., An empirical study of training
+    self-supervised vision transformers (2021), with a base suited to small grids.
     """
     frequency = SLOWEST ** -(torch.arange(width // 4) / (width // 4))
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")

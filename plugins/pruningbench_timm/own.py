@@ -1,4 +1,4 @@
-"""The model `python`: anybody's own network, from a function that builds it."""
+"""The model `python`: your own network, from a function that builds it."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ class PythonModel(Model):
     """A network built by your own Python function, with your own weights.
 
     The function returns a ``torch.nn.Module`` that maps normalised (B, C, H, W) images to (B, classes)
-    logits. Views other than the logits are read at the modules named `features` and `head`; a network of
-    timm's own classes needs neither. The function is code: it runs with your rights, as any import does, already when
-    a suite that names it is planned. `plan` and `run` say so before (``runs mine.py:build``).
+    logits. Views other than the logits are read from the modules named in `features` and `head`; a network of
+    timm's own classes needs neither. The function is code: like any import it runs with your permissions, even when
+    a suite that names it is only planned. `plan` and `run` announce it beforehand (``runs mine.py:build``).
     """
 
     network: str = param(
         doc="function that builds the network: package.module:function, or path/to/file.py:function", shown=True
     )
-    args: dict[str, Any] = param({}, doc="keyword arguments of the function")
-    checkpoint: str | None = param(None, doc="file of weights: safetensors, or PyTorch without code; null for none")
-    prefix: str = param("", doc="what precedes the checkpoint's names, where several fit (module.teacher.)")
-    ignore: tuple[str, ...] = param((), doc="shell patterns of names in the checkpoint that are left out, e.g. fc.*")
+    args: dict[str, Any] = param({}, doc="keyword arguments for the function")
+    checkpoint: str | None = param(None, doc="weight file: safetensors, or PyTorch without code; null for none")
+    prefix: str = param("", doc="prefix of the checkpoint's names, if several fit (module.teacher.)")
+    ignore: tuple[str, ...] = param((), doc="shell patterns of checkpoint names to leave out, e.g. fc.*")
     mean: tuple[float, ...] = param((0.485, 0.456, 0.406), doc="mean of each channel, in [0, 1]; one number for grey")
     std: tuple[float, ...] = param((0.229, 0.224, 0.225), doc="standard deviation of each channel, > 0")
-    size: int | None = param(224, doc="side of its images in pixels; null for images as they are")
+    size: int | None = param(224, doc="image side in pixels; null to leave images unresized")
     crop: float = param(0.875, doc="share of the resized image that the crop keeps, in (0, 1]")
     interpolation: Literal["bicubic", "bilinear"] = param("bilinear", doc="how images are resized")
     classes: tuple[str, ...] | Literal["imagenet"] = param(
-        (), doc="names of the classes in the order of the logits, or imagenet for its 1000 WordNet ids"
+        (), doc="class names in logit order, or imagenet for its 1000 WordNet ids"
     )
     features: str = param("", doc="module whose output is the last stage, (B, D, h, w) or (B, N, D), e.g. layer4")
-    head: str = param("", doc="module that classifies, whose input is the embedding, e.g. fc")
+    head: str = param("", doc="classifier module, whose input is the embedding, e.g. fc")
     prefix_tokens: int = param(0, doc="tokens before the patches in the output of `features`, >= 0")
-    augmentation: Literal["none", "crop-flip"] = param("none", doc="of training: none, or random crops and flips")
+    augmentation: Literal["none", "crop-flip"] = param("none", doc="for training: none, or random crops and flips")
     seed: int = param(0, doc="seed of random weights, >= 0")
 
     def problem(self) -> str | None:
@@ -70,7 +70,7 @@ class PythonModel(Model):
         """Return the network with its weights on ``context.device``, in eval mode.
 
         Raises:
-            UsageError: if the function cannot be imported or called, or returns no network.
+            UsageError: if the function cannot be imported or called, or does not return a network.
         """
         from pruningbench.contract import Preprocessing, expanded, tensors_digest
         from pruningbench_timm.calls import build, classes_of, is_of_timm
@@ -101,14 +101,14 @@ class PythonModel(Model):
         return model
 
     def runs(self) -> str | None:
-        """Name the function, with the file it stands in."""
+        """Return the function and the file that contains it."""
         from pruningbench.contract import expanded
 
         where, _, function = self.network.rpartition(":")
         return f"{expanded(where) if where.endswith('.py') else where}:{function}"
 
     def missing(self) -> str | None:
-        """Name the checkpoint, if it is not there."""
+        """Return which checkpoint is missing, or None."""
         from pruningbench.contract import expanded
 
         if self.checkpoint is None or expanded(self.checkpoint).is_file():
@@ -116,7 +116,7 @@ class PythonModel(Model):
         return f"{expanded(self.checkpoint)}: no such checkpoint"
 
     def skeleton(self) -> nn.Module | None:
-        """Return what the function builds, on the meta device; None if it needs real tensors."""
+        """Return the function's network on the meta device; None if the function needs real tensors."""
         from pruningbench_timm.calls import on_meta
 
         return on_meta(self.network, self.args, (len(self.mean), self.size or 0, self.size or 0))

@@ -1,7 +1,7 @@
-"""The networks that the papers of the field prune, by short names, each pinned to published weights.
+"""Networks that pruning papers use, under short names, each pinned to published weights.
 
-Revisions are commits of timm's repositories on the Hugging Face hub, so that a name means the same weights
-for ever. Where no commit is given, the weights are pinned by timm's own name with its tag only.
+Revisions are commits of timm's repositories on the Hugging Face hub, so a name always means the same weights.
+Where no commit is given, only timm's name with its tag pins the weights.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ DINOS_V2: dict[str, Pin] = {
 }
 MOCO = "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_{epochs}ep/moco_v2_{epochs}ep_pretrain.pth.tar"
 MOCO_MD5 = {200: "59fd9945", 800: "a04e12f8"}
-"""First digits of the MD5 of MoCo v2's checkpoints, as its authors publish them."""
+"""First digits of the MD5 of MoCo v2's checkpoints, as published by the authors."""
 
 
 @dataclass(frozen=True)
 class Published(TimmBase):
-    """Base of networks with published weights, as they are."""
+    """Base of networks with unmodified published weights."""
 
-    size: int | None = param(None, doc="side of its images in pixels, 0 for images as they are; its own if null")
+    size: int | None = param(None, doc="image side in pixels, 0 to leave images unresized; null for the network's own")
 
     def problem(self) -> str | None:
         """Check the size."""
@@ -57,7 +57,7 @@ class Published(TimmBase):
 
     @abstractmethod
     def pin(self) -> Pin:
-        """Return timm's name of the weights, and their commit if it is known."""
+        """Return timm's name of the weights, and their commit if known."""
 
     def source(self) -> Source:
         """Return where the network comes from."""
@@ -77,11 +77,11 @@ class Published(TimmBase):
         return build(source, **self.options(), state=read_checkpoint(weights_of(source)))
 
     def shape(self) -> tuple[int | None, float | None]:
-        """Return the size asked for."""
+        """Return the requested size."""
         return self.size, None
 
     def missing(self) -> str | None:
-        """Return which weights have to be fetched and how, without asking the network."""
+        """Return which weights have to be fetched and how, without network access."""
         return published(self.source())
 
 
@@ -93,7 +93,7 @@ class ResNet(Published):
     """
 
     depth: Literal[18, 50] = param(50, doc="layers")
-    output_stride: OutputStride = param(32, doc="pixels between cells of the last stage; 8 and 16 dilate stages")
+    output_stride: OutputStride = param(32, doc="pixels between cells of the last stage; 8 and 16 use dilation")
 
     def pin(self) -> Pin:
         """Return the weights of this depth."""
@@ -149,7 +149,7 @@ class Dino(Published):
 class DinoV2(Published):
     """A vision transformer trained on LVD-142M without labels by DINOv2; it has no classifier.
 
-    Its own images have 518 pixels; a smaller `size` is much faster. M. Oquab et al., DINOv2: learning
+    By default its images have 518 pixels; a smaller `size` is much faster. M. Oquab et al., DINOv2: learning
     robust visual features without supervision, TMLR 2024.
     """
 
@@ -165,16 +165,16 @@ class MoCoV2(TimmBase):
     """ResNet-50 trained on ImageNet-1k without labels by MoCo v2; it has no classifier.
 
     X. Chen et al., Improved baselines with momentum contrastive learning, 2020. The authors' checkpoint
-    (CC BY-NC 4.0) is fetched from their server, checked by the digits of the MD5 that they publish, and its
-    query encoder is taken.
+    (CC BY-NC 4.0) is fetched from their server and checked against the MD5 digits that they publish; the model
+    is its query encoder.
     """
 
-    epochs: Literal[200, 800] = param(800, doc="passes over ImageNet that the network was trained for")
+    epochs: Literal[200, 800] = param(800, doc="number of passes over ImageNet in training")
     checkpoint: str | None = param(None, doc="local copy of the authors' checkpoint; null to fetch it")
-    output_stride: OutputStride = param(32, doc="pixels between cells of the last stage; 8 and 16 dilate stages")
+    output_stride: OutputStride = param(32, doc="pixels between cells of the last stage; 8 and 16 use dilation")
 
     def source(self) -> Source:
-        """Return the architecture, with the preprocessing that the authors evaluate with."""
+        """Return the architecture, with the preprocessing that the authors use in evaluation."""
         from pruningbench_timm.build import Source, known_source
 
         torchvision = known_source("resnet50.tv_in1k")  # same mean, std, size and crop
@@ -185,7 +185,7 @@ class MoCoV2(TimmBase):
         return {"args": {"num_classes": 0}, "output_stride": self.output_stride}
 
     def dense(self, source: Source) -> nn.Module:
-        """Return the query encoder without its projection."""
+        """Return the query encoder without its projection head."""
         from pruningbench.contract import expanded
         from pruningbench_timm.build import build, fetched
         from pruningbench_timm.checkpoints import load_weights, read_checkpoint
@@ -196,11 +196,11 @@ class MoCoV2(TimmBase):
         return network
 
     def load_fetches(self) -> bool:
-        """Whether `load` fetches the checkpoint; not one that the user names."""
+        """Whether `load` fetches the checkpoint; it does not if the user names a local one."""
         return self.checkpoint is None
 
     def missing(self) -> str | None:
-        """Return where the checkpoint can be had, if it is not here."""
+        """Return where to get the checkpoint if it is not on this machine."""
         from pruningbench.contract import expanded
         from pruningbench_timm.build import place_of
 

@@ -1,4 +1,4 @@
-"""What is read out of a vision transformer: facets of the last block, and the attention of all blocks."""
+"""Features of a vision transformer: facets of the last block, and the attention of all blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruningbench.contract import Facet, ViewUnavailableError
 
 PROJECTIONS: dict[Facet, int] = {"queries": 0, "keys": 1, "values": 2}
-"""Places of the three projections in timm's fused one."""
+"""Positions of the three projections in timm's fused projection."""
 
 
 def is_transformer(network: nn.Module) -> bool:
@@ -22,12 +22,12 @@ def is_transformer(network: nn.Module) -> bool:
 def last_block(network: nn.Module, images: Tensor, facet: Facet) -> Tensor:
     """Return (B, D, h, w) keys, queries, values or output tokens of the last block's patches.
 
-    Keys, queries and values are all heads side by side, after the norms of keys and queries where there
-    are any, before rotary embeddings, and without class and register tokens.
+    Keys, queries and values are those of all heads, concatenated, after the key and query norms (if any), before
+    rotary embeddings, and without class and register tokens.
 
     Raises:
         ViewUnavailableError: for a network without a fused query-key-value projection (not needed for
-            ``tokens``), or images whose sides the patches do not divide.
+            ``tokens``), or images whose sides are not divisible by the patch size.
     """
     transformer: Any = network
     check_sides(network, images)
@@ -56,11 +56,11 @@ def last_block(network: nn.Module, images: Tensor, facet: Facet) -> Tensor:
 def attentions(network: nn.Module, images: Tensor) -> Tensor:
     """Return the (L, B, heads, N, N) attention of all blocks, as `VisionModel.attentions` describes it.
 
-    The blocks compute it themselves: for one pass their fused attention is switched off, which changes
-    results by rounding only, and what they hand to the dropout after the softmax is kept.
+    The blocks compute it themselves: their fused attention is switched off for one pass, which changes results
+    only by rounding, and the input of the dropout after the softmax is kept.
 
     Raises:
-        ViewUnavailableError: for blocks that do not attend over all tokens by a softmax.
+        ViewUnavailableError: for blocks that do not attend over all tokens with a softmax.
     """
     transformer: Any = network
     check_sides(network, images)
@@ -86,10 +86,10 @@ def attentions(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def to_grid(network: nn.Module, tokens: Tensor, images: Tensor) -> Tensor:
-    """Drop prefix tokens and lay the others out: (B, N, D) -> (B, D, h, w).
+    """Drop prefix tokens and arrange the others in a grid: (B, N, D) -> (B, D, h, w).
 
     Raises:
-        ViewUnavailableError: if the tokens are not the prefix and one for each patch of `images`.
+        ViewUnavailableError: if the tokens are not the prefix plus one for each patch of `images`.
     """
     transformer: Any = network
     height, width = grid_of(network, images)
@@ -103,7 +103,7 @@ def to_grid(network: nn.Module, tokens: Tensor, images: Tensor) -> Tensor:
 
 
 def grid_of(network: nn.Module, images: Tensor) -> tuple[int, int]:
-    """Return rows and columns of patches that a transformer makes of `images`."""
+    """Return the numbers of rows and columns of patches into which a transformer splits `images`."""
     patch = patch_size(network)
     return images.shape[-2] // patch[0], images.shape[-1] // patch[1]
 
@@ -116,7 +116,7 @@ def patch_size(network: nn.Module) -> tuple[int, int]:
 
 
 def check_sides(network: nn.Module, images: Tensor) -> None:
-    """Raise ViewUnavailableError unless the patches divide the sides of `images`."""
+    """Raise ViewUnavailableError unless the sides of `images` are divisible by the patch size."""
     patch, sides = patch_size(network), tuple(images.shape[-2:])
     if any(side % p for side, p in zip(sides, patch, strict=True)):
         raise ViewUnavailableError(

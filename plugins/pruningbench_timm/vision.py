@@ -1,4 +1,4 @@
-"""The views of timm networks."""
+"""Views of timm networks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pruningbench_timm import tokens
 class TimmVisionModel(VisionModel):
     """A timm network with its views: a vision transformer, or one that ends in a grid of features.
 
-    Networks are told apart by their parts: one with ``blocks``, ``patch_embed`` and
-    ``num_prefix_tokens`` is a vision transformer (ViT, DeiT, EVA); any other has to give a grid from its
-    ``forward_features`` (ResNet, ConvNeXt, EfficientNet, Swin). All views keep gradients; wrap calls in
-    ``torch.no_grad()`` where none are needed.
+    The attributes of a network decide its type: one with ``blocks``, ``patch_embed`` and
+    ``num_prefix_tokens`` is a vision transformer (ViT, DeiT, EVA); in any other, ``forward_features`` has to
+    return a grid (ResNet, ConvNeXt, EfficientNet, Swin). All views keep gradients; wrap calls in
+    ``torch.no_grad()`` if you need none.
     """
 
     @property
@@ -27,9 +27,9 @@ class TimmVisionModel(VisionModel):
         return int(network.num_prefix_tokens) if tokens.is_transformer(network) else 0
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) normalised images -> (B, D): what the classifier sees.
+        """(B, C, H, W) normalised images -> (B, D): the input of the classifier.
 
-        With a distillation token (DeiT) it is the mean of the class and the distillation token.
+        With a distillation token (DeiT) it is the mean of the class and distillation tokens.
         """
         network: Any = self.network
         features: Tensor = network.forward_head(network.forward_features(images), pre_logits=True)
@@ -38,13 +38,13 @@ class TimmVisionModel(VisionModel):
     def patch_features(self, images: Tensor, facet: Facet = "keys") -> Tensor:
         """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of a ViT, last stage of others.
 
-        Keys are those the attention uses: all heads side by side, after the key norm where there is one,
+        Keys are those that the attention uses: all heads concatenated, after the key norm if there is one,
         without class and register tokens. See `VisionModel.patch_features` for the other facets.
 
         Raises:
-            ViewUnavailableError: for a transformer without a fused query-key-value projection, images
-                whose sides its patches do not divide, a network that keeps no grid, and queries or values
-                of a network that is no vision transformer.
+            ViewUnavailableError: for a transformer without a fused query-key-value projection, images whose
+                sides are not divisible by its patch size, a network that keeps no grid, and queries or values
+                of a network that is not a vision transformer.
         """
         if tokens.is_transformer(self.network):
             return tokens.last_block(self.network, images, facet)
@@ -56,7 +56,7 @@ class TimmVisionModel(VisionModel):
         """(B, C, H, W) normalised images -> (L, B, heads, N, N) attention of all L blocks of a transformer.
 
         Raises:
-            ViewUnavailableError: for a network that is no vision transformer, or whose blocks do not
+            ViewUnavailableError: for a network that is not a vision transformer, or whose blocks do not
                 attend over all tokens (Swin attends within windows).
         """
         if not tokens.is_transformer(self.network):
@@ -66,8 +66,8 @@ class TimmVisionModel(VisionModel):
     def activation_module(self) -> tuple[nn.Module, Grid]:
         """Return the module of the last stage, or the norm before a ViT's last attention, and its grid.
 
-        After the last attention a ViT that classifies by its class token no longer looks at its patches,
-        so the last place where they matter is the input of that attention.
+        After its last attention, a ViT that classifies by its class token no longer uses the patches, so the input
+        of that attention is the last place where they matter.
 
         Raises:
             ViewUnavailableError: for a transformer that does not normalise before its attention, and for
@@ -85,9 +85,9 @@ class TimmVisionModel(VisionModel):
         """Return images -> (B, C, h, w) activations >= 0 of the last stage, and activations -> logits.
 
         Raises:
-            ViewUnavailableError: for a vision transformer, whose tokens have both signs, and a network
-                whose last stage is not (B, C, h, w) (at once), and for one whose last stage does not end
-                in a ReLU (when called).
+            ViewUnavailableError: immediately for a vision transformer, whose tokens have both signs, and for a
+                network whose last stage is not (B, C, h, w); when called, for a network whose last stage does
+                not end in a ReLU.
         """
         network: Any = self.network
         lacks = f"{type(network).__name__} has no split into activations >= 0 and head: "
@@ -119,7 +119,7 @@ class TimmVisionModel(VisionModel):
         return stage.permute(0, 3, 1, 2) if _channels_last(self.network) else stage
 
     def _last_module(self) -> nn.Module:
-        """Return the outermost module whose output is what `forward_features` returns, found by one pass."""
+        """Return the outermost module whose output `forward_features` returns, found by one pass."""
         import torch
 
         outputs: list[tuple[nn.Module, Any]] = []
@@ -142,7 +142,7 @@ class TimmVisionModel(VisionModel):
         found = [module for module, output in outputs if output is stage]
         if not found:
             raise self._lacks("activation")
-        return found[-1]  # a module that holds another returns after it
+        return found[-1]  # a containing module returns after the modules inside it
 
 
 def _channels_last(network: nn.Module) -> bool:
@@ -157,7 +157,7 @@ def is_transformer(network: nn.Module) -> bool:
 
 
 def classifier_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of the parameters of a timm network's classifier, of both where it has two (DeiT)."""
+    """Return the parameter names of a timm network's classifier, or of both if it has two (DeiT)."""
     asked: Any = network
     classifiers = asked.get_classifier()
     several = classifiers if isinstance(classifiers, tuple) else (classifiers,)

@@ -1,4 +1,4 @@
-"""Zero-shot classifiers of open_clip's image and text encoders."""
+"""Zero-shot classifiers from open_clip's image and text encoders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pruningbench_timm.tokens import PROJECTIONS, watched
 
 TEXTS_AT_ONCE = 256
 ARRAYS = (".npz", ".npy")
-"""Files that open_clip reads by NumPy, which runs no code."""
+"""Files that open_clip reads with NumPy, which runs no code."""
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -56,7 +56,7 @@ class ZeroShotNetwork(nn.Module):
 
 
 class ZeroShotModel(LayeredVisionModel):
-    """The views of a zero-shot network; the embedding is the unit vector that meets the text embeddings."""
+    """Views of a zero-shot network; the embedding is the unit vector compared with the text embeddings."""
 
     def patch_features(self, images: Tensor, facet: Facet = "keys") -> Tensor:
         """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of CLIP's ViT, last stage of its ResNet."""
@@ -72,13 +72,13 @@ class ZeroShotModel(LayeredVisionModel):
         return self._grid(linear(caught[0], attention.in_proj_weight[part], bias), images)
 
     def activation_module(self) -> tuple[nn.Module, Grid]:
-        """Return the norm before the last attention, after which CLIP's ViT sees its class token only."""
+        """Return the norm before the last attention, after which CLIP's ViT uses only its class token."""
         block = _last_block(self.network)
         return super().activation_module() if block is None else (block.ln_1, self._grid)
 
 
 def _last_block(network: nn.Module) -> Any:
-    """Return the last block of a transformer of open_clip's own kind, or None."""
+    """Return the last block of one of open_clip's own transformers, or None."""
     blocks: Any = getattr(getattr(getattr(network, "visual", None), "transformer", None), "resblocks", None)
     if blocks is None or not isinstance(getattr(blocks[-1], "attn", None), nn.MultiheadAttention):
         return None
@@ -98,12 +98,12 @@ def load_zero_shot(
 
     Args:
         name: architecture.
-        weights: tag or local file, None for random ones.
+        weights: tag or local file, None for random weights.
         classes: label space.
-        titles: what the sentences call the classes, in the same order.
-        templates: the sentences, with ``{}`` for the title.
+        titles: names of the classes in the sentences, in the same order.
+        templates: the sentences, with ``{}`` in place of the title.
         seed: seed of random weights.
-        device: where the network goes.
+        device: device of the network.
     """
     open_clip = _open_clip()
     encoder = _encoder(name, weights, seed).eval()
@@ -141,13 +141,13 @@ def text_directions(
     titles: Sequence[str],
     templates: Sequence[str],
 ) -> Tensor:
-    """Return (classes, D) unit vectors: of each class the mean of its unit sentence embeddings, normalised.
+    """Return (classes, D) unit vectors: for each class the normalised mean of its unit sentence embeddings.
 
     Args:
         encode: (B, length) int64 tokens -> (B, D) embeddings.
         tokenize: sentences -> (B, length) tokens.
         titles: names of the classes in words.
-        templates: sentences with ``{}`` for the name.
+        templates: sentences with ``{}`` in place of the name.
     """
     sentences = [template.format(title) for title in titles for template in templates]
     with torch.no_grad():
@@ -160,7 +160,7 @@ def text_directions(
 
 
 def missing_weights(name: str, weights: str) -> str | None:
-    """Return how to get the weights of a tag, or None if they are here or a server of their own has them."""
+    """Return how to get the weights of a tag, or None if they are on this machine or not on the hub."""
     if expanded(weights).is_file():
         return None
     repository = _repository(name, weights)
@@ -178,7 +178,7 @@ def _encoder(name: str, weights: str | None, seed: int) -> Any:
     elif name not in open_clip.list_models():
         raise _unknown(name)
     if local is not None and local.suffix not in ARRAYS:
-        read_checkpoint(local)  # where this fails, open_clip would load in a way that may run code
+        read_checkpoint(local)  # if this fails, open_clip would load the file in a way that may run code
     path = weights if local is None else str(local)
     try:
         with isolated_randomness(seed, "initial weights"):
@@ -188,7 +188,7 @@ def _encoder(name: str, weights: str | None, seed: int) -> Any:
             f"weights {weights!r} of {name} cannot be fetched ({' '.join(str(error).split())[:200]}); with a network, "
             "run again, or give a local file"
         ) from error
-    except Exception as error:  # whatever a file of weights may hold
+    except Exception as error:  # anything that a weight file may cause
         reason = " ".join(str(error).split())[:200]
         raise PruningBenchError(f"{weights}: its weights do not fit {name}: {reason}") from error
 
@@ -197,7 +197,7 @@ def _repository(name: str, tag: str) -> Repository | None:
     """Return the repository of a tag, or None if it is on another server.
 
     Raises:
-        UsageError: for an unknown architecture or tag, with the nearest ones.
+        UsageError: for an unknown architecture or tag, with the nearest names.
     """
     open_clip = _open_clip()
     if name not in open_clip.list_models():

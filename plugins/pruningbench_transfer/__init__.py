@@ -1,8 +1,8 @@
-"""Classification, and what pruning does to features that other tasks build on.
+"""Classification, and how pruning changes the features that other tasks build on.
 
 Tasks: ``classification``, ``calibration``, ``transfer``, ``few-shot``, ``ridge-zero-shot``, ``fine-tune-transfer``,
-``dense-similarity``, ``corruption-robustness`` and ``efficiency``, with the metrics that they need, and the model
-``ridge-headed``. The functions below can be used without the harness; they are loaded when first asked for.
+``dense-similarity``, ``corruption-robustness`` and ``efficiency``, with their metrics, and the model
+``ridge-headed``. The functions below work without the harness; they are loaded on first access.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def pruningbench_register_metrics(register: Register) -> None:
 
 @hookimpl
 def pruningbench_register_statements(register: RegisterFunction) -> None:
-    """Register the claims of the paper on transfer."""
+    """Register the claims of the transfer paper."""
     register("transfer-claims", "pruningbench_transfer.statements:transfer_claims")
 
 

@@ -1,4 +1,4 @@
-"""Calibration: do probabilities mean what they say?"""
+"""Calibration: whether confidence matches accuracy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence and accuracy in bins of equal width: what a reliability diagram shows.
+    """Confidence and accuracy in bins of equal width, the content of a reliability diagram.
 
     Attributes:
-        edges: (bins + 1,) float64, from 0 to 1; a bin holds its upper edge.
+        edges: (bins + 1,) float64, from 0 to 1; a bin includes its upper edge.
         count: (bins,) int64 number of samples.
         confidence: (bins,) float64 mean confidence, NaN for an empty bin.
         accuracy: (bins,) float64 share of right predictions, NaN for an empty bin.
@@ -32,7 +32,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: mean over samples of the gap of their bin, in [0, 1]; NaN for none."""
+        """Expected calibration error: the mean over samples of their bin's gap, in [0, 1]; NaN without samples."""
         if not self.count.sum():
             return float("nan")
         filled = self.count > 0
@@ -41,7 +41,7 @@ class Reliability:
 
 
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
-    """Sort predictions into bins by their confidence, the largest probability.
+    """Sort predictions into bins by confidence, the largest probability of each.
 
     Args:
         probabilities: (N, C) in [0, 1]; samples with a NaN are left out.

@@ -1,4 +1,4 @@
-"""The task `dense-similarity`: the pruned model's representation beside the dense one's."""
+"""The task `dense-similarity`: compares the pruned model's representation with the dense model's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pruningbench.contract import Context, DatasetRef, Features, PruningBenchErr
 
 @dataclass(frozen=True)
 class DenseSimilarity(Task):
-    """The embeddings of the same images under the pruned and the dense model, to be compared."""
+    """Embeddings of the same images by the pruned and the dense model, for comparison."""
 
     metrics = ("linear-cka", "neuron-similarity")
 

@@ -1,10 +1,10 @@
 """Common corruptions of images, in batches on the images' device.
 
-The kinds and the strengths of their five severities are those of Hendrycks and Dietterich, Benchmarking Neural
+The kinds, and their strengths at five severities, are those of Hendrycks and Dietterich, Benchmarking Neural
 Network Robustness to Common Corruptions and Perturbations (ICLR 2019), for images of 224 pixels (ImageNet-C) and
-of 32 pixels (CIFAR-10-C). The implementations are pruningbench's own, from the definitions: noises have the same
-distributions and other draws; the others equal the published ones up to rounding (results are rounded to 8 bits
-where the originals cut off). ``gaussian-blur`` is one of that paper's extra corruptions.
+of 32 pixels (CIFAR-10-C). pruningbench implements them from the definitions: noises have the same distributions but
+different draws; the others equal the published ones up to rounding (results are rounded to 8 bits where the originals
+truncate). ``gaussian-blur`` is one of that paper's extra corruptions.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def corrupt(images: Tensor, kind: str, strength: float, generators: Sequence[tor
         images: (B, C, H, W) float intensities in [0, 1]; C is 1 (grey) or 3 (RGB).
         kind: one of `KINDS`.
         strength: its strength, see `STRENGTHS`.
-        generators: B CPU generators, one an image: its noise depends on nothing else, not on the batch it is
-            in and not on the device. Only the noises draw from them.
+        generators: B CPU generators, one per image, so that an image's noise depends neither on its batch nor on
+            the device. Only the noises draw from them.
 
     Returns:
         (B, C, H, W) uint8 on the images' device.
@@ -64,12 +64,12 @@ def gaussian_noise(images: Tensor, deviation: float, generators: Sequence[torch.
 
 
 def shot_noise(images: Tensor, photons: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Replace each intensity by a Poisson count of that many photons."""
+    """Replace each intensity by a Poisson count with `photons` at full intensity."""
     return _drawn(images, generators, lambda x, g: torch.poisson(x.float().cpu() * photons, generator=g) / photons)
 
 
 def impulse_noise(images: Tensor, share: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Set a share of the values to 0 or 1, with equal chances."""
+    """Set a share of the values to 0 or 1, with equal probability."""
     draws = _drawn(images, generators, lambda x, g: torch.rand(x.shape, generator=g))
     return torch.where(draws < share / 2, 0.0, torch.where(draws < share, 1.0, images))
 
@@ -82,7 +82,7 @@ def _drawn(
 
 
 def gaussian_blur(images: Tensor, deviation: float, _generators: Sequence[torch.Generator] = ()) -> Tensor:
-    """Blur by a Gaussian, cut off at four standard deviations; the edge values go on outside."""
+    """Blur with a Gaussian truncated at four standard deviations; edge values extend outside the image."""
     radius = int(4 * deviation + 0.5)
     steps = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = (-0.5 * (steps / deviation) ** 2).exp()
@@ -94,13 +94,13 @@ def gaussian_blur(images: Tensor, deviation: float, _generators: Sequence[torch.
 
 
 def contrast(images: Tensor, factor: float, _generators: Sequence[torch.Generator] = ()) -> Tensor:
-    """Draw all values towards the mean of their channel."""
+    """Move all values towards the mean of their channel."""
     mean = images.mean(dim=(2, 3), keepdim=True)
     return (images - mean) * factor + mean
 
 
 def brightness(images: Tensor, added: float, _generators: Sequence[torch.Generator] = ()) -> Tensor:
-    """Raise the value of HSV, at most to 1; hue and saturation stay."""
+    """Raise the value of HSV, at most to 1; hue and saturation stay the same."""
     value = images.amax(dim=1, keepdim=True)
     raised = (value + added).clamp(0, 1)
     return torch.where(value > 0, images * (raised / torch.where(value > 0, value, 1.0)), raised)
@@ -117,9 +117,9 @@ def pixelate(images: Tensor, factor: float, _generators: Sequence[torch.Generato
 
 
 def _box(side: int, new: int) -> Tensor:
-    """Return (new, side) weights that resize a line: means of the pixels whose centres lie in the new pixel.
+    """Return (new, side) weights that resize a line by averaging the pixels whose centres lie in each new pixel.
 
-    A new pixel smaller than the old ones takes the nearest.
+    A new pixel smaller than the old ones takes the nearest one.
     """
     scale = side / new
     support = max(scale, 1.0) / 2
@@ -132,7 +132,7 @@ def _box(side: int, new: int) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: float, _generators: Sequence[torch.Generator] = ()) -> Tensor:
-    """Compress as JPEG does; see `pruningbench_transfer.jpeg`."""
+    """Compress as JPEG; see `pruningbench_transfer.jpeg`."""
     from pruningbench_transfer.jpeg import compressed
 
     return compressed(images, math.floor(quality))

@@ -1,4 +1,4 @@
-"""Metrics of what a network costs. Theoretical and measured ones never share a name."""
+"""Metrics of a network's costs. Theoretical and measured metrics never share a name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counted(Metric):
 
 @dataclass(frozen=True)
 class Parameters(Counted):
-    """Parameters of the network, zeros included: what it takes to store it without tricks; lower is better."""
+    """Parameters of the network, including zeros: its size in plain dense storage; lower is better."""
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
@@ -33,7 +33,7 @@ class Parameters(Counted):
 
 @dataclass(frozen=True)
 class NonzeroParameters(Counted):
-    """Parameters that are not exactly zero, biases and norms included; lower is better."""
+    """Parameters that are not exactly zero, including biases and norms; lower is better."""
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
@@ -42,7 +42,7 @@ class NonzeroParameters(Counted):
 
 @dataclass(frozen=True)
 class DenseFlops(Counted):
-    """Floating-point operations for one image with all weights counted, two a multiplication; lower is better."""
+    """Floating-point operations per image with all weights counted, two per multiplication; lower is better."""
 
     unit = "FLOPs"
 
@@ -53,10 +53,10 @@ class DenseFlops(Counted):
 
 @dataclass(frozen=True)
 class EffectiveFlops(Counted):
-    """Floating-point operations for one image without those on zero weights: theoretical; lower is better.
+    """Theoretical floating-point operations per image without those on zero weights; lower is better.
 
-    No time follows from it: dense kernels multiply by zeros as fast as by anything else. What this device makes
-    of the network is `measured-latency`.
+    It implies nothing about time: dense kernels multiply by zeros as fast as by any other number. The time on this
+    device is `measured-latency`.
     """
 
     unit = "FLOPs"
@@ -68,7 +68,7 @@ class EffectiveFlops(Counted):
 
 @dataclass(frozen=True)
 class Timing(Metric):
-    """Base of the timings: one value per repeat, their median counts, and another run gives other values."""
+    """Base of the timings: the median over one value per repeat; another run gives other values."""
 
     consumes = ResourceUse
     deterministic = False
@@ -83,37 +83,37 @@ class Timing(Metric):
 
 @dataclass(frozen=True)
 class MeasuredLatency(Timing):
-    """Measured time for one image, the batch's time shared evenly: median over the repeats.
+    """Measured time per image (the batch's time divided by its size), median over the repeats.
 
-    It is not ranked, and has no better direction: of networks that are only masked, the differences are noise.
-    `measured-speedup` is the number to compare.
+    It is not ranked and has no better direction: differences between networks that are only masked are noise.
+    Compare `measured-speedup` instead.
     """
 
     higher_is_better = None
     unit = "ms"
 
     def values(self, outputs: ResourceUse) -> Tensor:
-        """(R,) float64 milliseconds an image, one a repeat."""
+        """(R,) float64 milliseconds per image, one value per repeat."""
         return outputs.seconds.double() * 1000 / outputs.batch_size
 
 
 @dataclass(frozen=True)
 class MeasuredSpeedup(Timing):
-    """Measured time of the dense network over this one's, median over the repeats; higher is better.
+    """Measured time of the dense network divided by this one's, median over the repeats; higher is better.
 
-    Exactly 1 for a network that is only masked: it does the dense network's work.
+    It is exactly 1 for a network that is only masked, because that network does the same work as the dense one.
     """
 
     def values(self, outputs: ResourceUse) -> Tensor:
-        """(R,) float64, one a repeat."""
+        """(R,) float64, one value per repeat."""
         return outputs.dense_seconds.double() / outputs.seconds.double()
 
 
 @dataclass(frozen=True)
 class MeasuredPeakMemory(Counted):
-    """Measured memory of the network and of a batch passing through it, at most; lower is better.
+    """Measured peak memory of the network and of a batch passing through it; lower is better.
 
-    Applies on CUDA devices only: elsewhere no allocator tells.
+    It applies on CUDA devices only: other allocators do not report it.
     """
 
     deterministic = False

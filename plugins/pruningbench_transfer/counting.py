@@ -1,4 +1,4 @@
-"""Counting a network's multiplications, all of them and those with a weight that is not zero."""
+"""Count a network's multiplications: all of them, and those with a non-zero weight."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.utils.flop_counter import flop_registry
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiplications with accumulation of one forward pass.
+    """Multiply-accumulate operations of one forward pass.
 
     Attributes:
         dense: all of them.
-        effective: less those with a zero weight. Products of activations (attention) count in full.
+        effective: all except those with a zero weight. Products of activations (attention) count in full.
     """
 
     dense: int
@@ -29,15 +29,15 @@ class Macs:
 def count_macs(network: nn.Module, forward: Callable[[], object]) -> Macs:
     """Count the multiplications of matrix products and convolutions during ``forward()``.
 
-    Every weight of a product or convolution is used equally often (positions that padding leaves without
-    input included), so the effective number is the dense one times the share of non-zero weights. Weights that
-    a layer computes anew from its parameters (weight standardisation) count as dense.
+    Every weight of a product or convolution is used equally often (padded positions included), so the effective
+    number is the dense number times the share of non-zero weights. Weights that a layer computes from its
+    parameters (weight standardisation) count as dense.
 
     Args:
         network: the module whose parameters are the weights.
-        forward: runs it; without gradients.
+        forward: runs the network; called without gradients.
 
-    Source of the dense numbers: `torch.utils.flop_counter`, two operations a multiplication.
+    Source of the dense numbers: `torch.utils.flop_counter`, two operations per multiplication.
     """
     counter = _Counter(network)
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -67,9 +67,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _density(self, args: Any) -> float:
-        """Return the share of non-zero weights of an operation; 1 for one that has none."""
+        """Return the share of non-zero weights of an operation; 1 if it has no weights."""
         for operand in args:
-            # a bias is a vector; weights come as they are, or as a transposed view of their parameter
+            # a bias is a vector; weights come unchanged or as a transposed view of their parameter
             if isinstance(operand, Tensor) and operand.ndim >= 2 and self._is_weight(operand):
                 return int(torch.count_nonzero(operand)) / max(operand.numel(), 1)
         return 1.0

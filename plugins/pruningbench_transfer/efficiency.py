@@ -1,4 +1,4 @@
-"""The task `efficiency`: what a network costs, counted and measured."""
+"""The task `efficiency`: a network's costs, counted and measured."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Efficiency(Task):
-    """Parameters, multiplications, and the measured time and memory of the network as it stands.
+    """Parameters, multiplications, and the measured time and memory of the network in its current form.
 
-    Counted numbers say what remains of the weights; ``effective`` ones say what hardware that skips zeros *could*
-    save, and no more. Measured numbers are those of the network as it is run here: masks leave dense tensors
-    with zeros in them, which take the same time, so a network that is only masked has a measured speed-up of
-    exactly 1. One with smaller tensors is timed in turns with the dense network. Times differ from run to run.
+    Counted numbers show what remains of the weights; ``effective`` ones only show what hardware that skips zeros
+    *could* save. Measured numbers are those of the network as run here: masks leave dense tensors that contain
+    zeros and take the same time, so a network that is only masked has a measured speed-up of exactly 1. A network
+    with smaller tensors is timed in alternation with the dense network. Times differ from run to run.
     """
 
     metrics = (
@@ -32,10 +32,10 @@ class Efficiency(Task):
         "measured-peak-memory",
     )
 
-    data: DatasetRef = param(doc="images that say what size the network takes; their content does not matter")
-    images: int = param(1, doc="images in the batch that is timed, >= 1")
-    repeats: int = param(20, doc="timed batches, >= 1; the median counts")
-    warmup: int = param(3, doc="batches before these that are not timed, >= 0")
+    data: DatasetRef = param(doc="images that define the network's input size; their content does not matter")
+    images: int = param(1, doc="images in the timed batch, >= 1")
+    repeats: int = param(20, doc="number of timed batches, >= 1; the result is their median")
+    warmup: int = param(3, doc="number of untimed batches before these, >= 0")
 
     def problem(self) -> str | None:
         """Check ranges."""
@@ -43,7 +43,7 @@ class Efficiency(Task):
         return None if fine else "images and repeats must be at least 1, warmup at least 0"
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, ResourceUse]]:
-        """Yield the costs; there is one value per repeat, and no value an image."""
+        """Yield the costs, with one value per repeat and no values per image."""
         import torch
 
         from pruningbench_transfer.counting import count_macs
@@ -81,7 +81,7 @@ class Efficiency(Task):
 
 
 def only_masked(model: VisionModel, dense: VisionModel) -> bool:
-    """Whether a network has all tensors of the dense one in their full shapes, and so all of its work."""
+    """Return whether a network has all tensors of the dense one in full shape, and so does the same work."""
     shapes, dense_shapes = (
         {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
         for network in (model.network, dense.network)

@@ -14,7 +14,7 @@ class Episodes:
     """E episodes of W classes ("ways") each.
 
     Attributes:
-        support: (E, W, K) int64 positions in the data set, K shots a class.
+        support: (E, W, K) int64 positions in the data set, K shots per class.
         query: (E, W, Q) int64 positions, none of them in the support of its episode.
     """
 
@@ -31,13 +31,13 @@ class Episodes:
 def draw_episodes(
     labels: Tensor, ways: int, shots: int, queries: int, count: int, generator: torch.Generator
 ) -> Episodes:
-    """Draw episodes: classes without replacement, and of each class shots and queries without replacement.
+    """Draw episodes: classes without replacement, then shots and queries of each class without replacement.
 
     Args:
         labels: (N,) int64 on the CPU.
-        ways: classes an episode, >= 1.
-        shots: support images a class, >= 1.
-        queries: query images a class, >= 1.
+        ways: classes per episode, >= 1.
+        shots: support images per class, >= 1.
+        queries: query images per class, >= 1.
         count: number of episodes, >= 1.
         generator: source of the draws, on the CPU.
 
@@ -62,8 +62,8 @@ def draw_episodes(
 def prototype_scores(support: Tensor, query: Tensor) -> Tensor:
     """Score queries by their distance to the mean of each class's support.
 
-    Features are l2-normalised; the score is minus the squared Euclidean distance. Support images whose features
-    are not finite do not count.
+    Features are l2-normalised; the score is the negative squared Euclidean distance. Support images with
+    non-finite features do not count.
 
     Args:
         support: (E, W, K, D) features.

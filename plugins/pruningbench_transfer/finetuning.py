@@ -12,10 +12,11 @@ from pruningbench.training.settings import FitSettings, setting
 
 @dataclass(frozen=True)
 class FineTuneTransfer(Task):
-    """The pruned backbone, trained on the classes of another data set with its pruned weights kept at zero.
+    """The pruned backbone, trained on the classes of another data set while pruned weights stay zero.
 
-    The classifier is replaced by a new linear head on the embedding, and both are trained. All models and pruners
-    start from the same head and see the same order of samples. The test split is predicted once, at the end.
+    A new linear head on the embedding replaces the classifier, and backbone and head are trained. All models and
+    pruners start from the same head and see the samples in the same order. The test split is predicted once, at the
+    end.
     """
 
     metrics = ("accuracy",)
@@ -43,7 +44,7 @@ class FineTuneTransfer(Task):
         """Yield the logits on the test split after training.
 
         Raises:
-            TrainingError: when the training diverges, as that of a collapsed network does.
+            TrainingError: if training diverges, as it does for a collapsed network.
         """
         import torch
 

@@ -18,7 +18,7 @@ BACKBONE, HEAD = "backbone", "head"
 class Headed(nn.Module):
     """Images -> embedding of a model -> logits of a linear head.
 
-    The model's network is the submodule ``backbone``. Copies are independent, the views included.
+    The model's network is the submodule ``backbone``. Copies are independent, including the views.
     """
 
     def __init__(self, view: VisionModel, head: nn.Linear) -> None:
@@ -36,7 +36,7 @@ class HeadedModel(VisionModel):
     """A copy of a model with a new head; all other views are those of the model.
 
     Args:
-        model: is copied, without its own classifier.
+        model: the model to copy, without its own classifier.
         head: maps (B, D) embeddings to (B, classes) logits.
         classes: the label space of the new head.
     """
@@ -65,12 +65,12 @@ class HeadedModel(VisionModel):
         return self.network.view.attentions(images)
 
     def activation_module(self) -> tuple[nn.Module, Grid]:
-        """Return the last activation of the backbone that has a grid."""
+        """Return the backbone's last activation with a grid."""
         return self.network.view.activation_module()
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens that the backbone puts before its patches."""
+        """Number of tokens that the backbone puts before its patches."""
         return self.network.view.prefix_tokens
 
     def backbone_weights(self) -> dict[str, nn.Parameter]:
@@ -80,7 +80,7 @@ class HeadedModel(VisionModel):
 
 
 def without_classifier(model: VisionModel) -> VisionModel:
-    """Return a copy of `model` whose classifier is replaced by nothing, so that none of its weights count."""
+    """Return a copy of `model` without its classifier, so that none of the classifier's weights count."""
     copy = model.clone()
     parameters = dict(copy.network.named_parameters())
     for place in sorted({name.rpartition(".")[0] for name in model.head if name in parameters}):
@@ -93,7 +93,7 @@ def without_classifier(model: VisionModel) -> VisionModel:
 def with_new_head(model: VisionModel, classes: Sequence[str], width: int, generator: torch.Generator) -> HeadedModel:
     """Return a copy of `model` with a new head for `classes` on embeddings of `width` numbers.
 
-    Weights are uniform in +-1/sqrt(width), as `torch.nn.Linear` starts, drawn from `generator`; the bias is 0.
+    Weights are drawn from `generator`, uniform in +-1/sqrt(width) as in `torch.nn.Linear`; the bias is 0.
     """
     head = nn.Linear(width, len(classes))
     with torch.no_grad():
@@ -103,7 +103,7 @@ def with_new_head(model: VisionModel, classes: Sequence[str], width: int, genera
 
 
 def with_linear_head(model: VisionModel, classes: Sequence[str], weight: Tensor, bias: Tensor) -> HeadedModel:
-    """Return a copy of `model` with the head of the given (D, classes) weights and (classes,) biases."""
+    """Return a copy of `model` with a head of the given (D, classes) weights and (classes,) biases."""
     head = nn.Linear(weight.shape[0], weight.shape[1])
     with torch.no_grad():
         head.weight.copy_(weight.T)
@@ -112,5 +112,5 @@ def with_linear_head(model: VisionModel, classes: Sequence[str], weight: Tensor,
 
 
 def kept_weights(learner: HeadedModel) -> Masks:
-    """Return masks of the backbone's weights that prune those that are exactly zero now."""
+    """Return masks that prune the backbone's weights that are now exactly zero."""
     return Masks({name: parameter.detach() != 0 for name, parameter in learner.backbone_weights().items()})

@@ -1,7 +1,7 @@
-"""What JPEG does to images, without the lossless coding that follows: batched, on the images' device.
+"""The lossy part of JPEG compression, without the lossless coding: batched, on the images' device.
 
-ITU-T Recommendation T.81 (1992) with the tables of its Annex K, the colour transform of JFIF 1.02, quality as the
-Independent JPEG Group scales the tables by it, and chroma halved in both directions.
+It follows ITU-T Recommendation T.81 (1992) with the tables of its Annex K, the colour transform of JFIF 1.02, the
+Independent JPEG Group's scaling of the tables by quality, and chroma halved in both directions.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ CHROMINANCE = (
     *((99,) * 8,) * 4,
 )
 YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-"""Rows: luma and the two chroma differences, of RGB."""
+"""Rows: luma and the two chroma differences, as weights of RGB."""
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
-    """Return images as they come back from JPEG.
+    """Return images after JPEG compression and decompression.
 
     Args:
         images: (B, C, H, W) float intensities in [0, 1]; C is 1 (grey) or 3 (RGB).
@@ -46,7 +46,7 @@ def compressed(images: Tensor, quality: int) -> Tensor:
     height, width = images.shape[-2:]
     grey = images.shape[1] == 1
     unit = 8 if grey else 16
-    levels = (images * 255).round().double()  # so that no rounding depends on how a batch is summed up
+    levels = (images * 255).round().double()  # so that rounding does not depend on how a batch is summed
     levels = pad(levels, (0, -width % unit, 0, -height % unit), mode="replicate")
     luminance, chrominance = table(quality, LUMINANCE).to(levels), table(quality, CHROMINANCE).to(levels)
     if grey:
@@ -56,7 +56,7 @@ def compressed(images: Tensor, quality: int) -> Tensor:
         channels = torch.einsum("ij,bjhw->bihw", matrix.to(levels), levels).round()
         luma = _quantised(channels[:, :1] - 128, luminance) + 128
         chroma = _quantised(_halved(channels[:, 1:]), chrominance)
-        # halves lie between the pixels that they stand for: weights 3/4 and 1/4, as decoders smooth them
+        # a halved pixel lies between the pixels it represents: weights 3/4 and 1/4, the usual smoothing of decoders
         chroma = interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
         restored = torch.einsum(
             "ij,bjhw->bihw", torch.linalg.inv(matrix).to(levels), torch.cat([luma, chroma.round()], dim=1)
@@ -73,7 +73,7 @@ def table(quality: int, base: tuple[tuple[int, ...], ...]) -> Tensor:
 
 
 def _quantised(levels: Tensor, steps: Tensor) -> Tensor:
-    """Round the cosine coefficients of all 8 x 8 blocks to multiples of `steps`, and go back to 8-bit levels."""
+    """Round the cosine coefficients of all 8 x 8 blocks to multiples of `steps`, and transform back to 8-bit levels."""
     batch, channels, height, width = levels.shape
     blocks = levels.view(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     cosines = _cosines().to(levels)
@@ -83,13 +83,13 @@ def _quantised(levels: Tensor, steps: Tensor) -> Tensor:
 
 
 def _halved(levels: Tensor) -> Tensor:
-    """Halve both sides by means of four; halves and quarters are rounded down and up in turns, as encoders do."""
+    """Halve both sides by averaging four pixels; halves and quarters round down and up in turns, as in encoders."""
     turns = (1 + torch.arange(levels.shape[-1] // 2, device=levels.device) % 2) / 4
     return (avg_pool2d(levels, 2) + turns).floor()
 
 
 def _rounded(numbers: Tensor) -> Tensor:
-    """Round halves away from zero: with whole-numbered pixels and tables they are common."""
+    """Round halves away from zero; they are common with integer pixels and tables."""
     return (numbers.abs() + 0.5 + 1e-9).floor() * numbers.sign()
 
 

@@ -1,4 +1,4 @@
-"""Labels in a common label space: classes are matched by their names, never by their numbers."""
+"""Labels in a common label space: classes are matched by name, never by number."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor
     """Return the samples' labels as positions in `classes`, matched by class name.
 
     Args:
-        classes: the label space wanted.
+        classes: the target label space.
         samples: a labelled data set whose classes are among `classes`.
-        whose: whom `classes` belong to, for the message.
+        whose: the owner of `classes`, for the error message.
 
     Returns:
         (N,) int64 in [0, len(classes)).
@@ -40,7 +40,7 @@ def shared_labels(train: Samples, test: Samples) -> tuple[Tensor, Tensor]:
         (N,) and (M,) int64.
 
     Raises:
-        PruningBenchError: if a set has no labels, the classes differ, or all training labels are the same.
+        PruningBenchError: if a set has no labels, the classes differ, or all training labels are equal.
     """
     only_train = sorted(set(train.classes) - set(test.classes))
     only_test = sorted(set(test.classes) - set(train.classes))

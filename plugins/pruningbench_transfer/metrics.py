@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Accuracy(Metric):
     """Share of predictions whose class has the highest score; higher is better.
 
-    Equal scores go to the lower class. A sample with a NaN among its scores is wrong, not undefined: a
-    collapsed network predicts nothing, and leaving its samples out would hide that. Of grouped predictions
-    the value of a sample is the share in its group.
+    Ties go to the lower class. A sample with a NaN score is wrong, not undefined: a collapsed network predicts
+    nothing, and leaving its samples out would hide that. For grouped predictions, the value of a sample is the
+    share in its group.
     """
 
     consumes = Predictions
@@ -31,13 +31,13 @@ class Accuracy(Metric):
         return isinstance(outputs, (Predictions, GroupedPredictions))
 
     def values(self, outputs: Predictions | GroupedPredictions) -> Tensor:
-        """(N,) float64: 1 for a right prediction, 0 for a wrong one or none; means of these in groups."""
+        """(N,) float64: 1 for a right prediction, 0 for a wrong or missing one; the mean over a group."""
         scores, labels = outputs.scores, outputs.labels.to(outputs.scores.device)
         right = ((scores.argmax(dim=-1) == labels) & ~scores.isnan().any(dim=-1)).double()
         return right.flatten(1).mean(dim=1) if isinstance(outputs, GroupedPredictions) else right
 
     def chance(self, outputs: Predictions | GroupedPredictions) -> Tensor | None:
-        """(N,) float64 of always predicting the commonest class; None where all labels are the same."""
+        """(N,) float64 of always predicting the most frequent class; None if all labels are equal."""
         constant = commonest(outputs.labels)
         if constant is None:
             return None
@@ -47,7 +47,7 @@ class Accuracy(Metric):
 
 @dataclass(frozen=True)
 class OfProbabilities(Metric):
-    """Base of the metrics of class probabilities: they apply to scores whose softmax is one."""
+    """Base of the metrics of class probabilities: they apply to scores whose softmax is a probability."""
 
     consumes = Predictions
     higher_is_better = False
@@ -61,8 +61,8 @@ class OfProbabilities(Metric):
 class CalibrationError(OfProbabilities):
     """Expected calibration error: the gap between confidence and accuracy; lower is better.
 
-    Per-sample values are pairs (confidence, 1 if right), of which `reliability_of` makes the diagram. A sample
-    with NaN probabilities is undefined. Source: Guo et al., On calibration of modern neural networks (2017).
+    Per-sample values are pairs (confidence, 1 if right), from which `reliability_of` computes the diagram. A
+    sample with NaN probabilities is undefined. Source: Guo et al., On calibration of modern neural networks (2017).
     """
 
     unit = "fraction"
@@ -128,7 +128,7 @@ class LinearCka(Metric):
 
     Per-sample values are the alignment plus each image's influence on it, see
     `pruningbench_transfer.similarity.cka_values`; their mean is the alignment. Images without finite features are
-    undefined, and all are if the features are constant. Source: Kornblith et al. (ICML 2019).
+    undefined; all images are undefined if the features are constant. Source: Kornblith et al. (ICML 2019).
     """
 
     consumes = Features
@@ -150,15 +150,15 @@ class LinearCka(Metric):
 class NeuronSimilarity(Metric):
     """Mean correlation over images of each neuron with itself in the dense model; higher is more similar.
 
-    See `pruningbench_transfer.similarity.neuron_values`: a neuron that died counts 0. It applies where both models
-    have as many neurons. Images without finite features are undefined.
+    See `pruningbench_transfer.similarity.neuron_values`: a dead neuron counts 0. It applies if both models have the
+    same number of neurons. Images without finite features are undefined.
     """
 
     consumes = Features
     range = (-1.0, 1.0)
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether there are features of the dense model, as many as of the pruned one."""
+        """Whether there are features of the dense model, with the same number of neurons."""
         if not isinstance(outputs, Features) or outputs.dense is None:
             return False
         return outputs.features.shape == outputs.dense.shape

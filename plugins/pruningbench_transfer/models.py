@@ -11,13 +11,13 @@ from pruningbench.contract import Context, DatasetRef, Model, ModelRef, PruningB
 class RidgeHeaded(Model):
     """A backbone whose classifier is a ridge head fitted on a data set: class-balanced, with bias, one-hot targets.
 
-    With it, networks without a classifier (DINO, MoCo) can be scored by a loss, pruned and fine-tuned on a task, and
-    networks with one get the task's classes instead of their own. Keep the head dense with ``scope: {head:
-    false}`` and as it is with the recipe's ``freeze_head``. Source: the protocol of arXiv 2509.24066.
+    It allows networks without a classifier (DINO, MoCo) to be scored by a loss, pruned and fine-tuned on a task.
+    Networks with a classifier get the task's classes instead of their own. Keep the head dense with
+    ``scope: {head: false}`` and unchanged with the recipe's ``freeze_head``. Source: the protocol of arXiv 2509.24066.
     """
 
     model: ModelRef = param(doc="the backbone; its own classifier is not used", shown=True)
-    data: DatasetRef = param(doc="labelled data of the task, to fit the head on")
+    data: DatasetRef = param(doc="labelled data of the task, for fitting the head")
     alpha: float = param(1.0, doc="strength of the ridge penalty, > 0")
 
     def problem(self) -> str | None:

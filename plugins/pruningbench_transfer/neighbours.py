@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 _BLOCK = 2**24
-"""Similarities held at a time: 128 MiB in float64."""
+"""Similarities held in memory at a time: 128 MiB in float64."""
 
 
 def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07) -> Tensor:
     """Return the class with the most weighted votes among each test sample's k nearest neighbours.
 
-    Equal votes go to the lower class. See `knn_scores` for the arguments and the rule.
+    Ties go to the lower class. See `knn_scores` for the arguments and the rule.
 
     Returns:
         (T,) int64; -1 where there is no prediction because features are not finite.
@@ -39,20 +39,20 @@ def knn_scores(
 ) -> Tensor:
     """Return the weighted votes for each class: the sum of exp(s / temperature) over its neighbours.
 
-    s is the cosine similarity; the neighbours are the `k` training samples with the largest s, the
-    lower index first among equals, and all of them if there are fewer than `k`. Training samples whose
-    features are not finite are no neighbours. Computed in float64.
+    s is the cosine similarity. The neighbours are the `k` training samples with the largest s (ties by
+    lower index), or all samples if there are fewer than `k`. Training samples with non-finite features are
+    never neighbours. Computed in float64.
 
     Args:
         train: (N, D) features.
         labels: (N,) int64 classes of `train`.
         test: (T, D) features.
         k: number of neighbours, >= 1.
-        temperature: > 0; the smaller, the more the nearest neighbours count.
+        temperature: > 0; smaller values give the nearest neighbours more weight.
         classes: number of classes C; the largest label + 1 by default.
 
     Returns:
-        (T, C) float64 >= 0; a row is NaN where the test features are not finite or no neighbour is.
+        (T, C) float64 >= 0; a row is NaN if its test features are not finite or no training features are.
 
     Raises:
         ValueError: for shapes that do not fit, or a `k` or `temperature` out of range.
@@ -69,7 +69,7 @@ def knn_scores_for(
     *,
     classes: int | None = None,
 ) -> list[Tensor]:
-    """Return `knn_scores` for several numbers of neighbours, with the similarities computed once for all."""
+    """Return `knn_scores` for several numbers of neighbours, computing the similarities once."""
     check_features(train, labels, test)
     if not ks or min(ks) < 1 or not temperature > 0:
         raise ValueError(f"k must be at least 1 and temperature positive, got {list(ks)} and {temperature}")
@@ -115,7 +115,7 @@ def _votes(
 
 
 def _votes_in_order(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:
-    """Return the votes where several samples share the k-th place: topk takes any, here the lower index enters."""
+    """Return the votes where samples tie for the k-th place: the lower index enters, while topk takes any."""
     last = similarity.topk(k, dim=1).values[:, -1:]
     nearer, equal = similarity > last, similarity == last
     enters = nearer | (equal & (equal.cumsum(dim=1) <= k - nearer.sum(dim=1, keepdim=True)))

@@ -28,10 +28,10 @@ def linear_probe(
 ) -> Tensor:
     """Return the log-probabilities of a multinomial logistic regression fitted on the training features.
 
-    Features are brought to mean 0 and standard deviation 1 by the statistics of `train`, in float64; a
-    column that is constant on `train` becomes 0, and so has no influence. The fit is
-    scikit-learn's L-BFGS with an l2 penalty on the weights and none on the intercept. Training samples
-    whose features are not finite are left out.
+    Features are standardised to mean 0 and standard deviation 1 by the statistics of `train`, in float64. A
+    column that is constant on `train` becomes 0 and has no influence. The fit is scikit-learn's L-BFGS with
+    an l2 penalty on the weights and none on the intercept. Training samples with non-finite features are
+    left out.
 
     Args:
         train: (N, D) features.
@@ -39,12 +39,12 @@ def linear_probe(
         test: (T, D) features.
         C: inverse strength of the penalty, > 0; the sum of the losses of all samples has weight C.
         classes: number of classes; the largest label + 1 by default.
-        standardise: whether to standardise the features; without, they are taken as they are.
-        tolerance: largest entry of the gradient at which the fit has converged, > 0.
+        standardise: whether to standardise the features; if False, they are used unchanged.
+        tolerance: the fit has converged when the largest gradient entry is at most this, > 0.
 
     Returns:
         (T, classes) float64 <= 0 on the CPU, -inf for a class without training samples. A row is NaN
-        where the test features are not finite, and all are if less than two classes have finite
+        if its test features are not finite; all rows are NaN if fewer than two classes have finite
         training features.
 
     Raises:
@@ -68,7 +68,7 @@ def linear_probe(
 
 def _standardise(train: Floats, test: Floats) -> tuple[Floats, Floats]:
     mean, std = train.mean(axis=0), train.std(axis=0)
-    # float32 features that should be equal differ in their last digits: that is not a signal either
+    # float32 features that should be equal differ in their last digits, which is not a signal either
     constant = std <= 1e-6 * np.abs(train).max(axis=0)
     scale = np.where(constant, np.inf, std)
     return (train - mean) / scale, (test - mean) / scale
@@ -82,7 +82,7 @@ def _fit_and_score(
 
     probe = LogisticRegression(C=C, solver="lbfgs", max_iter=MAX_ITERATIONS, tol=tolerance)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # after 1000 iterations the accuracy has settled
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the accuracy is stable after 1000 iterations
         probe.fit(x, targets)
     scores = np.full((len(queries), classes), -np.inf)
     with np.errstate(divide="ignore"):

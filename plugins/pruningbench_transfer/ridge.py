@@ -15,14 +15,14 @@ class RidgeHead:
 
     Attributes:
         weight: (D, C) float64.
-        bias: (C,) float64; -inf for a class that had no training samples, so that it is never predicted.
+        bias: (C,) float64; -inf for a class without training samples, so that it is never predicted.
     """
 
     weight: Tensor
     bias: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(N, D) features -> (N, C) float64 scores; a row of features that are not finite gives NaN."""
+        """(N, D) features -> (N, C) float64 scores; a row with non-finite features gives NaN."""
         finite = features.isfinite().all(dim=1, keepdim=True)
         scores = torch.where(finite, features, 0.0).double() @ self.weight + self.bias
         return torch.where(finite, scores, float("nan"))
@@ -31,15 +31,15 @@ class RidgeHead:
 def ridge_head(features: Tensor, labels: Tensor, alpha: float = 1.0, *, classes: int | None = None) -> RidgeHead:
     """Fit a ridge head with class-balanced weights and one-hot targets.
 
-    Minimises ``sum_i w_i ||x_i W + b - onehot(y_i)||^2 + alpha ||W||^2``, the bias not penalised, with
-    ``w_i = n / (C * samples of the class of i)``: every class weighs the same. Solved by the normal
-    equations in float64.
+    It minimises ``sum_i w_i ||x_i W + b - onehot(y_i)||^2 + alpha ||W||^2``, where the bias is not
+    penalised and ``w_i = n / (C * samples of the class of i)``, so that every class has the same weight. It is
+    solved by the normal equations in float64.
 
     Args:
         features: (N, D), N >= 1.
         labels: (N,) int64.
         alpha: strength of the penalty, > 0.
-        classes: number of classes; the largest label + 1 by default. C above counts those that occur.
+        classes: number of classes; the largest label + 1 by default. C above counts the classes that occur.
 
     Raises:
         ValueError: for shapes that do not fit, features that are not finite, or an alpha out of range.

@@ -30,22 +30,22 @@ class CorruptionRobustness(Task):
     """The network's own predictions on images with common corruptions; each kind is a variant.
 
     Kinds and strengths are those of Hendrycks and Dietterich (ICLR 2019), see
-    `pruningbench_transfer.corruptions`. Images are corrupted at the size that the network takes. All models and
-    pruners, and all severities, meet the same noise. Samples are images: the value of one is its mean over the
+    `pruningbench_transfer.corruptions`. Images are corrupted at the network's input size. All models,
+    pruners and severities get the same noise. Samples are images: an image's value is its mean over the
     severities, so intervals are over images. Cost: a pass over the data for each kind and severity.
     """
 
     metrics = ("accuracy",)
 
     data: DatasetRef = param(doc="labelled data set whose classes the network knows")
-    kinds: tuple[Kind, ...] = param(get_args(Kind), doc="corruptions; a variant each")
-    severities: tuple[int, ...] = param((1, 2, 3, 4, 5), doc="severities, of 1..5")
+    kinds: tuple[Kind, ...] = param(get_args(Kind), doc="corruptions; one variant each")
+    severities: tuple[int, ...] = param((1, 2, 3, 4, 5), doc="severities, each in 1..5")
     strengths: Literal["imagenet", "cifar"] = param(
-        "imagenet", doc="strengths as published for images of 224 pixels (imagenet) or of 32 (cifar)"
+        "imagenet", doc="published strengths for images of 224 pixels (imagenet) or 32 pixels (cifar)"
     )
 
     def problem(self) -> str | None:
-        """Refuse lists that are empty, repeat, or are out of range."""
+        """Refuse lists that are empty, contain duplicates, or are out of range."""
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             return f"kinds must list different corruptions, got {list(self.kinds)}"
         if not self.severities or len(set(self.severities)) < len(self.severities):
@@ -55,7 +55,7 @@ class CorruptionRobustness(Task):
         return None
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, GroupedPredictions]]:
-        """Yield one variant per corruption: one group per image, its severities in it."""
+        """Yield one variant per corruption, with one group per image that holds its severities."""
         import torch
 
         from pruningbench_transfer.labels import labels_in

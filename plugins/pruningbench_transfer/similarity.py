@@ -1,4 +1,4 @@
-"""How similar two representations of the same images are."""
+"""Similarity of two representations of the same images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 CONSTANT = 1e-6
-"""A standard deviation below this share of the largest value is rounding, not a signal."""
+"""A standard deviation below this share of the largest value is rounding error, not a signal."""
 
 
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """Return the linear centred kernel alignment of two representations, in [0, 1]; 1 = equal up to rotation.
 
-    ``||Y' X||_F^2 / (||X' X||_F ||Y' Y||_F)`` of the matrices with centred columns, in float64; NaN where one
-    of them is constant.
+    ``||Y' X||_F^2 / (||X' X||_F ||Y' Y||_F)`` of the matrices with centred columns, in float64; NaN if one of
+    them is constant.
 
     Args:
         x: (N, D) features.
@@ -31,14 +31,14 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
 
 
 def cka_values(x: Tensor, y: Tensor) -> Tensor:
-    """Return one value per image, whose mean is `linear_cka` and whose spread is its uncertainty.
+    """Return one value per image; their mean is `linear_cka` and their spread its uncertainty.
 
     The value of image i is the alignment plus the influence of i on it (the infinitesimal jackknife), so that
     resampling these values resamples the alignment to first order. Values may leave [0, 1].
 
     Returns:
-        (N,) float64; NaN for images whose features are not finite, and for all if a representation of the
-        others is constant.
+        (N,) float64; NaN for images with non-finite features, and for all images if a representation of the others
+        is constant.
     """
     _check(x, y)
     values = torch.full((len(x),), float("nan"), dtype=torch.float64, device=x.device)
@@ -60,7 +60,7 @@ def _check(x: Tensor, y: Tensor) -> None:
 
 
 def _centred(x: Tensor) -> Tensor:
-    """Return the columns in float64 with mean 0, and exactly 0 where they are constant but for rounding."""
+    """Return the columns in float64 with mean 0, and exactly 0 where they are constant up to rounding."""
     if not len(x):
         return x.double()
     centred = x.double() - x.double().mean(dim=0)
@@ -75,18 +75,18 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
 
 
 def neuron_values(x: Tensor, y: Tensor) -> Tensor:
-    """Return one value per image, whose mean is the mean over neurons of their correlation between x and y.
+    """Return one value per image; their mean is the neurons' mean correlation between x and y.
 
-    A neuron is a column: it is compared with the column of the same number (Pearson correlation over the
-    images). One that is constant in x but not in y says nothing any more and counts 0; one that is constant in y
-    is left out. As in `cka_values`, an image's value holds its influence.
+    A neuron is a column; it is compared with the column of the same index (Pearson correlation over the images). A
+    neuron that is constant in x but not in y is dead and counts 0; a neuron that is constant in y is left out. As in
+    `cka_values`, an image's value includes its influence.
 
     Args:
-        x: (N, D) features, of the pruned model.
-        y: (N, D) features of the dense model, rows and columns in the same order.
+        x: (N, D) features of the pruned model.
+        y: (N, D) features of the dense model, with rows and columns in the same order.
 
     Returns:
-        (N,) float64; NaN for images whose features are not finite, and for all if y is constant.
+        (N,) float64; NaN for images with non-finite features, and for all images if y is constant.
     """
     _check(x, y)
     if x.shape != y.shape:

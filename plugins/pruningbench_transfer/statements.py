@@ -1,16 +1,16 @@
-"""What the results say, in sentences: does pruning on a source task keep, and does training lift, unseen tasks?
+"""Sentences on the results: whether pruning on a source task keeps unseen tasks, and training lifts them.
 
 The two claims of A Second-Order Perspective on Pruning at Initialization and Knowledge Transfer (arXiv 2509.24066),
-for every task with variants ``source`` and ``target-...`` of a metric of which more is better:
+for every task with variants ``source`` and ``target-...`` and a metric that is better when higher:
 
 P1: pruning on the source keeps the accuracy on the source, and on unseen tasks, up to high sparsity.
 P2: training on the source after pruning lifts the unseen tasks too.
 
-P1 compares with the dense model of the same recipe, which it names, and P2 with the same pruning untrained (the
-first recipe of the name ``none``).
+P1 compares with the dense model of the same recipe, which it names. P2 compares with the same pruning without
+training (the first recipe named ``none``).
 
 All differences are paired over samples, within each seed; those of several unseen tasks are averaged, with
-intervals of independent samples.
+intervals for independent samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pruningbench.contract import Comparison, Interval, Measurement, percent
 
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01
-"""The loss up to which a value counts as kept: one point of accuracy."""
+"""Largest loss at which a value counts as kept: one point of accuracy."""
 
 Condition = tuple[str, str, str, str]
 """Model, pruner, task and metric."""
@@ -31,11 +31,11 @@ Place = tuple[str, float, int, str]
 
 
 def transfer_claims(results: Comparison, epsilon: float = EPSILON) -> tuple[str, ...]:
-    """Return a sentence on P1 a model, pruner and recipe, and one on P2 where there is a recipe that trains.
+    """Return one P1 sentence per model, pruner and recipe, and one P2 sentence for each recipe that trains.
 
     Args:
-        results: of one board.
-        epsilon: the loss up to which a value counts as kept, in units of the metric.
+        results: the results of one board.
+        epsilon: largest loss at which a value counts as kept, in units of the metric.
     """
     conditions = _by_condition(results.measurements)
     dense = {
@@ -85,7 +85,7 @@ def _by_condition(measurements: Iterable[Measurement]) -> dict[Condition, dict[P
 def pooled(
     results: Comparison, own: Mapping[Place, Measurement], reference: Mapping[Place, Measurement | None], prefix: str
 ) -> dict[float, Interval]:
-    """Return by sparsity the mean difference over the variants that start with `prefix`, averaged over seeds."""
+    """Return the mean difference over the variants that start with `prefix`, averaged over seeds, by sparsity."""
     by_seed: dict[float, dict[int, list[Mapping[str, float]]]] = {}
     for place, measurement in own.items():
         other = reference.get(place)
@@ -100,7 +100,7 @@ def pooled(
 
 
 def _mean(independent: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average differences that were measured on different samples."""
+    """Average differences measured on different samples."""
     count = len(independent)
     value = math.fsum(d["value"] for d in independent) / count
     below = math.sqrt(math.fsum((d["value"] - d["ci_low"]) ** 2 for d in independent)) / count
@@ -122,10 +122,10 @@ def _kept(
 
 
 def _verdict(differences: Mapping[float, Interval], epsilon: float) -> str:
-    """Say up to which sparsity a value is kept, and what the next one shows.
+    """Say up to which sparsity a value is kept, and what the next sparsity shows.
 
-    Kept is what is not worse than `epsilon` by its whole 95 % interval, lost what is worse by its whole interval; all
-    else is undecided.
+    A value is kept if its whole 95 % interval shows a loss of at most `epsilon`, and lost if the whole interval shows a
+    larger loss; otherwise it is undecided.
     """
     within = _number_of_points(epsilon)
     highest, said = None, []

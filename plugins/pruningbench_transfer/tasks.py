@@ -1,4 +1,4 @@
-"""Tasks on the classes of one data set: the network's own head, and classifiers of its frozen features."""
+"""Tasks on the classes of one data set: the network's own head, and classifiers on its frozen features."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from pruningbench.contract import (
 class Classification(Task):
     """The network's own predictions on a data set.
 
-    Classes are matched by name: the data set may name them in another order or have only some of the
-    network's. A class that the network lacks is an error. A network whose head was made from texts (CLIP) does
-    this zero-shot.
+    Classes are matched by name: the data set may list them in another order or have only some of the network's.
+    A class that the network lacks is an error. A network whose head comes from texts (CLIP) does this zero-shot.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -44,7 +43,7 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class Calibration(Classification):
-    """How far the network's own class probabilities can be believed; see `Classification`."""
+    """How reliable the network's own class probabilities are; see `Classification`."""
 
     metrics: ClassVar[tuple[str, ...]] = ("ece", "nll", "brier")
 
@@ -61,9 +60,9 @@ class Transfer(Task):
     metrics = ("accuracy",)
     main_data = "test"
 
-    train: DatasetRef = param(doc="labelled data set that the classifiers are fitted on")
-    test: DatasetRef = param(doc="labelled data set of the same classes that they are tested on")
-    k: tuple[int, ...] = param((20,), doc="numbers of neighbours, >= 1; fewer training samples mean all")
+    train: DatasetRef = param(doc="labelled data set for fitting the classifiers")
+    test: DatasetRef = param(doc="labelled data set of the same classes for testing")
+    k: tuple[int, ...] = param((20,), doc="numbers of neighbours, >= 1; capped at the number of training samples")
     temperature: float = param(0.07, doc="a neighbour's vote is exp(cosine / temperature); > 0")
     C: float = param(1.0, doc="linear probe: inverse strength of the l2 penalty, > 0")
 
@@ -96,16 +95,16 @@ class Transfer(Task):
 class FewShot(Task):
     """Few-shot classification from frozen features: nearest class mean of a few images, over many episodes.
 
-    An episode draws `ways` classes and of each class `shots` images to learn from and `queries` to predict. All
-    models and pruners meet the same episodes. Each variant is a number of shots; samples are episodes.
+    An episode draws `ways` classes, and for each class `shots` images to learn from and `queries` images to predict.
+    All models and pruners get the same episodes. Each number of shots is a variant; samples are episodes.
     """
 
     metrics = ("accuracy",)
 
-    data: DatasetRef = param(doc="labelled data set, of classes the network was not trained on")
-    ways: int = param(5, doc="classes an episode, >= 2")
-    shots: tuple[int, ...] = param((1, 5), doc="images a class to learn from, >= 1; a variant each")
-    queries: int = param(15, doc="images a class to predict, >= 1")
+    data: DatasetRef = param(doc="labelled data set with classes on which the network was not trained")
+    ways: int = param(5, doc="classes per episode, >= 2")
+    shots: tuple[int, ...] = param((1, 5), doc="images per class to learn from, >= 1; one variant each")
+    queries: int = param(15, doc="images per class to predict, >= 1")
     episodes: int = param(600, doc="number of episodes, >= 1")
 
     def problem(self) -> str | None:

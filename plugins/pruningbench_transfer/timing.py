@@ -12,16 +12,16 @@ from torch import Tensor, nn
 def measured_seconds(
     works: Sequence[Callable[[], object]], device: torch.device, repeats: int, warmup: int
 ) -> list[Tensor]:
-    """Return the seconds that each of some works takes, in turns, so that a busy moment hits them alike.
+    """Return the seconds that each work takes, timed in turns so that a busy moment affects all equally.
 
     Args:
-        works: what to time; each runs on `device`.
-        device: CUDA devices are timed by their own events, others by the clock.
-        repeats: timed runs of each, >= 1.
-        warmup: runs of each before that are not timed.
+        works: the functions to time; each runs on `device`.
+        device: CUDA devices are timed by CUDA events, others by the clock.
+        repeats: number of timed runs of each, >= 1.
+        warmup: number of untimed runs of each before those.
 
     Returns:
-        (repeats,) float64 a work.
+        (repeats,) float64 per work.
     """
     seconds = torch.empty(len(works), repeats, dtype=torch.float64)
     for turn in range(-warmup, repeats):
@@ -46,10 +46,10 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def peak_memory(network: nn.Module, work: Callable[[], object], device: torch.device) -> int | None:
-    """Return the bytes of a network and of what ``work()``, a pass through it, needs beside it at most.
+    """Return the peak memory in bytes of a network and of ``work()``, a pass through it.
 
     Returns:
-        None on devices other than CUDA, whose allocators do not tell.
+        None on devices other than CUDA, whose allocators do not report it.
     """
     if device.type != "cuda":
         return None

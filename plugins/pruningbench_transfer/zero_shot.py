@@ -1,4 +1,4 @@
-"""The task `ridge-zero-shot`: does a pruned backbone still fit the heads of the dense one?"""
+"""The task `ridge-zero-shot`: whether a pruned backbone still fits the heads of the dense one."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RidgeZeroShot(Task):
-    """Heads of the dense backbone on the pruned one, for the task it was pruned on and for tasks unseen.
+    """Heads of the dense backbone on the pruned one, for the task it was pruned on and for unseen tasks.
 
-    For each data set a closed-form ridge head (class-balanced, with bias, one-hot targets) is fitted on the
-    features that the **dense** backbone has of the training split; put on the pruned backbone, it predicts the test
-    split. Nothing is fitted to the pruned network. Variants: ``source``, the task whose data pruning and
-    fine-tuning use, and ``target-...``, tasks they never see. The suite's `data:` says what pruning uses: give
-    the same data as `source_train`. Source: arXiv 2509.24066.
+    For each data set, a closed-form ridge head (class-balanced, with bias, one-hot targets) is fitted on the **dense**
+    backbone's features of the training split. Attached to the pruned backbone, it predicts the test split. Nothing is
+    fitted to the pruned network. Variants: ``source`` is the task whose data pruning and fine-tuning use;
+    ``target-...`` are tasks they never see. The suite's `data:` sets the data for pruning: use the same data as
+    `source_train`. Source: arXiv 2509.24066.
     """
 
     metrics = ("accuracy",)
     main_data = "source_test"
 
     source_train: DatasetRef = param(doc="labelled data of the source task, for its head")
-    source_test: DatasetRef = param(doc="labelled data of the source task, to be predicted")
+    source_test: DatasetRef = param(doc="labelled data of the source task, to predict")
     target_train: tuple[DatasetRef, ...] = param((), doc="labelled data of each unseen task, for its head")
-    target_test: tuple[DatasetRef, ...] = param((), doc="labelled data of each unseen task, to be predicted")
-    names: tuple[str, ...] = param((), doc="names of the unseen tasks in the results; 1, 2 ... when left out")
+    target_test: tuple[DatasetRef, ...] = param((), doc="labelled data of each unseen task, to predict")
+    names: tuple[str, ...] = param((), doc="names of the unseen tasks in the results; default 1, 2 ...")
     alpha: float = param(1.0, doc="strength of the ridge penalty, > 0")
 
     def problem(self) -> str | None:

@@ -1,1 +1,1 @@
-"""What every room stands on: files, identity and randomness of values, facts about the machine."""
+"""What all other packages build on: files, identity and randomness of values, facts about the machine."""

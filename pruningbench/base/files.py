@@ -1,4 +1,4 @@
-"""Paths as users write them, files that appear whole or not at all, and files that are what they seem."""
+"""Paths as users write them, files that are written whole or not at all, and files checked to be plain files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from pruningbench.errors import UsageError
 
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""Neither follow a link nor wait for the other end of a pipe that was put there since somebody looked."""
+"""Neither follow a link nor wait for the other end of a pipe if one was put there after the check."""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with a leading ``~`` or ``~user`` replaced.
+    """Return a path with a leading ``~`` or ``~user`` expanded.
 
     Raises:
         UsageError: if there is no such user.
@@ -27,15 +27,15 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the old content or the new one.
+    """Write a file so that a reader, even after a kill at any moment, finds the old or the new content.
 
     Args:
-        path: the file; its folder is made if need be.
-        content: all of it.
+        path: the file; its folder is created if necessary.
+        content: the whole content.
         durable: also wait until it is on the disk, to survive a power cut.
 
     Raises:
-        OSError: as the file system says; nothing half-written stays.
+        OSError: as raised by the file system; no partial file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
@@ -51,13 +51,13 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def not_plain(path: Path) -> str | None:
-    """Return why a path is no plain file (a link, a folder, a pipe or a device), or None if it is one or is not there.
+    """Return why a path is not a plain file (a link, a folder, a pipe or a device); None if it is one or is missing.
 
-    Folders of strangers are read and written with plain files only: a link leads to files that are not theirs, and
-    a pipe keeps its reader waiting for ever.
+    In folders from strangers, only plain files are read and written: a link leads to files that are not theirs,
+    and a pipe keeps its reader waiting forever.
 
     Raises:
-        OSError: if the file system does not say.
+        OSError: if the file system cannot tell.
     """
     try:
         mode = path.lstat().st_mode
@@ -75,10 +75,10 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
 
     Args:
         path: the file.
-        flags: as those of ``os.open``. A file that others have by another name (a hard link) is not opened to write.
+        flags: as for ``os.open``. A file with a second name (a hard link) is not opened for writing.
 
     Raises:
-        OSError: if it is no plain file, or as the file system says; ``strerror`` says why in words.
+        OSError: if it is not a plain file, or as raised by the file system; ``strerror`` says why in words.
     """
     why = not_plain(path)
     if why is None:
@@ -95,10 +95,10 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_plain(path: Path, *, most: int = -1) -> bytes:
-    """Return the content of a plain file (see `open_plain`), of at most so many bytes if that is said.
+    """Return the content of a plain file (see `open_plain`) of at most `most` bytes; a negative `most` is no limit.
 
     Raises:
-        OSError: if it is no plain file, is larger, or cannot be read.
+        OSError: if it is not a plain file, is larger, or cannot be read.
     """
     with os.fdopen(open_plain(path), "rb") as file:
         content = file.read(most + 1 if most >= 0 else -1)

@@ -1,6 +1,6 @@
 """Identity of values: canonical JSON, content hashes, and seeds derived from them.
 
-Two things are the same exactly when their canonical JSON is. Keys of cells, of cached weights and of
+Two things are the same exactly if their canonical JSON is the same. Keys of cells, of cached weights and of
 masks are hashes of it, and every random stream takes its seed from it, so that a result depends on what
 was asked for and not on the order in which it was computed.
 """
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 JSON = Any
-"""A value made of None, bool, int, float, str, lists and string-keyed mappings."""
+"""A value built from None, bool, int, float, str, lists and string-keyed mappings."""
 
 
 def canonical_json(value: JSON) -> str:
-    """Return the one JSON text of `value`: sorted keys, no spaces, shortest floats.
+    """Return the canonical JSON text of `value`: sorted keys, no spaces, shortest floats.
 
     Integral floats are written as floats (``1.0``), tuples as lists.
 
     Raises:
-        TypeError: for a value JSON cannot hold.
+        TypeError: for a value that JSON cannot hold.
         ValueError: for NaN or infinity, which are equal to nothing.
     """
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -39,7 +39,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def device_memory(device: torch.device) -> int | None:
-    """Return the memory of a device in bytes, used or not; None where it is unknown."""
+    """Return the memory of a device in bytes, used or not; None if unknown."""
     import torch
 
     if device.type == "cuda":
@@ -50,7 +50,7 @@ def device_memory(device: torch.device) -> int | None:
 
 
 def main_memory() -> int | None:
-    """Return the memory that this machine, or the container around this process, has, in bytes; None if unknown."""
+    """Return the memory of this machine, or of the container around this process, in bytes; None if unknown."""
     known = [limit for limit in map(_limit, _LIMITS) if limit is not None]
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
@@ -63,4 +63,4 @@ def _limit(path: str) -> int | None:
         text = Path(path).read_text().strip()
     except OSError:
         return None
-    return int(text) if text.isdigit() else None  # "max" where there is no limit
+    return int(text) if text.isdigit() else None  # "max" if there is no limit

@@ -1,4 +1,4 @@
-"""Random state: seeded inside a block, restored after it, never changed behind anybody's back."""
+"""Random state: seeded inside a block, restored after it, and never changed silently."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def isolated_randomness(*parts: object) -> Iterator[int]:
     """Seed Python, NumPy and torch from `parts` inside the block and restore their states after it.
 
-    Code of others that draws from the global generators becomes reproducible this way, and the
-    caller's own random streams go on as if the block had not been there.
+    This makes third-party code that draws from the global generators reproducible, and the caller's
+    own random streams continue as if the block had not run.
 
     Yields:
         The seed derived from `parts`, in [0, 2**63).

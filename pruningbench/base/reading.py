@@ -1,7 +1,7 @@
 """Files that others wrote: read whole, up to a stated size, and never a pipe, a device or a folder.
 
-What opens a named pipe waits for a writer for ever, and some devices never end. So everything that reads data,
-weights or annotations comes through here: it looks before it opens, and it knows when to stop.
+Opening a named pipe waits for a writer forever, and some devices never end. So all code that reads data, weights or
+annotations goes through this module, which checks a file before it opens it and limits how much it reads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def open_file(path: Path) -> BufferedReader:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: if it is no regular file, or cannot be opened.
+        DataError: if it is not a regular file, or cannot be opened.
     """
     check_regular(path)
     try:
@@ -74,13 +74,13 @@ def read_file(path: Path, largest: int) -> bytes:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: if it is no regular file, is larger, or cannot be read.
+        DataError: if it is not a regular file, is larger, or cannot be read.
     """
     with open_file(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
             content = file.read(size + 1) if size <= largest else b""
-            if len(content) > size:  # it grows, or is one whose size is not known in advance
+            if len(content) > size:  # it grows, or its size is not known in advance
                 content += file.read(largest + 1 - len(content))
         except OSError as error:
             raise DataError(f"{printable(path)}: cannot be read ({_reason(error)})") from None
@@ -95,7 +95,7 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: as `read_file` does, or for bytes that are no UTF-8, with their place.
+        DataError: as `read_file` does, or for bytes that are not UTF-8, with their position.
     """
     content = read_file(path, largest)
     try:
@@ -121,8 +121,8 @@ def parse_json(content: bytes, where: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        DataError: naming `where`, for what is no JSON in UTF-8, is nested too deeply, holds numbers of
-            thousands of digits, NaN or infinity, or halves of characters (lone surrogates).
+        DataError: naming `where`, if the content is not JSON in UTF-8, is nested too deeply, or holds numbers
+            of thousands of digits, NaN or infinity, or halves of characters (lone surrogates).
     """
 
     def refuse(name: str) -> None:
@@ -130,7 +130,7 @@ def parse_json(content: bytes, where: str) -> Any:
 
     try:
         value = json.loads(content, parse_constant=refuse)
-        if _HALF_SURROGATE.search(content):  # dumping takes as long as parsing: only where there may be one
+        if _HALF_SURROGATE.search(content):  # dumping takes as long as parsing: only if there may be one
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise DataError(f"{where}: is nested too deeply to be read") from None
@@ -142,12 +142,12 @@ def parse_json(content: bytes, where: str) -> Any:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path for a message: bytes that are no UTF-8 as escapes, so that it can be printed."""
+    """Return a path for a message, with bytes that are not UTF-8 escaped so that it can be printed."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def one_line(words: object, longest: int = 200) -> str:
-    """Return what a file, a server or a library says as one line of printable letters for a message."""
+    """Return text from a file, a server or a library as one line of printable characters for a message."""
     return displayable(" ".join(str(words).split())[:longest])
 
 

@@ -1,9 +1,9 @@
-"""Text as it may be shown: what names, messages and files of others hold cannot move a cursor or hide a word.
+"""Text that is safe to show: names, messages and files of others cannot move a cursor or hide a word.
 
-A terminal obeys control characters, any reader obeys marks of writing direction, and nobody sees characters of no
-width. Names of components, labels in journals, errors of plugins and paths may hold all of them, so every exit of
-the project (terminal, standard error, tables, figures) passes its text through here. Values in memory, in journals
-and in file names stay as they are.
+A terminal obeys control characters, every viewer obeys marks of writing direction, and nobody sees zero-width
+characters. Component names, labels in journals, plugin errors and paths may hold all of them, so every output of the
+project (terminal, standard error, tables, figures) passes its text through this module. Values in memory, in journals
+and in file names stay unchanged.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 _BREAK = re.compile(r"\s*[\r\n\u2028\u2029]\s*")
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-"""Letters and marks that count as printable and show nothing."""
+"""Letters and marks that count as printable but show nothing."""
 
 
 def displayable(text: object) -> str:
-    r"""Return text for one line: line breaks become a space, and what cannot be seen becomes a visible escape.
+    r"""Return text for one line: a line break becomes a space, and an invisible character becomes a visible escape.
 
-    Escaped are control characters (C0, C1, so every terminal sequence), marks of writing direction, characters of no
-    width, unassigned and private ones, and halves of surrogate pairs: ``\x1b``, ``\u202e``, ``\udc80``, as Python
-    writes them. Spaces of all widths stay.
+    Escapes replace control characters (C0, C1, so every terminal sequence), marks of writing direction, zero-width
+    characters, unassigned and private characters, and halves of surrogate pairs: ``\x1b``, ``\u202e``, ``\udc80``, as
+    Python writes them. Spaces of all widths stay.
 
     Args:
         text: text, or anything with a ``str``.
@@ -34,7 +34,7 @@ def displayable(text: object) -> str:
 
 
 def displayable_lines(text: object) -> str:
-    r"""Return text of several lines as `displayable` would return each; ``\n`` and ``\t`` stay."""
+    r"""Return text of several lines, each as `displayable` would return it; ``\n`` and ``\t`` stay."""
     whole = str(text)
     if _plain(whole):
         return whole
@@ -45,7 +45,7 @@ def displayable_lines(text: object) -> str:
 
 
 def displayable_json(value: Any, *, indent: int | None = None) -> str:
-    """Return JSON whose text is as readable and as harmless; a reader of it gets the value itself.
+    """Return JSON whose text is as readable and as harmless; parsing it gives the value itself.
 
     Raises:
         ValueError: for NaN or infinity, which JSON lacks.

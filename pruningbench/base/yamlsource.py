@@ -1,6 +1,6 @@
-"""YAML that remembers where each value stands, so that an error can name file, line and column.
+"""YAML that remembers the position of each value, so that an error can name file, line and column.
 
-It is read without trust: files up to 1 MiB, 20,000 values with aliases counted each time, 50 levels, texts of
+The input is not trusted. Limits: files up to 1 MiB, 20,000 values with aliases counted each time, 50 levels, texts of
 10,000 characters, integers of 100 digits, no tags, no halves of surrogate pairs.
 """
 
@@ -27,13 +27,13 @@ KeyPath = tuple[str | int, ...]
 class _Loader(yaml.SafeLoader):
     """The safe loader with the scalars of YAML 1.2: 1e-4 is a number, 12:30 and `no` are text.
 
-    It counts what it composes, so that a file of brackets costs no more than it is worth.
+    It counts the nodes that it composes, so that a file full of brackets stays cheap.
     """
 
     nodes = depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node as PyYAML does, unless it is one too many or too deep."""
+        """Compose a node as PyYAML does, unless there are too many nodes or levels."""
         self.nodes, self.depth = self.nodes + 1, self.depth + 1
         if self.nodes > _MOST_NODES or self.depth > _DEEPEST:
             problem = f"more than {_MOST_NODES} values" if self.depth <= _DEEPEST else f"more than {_DEEPEST} levels"
@@ -75,9 +75,9 @@ class Document:
     """A parsed YAML text.
 
     Attributes:
-        source: what errors call it: a file name, or ``--set``.
+        source: its name in errors: a file name, or ``--set``.
         value: plain Python values.
-        marks: key path -> (line, column) of the value there, both from 1; keys under ``(path, "?key")``.
+        marks: key path -> (line, column) of the value there, both counted from 1; keys under ``(path, "?key")``.
         settings: key path -> the setting that put the value there.
     """
 
@@ -101,7 +101,7 @@ class Document:
         return self.source
 
     def error(self, path: KeyPath, message: str, *, key: bool = False) -> SuiteError:
-        """Return an error about the value at `path` that says where it stands."""
+        """Return an error about the value at `path` that names its position."""
         return SuiteError(f"{self.where(path, key=key)}: {message}")
 
 
@@ -113,7 +113,7 @@ def read_yaml(path: Path, *, source: str | None = None) -> Document:
     """
     source = source or str(path)
     try:
-        if path.is_fifo() and not path.is_symlink():  # a shell's <(...) is a link to a pipe that somebody writes
+        if path.is_fifo() and not path.is_symlink():  # a shell's <(...) is a link to a pipe with a writer
             raise SuiteError(f"{source}: is a named pipe, not a suite file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -149,7 +149,7 @@ def parse_yaml(text: str, source: str) -> Document:
         raise SuiteError(f"{place}: not valid YAML: {_clipped(error.problem or error.context)}{context}") from None
     except yaml.YAMLError as error:
         raise SuiteError(f"{source}: not valid YAML: {_clipped(error)}") from None
-    except (ValueError, OverflowError) as error:  # PyYAML, of escapes and versions beyond what Python can hold
+    except (ValueError, OverflowError) as error:  # PyYAML, for escapes and versions beyond what Python can hold
         raise SuiteError(f"{source}: not valid YAML: {_clipped(error)}") from None
     finally:
         if loader is not None:
@@ -169,7 +169,7 @@ def _clipped(message: object) -> str:
 
 
 class _Builder:
-    """Turns a node tree into plain values and notes where each stands."""
+    """Turns a node tree into plain values and records the position of each."""
 
     def __init__(self, document: Document) -> None:
         self.document, self.count = document, 0

@@ -1,1 +1,1 @@
-"""The command line: one small file a command; parses, calls, prints."""
+"""The command line: one small file per command that parses arguments, calls the library and prints."""

@@ -38,9 +38,9 @@ yes_option = click.option("--yes", is_flag=True, help="Remove without asking.")
 
 @click.group()
 def cache() -> None:
-    """Look into the cache of weights, scores, masks, networks and images, clear it, or check it.
+    """List, clear or check the cache of weights, scores, masks, networks and images.
 
-    PRUNINGBENCH_CACHE names its folder; PRUNINGBENCH_TENSOR_CACHE and PRUNINGBENCH_IMAGE_CACHE bound it in GiB.
+    PRUNINGBENCH_CACHE sets its folder; PRUNINGBENCH_TENSOR_CACHE and PRUNINGBENCH_IMAGE_CACHE limit its size in GiB.
     """
 
 
@@ -50,7 +50,7 @@ def cache() -> None:
 @click.option("--all", "every", is_flag=True, help="A line for each entry with what it is made of.")
 @click.option("--json", is_flag=True, help="For machines: every entry with its files.")
 def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) -> int:
-    """List what is in the cache: kind, size, age, last use, and what it is made of."""
+    """List the contents of the cache: kind, size, age, last use, and what each entry was made from."""
     from pruningbench.base.files import default_cache_folder
 
     chosen, now = _chosen(kinds, older), time.time()
@@ -80,7 +80,7 @@ def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) 
 @older_option
 @yes_option
 def clear(kinds: tuple[str, ...], older: float | None, yes: bool) -> int:
-    """Remove what is in the cache, all of it or by kind and age; it is made again when it is needed."""
+    """Remove the contents of the cache, all or by kind and age; entries are made again when needed."""
     chosen = _chosen(kinds, older)
     if not chosen:
         say("there is nothing to remove")
@@ -98,9 +98,9 @@ def clear(kinds: tuple[str, ...], older: float | None, yes: bool) -> int:
 @kind_option
 @yes_option
 def verify(kinds: tuple[str, ...], yes: bool) -> int:
-    """Compare what is in the cache with its digests; exit code 1 if something is damaged and stays.
+    """Compare the contents of the cache with their digests; exit code 1 if damaged entries remain.
 
-    Damaged entries are named, and removed only if you agree. A run notices them by itself and makes them again.
+    Damaged entries are listed, and removed only if you agree. A run detects them by itself and makes them again.
     """
     from pruningbench.store.cachefiles import problem
 
@@ -136,7 +136,7 @@ def _chosen(kinds: Sequence[str], older: float | None) -> list[CacheEntry]:
 
 
 def _agreed(question: str, yes: bool) -> bool:
-    """Whether somebody says yes; where nobody can be asked, it is a no."""
+    """Ask for confirmation and return the answer; return False if standard input is not a terminal."""
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -151,7 +151,7 @@ def _summary(chosen: Sequence[CacheEntry]) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return an age for people: ``5 min``, ``3 h``, ``12 d``."""
+    """Return an age in readable form: ``5 min``, ``3 h``, ``12 d``."""
     for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

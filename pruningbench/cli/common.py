@@ -1,4 +1,4 @@
-"""What several commands share, and the one way in which all of them print."""
+"""Options and helpers that several commands share, and the functions that all of them print with."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ limit_option = click.option(
 
 
 def with_limit(settings: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
-    """Return settings of a suite with those of ``--limit`` after them."""
+    """Return a suite's settings followed by the setting from ``--limit``."""
     return settings if limit is None else (*settings, f"limit={limit}")
 
 
 def say(text: object = "", *, err: bool = False) -> None:
-    """Print text that may hold what plugins, suites and run folders name, with nothing in it that a terminal obeys."""
+    """Print text that may contain names from plugins, suites and run folders, without terminal control characters."""
     click.echo(displayable_lines(text), err=err)
 
 
 def say_json(value: Any) -> None:
-    """Print a value for machines."""
+    """Print a value as JSON."""
     click.echo(displayable_json(value, indent=2))
 
 
 def complain(what: str, message: object) -> None:
-    """Print one line on standard error, whatever is in the message: ``error: MESSAGE``."""
+    """Print ``WHAT: MESSAGE`` as one line on standard error, whatever the message contains."""
     click.echo(f"{what}: {displayable(message)}", err=True)
 
 
 def announce(plan: Plan) -> None:
-    """Say which code outside any plugin is about to be run, a line each."""
+    """Print one line for each piece of code outside any plugin that is about to run."""
     for code in plan.runs():
         say(displayable(f"runs {code}"), err=True)
 
@@ -69,12 +69,12 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None)
 
 
 def table_width() -> int | None:
-    """Return the columns of the terminal that standard output is, or None when it is none."""
+    """Return the width in columns of the terminal on standard output, or None if it is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def registry_with_warnings() -> Registry:
-    """Load the plugins and say which ones are broken."""
+    """Load the plugins and warn about broken ones."""
     from pruningbench.plugins import load_registry
 
     registry = load_registry()

@@ -24,13 +24,13 @@ field_option = click.option(
 
 @click.group()
 def data() -> None:
-    """List the data sets, fetch one, or say where it stands. PRUNINGBENCH_DATA names the folder of all."""
+    """List the data sets, fetch one, or print its folder. PRUNINGBENCH_DATA sets the folder of all data sets."""
 
 
 @data.command("list")
 @click.option("--json", is_flag=True, help="For machines, with citation, homepage and checksum.")
 def list_(json: bool) -> int:
-    """List the data sets with their size, licence, and whether they are here."""
+    """List the data sets with their status (whether they are present), size and licence."""
     from pruningbench.images.fetch import data_folder
 
     registry = registry_with_warnings()
@@ -49,7 +49,7 @@ def list_(json: bool) -> int:
 
 
 def describe(registry: Registry, name: str) -> dict[str, Any]:
-    """Return a data set's card and whether it is here, as plain values."""
+    """Return a data set's card and whether it is present, as plain values."""
     import dataclasses
 
     from pruningbench.contract.dataset import Dataset
@@ -74,7 +74,7 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
 
 
 def human_size(size: float) -> str:
-    """Return bytes for people, in powers of 1000."""
+    """Return a number of bytes in readable form, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}"
@@ -86,7 +86,7 @@ def human_size(size: float) -> str:
 @click.argument("name")
 @field_option
 def fetch(name: str, settings: tuple[str, ...]) -> int:
-    """Download the data set NAME, check it and put it in place; go on where an interrupted fetch ended."""
+    """Download the data set NAME, check it and put it in place; continue where an interrupted fetch ended."""
     found = _bound(name, settings)
     if found.missing() is None:
         say(f"{name} is there" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
@@ -105,7 +105,7 @@ def fetch(name: str, settings: tuple[str, ...]) -> int:
 @click.argument("name", required=False)
 @field_option
 def path(name: str | None, settings: tuple[str, ...]) -> int:
-    """Print the data folder, or the folder of the data set NAME; exit code 1 if that is not there."""
+    """Print the data folder, or the folder of the data set NAME; exit code 1 if the data set is missing."""
     from pruningbench.images.fetch import data_folder
 
     if name is None:
@@ -121,7 +121,7 @@ def path(name: str | None, settings: tuple[str, ...]) -> int:
 
 
 def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the data set as the command line names it."""
+    """Return the data set that the command line names, with its settings."""
     from pruningbench.base.yamlsource import parse_yaml
     from pruningbench.contract.dataset import Dataset
     from pruningbench.errors import SuiteError, UsageError
@@ -143,7 +143,7 @@ def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show how far each file is, on a terminal; elsewhere nothing."""
+    """Show the progress of each file on a terminal, and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 def doctor() -> int:
-    """Check versions, devices, the components of all plugins, and folders. Exit code 1 if something is wrong."""
+    """Check versions, devices, the components of all plugins, and folders; exit code 1 if something is wrong."""
     from pruningbench.base.files import default_cache_folder
     from pruningbench.base.text import displayable
     from pruningbench.images.fetch import data_folder
@@ -40,7 +40,7 @@ def doctor() -> int:
     problems += [f"package {name} is not installed: pip install {name}" for name in absent]
     try:
         say(f"devices      {_devices()}")
-    except Exception as error:  # noqa: BLE001 - a broken torch fails in many ways, and saying so is this command's job
+    except Exception as error:  # noqa: BLE001 - a broken torch fails in many ways, and this command reports them
         problems.append(f"torch cannot be used: {error}")
     registry = load_registry()
     for plugin in registry.plugins:
@@ -72,8 +72,8 @@ def doctor() -> int:
 def _unimportable(registry: Registry) -> Iterator[str]:
     """Yield a line for each component whose class cannot be imported.
 
-    Components are imported when a suite first uses them; this command imports all, so that nobody learns of a
-    missing package in the middle of a run.
+    Components are imported when a suite first uses them. This command imports all of them, so that a missing package
+    shows up before a run.
     """
     from pruningbench.errors import PluginError
     from pruningbench.plugins import EXTENSIONS
@@ -87,7 +87,7 @@ def _unimportable(registry: Registry) -> Iterator[str]:
 
 
 def _remedy(entry: Registration, cause: BaseException | None) -> str:
-    """Say what to do about a component that `cause` keeps from being imported."""
+    """Return what to do about a component that cannot be imported because of `cause`."""
     own = entry.where.partition(":")[0].partition(".")[0]
     absent = (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
     if absent and absent != own:
@@ -117,7 +117,7 @@ def _free(path: Path) -> str:
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Return why a file cannot be made in `folder` (or where it would be made), or None."""
+    """Return why no file can be created in `folder` (or in its nearest existing parent), or None."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder)):
             return None

@@ -20,7 +20,7 @@ FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
     help="Add columns, by name and separated by commas: `pruningbench list columns` lists them.",
 )  # fmt: skip
 def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str, columns: str | None) -> int:
-    """Make the leaderboard of one run folder or of several."""
+    """Make the leaderboard of one or more run folders."""
     from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
     from pruningbench.leaderboard import build, render

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("kind", required=False)
 @click.option("--json", is_flag=True, help="For machines.")
 def list_(kind: str | None, json: bool) -> int:
-    """List suites, components and what else plugins add; KIND is suites, models, datasets, pruners, ..."""
+    """List suites, components and everything else that plugins add; KIND is suites, models, datasets, pruners, ..."""
     from pruningbench.contract.component import KINDS
     from pruningbench.errors import UsageError, did_you_mean
     from pruningbench.plugins import EXTENSIONS
@@ -53,7 +53,7 @@ def _summary(entry: Registration) -> str:
 
 
 def _description(text: str) -> str:
-    """Return the first sentence of a shipped suite's description without parsing all of the suite."""
+    """Return the first sentence of a shipped suite's description without parsing the whole suite."""
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("description:"):

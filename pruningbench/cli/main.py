@@ -1,4 +1,4 @@
-"""The entry point: finds the command, and turns errors into one line and an exit code."""
+"""The entry point: runs the command, and turns an error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is used, so that --help is instant."""
+    """Imports a command only when it is used, so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which people need them."""
+        """Return the commands in the order in which users need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -81,7 +81,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def _use_plain_warnings() -> None:
-    """Show warnings of the library as one line without the place in the code."""
+    """Show the library's warnings as one line without the source location."""
 
     def show(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
         if issubclass(category, UserWarning):
@@ -91,7 +91,7 @@ def _use_plain_warnings() -> None:
 
 
 def _use_plain_tracebacks() -> None:
-    """Show a defect of ours as Python does, but for what a terminal would obey in its message."""
+    """Show the traceback of an internal error as Python does, but without terminal control characters."""
 
     def show(*error: Any) -> None:
         say("".join(traceback.format_exception(*error)).rstrip(), err=True)
@@ -100,15 +100,15 @@ def _use_plain_tracebacks() -> None:
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from complaining about an output that is gone when it ends."""
+    """Keep the interpreter from complaining at exit about a closed standard output."""
     with suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def guarded(work: Callable[[], Any]) -> int:
-    """Call `work` and return an exit code; what a user did wrong becomes one line on standard error.
+    """Call `work` and return an exit code; print a user error as one line on standard error.
 
-    Exit codes: 0 all cells ok; 1 some are not; 2 the request was wrong and nothing ran; 130 interrupted.
+    Exit codes: 0, all cells are ok; 1, some are not; 2, the request was invalid and nothing ran; 130, interrupted.
     """
     from pruningbench.errors import PruningBenchError
 
@@ -131,12 +131,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of `guarded`."""
     _use_plain_warnings()
     _use_plain_tracebacks()
-    signal.signal(signal.SIGTERM, _interrupt)  # a batch scheduler's notice: tidy up as after Ctrl-C
+    signal.signal(signal.SIGTERM, _interrupt)  # sent by batch schedulers: clean up as after Ctrl-C
     try:
         code = guarded(lambda: cli.main(arguments, prog_name="pruningbench", standalone_mode=False))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         code = 1
         _discard_output()
     except OSError as error:

@@ -45,10 +45,10 @@ def plan(
     device: str,
     json: bool,
 ) -> int:
-    """Say how many cells SUITE has, what work they share, what pruning costs, what is done and what data is missing.
+    """Show how many cells SUITE has, what work they share, what pruning costs, what is done, and which data is missing.
 
-    Pairs of model and pruner that cannot work, or do not fit into memory, are named; a run skips them. Models of the
-    kind `python` are built for that: their files are run, which a line says before.
+    Pairs of model and pruner that cannot work or do not fit into memory are listed; a run skips them. To estimate the
+    costs, models of the kind `python` are built, which runs their files; a line announces this first.
     """
     from pruningbench.harness.resume import assess, sentences
     from pruningbench.harness.run import RunOptions, default_folder, with_known_labels
@@ -65,7 +65,7 @@ def plan(
     folder.check(loaded.digest, loaded.resolved())
     records, _ = read_journal(folder.results)
     made = with_known_labels(made, records)
-    announce(made)  # the costs of such models are known once they are built
+    announce(made)  # estimating the costs of such models builds them
     state = assess(made, records, Sources(folder.sources, made).contents.parts)
     left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
     described = {**describe(made, folder.path, left, device), "changed": list(sentences(state.stale))}
@@ -136,7 +136,7 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
 
 
 def _costs(described: dict[str, Any]) -> list[str]:
-    """Return a line for each model and pruner, and one for each refusal."""
+    """Return one line for each pair of model and pruner, and one for each refusal."""
     if not described["costs"]:
         return []
     rows = [(e["model"], e["pruner"], *_passes(e)) for e in described["costs"]]
@@ -153,7 +153,7 @@ def _costs(described: dict[str, Any]) -> list[str]:
 
 
 def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
-    """Return the passes and the memory of an estimate, or why there are none."""
+    """Return the passes and the memory of an estimate, or why they are unknown."""
     from pruningbench.contract.cost import format_bytes
 
     cost = estimate["cost"]
@@ -172,7 +172,7 @@ def _on_each(made: Plan) -> str:
 
 
 def _axes(made: Plan) -> dict[str, list[str]]:
-    """Return the names on each axis with the number of cells, as they stand in the plan."""
+    """Return the names on each axis with their number of cells, in the order of the plan."""
     cells = made.cells
     counted = {
         "models": Counter(cell.model.label for cell in cells),

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: plain lines, or a live display on a terminal."""
+"""What the user sees during a run: plain lines, or a live display on a terminal."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from pruningbench.hookspecs import CellInfo, RunInfo, hookimpl
 
 
 def make_observer(kind: str | None) -> PlainProgress | None:
-    """Return the observer of a kind; by default rich on a terminal, plain lines otherwise; None for ``none``."""
+    """Return the observer of a kind (by default rich on a terminal, else plain lines), or None for ``none``."""
     if kind is None:
         kind = "rich" if sys.stderr.isatty() else "plain"
     return {"rich": RichProgress, "plain": PlainProgress}[kind]() if kind != "none" else None
 
 
 def span(seconds: float) -> str:
-    """Return a duration for people: ``8 s``, ``3 min``, ``2.5 h``."""
+    """Return a duration in readable form: ``8 s``, ``3 min``, ``2.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Clock:
-    """Estimates the time left from the median of the last cells: the first ones also train the model."""
+    """Estimates the time left from the median over the last cells, because the first cells also train the model."""
 
     def __init__(self) -> None:
         self.spent: deque[float] = deque(maxlen=16)
         self._start = 0.0
 
     def start(self) -> None:
-        """A cell begins."""
+        """Start timing a cell."""
         self._start = time.monotonic()
 
     def stop(self) -> float:
-        """A cell has ended; return its seconds."""
+        """Stop timing the cell and return its seconds."""
         self.spent.append(time.monotonic() - self._start)
         return self.spent[-1]
 
     def left(self, cells: int) -> str:
-        """Say how long `cells` more cells will take, if they are like those before."""
+        """Return how long `cells` more cells will take if they are like the last ones."""
         if len(self.spent) < 3:
             return "time left unknown"
         return f"{span(cells * statistics.median(self.spent))} left"
 
 
 class PlainProgress:
-    """A line on standard error for each cell."""
+    """Prints a line on standard error for each cell."""
 
     QUIET = 10.0
 
@@ -63,7 +63,7 @@ class PlainProgress:
 
     @hookimpl
     def pruningbench_run_started(self, run: RunInfo) -> None:
-        """Say how much there is to do."""
+        """Print how much there is to do."""
         self.cells, self.done, self.before = run.cells, run.cells_before, run.cells_before
         resumed = f", {run.cells_before} done before" if run.cells_before else ""
         self.say(f"{run.cells} cells{resumed}; {run.task_runs} task runs to do")
@@ -76,20 +76,20 @@ class PlainProgress:
 
     @hookimpl
     def pruningbench_note(self, message: str) -> None:
-        """Pass a note on when nothing has been said for a while."""
+        """Print a note if nothing has been printed for a while."""
         if time.monotonic() - self._said > self.QUIET:
             self.say(f"  {message}")
 
     @hookimpl
     def pruningbench_task_done(self, cell: CellInfo, task: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Say at once what went wrong."""
+        """Print immediately what went wrong."""
         first = records[0]
         if first["status"] != "ok":
             self.say(f"  {first['status']}: {cell.label}, task {task}: {last_line(first['error'])}")
 
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
-        """Say what is done, what failed and how long the rest will take."""
+        """Print what is done, how many cells failed and how long the rest will take."""
         seconds = self.clock.stop()
         self.done += 1
         self.failed += not ok
@@ -99,12 +99,12 @@ class PlainProgress:
 
     @hookimpl
     def pruningbench_warning(self, message: str) -> None:
-        """Pass a warning on."""
+        """Print a warning."""
         self.say(f"warning: {message}")
 
     @hookimpl
     def pruningbench_run_done(self) -> None:
-        """Nothing to tidy up."""
+        """Do nothing: plain lines need no cleanup."""
 
     def say(self, line: str) -> None:
         """Write a line to standard error."""
@@ -113,7 +113,7 @@ class PlainProgress:
 
 
 class RichProgress(PlainProgress):
-    """A live bar on a terminal: cells done, failed, time left, and what is at work."""
+    """Shows a live bar on a terminal: cells done, cells failed, time left and the current work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,19 +144,19 @@ class RichProgress(PlainProgress):
 
     @hookimpl
     def pruningbench_cell_started(self, cell: CellInfo) -> None:
-        """Show which cell is at work."""
+        """Show the current cell."""
         super().pruningbench_cell_started(cell)
         self._cell = displayable(cell.label)
         self._update(description=self._cell)
 
     @hookimpl
     def pruningbench_note(self, message: str) -> None:
-        """Show the note behind the cell."""
+        """Show the note after the cell's label."""
         self._update(description=f"{self._cell} — {displayable(message)}")
 
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         self.clock.stop()
         self.done += 1
         self.failed += not ok
@@ -165,7 +165,7 @@ class RichProgress(PlainProgress):
 
     @hookimpl
     def pruningbench_run_done(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -69,8 +69,8 @@ def run(
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
 
-    What the run folder already holds is not computed again: the same command resumes an interrupted run, and goes
-    on with a suite that grew. What was made from other weights, data or code than are there now is measured again.
+    Results that the run folder already holds are not computed again: the same command resumes an interrupted run and
+    continues with a suite that has grown. Results whose weights, data or code have changed since are measured again.
     """
     from pruningbench.cli.progress import make_observer
     from pruningbench.harness.run import RunOptions, execute, finished_summary, prepare
@@ -98,7 +98,7 @@ def run(
 
 
 def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
-    """Compute in a child process, where the platform allows it; return its exit code."""
+    """Run `work` in a child process if the platform allows it; return its exit code."""
     from pruningbench.cli.main import guarded
     from pruningbench.harness.attempts import DeathWatch
     from pruningbench.harness.supervisor import can_supervise, supervise
@@ -116,7 +116,7 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 
 
 def report(folder: Path, summary: Summary) -> int:
-    """Print the leaderboard, what is not ok, and where the results lie; return the exit code."""
+    """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code."""
     from pruningbench.errors import PruningBenchError
     from pruningbench.leaderboard import build, draw_figures, render
     from pruningbench.leaderboard.results import load_results
@@ -126,7 +126,7 @@ def report(folder: Path, summary: Summary) -> int:
         say(render(build(table, [folder]), "table", width=table_width()))
     try:
         drawn = f"{len(draw_figures(folder))} pictures"
-    except PruningBenchError as error:  # the disk is full, say: the numbers are there
+    except PruningBenchError as error:  # for example, the disk is full; the numbers are stored
         complain("warning", error)
         drawn = "not drawn"
     say()

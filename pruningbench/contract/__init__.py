@@ -1,4 +1,4 @@
-"""All that a plugin imports beside the tools of `pruning`, `training` and `images`.
+"""Everything that a plugin imports besides the tools of `pruning`, `training` and `images`.
 
 Components to subclass, the values they exchange, the hooks to register them with, and the errors to raise.
 """

@@ -1,4 +1,4 @@
-"""Is a network better than an answer that looks at nothing?"""
+"""Tests whether a network is better than an answer that ignores the input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pruningbench.contract.statistics import Floats
 
 LEVEL = 0.05
-"""One-sided level at which a main metric has to exceed its chance level."""
+"""One-sided significance level at which a main metric has to exceed its chance level."""
 
 
 def above_chance(
@@ -22,12 +22,12 @@ def above_chance(
     Both are measured on the same samples, and the test is paired:
 
     * values of 0 and 1: McNemar's exact test, binomial over the samples on which the two differ;
-    * other values whose mean counts: Student's t test of the differences;
-    * a statistic of its own: the share of 1000 paired resamples in which it is not better, (1 + k) / 1001.
+    * other values aggregated by their mean: Student's t test of the differences;
+    * any other statistic: the share of 1000 paired resamples in which it is not better, (1 + k) / 1001.
 
     Args:
         values: (N,) or (N, K); NaN = undefined, left out. Without any defined sample nothing exceeds chance: 1.
-        chance: the same of the constant answer.
+        chance: the same for the constant answer.
         statistic: what the metric aggregates with; None for the mean.
         higher_is_better: the metric's direction.
 
@@ -56,7 +56,7 @@ def above_chance(
 
 
 def _mcnemar(better: int, worse: int) -> float:
-    """Return the probability of at least `better` heads of a fair coin in all throws."""
+    """Return the probability of at least `better` heads of a fair coin in ``better + worse`` throws."""
     from scipy.special import bdtrc
 
     return float(bdtrc(better - 1, better + worse, 0.5)) if better else 1.0
@@ -73,9 +73,9 @@ def _student(difference: Floats) -> float:
 
 
 def commonest(labels: Tensor) -> int | None:
-    """Return the commonest of integer labels, the best constant answer; None where all are the same, or there are none.
+    """Return the most common integer label, the best constant answer; None if all are equal or there are none.
 
-    Of equally common labels it is the lowest. Labels below 0 do not count.
+    Among equally common labels it is the lowest. Labels below 0 do not count.
     """
     known = labels.flatten()[labels.flatten() >= 0]
     counts = known.bincount() if len(known) else known

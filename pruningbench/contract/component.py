@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 @dataclass(frozen=True)
 class Refers:
-    """Marks a field whose value names another component, of kind `kind`."""
+    """Marks a field whose value names another component of kind `kind`."""
 
     kind: Kind
 
@@ -37,7 +37,7 @@ AttributionMethodRef = Annotated[ComponentRef, Refers("attribution-method")]
 """A field that names an attribution method."""
 
 DiscoveryMethodRef = Annotated[ComponentRef, Refers("discovery-method")]
-"""A field that names a method of object discovery."""
+"""A field that names an object discovery method."""
 
 BUILT_IN = "pruningbench"
 """Distribution of the built-in components."""
@@ -50,10 +50,10 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
         default: its default; without one the parameter is required.
         doc: one line: meaning, unit and range.
         identity: whether its value can change a result. Speed knobs are not part of the identity.
-        extra: further notes for whoever reads the field, e.g. ``scores=False`` on a pruner's field
+        extra: further notes for code that reads the field, e.g. ``scores=False`` on a pruner's field
             that changes the masks but not the scores, or ``shown=True`` on one that labels always show. A field
-            that came when there were results already says ``later=True``: at its default, which is what those
-            results were made with, it is left out of identities, and their keys stay.
+            that was added when results already existed has ``later=True``: at its default, with which those
+            results were computed, it is left out of identities, so that their keys stay the same.
     """
     metadata = {"doc": doc, "identity": identity, **extra}
     if isinstance(default, (list, dict, set)):
@@ -68,9 +68,9 @@ class Component:
     Subclasses are frozen dataclasses.
 
     Attributes:
-        kind: which of `KINDS` they are.
-        version: to be raised whenever a change makes them give other results, so that caches and resumed runs notice.
-        plain: whether a suite's reference to one without fields is kept as its bare name.
+        kind: which of `KINDS` it is.
+        version: raise it whenever a change alters the results, so that caches and resumed runs notice.
+        plain: whether a suite's reference to a component without fields is kept as its bare name.
     """
 
     kind: ClassVar[Kind]
@@ -80,7 +80,7 @@ class Component:
     def problem(self) -> str | None:
         """Return why this combination of field values makes no sense, or None if it does.
 
-        Types and choices of single fields are checked before; this is for what they cannot express.
+        Types and choices of single fields are checked earlier; this method is for what they cannot express.
         """
         return None
 
@@ -90,13 +90,13 @@ class Use:
     """A component as a suite uses it: the registered name and the validated instance.
 
     Attributes:
-        name: the registered name; with its distribution (``distribution/name``) where others have the name too.
+        name: the registered name; with its distribution (``distribution/name``) if others have the same name.
         component: the instance, fields validated.
         references: for each field that names another component, that component; for item i of a field
             that lists several, the key is ``field.i``.
-        plugin: distribution that registered it, and `plugin_version` its version.
+        plugin: distribution that registered it; `plugin_version` is its version.
         told_by: required fields that its label shows, because another use differs in them.
-        only_for: labels of the models that a pruner, recipe or task of a suite is for, ``*`` standing for any text;
+        only_for: labels of the models that a pruner, recipe or task of a suite is for, with ``*`` for any text;
             empty for all models.
     """
 
@@ -119,15 +119,15 @@ class Use:
         return self.name if "/" in self.name else f"{self.plugin}/{self.name}"
 
     def spec(self) -> ComponentRef:
-        """Return what a suite file would say to get exactly this: ``{use: name, field: value, ...}``."""
+        """Return what a suite file would contain to get exactly this: ``{use: name, field: value, ...}``."""
         fields = self.fields()
         return self.name if type(self.component).plain and not fields else {"use": self.name, **fields}
 
     def identity(self, *, without: str | None = None) -> Any:
         """Return everything about this component that can change a result, as plain JSON.
 
-        Components of other distributions go by their full names, so that two of one name are never taken for
-        each other.
+        Components of other distributions appear under their full names, so that two with the same name are never
+        confused.
 
         Args:
             without: leave out the fields whose declaration sets this note to False.
@@ -146,7 +146,7 @@ class Use:
         return {"use": name, "version": version, "fields": values}
 
     def _spelled(self, name: str, value: Any, spell: Callable[[Use], Any]) -> Any:
-        """Return a field's value, with what `spell` makes of each component that it names."""
+        """Return a field's value, with `spell` applied to each component that it names."""
         if name in self.references:
             return spell(self.references[name])
         if isinstance(value, (list, tuple)) and f"{name}.0" in self.references:
@@ -157,8 +157,8 @@ class Use:
     def label(self) -> str:
         """Short name for tables: the name, and the optional fields that differ from their defaults.
 
-        Fields declared with the note ``shown=True`` are always part of it, by their value alone
-        (of a field that names a component, its label).
+        Fields declared with the note ``shown=True`` are always part of it, by value only
+        (for a field that names a component, by its label).
         """
         changed = []
         for field in dataclasses.fields(self.component):

@@ -48,12 +48,12 @@ class Context:
         seed: seed of this piece of work; equal seeds give equal results.
         batch_size: largest batch to use; halved when memory runs out.
         cache: weights and scores that outlive the process.
-        open_dataset: opens a data set by reference; each is loaded once a process.
+        open_dataset: opens a data set by reference; each is loaded once per process.
         dense: the dense model that the pruned one came from, for tasks that compare.
         open_model: loads a dense model by reference (a field of type `ModelRef`), such as an encoder that
-            judges others; each is loaded once a process.
-        component: looks up a component by kind and reference, such as an attribution method of a field of type
-            ``tuple[AttributionMethodRef, ...]``; data sets and models are opened by the functions above.
+            judges other models; each is loaded once per process.
+        component: looks up a component by kind and reference, such as an attribution method from a field of type
+            ``tuple[AttributionMethodRef, ...]``; the functions above open data sets and models.
         report: receives short progress notes ("epoch 3/12").
     """
 
@@ -81,7 +81,7 @@ class Context:
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """Return ``make()``, computed once per model, task and seed and shared by the cells of that seed.
 
-        Use it for what does not depend on the pruned network, such as features of the dense model.
+        Use it for values that do not depend on the pruned network, such as features of the dense model.
         """
         if key not in self._memo:
             self._memo[key] = make()
@@ -91,8 +91,8 @@ class Context:
     def of_model(self, model: VisionModel, key: Any, make: Callable[[], T]) -> T:
         """Return ``make()``, computed once for this very model and shared by all tasks of its cell.
 
-        What is made of the dense model (``model is context.dense``) is shared by all cells. Keep only what
-        depends on nothing but the model's weights and `key`; see `features` for the common case.
+        Values from the dense model (``model is context.dense``) are shared by all cells. Keep only values that
+        depend on nothing but the model's weights and `key`; see `features` for the common case.
         """
         memo = self._memo_of(model)
         if key not in memo:
@@ -105,16 +105,16 @@ class Context:
             return self._of_dense
         if model is self._pruned:
             return self._of_pruned
-        # a third model, such as an encoder: kept beside its memo, so that its id is not given to another
+        # a third model, such as an encoder: kept with its memo, so that no other object gets its id
         return self._of_others.setdefault(id(model), (model, {}))[1]
 
     def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
-        """Return the embeddings of samples, each image passed through each model once, whatever the tasks.
+        """Return the embeddings of samples; each image passes through each model once, however many tasks ask.
 
         Args:
-            model: the pruned model a task was given, or the dense one.
+            model: the pruned model that a task was given, or the dense one.
             samples: the data set.
-            index: positions of the samples wanted, in order; all of them by default.
+            index: positions of the wanted samples, in order; all of them by default.
 
         Returns:
             (N, D) float32 on the CPU, in the order of `index`.
@@ -143,9 +143,9 @@ class Context:
             for batch in model.batches(samples, self.batch_size, index=lacking):
                 images = batch.images
                 if images.is_cuda:
-                    images = images.contiguous(memory_format=torch.channels_last)  # convolutions are faster so
+                    images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions
                 out = compute(images)
-                if before is not None:  # fetched one batch late: a GPU computes while the next batch is read
+                if before is not None:  # copied one batch late: the GPU computes while the next batch is read
                     rows.update(_by_position(*before))
                 before = (batch.index, out)
             if before is not None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SCORING_BATCH = 128
-"""What a pruner's ``batches`` counts, in samples, unless the pruner has a field ``batch_size``. The suite's
-``batch_size`` may cut them smaller, to fit memory; it must not decide which samples are seen."""
+"""Samples in each batch that a pruner's ``batches`` counts, unless the pruner has a field ``batch_size``. The suite's
+``batch_size`` may make batches smaller to fit memory; it must not affect which samples are seen."""
 
 FLOAT, DOUBLE = 4, 8
 """Bytes of a weight in float32 and in float64."""
@@ -16,16 +16,16 @@ FLOAT, DOUBLE = 4, 8
 
 @dataclass(frozen=True)
 class Outline:
-    """What a pruner would work on, as far as that is known without weights and data.
+    """What a pruner would work on, as far as it is known without weights and data.
 
     Attributes:
         shapes: prunable parameter -> its shape, in order.
         state_bytes: bytes of all parameters and buffers of the network.
-        activation_bytes: what autograd keeps of one image for its backward pass, in bytes; 0 if unknown.
-        widest_bytes: the largest single one of these, in bytes; 0 if unknown.
+        activation_bytes: what autograd keeps of one image for the backward pass, in bytes; 0 if unknown.
+        widest_bytes: the largest single tensor among these, in bytes; 0 if unknown.
         image_bytes: one input image as float32, in bytes; 0 if unknown.
         samples: number of scoring samples; None if unknown.
-        batch_size: scoring samples a batch.
+        batch_size: scoring samples per batch.
         sparsity: share of the prunable weights to prune, in [0, 1).
         device_memory: memory of the device in bytes; None if unknown.
         on_cpu: whether the device is the CPU.
@@ -58,10 +58,10 @@ class Outline:
 
     @property
     def masking_bytes(self) -> int:
-        """Bytes of turning float32 scores into masks: ``S + 6 W + 9 Wmax``.
+        """Bytes needed to turn float32 scores into masks: ``S + 6 W + 9 Wmax``.
 
-        They are a copy of the state that restores the network, the scores, the masks and the copy of them that is
-        returned, and one parameter's scores while they are checked.
+        They hold a copy of the state to restore the network, the scores, the masks and the copy of the masks that
+        is returned, and one parameter's scores while they are checked.
         """
         return self.state_bytes + (FLOAT + 2) * self.weights + 9 * self.largest
 
@@ -71,22 +71,22 @@ class Outline:
         return self.image_bytes + self.activation_bytes
 
     def images(self, most: int | None) -> int | None:
-        """Return how many scoring images a pruner uses that takes at most `most`; None if that is unknown."""
+        """Return how many scoring images a pruner uses if it takes at most `most`; None if unknown."""
         known = [number for number in (most, self.samples) if number is not None]
         return min(known) if known else None
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a pruning takes.
+    """What a pruning costs.
 
     Attributes:
         forward, backward: passes over `samples` images each.
-        samples: images a pass; None for all scoring data when their number is not known.
-        memory: bytes at the peak beyond the network itself and its data set.
-        formula: how `memory` comes about, one line; W prunable weights (Wmax in the largest parameter), S bytes of
-            the network's state, A bytes of one image and its activations, b images a batch.
-        refusal: why it cannot be done with these settings, whatever the machine; None if it can.
+        samples: images per pass; None for all scoring data if their number is unknown.
+        memory: peak bytes in addition to the network itself and its data set.
+        formula: how `memory` is computed, one line; W prunable weights (Wmax in the largest parameter), S bytes of
+            the network's state, A bytes of one image and its activations, b images per batch.
+        refusal: why it cannot be done with these settings on any machine; None if it can.
     """
 
     forward: int
@@ -98,7 +98,7 @@ class Cost:
 
 
 def format_bytes(number: float) -> str:
-    """Return an amount of memory for people, in units of 1000: ``13 GB``, ``640 MB``, ``0.25 MB``."""
+    """Return an amount of memory in readable form, in units of 1000: ``13 GB``, ``640 MB``, ``0.25 MB``."""
     unit, name = (1e9, "GB") if number >= 1e9 else (1e6, "MB")
     amount = number / unit
     return f"{amount:.0f} {name}" if amount >= 100 else f"{amount:.2g} {name}"

@@ -24,10 +24,10 @@ class DataCard:
     Attributes:
         licence: its terms of use, in a few words.
         citation: who made it, where it was published.
-        homepage: the page of whoever made it.
+        homepage: the page of its authors.
         size: bytes to download; 0 for data that ships with a package.
-        checksum: what the source publishes to check a download by.
-        obtain: how to get it, where it cannot be downloaded freely: the account, the folder layout.
+        checksum: what the source publishes to verify a download.
+        obtain: how to get it if it cannot be downloaded freely: the account, the folder layout.
     """
 
     licence: str = "not stated"
@@ -40,7 +40,7 @@ class DataCard:
 
 @dataclass(frozen=True)
 class Dataset(Component, ABC):
-    """A data set a suite can name. Subclasses declare their splits and limits as fields."""
+    """A data set that a suite can name. Subclasses declare their splits and limits as fields."""
 
     kind: ClassVar[Kind] = "dataset"
     card: ClassVar[DataCard] = DataCard()
@@ -51,26 +51,26 @@ class Dataset(Component, ABC):
 
         Raises:
             MissingDataError: if it is not on this machine; the message says how to get it.
-            DataError: if a file is damaged or does not stand where the layout wants it.
+            DataError: if a file is damaged or is not where the layout requires it.
         """
 
     def folder(self) -> Path | None:
-        """Return where its files stand or will stand, or None if it needs none."""
+        """Return where its files are or will be, or None if it needs none."""
         return None
 
     def missing(self) -> str | None:
-        """Return what has to be fetched before `load` can work, and how, or None if nothing has."""
+        """Return what must be fetched before `load` can work, and how; None if nothing is missing."""
         return None
 
     def downloads(self) -> Sequence[Download]:
-        """Return what `fetch` brings into `folder`; empty if there is nothing to download."""
+        """Return what `fetch` downloads into `folder`; empty if there is nothing to download."""
         return ()
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Bring the files to this machine; what is there already is left.
+        """Download the files to this machine; existing files are left alone.
 
         Raises:
-            FetchError: if that fails; the message says what to do.
+            FetchError: if the download fails; the message says what to do.
             MissingDataError: if the data cannot be downloaded freely; the message says how to get it.
         """
         folder = self.folder()

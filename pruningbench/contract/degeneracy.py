@@ -1,4 +1,4 @@
-"""Outputs that say nothing: one class or one box for everything, nothing found, maps that are constant."""
+"""Outputs that say nothing: one class or one box for everything, nothing found, constant maps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NEARLY_ALL = 0.95
-"""Share of the samples with one and the same answer from which on the answer says nothing about any of them."""
+"""If at least this share of the samples has the same answer, the answer says nothing about any of them."""
 FEW = 8
-"""Samples below which equal answers may be chance."""
+"""With fewer samples than this, equal answers may be chance."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Degenerate:
     Attributes:
         what: what is wrong with them, in a few words (``one predicted class``).
         count: number of such samples, >= 1.
-        remedy: what is likely to help, in a few words; "" if that is not known.
+        remedy: what is likely to help, in a few words; "" if unknown.
     """
 
     what: str
@@ -35,7 +35,7 @@ COLLAPSED = "the network is most likely destroyed: prune less, or train what is 
 
 
 def one_answer(answers: Tensor, truth: Tensor | None, what: str) -> Degenerate | None:
-    """Tell whether nearly all of (N,) int64 answers are the same although the true ones, if known, are not."""
+    """Report whether nearly all (N,) int64 answers are the same although the true ones, if known, are not."""
     if len(answers) < FEW or (truth is not None and _share(truth) >= NEARLY_ALL):
         return None
     return Degenerate(what, _most(answers), COLLAPSED) if _share(answers) >= NEARLY_ALL else None
@@ -51,7 +51,7 @@ def constant_maps(maps: Tensor) -> Degenerate | None:
 
 
 def boxes_alike(boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None) -> Degenerate | None:
-    """Count images in which nothing is found and, if nearly all images have one and the same box, these.
+    """Count images in which nothing is found and, if nearly all images have the same box, these too.
 
     Args:
         boxes: N tensors (K, 4), the most certain first.

@@ -1,4 +1,4 @@
-"""Samples that are decoded when they are read, and their copies at a network's size, kept on disk."""
+"""Samples that are decoded when they are read, and copies of them at a network's size, kept on disk."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from pruningbench.contract.preprocessing import Preprocessing
 
 LAYOUT = 1
-"""Version of the files; raise it when what a row holds changes."""
+"""Version of the files; raise it when the content of a row changes."""
 _CHANNELS = 3
 
 
 class EncodedSamples(Samples):
     """Samples whose images are decoded when they are read, ahead of the consumer by worker threads.
 
-    Images come as RGB. Where nothing is annotated in pixels, they are turned upright as their EXIF entry
-    says; boxes and masks refer to images as they are stored, so those are left as they are.
+    Images are returned as RGB. Without annotations in pixels, they are turned upright according to their EXIF
+    entry; boxes and masks refer to images as stored, so images with boxes or masks are not turned.
 
     Args:
         keys: N identifiers.
         read: returns the encoded image of a sample by its position.
-        name: returns what to call a sample in an error, by its position: its path.
+        name: returns the name of a sample in errors, by its position: its path.
         fingerprint: short hash of the content.
         labels: (N,) int64, or None.
         classes: names of the classes, in the order of the labels.
         boxes: N tensors of (K, 4) float32, or None.
         mask: returns the (H, W) bool mask of a sample by its position, or None for data without masks.
-        human: what people answered.
-        remedy: what to do about an image that cannot be decoded.
+        human: human answers, or None.
+        remedy: what the user can do about an image that cannot be decoded.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class EncodedSamples(Samples):
             pixels = decode(self._read(index), upright=upright)
         except FileNotFoundError:
             raise DataError(f"{self._name(index)}: the image is gone; {self._remedy}") from None
-        except (OSError, ValueError) as error:  # ValueError: a row of a table that holds no image
+        except (OSError, ValueError) as error:  # ValueError: a table row without an image
             raise DataError(f"{self._name(index)}: the image cannot be decoded ({error}); {self._remedy}") from None
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def resized(self, preprocessing: Preprocessing) -> Samples:
         """Return these samples at a network's size, each decoded once and kept on disk.
 
-        Without a cache folder, with networks that take any size, or where the cache would be too large
+        Without a cache folder, with networks that take any size, or if the cache would be too large
         (see `pruningbench.images.rows`), samples are decoded each time.
         """
         key = tuple(sorted(geometry(preprocessing).items()))
@@ -122,7 +122,7 @@ class EncodedSamples(Samples):
 
 
 def geometry(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Return what of a preprocessing decides the resized bytes: all but mean and standard deviation."""
+    """Return the settings that determine the resized bytes: all except mean and standard deviation."""
     return {name: value for name, value in asdict(preprocessing).items() if name not in ("mean", "std")}
 
 
@@ -136,7 +136,7 @@ class ResizedSamples(Samples):
 
     @classmethod
     def open(cls, source: EncodedSamples, preprocessing: Preprocessing) -> ResizedSamples | None:
-        """Open or begin the cache of `source` at this size, or return None where there can be none."""
+        """Open or create the cache of `source` at this size; return None if there can be none."""
         import PIL
 
         size = preprocessing.size

@@ -1,7 +1,7 @@
-"""What people answered to the images of a data set, as `Samples.human` carries it.
+"""Human answers to the images of a data set, as stored in `Samples.human`.
 
-Each class is one form of answer. A data set sets ``samples.human`` to one of them; tasks of human
-alignment say which one they read.
+Each class is one form of answer. A data set sets ``samples.human`` to one of them; human alignment
+tasks say which one they read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NO_ANSWER = -1
-"""In `HumanDecisions.answers`: the trial was shown and no valid answer given; it counts as wrong."""
+"""In `HumanDecisions.answers`: the trial was shown but no valid answer was given; it counts as wrong."""
 
 NOT_SHOWN = -2
 """In `HumanDecisions.answers`: the subject was never shown this image."""
@@ -32,8 +32,8 @@ class HumanDecisions(HumanResponses):
         categories: names of the categories people could choose from.
         subjects: names of the S subjects.
         answers: (S, N) int64 positions in `categories`, `NO_ANSWER` or `NOT_SHOWN`.
-        truth: (N,) int64 true category of each image (of a cue-conflict image: the shape's).
-        conditions: N names of the experimental condition of each image; all equal where there is one.
+        truth: (N,) int64 true category of each image (for a cue-conflict image, that of the shape).
+        conditions: N names, the experimental condition of each image; all equal if there is only one.
         texture: (N,) int64 category of the texture in cue-conflict images, or None.
         controls: names of the conditions in which nothing is manipulated; comparisons leave them out.
     """
@@ -60,11 +60,11 @@ class HumanLabelCounts(HumanResponses):
 
 @dataclass(frozen=True)
 class HumanOddOneOut(HumanResponses):
-    """Triplets of images and which one people found odd, as in THINGS.
+    """Triplets of images, and which image of each people found odd, as in THINGS.
 
     Attributes:
         triplets: (T, 3) int64 positions of samples.
-        odd: (T,) int64 in 0..2, the place in the triplet of the odd one.
+        odd: (T,) int64 in 0..2, the position of the odd image in the triplet.
     """
 
     triplets: Tensor
@@ -73,11 +73,11 @@ class HumanOddOneOut(HumanResponses):
 
 @dataclass(frozen=True)
 class HumanTwoAlternatives(HumanResponses):
-    """A reference and two candidates, and how many found which closer to it, as in NIGHTS.
+    """A reference and two candidates, and how many people found which candidate closer, as in NIGHTS.
 
     Attributes:
         triplets: (T, 3) int64 positions of samples: reference, left, right.
-        right: (T,) float share of people, in [0, 1], who found the right one closer.
+        right: (T,) float share of people, in [0, 1], who found the right-hand candidate closer.
     """
 
     triplets: Tensor
@@ -86,7 +86,7 @@ class HumanTwoAlternatives(HumanResponses):
 
 @dataclass(frozen=True)
 class HumanMaps(HumanResponses):
-    """Where people found what mattered, as in ClickMe.
+    """Which parts of an image people found important, as in ClickMe.
 
     Attributes:
         maps: (N, H, W) float >= 0, larger = more important, in the pixels of the images.
@@ -97,10 +97,10 @@ class HumanMaps(HumanResponses):
 
 @dataclass(frozen=True)
 class HumanSimilarity(HumanResponses):
-    """How alike people found each pair of images.
+    """How similar people found each pair of images.
 
     Attributes:
-        similarity: (N, N) float, symmetric, larger = more alike; NaN where a pair was not judged.
+        similarity: (N, N) float, symmetric, larger = more similar; NaN where a pair was not judged.
     """
 
     similarity: Tensor

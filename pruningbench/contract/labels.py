@@ -1,7 +1,7 @@
-"""Names of classes: ImageNet's WordNet ids, and what people call them.
+"""Class names: ImageNet's WordNet ids, and the words for them.
 
-Models and data sets meet by the names of their classes. For ImageNet those are the WordNet ids of the
-classes (``n02123045``), as the folders of the data set are named; `class_title` turns one into words.
+Models and data sets are matched by their class names. For ImageNet these are the WordNet ids of the
+classes (``n02123045``), as in the folder names of the data set; `class_title` turns one into words.
 The lists come with timm.
 """
 
@@ -17,7 +17,7 @@ ImageNetSubset = Literal[
 
 
 def imagenet_classes(subset: ImageNetSubset = "imagenet-1k") -> tuple[str, ...]:
-    """Return the WordNet ids of ImageNet's classes in the usual order of logits.
+    """Return the WordNet ids of ImageNet's classes in the usual order of the logits.
 
     Args:
         subset: the 1000 classes of the challenge, or one of the larger sets that networks are trained on.
@@ -26,17 +26,17 @@ def imagenet_classes(subset: ImageNetSubset = "imagenet-1k") -> tuple[str, ...]:
 
 
 def class_title(name: str, *, longest: int | None = None) -> str:
-    """Return a class name in words: that of a WordNet id (``tabby, tabby cat``), any other as it is.
+    """Return a class name in words: the words for a WordNet id (``tabby, tabby cat``), any other name unchanged.
 
     Args:
         name: a class name.
-        longest: largest number of characters; of a longer title only the first synonym is kept.
+        longest: maximum number of characters; a longer title is cut to its first synonym.
     """
     if not is_wordnet_id(name):
         return name
     try:
         title: str = _info("imagenet-1k").label_name_to_description(name)
-    except KeyError:  # timm knows the nouns that ImageNet has; WordNet has more
+    except KeyError:  # timm knows only ImageNet's nouns; WordNet has more
         return name
     return title if longest is None or len(title) <= longest else title.split(",", maxsplit=1)[0]
 

@@ -1,4 +1,4 @@
-"""Methods that tasks are open to: attribution methods, and methods of object discovery."""
+"""Methods that tasks accept: attribution methods and object discovery methods."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 Pooling = Literal["l1", "l2-squared", "max", "sum", "positive"]
 """How attributions are pooled over channels: the sum of absolute values, of squares, the largest absolute value,
-the signed sum, or what of that sum is positive."""
+the signed sum, or the positive part of that sum."""
 
 
 @dataclass(frozen=True)
 class AttributionSettings:
-    """What the task gives to its attribution methods; a method of its own fields need not look at it.
+    """What the task passes to its attribution methods; a method with its own fields may ignore it.
 
     Attributes:
         baseline: (1, C, 1, 1) the image without information, normalised.
         batch_size: largest batch that the network is given.
-        steps: points of the integral of integrated gradients.
-        rule: captum's name of the quadrature.
-        samples: noisy copies of SmoothGrad, draws of GradientShap.
+        steps: integration points of integrated gradients.
+        rule: captum's name for the quadrature rule.
+        samples: noisy copies for SmoothGrad, draws for GradientShap.
         noise: standard deviation of the noise on these copies, in normalised units.
-        masks: random masks of RISE.
-        cells: cells a side of a random mask's grid.
+        masks: random masks for RISE.
+        cells: cells per side of a random mask's grid.
         window: side of the occluded square in pixels; None = an eighth of the image's shorter side.
         stride: pixels between two squares; None = half the window.
-        seed: seed of all that is drawn. Every image gets the same draws, so that a map depends neither on
+        seed: seed of all random draws. Every image gets the same draws, so that a map depends neither on
             the batch nor on the other images.
     """
 
@@ -56,7 +56,7 @@ class AttributionMethod(Component, ABC):
     """Gives the relevance of every pixel for the logit of a class.
 
     Attributes:
-        pooling: over channels, where the method's definition says it; None leaves it to the user.
+        pooling: pooling over channels, if the method's definition fixes it; None leaves it to the user.
     """
 
     kind: ClassVar[Kind] = "attribution-method"
@@ -67,21 +67,21 @@ class AttributionMethod(Component, ABC):
     def attributions(
         self, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
     ) -> Tensor:
-        """Return the attributions of images, at most ``settings.batch_size`` of them through the network at once.
+        """Return the attributions of images, passing at most ``settings.batch_size`` through the network at once.
 
-        Two methods that share this very function, and have equal fields, share its result.
+        Two methods that share this very function and have equal fields share its result.
 
         Args:
-            model: the network to explain, in eval mode; it is left as it was.
+            model: the network to explain, in eval mode; it is left unchanged.
             images: (N, C, H, W) normalised images, N >= 1.
             targets: (N,) int64 explained classes, each a class of the model.
-            settings: of the task.
+            settings: the settings of the task.
 
         Returns:
             (N, C, H, W) float of both signs, or maps (N, H, W).
 
         Raises:
-            ViewUnavailableError: for a network whose architecture the method does not allow.
+            ViewUnavailableError: for a network whose architecture the method does not support.
         """
 
 
@@ -94,7 +94,7 @@ class Patches:
         grid: (h, w) with h * w = N.
         size: pixels of a patch's side.
         attention: returns (B, heads, N) >= 0, the last block's attention of the class token to the patches; for
-            a network without attention one head, how active each patch is.
+            a network without attention, one head that says how active each patch is.
     """
 
     features: Tensor
@@ -105,12 +105,12 @@ class Patches:
 
 @dataclass(frozen=True)
 class DiscoverySettings:
-    """What the task gives to its method; a method of its own fields need not look at it.
+    """What the task passes to its method; a method with its own fields may ignore it.
 
     Attributes:
         k: candidate patches of low degree; None = the method's own number.
         tau: threshold of the cosine, in [-1, 1]; None = the method's own.
-        objects: most objects an image, >= 1.
+        objects: maximum number of objects per image, >= 1.
     """
 
     k: int | None = None
@@ -120,11 +120,11 @@ class DiscoverySettings:
 
 @dataclass(frozen=True)
 class FoundObjects:
-    """What a method of object discovery finds in a batch, patch by patch.
+    """What an object discovery method finds in a batch, patch by patch.
 
     Attributes:
-        foreground: (B, h, w) bool, True on all that is an object.
-        objects: (B, K, h, w) bool, one mask per object; an empty mask is no object.
+        foreground: (B, h, w) bool, True on all objects.
+        objects: (B, K, h, w) bool, one mask per object; an empty mask stands for no object.
     """
 
     foreground: Tensor

@@ -1,4 +1,4 @@
-"""Models that a suite can name: how they are loaded, and what is known before."""
+"""Models that a suite can name: how to load them, and what is known about them before loading."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model(Component, ABC):
-    """A model a suite can name: knows how to load a `VisionModel`."""
+    """A model that a suite can name: knows how to load a `VisionModel`."""
 
     kind: ClassVar[Kind] = "model"
     training_data: ClassVar[ComponentRef | None] = None
-    """Default data for scoring and fine-tuning, when the suite names none and the model has no field `data`.
+    """Default data for scoring and fine-tuning if the suite names none and the model has no field `data`.
 
-    A model with a field `data` (a `DatasetRef`) is scored and fine-tuned on the data set that it was made with.
+    A model with a field `data` (a `DatasetRef`) is scored and fine-tuned on the data set that this field names.
     """
 
     @abstractmethod
@@ -31,25 +31,25 @@ class Model(Component, ABC):
         """Build the network with its weights on ``context.device``, in eval mode."""
 
     def missing(self) -> str | None:
-        """Return which weights have to be fetched first, and how, or None if none have."""
+        """Return which weights must be fetched first, and how; None if there are none."""
         return None
 
     def load_fetches(self) -> bool:
-        """Whether `load` itself fetches what `missing` names, so that a run may begin without it."""
+        """Whether `load` itself fetches what `missing` names, so that a run may start without it."""
         return False
 
     def runs(self) -> str | None:
-        """Return the file or function of the user's own whose code `skeleton` and `load` run, or None.
+        """Return the user's own file or function whose code `skeleton` and `load` run, or None.
 
-        Plans and runs say it before it happens: a plugin is installed by choice, a suite may come from anybody.
+        Plans and runs announce it beforehand: users choose their plugins, but a suite may come from anyone.
         """
         return None
 
     def skeleton(self) -> nn.Module | None:
-        """Return the network's architecture without weights, on torch's ``meta`` device; None if that is unknown.
+        """Return the network's architecture without weights, on torch's ``meta`` device; None if unknown.
 
-        Plans ask it, before anything is loaded, what the scope covers, which pruners refuse the architecture and
-        what they cost. Activations are counted where it has a ``default_cfg`` (or ``pretrained_cfg``) with an
-        ``input_size`` (C, H, W), as timm's networks do.
+        Before anything is loaded, plans use it to find out what the scope covers, which pruners refuse the
+        architecture, and what they cost. Activations are counted if it has a ``default_cfg`` (or
+        ``pretrained_cfg``) with an ``input_size`` (C, H, W), as timm's networks do.
         """
         return None

@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 class Motion(ABC):
     """One training run's moving masks.
 
-    Whoever trains calls, for each step in 0 .. steps - 1, `before_step` once the gradients are there,
-    then (if it says so) the optimizer, then `after_step`; and puts every change of `masks` in force,
-    weights and optimizer moments (`Masks.kept_during`).
+    For each step in 0 .. steps - 1, the training loop calls `before_step` once the gradients are computed,
+    then the optimizer (if `before_step` returns True), then `after_step`. It applies every change of `masks`
+    to the weights and the optimizer moments (`Masks.kept_during`).
 
     Attributes:
-        masks: what is kept now; before the first step, what training starts with.
+        masks: the current masks; before the first step, those that training starts with.
     """
 
     masks: Masks
 
     def before_step(self, step: int) -> bool:
-        """Look at the gradients, dense ones, of this step; return whether the optimizer shall step."""
+        """Look at the dense gradients of this step; return whether the optimizer should step."""
         return True
 
     @abstractmethod
     def after_step(self, step: int) -> bool:
-        """Move the masks if it is time to; return whether `masks` has changed."""
+        """Move the masks if this step is due for it; return whether `masks` has changed."""
 
 
 @dataclass(frozen=True)
 class MovingPruner(Pruner, ABC):
     """A pruner whose masks move while the network trains.
 
-    With the recipe ``finetune`` the masks move during that training, by its optimizer, schedule and
-    augmentation. Under recipe ``none`` and in ``pb.prune`` nobody else trains, so the pruner does, on the
-    scoring batches, as its own fields say.
+    With the recipe ``finetune`` the masks move during that training, with its optimizer, schedule and
+    augmentation. With the recipe ``none`` and in ``pb.prune`` nothing else trains, so the pruner itself trains
+    on the scoring batches, as its own fields say.
     """
 
     needs_data: ClassVar[bool] = True
@@ -57,7 +57,7 @@ class MovingPruner(Pruner, ABC):
 
     epochs: int = param(10, doc="passes over the scoring data when no recipe trains, >= 1")
     lr: float = param(0.01, doc="learning rate of SGD with momentum .9 when no recipe trains, > 0")
-    batch_size: int = param(32, doc="samples a step when no recipe trains, >= 1; batches= in Python stay as given")
+    batch_size: int = param(32, doc="samples per step when no recipe trains, >= 1; batches= in Python stay as given")
 
     def problem(self) -> str | None:
         """Check ranges."""
@@ -75,7 +75,7 @@ class MovingPruner(Pruner, ABC):
 
     @abstractmethod
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
-        """Begin to move masks over the parameters of `context` through `steps` steps of training.
+        """Start moving masks over the parameters of `context`, for `steps` steps of training.
 
         After the last step exactly ``round(sparsity * prunable)`` weights are pruned.
         """

@@ -1,6 +1,6 @@
 """Typed outputs: what tasks yield and metrics consume.
 
-A metric names the type it consumes and can be added to anybody's task that yields it.
+A metric names the type that it consumes and can be added to any task that yields that type.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Exhibit:
 
     Attributes:
         kind: ``maps`` (images with saliency maps), ``boxes`` (images with boxes), ``concepts`` (crops of
-            images, in rows that show one concept each), or another that a plugin draws
+            images, in rows that show one concept each), or another kind that a plugin draws
             (`pruningbench_register_exhibits`).
         images: (N, C, H, W) intensities in [0, 1].
-        keys: what identifies the N samples; figures line up equal keys. For ``concepts`` it is
-            ``ROW/PLACE``: figures line up equal rows, whose crops share a caption.
+        keys: identifiers of the N samples; figures align equal keys. For ``concepts`` a key is
+            ``ROW/PLACE``: figures align equal rows, whose crops share a caption.
         maps: (N, H, W) float, for ``maps``.
         predicted, truth: N tensors (K, 4) of boxes in pixels, for ``boxes``.
         captions: N short texts, or empty.
-        arrays: further values by name, N of each, for the kinds of plugins.
+        arrays: further values by name, N of each, for kinds that plugins add.
     """
 
     kind: str
@@ -51,8 +51,8 @@ class Outputs:
 
     Attributes:
         exhibit: samples worth a figure, or None.
-        keys: what identifies the samples, in the order of the metrics' values; empty where they are the same ones
-            for every network. Differences between networks are paired by them.
+        keys: identifiers of the samples, in the order of the metrics' values; empty if the samples are the same
+            for every network. Differences between networks are paired by key.
     """
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
@@ -60,17 +60,17 @@ class Outputs:
 
     @property
     def count(self) -> int | None:
-        """Number of samples, which metrics must give one value each; None where that is not known."""
+        """Number of samples, for each of which a metric must give one value; None if unknown."""
         return None
 
     def degenerate(self) -> Degenerate | None:
-        """Return how many samples have an output that says nothing about them, and why; None if that is none."""
+        """Return how many samples have an output that says nothing about them, and why; None if there are none."""
         return None
 
 
 @dataclass(frozen=True)
 class Missing(Outputs):
-    """A variant that could not be measured, such as a data set of several that is not there; the others stand.
+    """A variant that could not be measured, such as one missing data set out of several; the others remain valid.
 
     Attributes:
         reason: what is wrong and what to do, in one line.
@@ -87,7 +87,7 @@ class Predictions(Outputs):
         scores: (N, classes) logits or any scores whose argmax is the prediction.
         labels: (N,) int64 true classes.
         probabilistic: whether the softmax of the scores is the model's probability of each class, so that
-            they have a calibration; true of logits and of log-probabilities.
+            calibration is defined; true for logits and for log-probabilities.
     """
 
     scores: Tensor
@@ -100,7 +100,7 @@ class Predictions(Outputs):
         return len(self.labels)
 
     def degenerate(self) -> Degenerate | None:
-        """Tell whether nearly all samples are predicted as one class."""
+        """Report whether nearly all samples are predicted as one class."""
         from pruningbench.contract.degeneracy import one_answer
 
         return one_answer(self.scores.argmax(dim=1), self.labels, "one predicted class")
@@ -110,7 +110,7 @@ class Predictions(Outputs):
 class GroupedPredictions(Outputs):
     """Class scores of G samples, each of which stands for M predictions.
 
-    A sample is an image in M versions, or an episode of M queries: what is drawn anew together.
+    A sample is an image in M versions, or an episode of M queries: its predictions are resampled together.
 
     Attributes:
         scores: (G, M, classes) any scores whose argmax is the prediction.
@@ -126,7 +126,7 @@ class GroupedPredictions(Outputs):
         return len(self.labels)
 
     def degenerate(self) -> Degenerate | None:
-        """Tell whether nearly all predictions are one class; then all groups count."""
+        """Report whether nearly all predictions are one class; if so, all groups count."""
         from dataclasses import replace
 
         from pruningbench.contract.degeneracy import one_answer
@@ -137,19 +137,19 @@ class GroupedPredictions(Outputs):
 
 @dataclass(frozen=True)
 class ResourceUse(Outputs):
-    """What a network costs, as it stands and as a dense network would.
+    """What a network costs as it is, and what it would cost as a dense network.
 
     Attributes:
         parameters, nonzero: numbers of its parameters, and of those that are not exactly zero.
-        dense_macs: multiplications with accumulation for one image, all weights counted.
-        effective_macs: of these, those with a weight that is not zero: what hardware that skips every
-            zero weight would be left with. No time follows from it.
-        seconds: (R,) float64 measured seconds for one batch, one a repeat.
-        dense_seconds: (R,) the same of the dense network, measured in turns with it; `seconds` itself for
-            a network that is only masked, which has the dense network's shapes and so its work.
-        batch_size: images in the batch that was timed.
-        peak_memory: bytes of the network and of what a batch needs beside it at most, as the device's
-            allocator counts them; None where it does not tell.
+        dense_macs: multiply-accumulate operations for one image, counting all weights.
+        effective_macs: those of them whose weight is not zero: what would remain on hardware that skips every
+            zero weight. It does not imply a running time.
+        seconds: (R,) float64 measured seconds for one batch, one per repeat.
+        dense_seconds: (R,) the same for the dense network, measured alternately with it; `seconds` itself for
+            a network that is only masked, which has the dense network's shapes and so does the same work.
+        batch_size: images in the timed batch.
+        peak_memory: peak bytes of the network and of what a batch needs in addition, as the device's
+            allocator counts them; None if it does not report them.
     """
 
     parameters: int
@@ -164,7 +164,7 @@ class ResourceUse(Outputs):
 
 @dataclass(frozen=True)
 class Features(Outputs):
-    """Embeddings of N images under the pruned model, and of the same images under the dense one.
+    """Embeddings of N images by the pruned model, and of the same images by the dense one.
 
     Attributes:
         features: (N, D) float.
@@ -184,12 +184,12 @@ class Features(Outputs):
 
 @dataclass(frozen=True)
 class Responses(Outputs):
-    """What a model answered to N trials that people answered too.
+    """A model's answers to N trials that people answered too.
 
     Attributes:
-        answers: (N,) int64, the model's choice (a category, or the place in a triplet), -1 for none.
+        answers: (N,) int64, the model's choice (a category, or the position in a triplet), -1 for none.
         human: the people's answers to the same trials, in the same order.
-        probabilities: (N, choices) float the choices were made from, or None.
+        probabilities: (N, choices) float from which the choices were made, or None.
     """
 
     answers: Tensor
@@ -202,23 +202,23 @@ class Responses(Outputs):
         return len(self.answers)
 
     def degenerate(self) -> Degenerate | None:
-        """Tell whether nearly all answers are the same."""
+        """Report whether nearly all answers are the same."""
         from pruningbench.contract.degeneracy import one_answer
 
         return one_answer(self.answers, None, "one answer")
 
 
 class Explainer(Protocol):
-    """Explains images the way the maps of `Attributions` were made."""
+    """Explains images by the method that made the maps of `Attributions`."""
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """(B, C, H, W) normalised images and (B,) int64 classes -> (B, H, W) maps."""
         ...
 
     def randomised(self, seed: int, share: float = 1.0) -> Explainer:
-        """Return the same method for the network with the last `share` of its layers drawn anew.
+        """Return the same method for the network with the last `share` of its layers reinitialised.
 
-        Pruned weights are drawn as well, else the mask would tell of the trained network.
+        Pruned weights are reinitialised as well; otherwise the mask would carry information about the trained network.
         """
         ...
 
@@ -230,20 +230,20 @@ class Attributions(Outputs):
     Attributes:
         maps: (N, H, W) float, larger = more relevant, >= 0 unless the method is signed.
         images: (N, C, H, W) float, normalised: the network's own inputs.
-        targets: (N,) int64, the explained class; one that is no class of the model has a map of NaN.
+        targets: (N,) int64, the explained class; a target that is not a class of the model has a map of NaN.
         labels: (N,) int64 true classes, or None.
         masks: (N, H, W) bool, True on the objects, or None.
         predict: (B, C, H, W) normalised images -> (B, classes) softmax probabilities, without gradient.
         batch_size: largest batch `predict` should be given.
         seed: seed for metrics that need one.
-        index: the images' positions in the data set, so that what is drawn for an image is the same
-            whichever others are explained; empty = 0 to N - 1.
+        index: the images' positions in the data set, so that the random draws for an image do not depend on
+            which other images are explained; empty = 0 to N - 1.
         logits: (B, C, H, W) normalised images -> (B, classes) logits, or None.
         signed: (N, C, H, W) attributions of both signs before pooling over channels; None for methods
             that give maps.
         explain: explains other images by the same method, or None.
         dense_maps: returns the (N, H, W) maps of the dense model on the same images by the same method,
-            made when first called; None where there is no dense model.
+            computed on the first call; None if there is no dense model.
     """
 
     maps: Tensor
@@ -267,7 +267,7 @@ class Attributions(Outputs):
         return len(self.maps)
 
     def __post_init__(self) -> None:
-        """Take the images' positions for their keys, unless they are the first ones."""
+        """Use the images' positions as keys, unless they are the first positions of the data set in order."""
         if not self.keys and self.index != tuple(range(len(self.index))):
             object.__setattr__(self, "keys", tuple(map(str, self.index)))
 
@@ -290,7 +290,7 @@ class Curve:
     """A curve for each sample behind a metric's values, kept for figures.
 
     Attributes:
-        x: K points of the horizontal axis, ascending.
+        x: K points on the horizontal axis, ascending.
         x_label: what they are, with the unit.
         values: (N, K) float; NaN where undefined.
     """
@@ -309,7 +309,7 @@ class Boxes(Outputs):
         truth: N tensors (M, 4).
         foreground: N tensors (H, W) bool, True where an object is predicted, or None.
         masks: N tensors (H, W) bool, True on the true objects, or None.
-        sizes: N pairs (height, width) of the images, or None where they are not known.
+        sizes: N pairs (height, width) of the images, or None if unknown.
     """
 
     predicted: list[Tensor]
@@ -324,7 +324,7 @@ class Boxes(Outputs):
         return len(self.predicted)
 
     def degenerate(self) -> Degenerate | None:
-        """Count images in which nothing is found, and those of one box if nearly all have the same."""
+        """Count images in which nothing is found and, if nearly all images have the same box, these too."""
         from pruningbench.contract.degeneracy import boxes_alike
 
         return boxes_alike(self.predicted, self.sizes)
@@ -334,8 +334,8 @@ class Boxes(Outputs):
 class Concepts(Outputs):
     """Directions in which a network's activations vary on images of some classes, and crops that show them.
 
-    K = classes x concepts a class: class by class, the most important concept first. P crops, of the images
-    of all classes. A concept that is undefined (too few crops, a dead network) has NaN everywhere.
+    K = classes x concepts per class: class by class, the most important concept first. P crops come from the
+    images of all classes. A concept that is undefined (too few crops, a dead network) has NaN everywhere.
 
     Attributes:
         directions: (K, D) float32 >= 0, of unit length.
@@ -344,9 +344,9 @@ class Concepts(Outputs):
         coefficients: (P, K) float32 >= 0, how much of each concept is in each crop.
         crop_classes: (P,) int64, the class of each crop's image.
         crop_images: (P,) int64, the position of its image in the data set.
-        crop_boxes: (P, 4) float32, where it lies: xmin, ymin, xmax, ymax in pixels, maximum exclusive.
-        embeddings: (P, E) float32, the crops in a frozen encoder, the same whatever network is measured.
-        top: number of concepts of each class that count as its explanation, the first ones.
+        crop_boxes: (P, 4) float32, where each crop lies: xmin, ymin, xmax, ymax in pixels, maximum exclusive.
+        embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for every measured network.
+        top: number of leading concepts of each class that count as its explanation.
         dense: the concepts of the dense model on the same crops, or None.
     """
 

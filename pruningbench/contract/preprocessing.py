@@ -1,4 +1,4 @@
-"""Preprocessing: from uint8 images of any size to what a network was trained on, and back."""
+"""Preprocessing: from uint8 images of any size to the inputs a network was trained on, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From uint8 images to what the network was trained on.
+    """Turns uint8 images into inputs like those the network was trained on.
 
     Attributes:
         mean, std: per channel, in units of [0, 1] intensities.
@@ -23,7 +23,7 @@ class Preprocessing:
             (rounded down, antialiased) and the centre cropped; None keeps images as they are.
         crop: share of the resized side that the centre crop keeps, in (0, 1].
         interpolation: how images are resized.
-        squash: resize both sides to ``size / crop``, whatever the shape, before the crop.
+        squash: resize both sides to ``size / crop`` before the crop, whatever the shape.
     """
 
     mean: tuple[float, ...]
@@ -34,7 +34,7 @@ class Preprocessing:
     squash: bool = False
 
     def fit(self, sample: Sample) -> Sample:
-        """Bring a sample's image, boxes and mask to the network's size, all by the same geometry."""
+        """Bring a sample's image, boxes and mask to the network's size, all with the same geometry."""
         if self.size is None or tuple(sample.image.shape[-2:]) == (self.size, self.size):
             return sample
         return self._resized_and_cropped(sample, self.size)
@@ -46,7 +46,7 @@ class Preprocessing:
         height, width = sample.image.shape[-2:]
         new_h, new_w = self._resized(height, width, size)
         top, left = round((new_h - size) / 2), round((new_w - size) / 2)
-        # contiguous in channels: PyTorch then resizes bytes as Pillow does, and fast
+        # channels last: PyTorch then resizes bytes as Pillow does, and fast
         image = sample.image[None].contiguous(memory_format=torch.channels_last)
         image = interpolate(image, (new_h, new_w), mode=self.interpolation, antialias=True)[0]
         image = image[:, top : top + size, left : left + size].contiguous()
@@ -61,7 +61,7 @@ class Preprocessing:
     def fit_boxes(self, boxes: Tensor, height: int, width: int) -> Tensor:
         """Bring (K, 4) boxes of an image of `height` x `width` pixels to the network's size, as `fit` does.
 
-        Boxes that the crop leaves nothing of are dropped.
+        Boxes that lie outside the crop are dropped.
         """
         if self.size is None or (height, width) == (self.size, self.size):
             return boxes
@@ -72,7 +72,7 @@ class Preprocessing:
         return boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
 
     def fit_map(self, values: Tensor) -> Tensor:
-        """Bring a (H, W) float map of an image's pixels to the network's size, as `fit` does with the image."""
+        """Bring an (H, W) float map of an image's pixels to the network's size, as `fit` does with the image."""
         from torch.nn.functional import interpolate
 
         height, width = values.shape
@@ -96,7 +96,7 @@ class Preprocessing:
         """Map uint8 (B, C, H, W) in 0..255 to float32 (x / 255 - mean) / std."""
         mean = images.new_tensor(self.mean, dtype=_float32()).view(1, -1, 1, 1)
         std = images.new_tensor(self.std, dtype=_float32()).view(1, -1, 1, 1)
-        # in place where shapes allow: less memory, and the same bits; one channel is broadcast to the mean's three
+        # in place if shapes allow: less memory and the same bits; one channel is broadcast to the mean's three
         return (images.to(_float32(), copy=True).div_(255) - mean).div_(std)
 
     def denormalise(self, images: Tensor) -> Tensor:

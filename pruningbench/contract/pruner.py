@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
 UNDECIDED = 0.01
-"""Share of a decision by ties from which on its scores are called undecided; see `pruningbench.pruning.ties`."""
+"""Scores are called undecided if ties make at least this share of a decision; see `pruningbench.pruning.ties`."""
 
 Batches = Callable[[], Iterator[tuple["Tensor", "Tensor | None"]]]
 """Starts a pass over the scoring data: yields (images, labels or None) on the network's device."""
@@ -29,12 +29,12 @@ class PruningContext:
     """What a pruner works on.
 
     Attributes:
-        network: the dense network, in eval mode. A pruner that only scores leaves it as it found it.
+        network: the dense network, in eval mode. A pruner that only scores leaves it unchanged.
         parameters: name -> prunable parameter, in the order that breaks ties.
         seed: seed of this pruning; equal seeds give equal masks.
-        batches: the scoring data, or None when there is none.
+        batches: the scoring data, or None if there is none.
         report: receives short progress notes.
-        input_shape: (C, H, W) of the network's inputs where the model says it, or None.
+        input_shape: (C, H, W) of the network's inputs if the model states it, or None.
     """
 
     network: nn.Module
@@ -51,10 +51,10 @@ class PruningContext:
         return generator_for(self.seed, *parts)
 
     def first_images(self, pruner: str, samples: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield batches of (images, labels or None) until `samples` images were seen.
+        """Yield batches of (images, labels or None) until `samples` images have been seen.
 
         Raises:
-            PruningBenchError: if there are none; the message names `pruner`.
+            PruningBenchError: if there are no images; the message names `pruner`.
         """
         from pruningbench.errors import PruningBenchError
 
@@ -74,12 +74,12 @@ class PruningContext:
 class Pruner(Component, ABC):
     """Turns a network and a sparsity into masks.
 
-    `seeded` says whether the masks depend on the seed, and `needs_data` whether on scoring data, of which each seed
-    sees other samples first; the harness shares masks between seeds and models' data accordingly. `exact` is the
-    promise of exactly ``round(sparsity * prunable)`` pruned weights, which the harness checks; False for patterns
-    and structures that cannot keep it. `updates_weights` says that `prune` also changes weights that are kept;
-    the masks of all others are made once and shared by recipes and runs. A field ``batches`` (int or None)
-    limits the scoring data that the harness gives.
+    `seeded` says whether the masks depend on the seed, and `needs_data` whether they depend on scoring data, whose
+    first samples differ between seeds; the harness shares masks between seeds and models' data accordingly. `exact`
+    promises exactly ``round(sparsity * prunable)`` pruned weights, which the harness checks; it is False for patterns
+    and structures that cannot keep this promise. `updates_weights` says that `prune` also changes the kept weights;
+    the masks of all other pruners are made once and shared by recipes and runs. A field ``batches`` (int or None)
+    limits the scoring data that the harness provides.
     """
 
     kind: ClassVar[Kind] = "pruner"
@@ -97,18 +97,18 @@ class Pruner(Component, ABC):
         """
 
     def refuses(self, network: nn.Module) -> str | None:
-        """Return why this pruner cannot work on `network` (an architecture it is wrong for), or None.
+        """Return why this pruner cannot work on `network` (an unsuitable architecture), or None.
 
-        Plans ask this of a network without weights, on torch's ``meta`` device: look at modules and shapes
-        only, never at values.
+        Plans call this with a network without weights, on torch's ``meta`` device: look only at modules and
+        shapes, never at values.
         """
         return None
 
     def cost(self, outline: Outline) -> Cost:
-        """Return what pruning takes, as an estimate that a plan shows and refuses by; nothing is computed.
+        """Return the estimated cost of pruning, which a plan shows and uses to refuse; nothing is computed.
 
-        A pruner that does not say is taken to need what the common ones do: without data the scores and masks,
-        with data one pass of gradients besides. Override it where rounds, copies or matrices come on top.
+        The default is what common pruners need: scores and masks without data, and one gradient pass in addition
+        with data. Override it if rounds, copies or matrices add to that.
         """
         memory, formula = outline.masking_bytes, "S + 6 W + 9 Wmax: state, scores, masks"
         if not self.needs_data:
@@ -119,7 +119,7 @@ class Pruner(Component, ABC):
         return Cost(1, 1, samples, memory, "S + 14 W + 9 Wmax + 1.5 b A: state, scores, masks, gradients, one batch")
 
     def unreachable(self, sparsity: float) -> str | None:
-        """Return why this pruner cannot give that sparsity, whatever the network, and what to ask for; or None."""
+        """Return why this pruner cannot reach that sparsity on any network, and what to ask for instead; or None."""
         return None
 
 
@@ -135,7 +135,7 @@ class ScorePruner(Pruner, ABC):
 
     @abstractmethod
     def score(self, context: PruningContext) -> dict[str, Tensor]:
-        """Return for each of ``context.parameters`` a float tensor of its shape; higher = keep."""
+        """Return a float tensor for each of ``context.parameters``, of the same shape; higher = keep."""
 
     def threshold(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
         """Turn checked scores into masks of an exact sparsity."""
@@ -145,7 +145,7 @@ class ScorePruner(Pruner, ABC):
         return Masks(allocate(scores, sparsity, self.allocate_by()), {"sparsity": sparsity})
 
     def allocate_by(self) -> Allocation:
-        """How the sparsity is shared between layers: the field ``allocation``, or one global threshold."""
+        """Return how the sparsity is distributed among layers: the field ``allocation``, or one global threshold."""
         return cast("Allocation", getattr(self, "allocation", "global"))
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
@@ -154,10 +154,10 @@ class ScorePruner(Pruner, ABC):
 
 
 def check_weights(network: nn.Module) -> None:
-    """Make sure that a network can be ranked at all, before a pruner makes something else of it.
+    """Check that a network's weights can be ranked at all, before a pruner transforms them.
 
     Raises:
-        ScoreError: naming the first parameter, or running statistic of a norm, with NaN or infinite values.
+        ScoreError: if there are NaN or infinite values, naming the first such parameter or running norm statistic.
     """
     import torch
 
@@ -173,10 +173,10 @@ def check_weights(network: nn.Module) -> None:
 
 
 def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the scores in the order of `parameters`, detached, or say which parameter's are wrong.
+    """Return the scores, detached and in the order of `parameters`, or raise an error that names the wrong one.
 
     Raises:
-        ScoreError: for a missing or unknown name, another shape than the parameter's, or scores that
+        ScoreError: for a missing or unknown name, a shape that differs from the parameter's, or scores that
             are NaN or infinite.
     """
     import torch

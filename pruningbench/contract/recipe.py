@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 DENSE_TRAINING = ["dense"]
-"""The key, in `RecipeJob.shared` and `Recipe.trainings`, of the training of the network before anything is pruned.
+"""The key in `RecipeJob.shared` and `Recipe.trainings` for training the network before anything is pruned.
 
-It is shared by all pruners and scopes, and by the dense reference, the cell of sparsity 0.
+This training is shared by all pruners and scopes, and by the dense reference, the cell of sparsity 0.
 """
 
 
@@ -34,9 +34,9 @@ class Prune(Protocol):
         """Apply masks of `sparsity` and return them.
 
         Args:
-            model: the job's model, as it is now.
-            sparsity: share of all prunable weights, in (0, 1). Of a job of sparsity 0 nothing is ever pruned.
-            within: masks of an earlier round: what they prune stays pruned.
+            model: the job's model in its current state.
+            sparsity: share of all prunable weights, in (0, 1). A job of sparsity 0 never prunes anything.
+            within: masks of an earlier round; weights that they prune stay pruned.
         """
         ...
 
@@ -46,17 +46,17 @@ class RecipeJob:
     """One pruning to carry out.
 
     Attributes:
-        model: a copy of the dense model, the recipe's to change.
+        model: a copy of the dense model, which the recipe may change.
         sparsity: target share of prunable weights to prune, in [0, 1); 0 asks for the dense reference, the network
             trained as the pruned ones are.
-        prune: prunes the job's model in place to a sparsity: masks from the suite's pruner, applied.
+        prune: prunes the job's model in place to a sparsity, by applying masks from the suite's pruner.
         data: training samples, or None when the recipe needs none.
         context: device, seed, cache.
-        shared: ``shared(key, make)`` returns the named tensors of ``make()``, made once and kept for all
-            sparsities of this model, pruner, recipe and seed; `key` is plain JSON. What is kept under
-            `DENSE_TRAINING` is shared by all pruners.
-        move: of a pruner whose masks move while training, ``move(model, sparsity, steps)`` begins to; None
-            for all others.
+        shared: ``shared(key, make)`` returns the named tensors of ``make()``, computed once and kept for all
+            sparsities of this model, pruner, recipe and seed; `key` is plain JSON. Tensors kept under
+            `DENSE_TRAINING` are shared by all pruners.
+        move: for a pruner whose masks move during training, ``move(model, sparsity, steps)`` starts the
+            motion; None for all others.
     """
 
     model: VisionModel
@@ -74,13 +74,13 @@ class Recipe(Component, ABC):
 
     kind: ClassVar[Kind] = "recipe"
     trains: ClassVar[bool] = False
-    """Whether it needs training data, and its result is worth a checkpoint.
+    """Whether it needs training data and its result is worth a checkpoint.
 
     A recipe that trains also makes the dense reference that its pruned networks are compared with: `run` is then
-    called with a sparsity of 0, and what it asks to be pruned stays as it is.
+    called with a sparsity of 0, and its requests to prune change nothing.
 
-    A field declared with ``training=False`` changes the result without changing the training: pairs of
-    recipes that differ only there train on the same stream of samples.
+    A field declared with ``training=False`` changes the result without changing the training: recipes that
+    differ only in such fields train on the same stream of samples.
     """
 
     def needs_data(self) -> bool:
@@ -88,21 +88,21 @@ class Recipe(Component, ABC):
         return self.trains
 
     def prunes_dense(self) -> bool:
-        """Whether it prunes the dense model, at once, so that others can use the same masks."""
+        """Whether it prunes the dense model immediately, so that other recipes can use the same masks."""
         return True
 
     def trainings(self, sparsity: float) -> list[Any]:
-        """Return what is trained on the way to a sparsity, as plain JSON keys.
+        """Return the trainings needed to reach a sparsity, as plain JSON keys.
 
-        Equal keys of one model, pruner, recipe (but for fields declared with ``training=False``) and seed are
-        the same training, done once. `DENSE_TRAINING` is the same for all pruners.
+        For the same model, pruner, recipe (except fields declared with ``training=False``) and seed, equal keys
+        mean the same training, done once. `DENSE_TRAINING` is the same for all pruners.
         """
         return [sparsity] if self.trains else []
 
     def refuses(self, pruner: Pruner) -> str | None:
-        """Return why this recipe cannot use `pruner`, or None; plans ask before anything runs."""
+        """Return why this recipe cannot use `pruner`, or None; plans call this before anything runs."""
         return None
 
     @abstractmethod
     def run(self, job: RecipeJob) -> Masks:
-        """Prune (and train) ``job.model`` in place; return the masks it ends with."""
+        """Prune (and train) ``job.model`` in place; return the final masks."""

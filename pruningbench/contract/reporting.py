@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 Measurement = Mapping[Any, Any]
-"""A row of the table of results: column -> value."""
+"""A row of the results table: column -> value."""
 
 BoardColumn = Callable[[Sequence[Measurement]], "float | str | None"]
-"""Gives what a column says of one row of a board: from all measurements of the row (model, pruner, recipe and
+"""Returns what a column shows for one row of a board: maps all measurements of the row (model, pruner, recipe and
 sparsity; all seeds, tasks and metrics) to a number, a text, or None for an empty cell."""
 
 
@@ -29,9 +29,9 @@ class Interval:
 
     Attributes:
         value: the mean.
-        low, high: limits of the interval; NaN when unknown.
-        n: samples behind it.
-        seeds: seeds behind it.
+        low, high: limits of the interval; NaN if unknown.
+        n: number of samples.
+        seeds: number of seeds.
     """
 
     value: float
@@ -42,15 +42,15 @@ class Interval:
 
 
 class Comparison(Protocol):
-    """What a statement may ask of the results on one board, all of which may be compared.
+    """What a statement can ask about the results on one board, all of which are comparable.
 
     Attributes:
-        measurements: the values that were measured, none twice.
+        measurements: the measured values, without duplicates.
     """
 
     @property
     def measurements(self) -> Sequence[Measurement]:
-        """The values that were measured, none twice."""
+        """The measured values, without duplicates."""
         ...
 
     def reference(self, model: str, recipe: str) -> str:
@@ -58,15 +58,15 @@ class Comparison(Protocol):
         ...
 
     def as_loaded(self, recipe: str) -> bool:
-        """Whether nothing is trained under a recipe, so that its dense row is the model as loaded."""
+        """Whether a recipe trains nothing, so that its dense row is the model as loaded."""
         ...
 
     def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
-        """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""
+        """Return ``value ci_low ci_high n`` of measurement minus reference, paired over samples; None if unknown."""
         ...
 
     def average(self, seeds: Sequence[Mapping[str, Any]]) -> Interval:
-        """Average values or differences with ``value ci_low ci_high n``, one a seed."""
+        """Average values or differences with ``value ci_low ci_high n``, one per seed."""
         ...
 
     def short(self, labels: Iterable[str]) -> Mapping[str, str]:
@@ -75,7 +75,7 @@ class Comparison(Protocol):
 
 
 Statement = Callable[[Comparison], Iterable[str]]
-"""Gives sentences, with a full stop each, on what the results of a board mean; none where it has nothing to say."""
+"""Returns sentences, each with a full stop, about what the results of a board mean; none if there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ShownSample:
 
 @dataclass(frozen=True)
 class ShownExhibit:
-    """What was kept of a task on one cell: samples by key, in order."""
+    """What was kept from a task on one cell: samples by key, in order."""
 
     model: str
     pruner: str
@@ -111,15 +111,15 @@ class ShownExhibit:
 
 
 Drawing = tuple[Sequence[str], Callable[[], "Figure"]]
-"""Name of a figure in parts, and what draws it."""
+"""The parts of a figure's name, and the function that draws the figure."""
 
 ExhibitDrawer = Callable[[Sequence[str], Sequence[ShownExhibit]], Iterator[Drawing]]
-"""Draws exhibits of one kind: from (task, variant, model) and what was kept of the model's cells to figures."""
+"""Draws exhibits of one kind: maps (task, variant, model) and the exhibits of the model's cells to figures."""
 
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """A run to be drawn.
+    """A run to draw.
 
     Attributes:
         folder: the run folder.

@@ -18,7 +18,7 @@ class Sample:
         label: index into the data set's classes, or None.
         boxes: (K, 4) float32 boxes xmin, ymin, xmax, ymax in pixels, 0-based, maximum edges exclusive.
         mask: (H, W) bool, True on the objects.
-        key: what identifies the sample within its data set (a file name, an index).
+        key: identifies the sample within its data set (a file name, an index).
     """
 
     image: Tensor

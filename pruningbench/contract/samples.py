@@ -23,7 +23,7 @@ class Samples(ABC, Sequence[Sample]):
         classes: names of the classes, in the order of the labels.
         fingerprint: short hash of the content; results on different fingerprints are never ranked
             together.
-        human: what people answered to these images, or None.
+        human: human answers to these images, or None.
         workers: threads that read samples ahead of the consumer; 0 for samples in memory.
     """
 
@@ -35,12 +35,12 @@ class Samples(ABC, Sequence[Sample]):
     @property
     @abstractmethod
     def labels(self) -> Tensor | None:
-        """(N,) int64 labels of all samples without decoding an image, or None if there are none."""
+        """(N,) int64 labels of all samples, known without decoding an image; None if there are none."""
 
     def resized(self, preprocessing: Preprocessing) -> Samples:
-        """Return these samples at a network's size, from a cache where reading them takes long; here unchanged.
+        """Return these samples at a network's size, from a cache if reading them is slow; unchanged here.
 
-        ``preprocessing.fit`` maps what is returned to the same samples as these, bit by bit.
+        ``preprocessing.fit`` maps the returned samples to the same results as these, bit for bit.
         """
         del preprocessing
         return self
@@ -70,7 +70,7 @@ class ArraySamples(Samples):
         boxes: N tensors of (K, 4) float32, or None.
         masks: (N, H, W) bool, or None.
         classes: names of the classes, in the order of the labels.
-        keys: N identifiers; their indices by default.
+        keys: N identifiers; the samples' indices by default.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ArraySamples(Samples):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return Sample(
-            image=self.images[index].clone(),  # what a borrower does to it ends with the sample
+            image=self.images[index].clone(),  # so that a caller cannot change the data set
             label=None if self._labels is None else int(self._labels[index]),
             boxes=None if self.boxes is None else self.boxes[index],
             mask=None if self.masks is None else self.masks[index],

@@ -18,10 +18,10 @@ class Estimate:
     """A statistic of per-sample values with its interval.
 
     Attributes:
-        value: the statistic over the defined samples; NaN when there is none.
+        value: the statistic over the defined samples; NaN if there are none.
         low, high: limits of the interval; NaN with fewer than two defined samples.
         n: number of defined (not NaN) samples.
-        undefined: number of NaN samples, left out of the statistic and counted here.
+        undefined: number of NaN samples, which the statistic leaves out.
         draws: (resamples,) the statistic on each resample, kept for statistics other than the mean. Two
             conditions with the same defined samples are resampled alike, so their draws are paired.
     """
@@ -35,7 +35,7 @@ class Estimate:
 
 
 def mean(values: Floats) -> float:
-    """Return the arithmetic mean of a (N,) array."""
+    """Return the arithmetic mean of an (N,) array."""
     return float(values.mean())
 
 
@@ -47,7 +47,7 @@ def _resample_counts(n: int, resamples: int) -> Counts:
     resampled alike and their intervals can be compared.
     """
     rng = np.random.default_rng([n, resamples])
-    counts = np.empty((resamples, n), dtype=np.uint16)  # kept in memory: small numbers, small type
+    counts = np.empty((resamples, n), dtype=np.uint16)  # kept in memory, so a small type
     for i in range(resamples):
         counts[i] = np.bincount(rng.integers(0, n, size=n), minlength=n)
     counts.setflags(write=False)
@@ -65,8 +65,8 @@ def bootstrap(
 
     Args:
         values: (N,) float array; NaN marks a sample on which the metric is undefined. A statistic of
-            several columns takes (N, K), and a sample is undefined when any column is NaN. The mean of (N, K)
-            is that of the samples' means, whatever N and K >= 1.
+            several columns takes (N, K), and a sample is undefined if any column is NaN. The mean of (N, K)
+            is the mean of the samples' means, for any N and K >= 1.
         statistic: maps (n,) or (n, K) values to a number; the mean has a fast path.
         level: coverage of the interval, in (0, 1).
         resamples: number of bootstrap resamples.
@@ -108,14 +108,14 @@ def paired_bootstrap(
 ) -> Estimate:
     """Estimate how much a statistic differs between two conditions measured on the same samples.
 
-    Each resample draws the same samples of both, so what a sample contributes to both cancels out: the interval
-    is far narrower than two intervals side by side would suggest.
+    Each resample draws the same samples for both, so what a sample contributes to both cancels out: the interval
+    is far narrower than two separate intervals would suggest.
 
     Args:
         values: (N,) or (N, K), one row per sample.
-        reference: the same of the other condition, row i from the same sample as row i of `values`. A sample
+        reference: the same for the other condition, row i from the same sample as row i of `values`. A sample
             that is NaN in either is undefined.
-        statistic: as for `bootstrap`, and so are `level` and `resamples`.
+        statistic: as for `bootstrap`, like `level` and `resamples`.
         level: coverage of the interval, in (0, 1).
         resamples: number of bootstrap resamples.
 
@@ -129,7 +129,7 @@ def paired_bootstrap(
     if values.shape != reference.shape or values.ndim not in (1, 2):
         raise ValueError(f"paired values must be (N,) or (N, K) alike, got {values.shape} and {reference.shape}")
     if statistic is mean and values.ndim == 1:
-        with np.errstate(invalid="ignore"):  # infinity less infinity: undefined, and counted as such
+        with np.errstate(invalid="ignore"):  # infinity minus infinity: undefined, and counted as such
             return bootstrap(values - reference, level=level, resamples=resamples)
     columns = values.reshape(len(values), -1).shape[1]
 
@@ -145,7 +145,7 @@ def paired_bootstrap(
 def _mean_draws(values: Floats, resamples: int) -> Floats:
     n = len(values)
     if n * resamples <= 4_000_000:
-        # numpy's own pairwise sums, not BLAS: the same bits whatever the number of threads
+        # numpy's own pairwise sums, not BLAS: the same bits for any number of threads
         draws: Floats = (_resample_counts(n, resamples) * values).sum(axis=1) / n
         return draws
     rng = np.random.default_rng([n, resamples])

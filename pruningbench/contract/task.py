@@ -23,9 +23,9 @@ class Task(Component, ABC):
     """Runs a model on data and yields typed outputs.
 
     Attributes:
-        metrics: names of the metrics applied when the suite asks for no others. The first is the main metric: a
-            network on which that is not significantly above its chance level has collapsed, see `Metric.chance`.
-        main_data: name of the field (a `DatasetRef`) whose fingerprint stands in the results.
+        metrics: names of the metrics applied if the suite asks for no others. The first is the main metric: if it
+            is not significantly above its chance level, the network has collapsed; see `Metric.chance`.
+        main_data: name of the field (a `DatasetRef`) whose fingerprint appears in the results.
     """
 
     kind: ClassVar[Kind] = "task"
@@ -36,10 +36,10 @@ class Task(Component, ABC):
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
         """Yield (variant, outputs) pairs; variant is "" for a task that has only one.
 
-        A part that cannot be measured is yielded as `Missing`; whatever is raised ends the task, and what it has
-        yielded before stands.
+        A part that cannot be measured is yielded as `Missing`. An exception ends the task; the outputs yielded
+        before it remain valid.
 
-        The model is in eval mode and is not to be changed.
+        The model is in eval mode and must not be changed.
         """
 
 
@@ -53,7 +53,7 @@ class Metric(Component, ABC):
         unit: what a value of 1 means (``fraction``, ``nats``, ``pixels``; "" for a pure number).
         range: smallest and largest possible value.
         deterministic: False for timings and the like, which differ from run to run; all other metrics
-            give the same bits again on the same device.
+            give the same bits each time on the same device.
     """
 
     kind: ClassVar[Kind] = "metric"
@@ -71,7 +71,7 @@ class Metric(Component, ABC):
         """
 
     def curve(self, outputs: Any) -> Curve | None:
-        """Return the curve of each sample that its value sums up, for figures; None if there is none."""
+        """Return, for figures, the curve that each sample's value summarises; None if there is none."""
         return None
 
     def applies(self, outputs: Outputs) -> bool:
@@ -79,22 +79,22 @@ class Metric(Component, ABC):
         return isinstance(outputs, self.consumes)
 
     def ceiling(self, outputs: Any) -> float | None:
-        """Return what people reach on the same samples, for a line in the figures; None where that is not known."""
+        """Return the value that people reach on the same samples, for a line in the figures; None if unknown."""
         return None
 
     def chance(self, outputs: Any) -> Tensor | None:
-        """Return the values of the best answer that looks at nothing, computed from the data: the chance level.
+        """Return the values of the best answer that ignores the input, computed from the data: the chance level.
 
-        Such as the values of always predicting the commonest class, or of a box around the whole image. None where
-        that has no meaning.
+        Examples are always predicting the most common class, or a box around the whole image. None if a chance
+        level has no meaning.
 
         Returns:
-            what `values` would return for these answers to the same samples, or None.
+            what `values` would return for such answers on the same samples, or None.
         """
         return None
 
     def aggregate(self, values: Floats) -> float:
-        """Turn the defined values (n,) or (n, K) of a sample into one number; the mean by default."""
+        """Turn the defined values, (n,) or (n, K), into one number; the mean by default."""
         from pruningbench.contract.statistics import mean
 
         return mean(values)

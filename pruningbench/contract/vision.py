@@ -24,7 +24,7 @@ Facet = Literal["keys", "queries", "values", "tokens"]
 """Which output of a transformer's last block represents a patch: keys, queries, values, or the block's own output."""
 
 Grid = Callable[["Tensor", "Tensor"], "Tensor"]
-"""Maps a module's output and the images that caused it to (B, D, h, w)."""
+"""Maps a module's output and the images that produced it to (B, D, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Batch:
 
 
 class VisionModel:
-    """A loaded network and the views tasks take of it.
+    """A loaded network and the views that tasks take of it.
 
-    Subclasses implement the views for their family; those an architecture lacks raise
+    Subclasses implement the views for their family; views that an architecture lacks raise
     `ViewUnavailableError`.
 
     Attributes:
         network: the module, in eval mode, on the device.
-        preprocessing: how its inputs are made.
+        preprocessing: how its inputs are prepared.
         classes: its label space, in the order of the logits; empty for a network without a head.
         head: names of the classifier's parameters.
         augment: the augmentation it was trained with, or None.
@@ -93,7 +93,7 @@ class VisionModel:
         """(B, C, H, W) normalised images -> (B, D, h, w): last-block keys of a ViT, last stage of a CNN.
 
         Another `facet` gives the last block's queries, values or output tokens; a network without
-        attention has its last stage for ``keys`` and ``tokens``, and neither queries nor values.
+        attention gives its last stage for ``keys`` and ``tokens``, and has neither queries nor values.
         """
         raise self._lacks("patch-feature")
 
@@ -101,7 +101,7 @@ class VisionModel:
         """(B, C, H, W) normalised images -> (L, B, heads, N, N) attention of all L blocks of a transformer.
 
         Entry (l, b, i, j) is the weight that token i gives to token j, after the softmax; rows sum to 1.
-        The first `prefix_tokens` of the N tokens are no patches; those that follow are the grid, row by row.
+        The first `prefix_tokens` of the N tokens are not patches; the others form the grid, row by row.
         """
         raise self._lacks("attention")
 
@@ -114,13 +114,13 @@ class VisionModel:
         """Return the module whose output is the last activation that has a grid, as Grad-CAM needs it.
 
         Returns:
-            the module, to be hooked, and a function ``(output, images) -> (B, D, h, w)`` that keeps
-            gradients. The logits depend on every cell of the grid.
+            the module to hook, and a function ``(output, images) -> (B, D, h, w)`` that keeps gradients. The
+            logits depend on every cell of the grid.
         """
         raise self._lacks("activation")
 
     def head_split(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Return images -> activations >= 0 of the last stage, and those activations -> logits."""
+        """Return two functions: images -> activations >= 0 of the last stage, and those activations -> logits."""
         raise self._lacks("head-split")
 
     def _lacks(self, view: str) -> ViewUnavailableError:
@@ -133,13 +133,13 @@ class VisionModel:
         return twin
 
     def reinitialise(self, seed: int) -> None:
-        """Replace all weights and statistics by new random ones, as the architecture draws them.
+        """Replace all weights and statistics by new random ones, as the architecture initialises them.
 
-        They are those of a network that `fresh` builds. Without it every module's ``reset_parameters()`` is
-        asked, then the network's own ``init_weights()`` if it has one.
+        They come from a network that `fresh` builds. Without `fresh`, every module's ``reset_parameters()`` is
+        called, then the network's own ``init_weights()`` if it has one.
 
         Raises:
-            PruningBenchError: if a parameter is drawn by neither; the weights are then as they were.
+            PruningBenchError: if neither initialises a parameter; the weights are then unchanged.
         """
         import torch
 
@@ -152,7 +152,7 @@ class VisionModel:
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         with torch.no_grad(), isolated_randomness("reinitialise", seed):
             for parameter in self.network.parameters():
-                parameter.fill_(float("nan"))  # marks what nobody draws anew
+                parameter.fill_(float("nan"))  # marks what nothing initialises
             for module in self.network.modules():
                 reset = getattr(module, "reset_parameters", None)
                 if callable(reset):
@@ -177,8 +177,8 @@ class VisionModel:
         """Return a data set's labels in this model's label space, matched by class name.
 
         Returns:
-            (N,) int64 on the CPU, or None for a data set without labels. A model that names no classes
-            takes the data set's own numbers.
+            (N,) int64 on the CPU, or None for a data set without labels. For a model that names no
+            classes, the data set's own numbers.
 
         Raises:
             PruningBenchError: if the data set has a class that the model lacks.
@@ -196,8 +196,8 @@ class VisionModel:
     def batches(self, samples: Samples, batch_size: int, *, index: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield the samples in order (or those of `index`), preprocessed for this network.
 
-        Images of different sizes after `Preprocessing.fit` are never put in one batch. Samples that have to
-        be decoded are read ahead by threads and, where there is a cache folder, decoded once only.
+        Images that differ in size after `Preprocessing.fit` never share a batch. Samples that have to be
+        decoded are read ahead by threads and, if there is a cache folder, decoded only once.
         """
         import torch
 
@@ -220,12 +220,12 @@ class VisionModel:
 
 
 def collate(chosen: Sequence[Sample], preprocessing: Preprocessing, device: torch.device, index: Tensor) -> Batch:
-    """Stack samples of one size into a batch on `device`; what any sample lacks is None for all."""
+    """Stack samples of one size into a batch on `device`; a field that any sample lacks is None for all."""
     import torch
 
     images = torch.stack([s.image for s in chosen])
     if device.type == "cuda":
-        images = images.pin_memory()  # the copy then runs beside the network's work
+        images = images.pin_memory()  # the copy then overlaps with the network's work
     images = images.to(device, non_blocking=True)
     labels = [s.label for s in chosen if s.label is not None]
     boxes = [s.boxes for s in chosen if s.boxes is not None]

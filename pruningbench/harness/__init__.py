@@ -1,1 +1,1 @@
-"""The harness: runs the cells of a plan and keeps their results."""
+"""The harness, which runs the cells of a plan and stores their results."""

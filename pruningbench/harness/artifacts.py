@@ -1,15 +1,15 @@
-"""What a measurement is really made from: the parts of its artifact key.
+"""The parts of a measurement's artifact key: everything that the measurement was actually made from.
 
-The plan key says what was asked for and comes from the suite alone. The artifact key says what was there to do
-it with: the content of weights and data, the preprocessing, and the code of every component. The parts are kept
-in each record, so that a reader, the leaderboard and a resumed run see which of them differ:
+The plan key says what was requested and comes from the suite alone. The artifact key says what produced the
+result: the content of weights and data, the preprocessing, and the code of every component. Each record stores the
+parts, so that a reader, the leaderboard and a resumed run can see which of them differ:
 
 =================  =====================================================================================
 ``weights``        hash of all tensors of the dense model
-``preprocessing``  how the model's images are prepared
-``libraries``      libraries that the network's modules come from, with their versions
-``data``           content of the scoring or training data, where the cell reads any
-``task FIELD``     content of a data set, or weights of a model, that a field of the task names
+``preprocessing``  how images are prepared for the model
+``libraries``      libraries that define the network's modules, with their versions
+``data``           content of the scoring or training data, if the cell reads any
+``task FIELD``     content of the data set, or weights of the model, that a field of the task names
 ``model``, ``pruner``, ``recipe``, ``task``, ``metric LABEL``
                    code: distribution, version, version of the class, hash of the source (`store.code`)
 ``network``        hash of all tensors of the pruned model that was measured
@@ -31,11 +31,11 @@ from pruningbench.suite.plan import Cell, TaskRun, plan_key
 Parts = dict[str, str]
 METRIC = "metric "
 NETWORK = "network"
-"""A result and no ingredient: part of no key, but two networks never share a cell."""
+"""This part is an output, not an input: no key contains it, but a cell never mixes two networks."""
 
 
 def code_parts(cell: Cell, run: TaskRun) -> Parts:
-    """Return the code of all components of a task on a cell; nothing is loaded."""
+    """Return the code of all components of a task on a cell, without loading anything."""
     parts = {"model": code_of(cell.model)}
     if cell.pruner is not None:
         parts["pruner"] = code_of(cell.pruner)
@@ -46,7 +46,7 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
 
 
 def model_parts(model: VisionModel) -> Parts:
-    """Return what a loaded dense model is, by content."""
+    """Return the parts that identify a loaded dense model by its content."""
     return {
         "weights": model.fingerprint,
         "preprocessing": content_hash(repr(model.preprocessing)),
@@ -55,7 +55,7 @@ def model_parts(model: VisionModel) -> Parts:
 
 
 def _libraries(model: VisionModel) -> str:
-    """Return the packages whose modules the network consists of; torch's are noted with the environment."""
+    """Return the packages that define the network's modules; torch's version is recorded with the environment."""
     tops = {type(module).__module__.partition(".")[0] for module in model.network.modules()}
     versions = {top: getattr(sys.modules.get(top), "__version__", "") for top in tops - {"torch"}}
     return ", ".join(f"{top} {version}" for top, version in sorted(versions.items()) if version)
@@ -63,13 +63,13 @@ def _libraries(model: VisionModel) -> str:
 
 @dataclass
 class Contents:
-    """What is known of the content of models and data sets, by the key of their use."""
+    """The known content of models and data sets, by the key of their use."""
 
     models: dict[str, Parts] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
 
     def parts(self, cell: Cell, run: TaskRun) -> Parts:
-        """Return the parts of a task on a cell, as far as they are known."""
+        """Return the known parts of a task on a cell."""
         parts = dict(self.models.get(key_of(cell.model), {}))
         if cell.data is not None and key_of(cell.data) in self.data:
             parts["data"] = self.data[key_of(cell.data)]
@@ -81,7 +81,7 @@ class Contents:
 
 
 def key_of(use: Use) -> str:
-    """Return what identifies a component as a suite uses it."""
+    """Return a key that identifies a component as a suite uses it."""
     return content_hash(use.identity())
 
 
@@ -96,5 +96,5 @@ def artifact_key(cell: Cell, run: TaskRun, made_of: Mapping[str, str], metric: s
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the parts that both know and that differ: name -> (before, now)."""
+    """Return the parts that are in both mappings and differ: name -> (before, now)."""
     return {name: (text, now[name]) for name, text in before.items() if name in now and now[name] != text}

@@ -1,4 +1,4 @@
-"""The check before a run goes on: is what is finished still what would be measured now?"""
+"""The check before a run resumes: would the finished task runs still be made from the same parts today?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class KeptOnly:
-    """A cache that gives what is there and makes nothing: a check trains no model."""
+    """A cache that returns stored tensors and makes none, because a check must not train a model."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -33,7 +33,7 @@ class KeptOnly:
         """Return the tensors stored under `identity`.
 
         Raises:
-            PruningBenchError: if they are not there.
+            PruningBenchError: if they are not in the cache.
         """
         del make
         found = self._cache.find(room, identity)
@@ -43,14 +43,14 @@ class KeptOnly:
 
 
 def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], *, accept: bool) -> State:
-    """Compare what is finished with what is there now, say what changed, and return what is to do.
+    """Compare finished task runs with the current components, report what changed, and return what is left to do.
 
     Args:
-        driver: has the journal, and tells observers.
+        driver: holds the journal and notifies observers.
         worker: opens models and data sets.
-        sources: what is known of them already; what is learnt is kept there.
-        retry: task runs to try again, with the attempts they have had.
-        accept: let finished task runs stand although what they were made from has changed.
+        sources: what is already known about them; new findings are stored there.
+        retry: task runs to try again, with their number of attempts so far.
+        accept: keep finished task runs even if the parts that they were made from have changed.
     """
     if any(record.made_of for record in driver.journal.records):
         _look_into(driver, worker, sources, retry)
@@ -71,7 +71,7 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
 
 
 def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:
-    """Open the models and data sets that are not known to be as they were."""
+    """Open the models and data sets that are not known to be unchanged."""
     state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
     wanted = set(sources.unknown()) if state.jobs else set(sources.touched())
     busy = {key_of(job.cell.model) for job in state.jobs}
@@ -87,7 +87,7 @@ def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[
 
 
 def _in_order(wanted: Iterable[str], sources: Sources) -> list[str]:
-    """Return keys of data sets before those of models, in the order of the plan."""
+    """Return the keys of data sets, then those of models, each in the order of the plan."""
     keys = [key for key in sources.uses if key in set(wanted)]
     return sorted(keys, key=lambda key: isinstance(sources.uses[key].component, Model))
 
@@ -99,7 +99,7 @@ def _mark(folder: RunFolder, stale: Iterable[Stale]) -> None:
 
 
 def _copy_files(folder: RunFolder, item: Stale, cell: str) -> None:
-    """Give a cell that has another key now the files of the measurements that it takes over."""
+    """Copy the files of accepted measurements to a cell whose key has changed."""
     before = item.lines[0]
     pairs = [
         (folder.mask_file(before.cell), folder.mask_file(cell)),

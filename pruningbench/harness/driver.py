@@ -1,4 +1,4 @@
-"""The driver: decides what is still to do, and alone writes what comes of it."""
+"""The driver: decides what is left to do, and is the only writer of the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
 RunJobs = Callable[[Iterable[CellJob]], Iterable[Event]]
-"""An executor's work: jobs in, events out."""
+"""The work of an executor: it takes jobs and yields events."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Summary:
     """How a run ended.
 
     Attributes:
-        cells: cells of the plan.
-        computed: task runs done now.
-        resumed: task runs that were done before.
+        cells: number of cells in the plan.
+        computed: number of task runs done in this run.
+        resumed: number of task runs that were done before.
         not_ok: the first record of each task run that is not ok.
-        pending: task runs that are still to do; none after a run that ended in good order.
+        pending: number of task runs left to do; 0 after a run that ended normally.
     """
 
     cells: int
@@ -54,12 +54,12 @@ class Summary:
 
 
 def failures(plan: Plan, records: Iterable[Record]) -> dict[TaskKey, int]:
-    """Return each task run of the plan that is not ok, with its number of attempts so far."""
+    """Return each task run of the plan that is not ok, with the number of attempts so far."""
     return {(record.cell, record.task): record.attempts for record in not_ok(plan, records)}
 
 
 def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]:
-    """Return the finished task runs whose per-sample values can no longer be read, each with the file."""
+    """Return the finished task runs whose per-sample values can no longer be read, each with its file."""
     keys = dict.fromkeys((record.cell, record.task) for record in latest(records) if record.status == "ok")
     files = {key: folder.samples_file(*key) for key in keys}
     return {key: file for key, file in files.items() if is_damaged(file)}
@@ -76,11 +76,11 @@ def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
 
 
 class Driver:
-    """Runs what is pending in a plan and keeps the run folder.
+    """Runs the pending part of a plan and maintains the run folder.
 
     Args:
-        plan: what to do.
-        folder: where the results go; created, locked and of this suite.
+        plan: what to run.
+        folder: where the results go; it exists, is locked and belongs to this suite.
         teller: tells observers what happens.
     """
 
@@ -92,7 +92,7 @@ class Driver:
         self._remarked: set[tuple[str, str, str]] = set()
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
-        """Return what is still to do, after recording cells that keep killing their process."""
+        """Return what is left to do, after recording as crashed the cells that keep killing their process."""
         unreadable = damaged(self.folder, self.journal.records)
         for file in unreadable.values():
             if file not in self._named:
@@ -109,7 +109,7 @@ class Driver:
         return assess(self.plan, self.journal.records, parts_of, retry, damaged(self.folder, self.journal.records))
 
     def _record_crash(self, job: CellJob, step: str) -> None:
-        """Record as crashed the task that killed its process; all of them if preparing the model did."""
+        """Record the task that killed its process as crashed; record all tasks if preparing the model killed it."""
         for run in job.tasks:
             if step not in ("prepare", run.label):
                 continue
@@ -117,16 +117,16 @@ class Driver:
             self.journal.append([_without_values(self.plan.suite.name, job, run, "crashed", error)])
 
     def note(self, message: str) -> None:
-        """Pass on a progress note; progress within a step also clears it of earlier deaths."""
+        """Pass on a progress note; progress within a step also clears the step of earlier deaths."""
         self.deaths.note(message)
         self.teller.note(message)
 
     def run(self, jobs: Sequence[CellJob], execute: RunJobs) -> Summary:
-        """Execute the jobs and write what comes of them; interrupted, all finished tasks are safe.
+        """Execute the jobs and write their results; finished tasks survive an interruption.
 
         Raises:
-            PruningBenchError: if the run folder can no longer be written, or is not there any more.
-            KeyboardInterrupt: passed on after tidying up.
+            PruningBenchError: if the run folder can no longer be written or no longer exists.
+            KeyboardInterrupt: re-raised after cleaning up.
         """
         computed = 0
         resumed = self.plan.task_runs() - sum(len(job.tasks) for job in jobs)
@@ -150,7 +150,7 @@ class Driver:
 
     def _handle(self, event: Event, failed: set[str]) -> None:
         cell = event.job.cell
-        self.journal.check()  # before anything is written where somebody has deleted it all
+        self.journal.check()  # before writing anything into a folder that may have been deleted
         match event:
             case Step(name=name):
                 if name == "prepare":
@@ -173,7 +173,7 @@ class Driver:
                 self.teller.cell_done(cell, ok=cell.key not in failed)
 
     def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
-        """Warn of what the records note, and once for each model, task and variant of degenerate outputs."""
+        """Warn about notes in the records, and about degenerate outputs once per model, task and variant."""
         if records[0].notes:
             self.teller.warn(f"{cell.label}: {records[0].notes}")
         for record in records:
@@ -184,7 +184,7 @@ class Driver:
                 self.teller.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
-        """Store a cell's masks with the figures of what they leave, and warn of layers they leave nothing of."""
+        """Store a cell's masks with a summary of the remaining weights, and warn about layers pruned entirely."""
         from pruningbench.pruning.diagnostics import collapse, mask_summary
 
         emptied = collapse(masks, cell.sparsity)
@@ -195,17 +195,17 @@ class Driver:
         masks.with_provenance(diagnosis=mask_summary(masks)).save(self.folder.mask_file(cell.key))
 
     def _write_arrays(self, event: TaskDone, cell: Cell, kept: Collection[str]) -> None:
-        """Write what lies beside the journal first: a finished task has all its files.
+        """Write the arrays before the journal, so that a finished task has all its files.
 
         Args:
-            event: has the new values.
-            cell: they are of.
-            kept: metrics whose values are in the file already, and stay.
+            event: holds the new values.
+            cell: the cell that the values belong to.
+            kept: metrics whose values are already in the file and stay there.
         """
         if event.samples:
             file = self.folder.samples_file(cell.key, event.task)
             before = read_arrays(file) if kept and file.exists() else {}
-            # by ``variant|metric``, and the keys of a variant's samples, which are those of all its metrics
+            # arrays are named ``variant|metric``; the keys of a variant's samples have no "|" and serve all metrics
             stay = {name: array for name, array in before.items() if "|" not in name or name.split("|")[1] in kept}
             write_arrays(file, {**stay, **event.samples})
         for variant, arrays in event.exhibits.items():
@@ -213,7 +213,7 @@ class Driver:
 
 
 def _beside(kept: Sequence[Record], new: Sequence[Record]) -> list[Record]:
-    """Return the records of a task that was run for some metrics only, those of its other metrics first."""
+    """Return the records of a task that was rerun for some metrics, after the kept records of its other metrics."""
     asked = {}
     if new[0].status == "ok":
         asked = {name: text for name, text in new[0].made_of.items() if name.startswith(METRIC)}
@@ -227,11 +227,11 @@ def _beside(kept: Sequence[Record], new: Sequence[Record]) -> list[Record]:
 
 
 def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJobs:
-    """Return what records the jobs of refused cells as skipped and executes all others.
+    """Return a function that records the jobs of refused cells as skipped and executes all others.
 
     Args:
         execute: runs jobs.
-        refused: key of a cell -> why it cannot be made, in one line.
+        refused: key of a cell -> why the cell cannot be made, in one line.
         suite: name of the suite, for the records.
     """
 

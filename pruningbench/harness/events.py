@@ -1,4 +1,4 @@
-"""What an executor tells the driver."""
+"""The events that an executor sends to the driver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CellJob:
         cell: what to make.
         tasks: what to measure.
         attempts: label of a task -> how often it has been tried before.
-        kept: label of a task -> its measurements that stay when it is run for some metrics only.
+        kept: label of a task -> measurements that stay when the task is rerun for some metrics only.
         before: label of a task that has values on this cell -> the task with all its metrics, and the hash of
             the network that was measured, or "".
     """
@@ -36,10 +36,10 @@ class CellJob:
     before: Mapping[str, tuple[TaskRun, str]] = field(default_factory=dict)
 
     def for_network(self, network: str) -> CellJob:
-        """Return this job for the network that was made; what was measured on another one is measured again.
+        """Return this job for the network that was made; measurements of another network are repeated.
 
-        That happens where a network that left the cache was trained again and came out with other bits, as on
-        GPUs: a cell never holds values of two networks.
+        A different network results when one that left the cache is trained again and its bits differ, as they can
+        on GPUs. A cell never holds values of two networks.
         """
         other = {label: run for label, (run, measured) in self.before.items() if measured not in ("", network)}
         tasks = [other.get(run.label, run) for run in self.tasks]
@@ -50,7 +50,7 @@ class CellJob:
 
 @dataclass(frozen=True)
 class Step:
-    """Work on a step of a cell begins: "prepare", or the label of a task."""
+    """A step of a cell begins; its name is "prepare" or the label of a task."""
 
     job: CellJob
     name: str
@@ -62,8 +62,8 @@ class CellPrepared:
 
     Attributes:
         masks: its masks; None for the dense model.
-        seconds: how long it took.
-        weights: all tensors of the pruned network, if they are to be kept in the run folder.
+        seconds: how long pruning and training took.
+        weights: all tensors of the pruned network, if the run folder keeps them.
     """
 
     job: CellJob
@@ -74,12 +74,12 @@ class CellPrepared:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """A task has ended on a cell, well or not.
+    """A task has ended on a cell, whether or not it succeeded.
 
     Attributes:
         records: its journal lines, at least one.
         samples: ``variant|metric`` -> per-sample values.
-        exhibits: variant -> samples for figures, as they are stored.
+        exhibits: variant -> samples for figures, in stored form.
     """
 
     job: CellJob
@@ -90,12 +90,12 @@ class TaskDone:
 
     @property
     def status(self) -> Status:
-        """How it ended: ok only if all of it did."""
+        """How the task ended; "ok" only if every record is ok."""
         return self.outcome.status
 
     @property
     def outcome(self) -> Record:
-        """The first line that is not ok, or the first of all."""
+        """The first record that is not ok, or the first record if all are ok."""
         return next((record for record in self.records if record.status != "ok"), self.records[0])
 
 

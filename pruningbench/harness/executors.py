@@ -1,4 +1,4 @@
-"""The executor that needs nothing: one cell after the other in this process."""
+"""The built-in executor, which needs nothing else: it runs one cell after another in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pruningbench.contract.executor import Executor
 
 
 class SerialExecutor(Executor):
-    """Run one cell after the other in this process."""
+    """Run one cell after another in this process."""
 
     @classmethod
     def problem(cls, workers: int) -> str | None:
@@ -17,7 +17,7 @@ class SerialExecutor(Executor):
         return None if workers == 1 else "the serial executor has exactly one"
 
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
-        """Run the jobs in their order."""
+        """Run the jobs in order."""
         work = self.make_work()
         for job in jobs:
             yield from work(job)

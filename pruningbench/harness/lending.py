@@ -1,9 +1,9 @@
-"""Lending: what a component borrows comes back as it was, or it is replaced and the borrower is named.
+"""Lending: a component must return what it borrows unchanged, or the loan is replaced and the borrower is named.
 
-Pruners, recipes and tasks are anybody's code, and they work on networks and data that others use after
-them. Each gets a copy that is lent to it. When it is done, the copy is compared with the original by content,
-for ``.data`` writes, replaced modules and in-place changes under ``inference_mode`` move no version counter.
-A copy that changed is thrown away. Nothing that a borrower does reaches the original.
+Pruners, recipes and tasks are third-party code, and they work on networks and data that others use after
+them. Each borrows a copy. When it is done, the copy is compared with the original by content, because ``.data``
+writes, replaced modules and in-place changes under ``inference_mode`` do not change any version counter.
+A changed copy is discarded. Nothing that a borrower does reaches the original.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pruningbench.contract import Samples, VisionModel
 _SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ATTRIBUTES = ("preprocessing", "classes", "head", "fingerprint")
 _LARGEST_GUARDED = 2**25
-"""Elements of an array of images that is compared after each loan; larger ones are read from copies only."""
+"""Largest number of elements of an image array that is compared after each loan; larger ones are read as copies."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
@@ -53,10 +53,10 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def changes(original: nn.Module, lent: nn.Module) -> list[str]:
-    """Return what differs between a network and the copy of it that was lent, in words; empty if nothing does.
+    """Return in words how a network and its lent copy differ; empty if they do not.
 
-    Compared are modules (names, types, train or eval mode, hooks, replaced ``forward``), parameters and
-    buffers (names, shapes, dtypes, devices, bits), ``requires_grad``, and whether a gradient is kept.
+    The comparison covers modules (names, types, train or eval mode, hooks, replaced ``forward``), parameters and
+    buffers (names, shapes, dtypes, devices, bits), ``requires_grad``, and whether a gradient is stored.
     """
     mine, others = dict(original.named_modules()), dict(lent.named_modules())
     types = {name: type(module) for name, module in mine.items()}
@@ -92,10 +92,10 @@ def _hooks(module: nn.Module) -> tuple[int, ...]:
 
 
 class Loan:
-    """A model that is lent to one component after the other.
+    """A model that is lent to one component after another.
 
     Args:
-        original: the model to keep; borrowers never get it.
+        original: the model to protect; borrowers never get it.
     """
 
     def __init__(self, original: VisionModel) -> None:
@@ -103,7 +103,7 @@ class Loan:
         self.model = original.clone()
 
     def collect(self) -> list[str]:
-        """Take the copy back; return what the borrower changed, and lend a new copy from now on if it did."""
+        """Take the copy back and return what the borrower changed; if it changed anything, lend a new copy."""
         found = changes(self.original.network, self.model.network)
         if any(getattr(self.original, name) is not getattr(self.model, name, None) for name in _ATTRIBUTES):
             found.append("its preprocessing, classes, head or fingerprint was replaced")
@@ -116,7 +116,7 @@ class LentSamples:
     """Guards the arrays of an open data set that every component can reach: labels, boxes, images in memory.
 
     Args:
-        samples: the data set; those arrays are copied.
+        samples: the data set; its reachable arrays are copied.
     """
 
     def __init__(self, samples: Samples) -> None:
@@ -134,7 +134,7 @@ class LentSamples:
         yield from (box for box in (boxes if isinstance(boxes, (list, tuple)) else ()) if isinstance(box, Tensor))
 
     def collect(self) -> list[str]:
-        """Return what a borrower changed; labels and boxes are set back in place."""
+        """Return what a borrower changed; restore labels and boxes in place."""
         found = []
         if any(not same_bits(tensor, copy) for tensor, copy in self._kept):
             found.append("labels, boxes or images of a data set were changed")
@@ -156,7 +156,7 @@ def _folder() -> Path | None:
 
 @dataclass
 class Surroundings:
-    """State of the process that components share: read at the start, compared and set back by `collect`."""
+    """Process state that components share; it is read at the start, then compared and restored by `collect`."""
 
     threads: int = field(default_factory=torch.get_num_threads)
     dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
@@ -165,7 +165,7 @@ class Surroundings:
     folder: Path | None = field(default_factory=_folder)
 
     def collect(self) -> list[str]:
-        """Set back what is no longer as it was; return what that is."""
+        """Restore what changed, and return it in words."""
         found = []
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
@@ -186,7 +186,7 @@ class Surroundings:
 
 
 class Lender(Protocol):
-    """Whoever lends something and can take it back."""
+    """An object that lends something and can take it back."""
 
     def collect(self) -> list[str]:
         """Take back what was lent; return what the borrower changed, in words."""
@@ -194,14 +194,14 @@ class Lender(Protocol):
 
 
 class Blame:
-    """Collects who left what behind, each borrower and kind of change once."""
+    """Collects which borrower changed what, each borrower and kind of change once."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str]] = set()
         self._new: list[str] = []
 
     def add(self, borrower: str, found: list[str]) -> None:
-        """Note what `borrower` (kind and label of a component) left behind."""
+        """Record what `borrower` (kind and label of a component) changed."""
         for what in found:
             kind = what.partition(",")[0]
             if (borrower, kind) not in self._seen:
@@ -209,7 +209,7 @@ class Blame:
                 self._new.append(f"{borrower} did not leave what it was lent as it was: {what}")
 
     def take(self) -> str:
-        """Return what is new since the last call, in one line, or ""."""
+        """Return the changes recorded since the last call in one line, or ""."""
         text, self._new = "; ".join(self._new), []
         return text
 
@@ -218,7 +218,7 @@ class Blame:
 def lending(borrower: str, blame: Blame, *lenders: Lender) -> Iterator[list[str]]:
     """Lend inside the block; afterwards take everything back, and blame `borrower` for what changed.
 
-    Also what the process shares (threads, default dtype, grad mode, working folder) is set back.
+    The shared process state (threads, default dtype, grad mode, working folder) is restored too.
 
     Yields:
         a list that holds what changed, in words, once the block has ended.

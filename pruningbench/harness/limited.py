@@ -1,4 +1,4 @@
-"""A part of a data set, for rehearsals: the same samples whatever the machine, model and seed."""
+"""A subset of a data set, for rehearsals: the same samples for every machine, model and seed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pruningbench.contract.human import (
 
 
 def limited(samples: Samples, limit: int) -> Samples:
-    """Return at most `limit` samples of a data set, in its order; all of them if there are no more.
+    """Return at most `limit` samples of a data set, in its order; all of them if it has no more.
 
-    They are drawn at random, so that data in the order of their classes keep all classes. Where people judged
-    triplets, trials are drawn as long as their images are no more than that.
+    The samples are drawn at random, so that data sorted by class keep all classes. If people judged
+    triplets, trials are drawn until their images would exceed `limit`.
     """
     if limit >= len(samples):
         return samples
@@ -39,7 +39,7 @@ def limited(samples: Samples, limit: int) -> Samples:
 
 
 def _of_trials(triplets: Tensor, limit: int) -> list[int]:
-    """Return the images of as many triplets as fit into `limit`, of one at least."""
+    """Return the images of as many triplets as fit into `limit`, and of at least one triplet."""
     taken: set[int] = set()
     for trial in torch.randperm(len(triplets), generator=generator_for("limit", len(triplets))).tolist():
         more = taken | set(triplets[trial].tolist())
@@ -50,10 +50,10 @@ def _of_trials(triplets: Tensor, limit: int) -> list[int]:
 
 
 class LimitedSamples(Samples):
-    """The samples of another data set at some positions.
+    """The samples of another data set at given positions.
 
     Args:
-        source: the data set.
+        source: the other data set.
         index: positions, ascending.
     """
 
@@ -70,7 +70,7 @@ class LimitedSamples(Samples):
         return self._labels
 
     def resized(self, preprocessing: Preprocessing) -> Samples:
-        """Return these samples at a network's size, from the cache of the whole data set."""
+        """Return these samples at a network's input size, from the cache of the whole data set."""
         source = self._source.resized(preprocessing)
         return self if source is self._source else LimitedSamples(source, self._index)
 
@@ -82,7 +82,7 @@ class LimitedSamples(Samples):
 
 
 def _answers(human: HumanResponses, index: list[int], count: int) -> HumanResponses:
-    """Return what people answered to the samples at some of `count` positions, by the positions among those."""
+    """Return people's answers to the samples at `index`, out of `count` samples, renumbered to their new positions."""
     match human:
         case HumanDecisions():
             texture = None if human.texture is None else human.texture[index]
@@ -113,7 +113,7 @@ def _trials(human: HumanOddOneOut | HumanTwoAlternatives, index: list[int], coun
 
 
 def _by_rows(human: HumanResponses, index: list[int], count: int) -> HumanResponses:
-    """Cut answers of a form that somebody else added: what has a row for each sample is cut to these."""
+    """Select rows from answers of a type defined elsewhere: every field with one row per sample is cut to `index`."""
     cut: dict[str, Any] = {}
     for field in fields(human):
         value = getattr(human, field.name)

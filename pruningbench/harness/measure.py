@@ -1,4 +1,4 @@
-"""One task on one model: outputs, metrics, per-sample values, estimates."""
+"""Measures one task on one model: outputs, metrics, per-sample values, estimates."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class MetricValue:
 
     Attributes:
         variant, metric, estimate, unit, higher_is_better: what was measured.
-        ceiling: what people reach; NaN if unknown.
-        chance: what the best answer that looks at nothing reaches; NaN where that has no meaning.
-        chance_p: of the task's main metric, the one-sided p-value that it is no better; else NaN.
-        degenerate: samples of the variant whose output says nothing.
-        note: why, and what is likely to help.
+        ceiling: the value that people reach; NaN if unknown.
+        chance: the value of the best answer that ignores the input; NaN if that has no meaning.
+        chance_p: for the task's main metric, the one-sided p-value that it is no better than chance; else NaN.
+        degenerate: number of the variant's samples whose output carries no information.
+        note: why these outputs are degenerate, and what is likely to help.
     """
 
     variant: str
@@ -47,7 +47,7 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class Failure:
-    """A part of a task that gave no value: a metric on a variant, a variant ("" = no metric), or what was to follow."""
+    """A part of a task without a value: a metric on a variant, a variant (metric ""), or the rest of the task."""
 
     variant: str
     metric: str
@@ -56,14 +56,14 @@ class Failure:
 
 @dataclass
 class Measured:
-    """All that a task yields on one model.
+    """Everything that a task yields on one model.
 
     Attributes:
-        measurements: values.
+        measurements: the metrics' values.
         samples: arrays of per-sample values, by ``variant|metric``, and of the samples' keys.
-        exhibits: what is kept for figures, by variant.
-        inapplicable: metrics that were asked for and apply to nothing that the task yields.
-        failures: what gave no value; the measurements stand all the same.
+        exhibits: arrays for figures, by variant.
+        inapplicable: requested metrics that apply to nothing that the task yields.
+        failures: the parts without a value; the measurements remain valid.
     """
 
     measurements: list[MetricValue] = field(default_factory=list)
@@ -74,17 +74,18 @@ class Measured:
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
-    """Run a task on a model and apply its metrics; a failure costs itself, as long as anything is measured.
+    """Run a task on a model and apply its metrics; a failure loses only its own part if anything is measured.
 
     Args:
-        run: the task, and the metrics wanted of it.
+        run: the task and the requested metrics.
         model: what to measure.
         context: lent to the task.
-        may_lack: whether it is fine that no metric applies, since other metrics of the task have values already.
+        may_lack: whether no metric needs to apply, because other metrics of the task already have values.
 
     Raises:
         PluginError: if the task yields a variant twice, or nothing that its metrics consume.
-        Exception: what a component raised, if nothing was measured; any lack of memory, for a smaller batch may do.
+        Exception: what a component raised, if nothing was measured; always for out of memory, as a smaller batch may
+            fit.
     """
     task = run.task.component
     if not isinstance(task, Task):
@@ -103,11 +104,11 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
                 if isinstance(use.component, Metric) and use.component.applies(outputs):
                     main = use.name in task.metrics[:1]
                     _apply(use.component, use.label, variant, outputs, measured, main=main)
-            except Exception as error:  # noqa: BLE001 - anybody's metric; the others stand
+            except Exception as error:  # noqa: BLE001 - third-party metric; the others remain valid
                 _fail(error, variant, use.label, measured, errors)
         try:
             _note_degenerate(outputs, variant, measured)
-        except Exception as error:  # noqa: BLE001 - anybody's outputs
+        except Exception as error:  # noqa: BLE001 - third-party outputs
             _fail(error, variant, "", measured, errors)
         if outputs.keys:
             measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
@@ -127,14 +128,14 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
 def _until_it_fails(
     yielded: Iterable[tuple[str, Outputs]], measured: Measured, errors: list[Exception]
 ) -> Iterator[tuple[str, Outputs]]:
-    """Yield what a task yields; if it raises, that is a failure, and what it has yielded before stands."""
+    """Yield what a task yields; if it raises, record a failure and keep what it has already yielded."""
     iterator = iter(yielded)
     while True:
         try:
             pair = next(iterator)
         except StopIteration:
             return
-        except Exception as error:  # noqa: BLE001 - anybody's task
+        except Exception as error:  # noqa: BLE001 - third-party task
             _fail(error, "", "", measured, errors)
             return
         yield pair
@@ -148,7 +149,7 @@ def _fail(error: Exception, variant: str, metric: str, measured: Measured, error
 
 
 def _check(label: str, variant: object, outputs: object, seen: list[str]) -> None:
-    """Make sure that a task yields outputs under names of their own."""
+    """Make sure that a task yields outputs, each under its own name."""
     if not isinstance(outputs, Outputs):
         raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
     if not isinstance(variant, str):
@@ -159,7 +160,7 @@ def _check(label: str, variant: object, outputs: object, seen: list[str]) -> Non
 
 
 def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None:
-    """Count the samples of a variant whose output says nothing, on all its measurements."""
+    """Store the number of a variant's degenerate samples, and the reason, in all its measurements."""
     found = outputs.degenerate()
     if found is None:
         return
@@ -188,12 +189,12 @@ def _apply(
     if statistic is mean and array.ndim == 2:
         if not array.shape[1]:
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
-        array = array.mean(axis=1)  # a value for each sample, which differences are paired by
+        array = array.mean(axis=1)  # one value per sample, because differences are paired by sample
     estimate = bootstrap(array, statistic)
     chance, chance_p = _chance(metric, label, outputs, array, main=main)
     ceiling = metric.ceiling(outputs)
     curve = metric.curve(outputs)
-    if curve is not None:  # before the value is taken: a metric that fails half-way has none
+    if curve is not None:  # before the value is stored: a metric that fails halfway has none
         _keep_curve(curve, f"{variant}|{label}", len(values), measured)
     measured.measurements.append(
         MetricValue(
@@ -202,12 +203,12 @@ def _apply(
         )
     )  # fmt: skip
     measured.samples[f"{variant}|{label}"] = np.asarray(array)
-    if estimate.draws is not None:  # no mean of the values: what differences are computed from
+    if estimate.draws is not None:  # the statistic is not a mean: differences are computed from the draws
         measured.samples[f"{variant}|{label}|draws"] = estimate.draws
 
 
 def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
-    """Return a metric's chance level and, of the main metric, the p-value that it is no better; NaN if undefined."""
+    """Return a metric's chance level and, for the main metric, the p-value that it is no better; NaN if undefined."""
     constant = None if metric.higher_is_better is None else metric.chance(outputs)
     if constant is None:
         return float("nan"), float("nan")
@@ -243,7 +244,7 @@ def _exhibit(label: str, exhibit: Exhibit) -> dict[str, NDArray[Any]]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on a GPU or on the CPU."""
+    """Return whether an error means that GPU or CPU memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
@@ -251,13 +252,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_smaller_batches(work: Callable[[int], T], batch_size: int, note: Callable[[str], None]) -> tuple[T, int]:
-    """Call ``work(batch_size)``, halving the batch each time that memory runs out.
+    """Call ``work(batch_size)``, halving the batch size each time memory runs out.
 
     Returns:
         What `work` returned and the batch size that fitted.
 
     Raises:
-        The last out-of-memory error, when a batch of one does not fit either.
+        The last out-of-memory error, if even a batch of one does not fit.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Pruned networks that took training to make: kept in the cache, least recently used first to go."""
+"""Pruned networks that needed training: kept in the cache, which evicts the least recently used first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruningbench.suite.plan import Cell
 
 ROOM = "networks"
 PROVENANCE = "/provenance"
-"""Name beside masks in the cache, which no parameter can have, of what the pruner says of them."""
+"""Name of the masks' provenance beside them in the cache; no parameter can have this name."""
 
 
 def is_worth_keeping(cell: Cell) -> bool:
@@ -34,14 +34,14 @@ def kept_network(
     make: Callable[[VisionModel], Masks],
     report: Callable[[str], None],
 ) -> tuple[VisionModel, Masks]:
-    """Return a cell's pruned network and its masks from the cache, or make and keep them.
+    """Return a cell's pruned network and its masks from the cache, or make and store them.
 
     Args:
-        cache: where networks are kept.
-        identity: everything that the network is made from.
+        cache: where networks are stored.
+        identity: everything that determines the network.
         fresh: returns a copy of the dense model.
         make: prunes and trains a copy in place, and returns its masks.
-        report: receives a note when the kept network cannot be used.
+        report: receives a note if the stored network cannot be used.
     """
     made: list[tuple[VisionModel, Masks]] = []
 
@@ -56,7 +56,7 @@ def kept_network(
     if not made:
         try:
             return _restored(stored, fresh())
-        except (RuntimeError, ValueError, KeyError) as error:  # of another layout than the network has now
+        except (RuntimeError, ValueError, KeyError) as error:  # its layout differs from the network's current one
             report(f"the kept network is made again ({error})")
             cache.forget(ROOM, identity)
             cache.tensors(ROOM, identity, compute)
@@ -74,10 +74,10 @@ def _restored(stored: dict[str, Tensor], model: VisionModel) -> tuple[VisionMode
 
 
 def as_tensor(masks: Masks) -> Tensor:
-    """Return the masks' provenance as bytes of JSON, for the cache keeps nothing but tensors.
+    """Return the masks' provenance as JSON bytes in a tensor, because the cache stores only tensors.
 
     Raises:
-        PluginError: for what is no JSON.
+        PluginError: if the provenance cannot be written as JSON.
     """
     try:
         return torch.tensor(list(json.dumps(dict(masks.provenance)).encode()), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Resuming: which finished measurements of a run folder still stand, and what is left to do."""
+"""Resuming: which finished measurements of a run folder are still valid, and what is left to do."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pruningbench.store.records import Record
 from pruningbench.suite.plan import Cell, Plan, TaskRun, plan_key
 
 TaskKey = tuple[str, str]
-"""(cell, label of the task)."""
+"""(key of the cell, label of the task)."""
 PartsOf = Callable[[Cell, TaskRun], Parts]
-"""Returns what a task on a cell would be made from now, as far as that is known."""
+"""Returns the known parts that a task on a cell would be made from now."""
 VERSION = "version"
-"""Stands for a change of a component that is part of the plan, but not of the parts that are compared."""
+"""Stands for a changed component that is part of the plan but not of the compared parts."""
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{4,}\b")
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A finished task run that was made from something else than what is there now.
+    """A finished task run that was made from other parts than the current ones.
 
     Attributes:
-        cell, run: what it is a measurement of.
+        cell, run: the cell and the task that were measured.
         lines: its records.
-        changed: part -> (as it was, as it is).
+        changed: part -> (before, now).
     """
 
     cell: Cell
@@ -39,7 +39,7 @@ class Stale:
 
     @property
     def failed(self) -> bool:
-        """Whether it gave no values, so that there is nothing to let stand."""
+        """Whether any of it failed, so that it cannot be accepted."""
         return any(line.status != "ok" for line in self.lines)
 
     @property
@@ -50,12 +50,12 @@ class Stale:
 
 @dataclass(frozen=True)
 class State:
-    """What a run folder holds of a plan.
+    """The state of a plan in a run folder.
 
     Attributes:
-        jobs: what is still to do, the stale task runs among it.
-        stale: the task runs of `jobs` that are finished, but made from something else.
-        unknown: finished task runs whose records do not say what they are made of.
+        jobs: what is left to do, including the stale task runs.
+        stale: the task runs of `jobs` that are finished, but were made from other parts.
+        unknown: number of finished task runs whose records do not say what they were made from.
     """
 
     jobs: tuple[CellJob, ...]
@@ -64,13 +64,13 @@ class State:
 
     @property
     def task_runs(self) -> int:
-        """How many task runs are still to do."""
+        """Number of task runs left to do."""
         return sum(len(job.tasks) for job in self.jobs)
 
 
 @dataclass
 class _Cell:
-    """What is still to do on one cell."""
+    """What is left to do on one cell."""
 
     tasks: list[TaskRun] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -79,10 +79,10 @@ class _Cell:
 
 
 class Finished:
-    """The last attempts in a journal, by what was asked for.
+    """The last attempts in a journal, by what was requested.
 
-    A cell or task whose class has another `version` now has another key; its measurements are found by their
-    plan key, which leaves versions out.
+    If the class of a component has a new `version`, its cell or task has a new key. Its measurements are then found by
+    their plan key, which does not include versions.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -99,7 +99,7 @@ class Finished:
         return tuple(self._by_plan.get(asked, []))
 
     def attempts(self, cell: Cell, run: TaskRun) -> int:
-        """Return how often what goes by the label of a task has been tried on a cell."""
+        """Return how often a task with this label has been tried on a cell."""
         own = self._groups.get((cell.key, run.label))
         return own[0].attempts if own else 0
 
@@ -111,15 +111,15 @@ def assess(
     retry: Mapping[TaskKey, int] | None = None,
     again: Collection[TaskKey] = (),
 ) -> State:
-    """Compare a journal with a plan and with what is there now.
+    """Compare a journal with a plan and with the current components.
 
     Args:
-        plan: all there is to do.
+        plan: everything that the run consists of.
         records: the journal.
-        parts_of: what a task on a cell would be made from now; parts that it does not know are not compared.
-        retry: task runs to try again, with the attempts they have had: one that has had another since
-            is not tried a third time.
-        again: finished task runs to measure again, whatever they are made from.
+        parts_of: returns what a task on a cell would be made from now; parts that it does not return are not compared.
+        retry: task runs to try again, with their number of attempts so far; a task run that has been attempted
+            since then is not tried again.
+        again: finished task runs to measure again, whatever they were made from.
     """
     finished = Finished(records)
     jobs, stale, unknown = [], [], 0
@@ -133,7 +133,7 @@ def assess(
                 continue
             changed = differences({**lines[0].made_of, **lines[0].accepted}, parts_of(cell, run))
             if lines[0].cell != cell.key and not changed:
-                changed = {VERSION: ("another", "this")}  # of a component whose code is in no part
+                changed = {VERSION: ("another", "this")}  # the component's code is in no part
             if changed:
                 stale.append(Stale(cell, run, lines, changed))
             if _is_whole(changed, lines):
@@ -147,20 +147,20 @@ def assess(
 
 
 def _is_whole(changed: Collection[str], lines: Sequence[Record]) -> bool:
-    """Whether a change concerns all that a task has measured, not some of its metrics only."""
+    """Whether a change affects the whole task run and not just some of its metrics."""
     failed = any(line.status != "ok" for line in lines)
     return any(failed or not name.startswith(METRIC) for name in changed)
 
 
 def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: set[str], retry: int | None) -> None:
-    """Note what a task that was tried lacks: all of it, some metrics, or nothing."""
+    """Record what an attempted task still lacks: all of it, some metrics, or nothing."""
     values = tuple(line for line in lines if line.status == "ok")
     failed = len(values) < len(lines)
     if values:
         to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
     if failed and retry != lines[0].attempts:
-        return  # it is tried again only when asked for
-    if not values or failed:  # a part of it failed: the whole is tried again, as its parts may depend on each other
+        return  # it is tried again only on request
+    if not values or failed:  # if a part failed, all of it is tried again: parts may depend on each other
         to_do.tasks.append(run)
         return
     lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _asked(m.label, values)]
@@ -172,13 +172,13 @@ def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: s
 
 
 def _asked(metric: str, values: Sequence[Record]) -> bool:
-    """Whether a metric was asked of a finished task, be it that it did not apply there."""
+    """Whether a metric was requested for a finished task, even if it did not apply."""
     known = values[0].made_of
     return f"{METRIC}{metric}" in known if known else any(line.metric == metric for line in values)
 
 
 def sentences(stale: Sequence[Stale]) -> Iterator[str]:
-    """Say in one line each what changed and how many finished task runs it concerns."""
+    """Yield one line per change that says what changed and how many finished task runs it affects."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for item in stale:
         for name, (was, now) in item.changed.items():
@@ -189,7 +189,7 @@ def sentences(stale: Sequence[Stale]) -> Iterator[str]:
 
 
 def _owner(item: Stale, name: str) -> str:
-    """Return which component of a task run a part belongs to."""
+    """Return the component of a task run that a part belongs to."""
     cell, run = item.cell, item.run
     if name == VERSION:
         return "a component"
@@ -214,12 +214,12 @@ def _spelt(name: str) -> str:
 
 
 def _short(text: str) -> str:
-    """Return a part for a message, its hashes cut."""
+    """Return a part with shortened hashes, for a message."""
     return _HASH.sub(r"\1", text) or "none"
 
 
 def accepted(stale: Sequence[Stale]) -> Iterator[tuple[Record, ...]]:
-    """Yield the records of stale task runs as they stand once somebody has accepted what changed."""
+    """Yield the records of stale task runs as they are stored once the user has accepted the changes."""
     for item in stale:
         same_cell = item.lines[0].cell == item.cell.key
         now = {name: text for name, (_, text) in item.changed.items()}

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a suite; none of it changes a result.
+    """How to run a suite; no option changes a result.
 
     Attributes:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         executor: name of a registered executor.
-        workers: processes that it may use.
-        shard: (i, n): only the part i of n of the cells, from 1.
-        retry_failed: try again what is not ok.
-        only, without: filters ``KIND=LABEL`` of what to take, and what to leave out.
-        accept_changed: keep finished task runs although what they were made from has changed since, marked.
+        workers: number of processes that it may use.
+        shard: (i, n): run only part i of n of the cells, counted from 1.
+        retry_failed: retry task runs that are not ok.
+        only, without: filters ``KIND=LABEL`` that select what to run and what to leave out.
+        accept_changed: keep finished task runs whose parts have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
     """
 
@@ -59,15 +59,16 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is checked and planned, and has written nothing yet.
+    """A run that is checked and planned, and has not written anything yet.
 
     Attributes:
         plan, folder, options: what to run, where, and how.
-        pending: task runs that are to do, of `cells`.
-        retry: task runs to try again, with the attempts they have had.
-        touched: whether files of models or data sets have changed, so that what is finished may be stale.
-        groups: task runs in the journal, every attempt counted.
-        notes: what a person should know before anything runs.
+        pending: number of task runs left to do.
+        cells: the cells with work left to do.
+        retry: task runs to try again, with their number of attempts so far.
+        touched: whether files of models or data sets have changed, so that finished task runs may be stale.
+        groups: number of task runs in the journal, counting every attempt.
+        notes: what the user should know before anything runs.
     """
 
     plan: Plan
@@ -82,12 +83,12 @@ class Prepared:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to compute and nothing to look into."""
+        """Whether there is nothing to compute and nothing to check."""
         return not self.pending and not self.cells and not self.touched
 
 
 def default_folder(suite: Suite, options: RunOptions) -> Path:
-    """Return where a run goes when nobody says otherwise: ``runs/NAME``; rehearsals and shards lie beside."""
+    """Return the default run folder, ``runs/NAME``; rehearsals and shards get folders of their own beside it."""
     name = suite.name
     if suite.limit is not None:
         name += f"-limit-{suite.limit}"
@@ -100,7 +101,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     """Check everything that can be checked before anything is written or computed.
 
     Raises:
-        UsageError: for options that make no sense, a folder that cannot be used, or missing data.
+        UsageError: for invalid options, an unusable folder, or missing data.
     """
     problem = _executor(registry, options).problem(options.workers)
     if problem:
@@ -147,8 +148,8 @@ def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
 def execute(prepared: Prepared, registry: Registry, observer: object | None = None) -> Summary:
     """Run what is pending; the run folder then holds the results.
 
-    What is finished but was made from other weights, data or code than are there now is measured again, and what
-    changed is told in one line each.
+    Finished task runs whose weights, data or code have changed since are measured again, and each change is reported
+    in one line.
 
     Args:
         prepared: what `prepare` returned.
@@ -156,7 +157,7 @@ def execute(prepared: Prepared, registry: Registry, observer: object | None = No
         observer: one more object with observing hooks.
 
     Raises:
-        UsageError: if another process is running in the folder, the device is not there, or the scope does not
+        UsageError: if another process is running in the folder, the device does not exist, or the scope does not
             fit a model; nothing was written.
         KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
     """
@@ -175,7 +176,7 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
     refused = plan.refusals(plan.costs(str(device), prepared.cells))
     folder.lock()
     try:
-        folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have been faster
+        folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
         folder.create(plan.suite.to_yaml(), plan.suite.digest)
         _note_environment(prepared, registry, str(device), teller)
         return _run(prepared, registry, device, refused, teller)
@@ -205,7 +206,7 @@ def _run(
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
     finally:
-        if folder.results.exists():  # not where somebody deleted the folder
+        if folder.results.exists():  # unless the folder has been deleted
             sources.save(worker.contents)
     if options.no_cache:
         shutil.rmtree(folder.private_cache, ignore_errors=True)
@@ -216,7 +217,7 @@ def finished_summary(prepared: Prepared) -> Summary:
     """Return the summary of a run with nothing left to do, from its journal and without torch.
 
     Raises:
-        RunFolderError: if the journal has been deleted meanwhile.
+        RunFolderError: if the journal has been deleted in the meantime.
     """
     plan, results = prepared.plan, prepared.folder.results
     if plan.cells and plan.tasks and not results.exists():
@@ -230,9 +231,9 @@ def finished_summary(prepared: Prepared) -> Summary:
 
 
 class _Work:
-    """Gives a process the worker that runs its jobs: the driver's own one here, in another process a new one.
+    """Gives a process the worker that runs its jobs: the driver's own worker here, a new one in another process.
 
-    Unpickled in another process it finds that process's plugins, and has nobody to pass progress notes to.
+    After unpickling in another process, it uses that process's plugins and discards progress notes.
     """
 
     def __init__(self, worker: Worker, cache: Path) -> None:
@@ -256,15 +257,15 @@ class _Work:
 
 
 def measured_groups(records: Iterable[Record]) -> int:
-    """Count the task runs in a journal, every attempt; those that were only accepted were not run."""
+    """Count the attempted task runs in a journal; task runs that were only accepted do not count."""
     return len({record.group for record in records if not record.stale})
 
 
 def with_known_labels(plan: Plan, records: Iterable[Record]) -> Plan:
-    """Return a plan whose tasks go by the labels under which a journal has them.
+    """Return a plan whose tasks have the labels that a journal knows them by.
 
-    A suite that grows by a second use of a task tells the two apart by longer labels. What is finished keeps its
-    own, and stays finished.
+    When a suite gains a second use of a task, longer labels tell the two apart. A finished task keeps its label, so it
+    stays finished.
     """
     known = {record.plan: record.task for record in records if record.plan}
     labels = {run.label for run in plan.tasks}
@@ -282,7 +283,7 @@ def with_known_labels(plan: Plan, records: Iterable[Record]) -> Plan:
 
 
 def lacking_weights(plan: Plan, folder: RunFolder, records: Iterable[Record], state: State) -> list[CellJob]:
-    """Return jobs without tasks for finished cells whose weights the suite wants kept and the folder lacks."""
+    """Return jobs without tasks for finished cells whose weights the suite keeps but the folder lacks."""
     if plan.suite.keep != "weights":
         return []
     made = {record.cell for record in records if record.status == "ok"} - {job.cell.key for job in state.jobs}

@@ -1,4 +1,4 @@
-"""A model's session: the dense model and what all its cells share."""
+"""A model's session: the dense model and everything that its cells share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pruningbench.store.code import code_of
 from pruningbench.suite.plan import Cell, mask_identity, score_identity
 
 CACHE_VERSION = 2
-"""Raised when scores or masks of the same identity come out differently."""
+"""Increase this when scores or masks of the same identity come out differently."""
 
 
 class ModelSession:
@@ -49,7 +49,7 @@ class ModelSession:
         context: makes a context for a seed.
         cache: weights, scores and masks on disk.
         shelf: opens the scoring data.
-        blame: learns which component changed what it was lent.
+        blame: records which component changed what it borrowed.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class ModelSession:
         self.of_pruned: dict[Any, Any] = {}
         self.of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = {}
         self._scores: tuple[str, dict[str, torch.Tensor]] | None = None
-        self._masks: tuple[str, Masks] | None = None  # of the last condition only: masks are large
+        self._masks: tuple[str, Masks] | None = None  # only of the last condition, because masks are large
         self._failed: dict[str, Exception] = {}
         self.scoring_passes = 0
 
     def begin(self, cell: Cell) -> None:
-        """Begin a cell: what tasks share of its model ends with it, what they share of the dense model does not."""
+        """Begin a cell: results that tasks share about its model are dropped; those about the dense model stay."""
         as_loaded = cell.pruner is None and not cell.trained
         self.of_pruned = self.of_dense if as_loaded else {}
         self.of_others = {}
 
     def forget(self) -> None:
-        """Forget all that tasks share: a borrower may have made it of models or data that it had changed."""
+        """Forget everything that tasks share: a borrower may have computed it from models or data that it changed."""
         for memo in (self.of_dense, self.of_pruned, self.of_others):
             memo.clear()
 
@@ -88,12 +88,12 @@ class ModelSession:
             cell: names pruner, scope, seed and data.
             model: what to prune.
             sparsity: share of the prunable weights, in (0, 1).
-            untouched: whether the model still has the dense weights, so that scores taken of those, for
-                another sparsity or recipe, serve here too.
-            within: masks of an earlier round: what they prune stays pruned.
+            untouched: whether the model still has the dense weights, so that their scores, computed for another
+                sparsity or recipe, can be reused here.
+            within: masks of an earlier round; the weights that they prune stay pruned.
         """
         if cell.pruner is None:
-            return Masks.ones(self._prunable(cell, model))  # whatever the recipe asks for: a dense reference
+            return Masks.ones(self._prunable(cell, model))  # a dense reference, whatever sparsity the recipe requests
         pruner = self._pruner(cell, model)
         if untouched and within is None and not pruner.updates_weights:
             masks = self._shared_masks(cell, pruner, sparsity)
@@ -104,7 +104,7 @@ class ModelSession:
         return masks
 
     def mover(self, cell: Cell) -> Callable[[VisionModel, float, int], Motion] | None:
-        """Return what begins to move the masks of the cell's pruner, or None if they do not move."""
+        """Return the function that starts moving the masks of the cell's pruner, or None if they do not move."""
         pruner = cell.pruner.component if cell.pruner else None
         if not isinstance(pruner, MovingPruner):
             return None
@@ -116,11 +116,11 @@ class ModelSession:
         return move
 
     def trajectory_identity(self, cell: Cell, key: Any = None) -> dict[str, Any]:
-        """Return what the trained levels of a cell depend on; equal for all its sparsities.
+        """Return what the trained levels of a cell depend on; it is the same for all its sparsities.
 
         Args:
             cell: the cell.
-            key: of what is kept; `DENSE_TRAINING` depends neither on the pruner nor on the scope.
+            key: the key of the stored level; `DENSE_TRAINING` depends neither on the pruner nor on the scope.
         """
         if key == DENSE_TRAINING and cell.pruner is not None:
             return self.trajectory_identity(cell.reference())
@@ -133,11 +133,11 @@ class ModelSession:
         }
 
     def made_of(self, cell: Cell, *uses: Use | None) -> dict[str, Any]:
-        """Return what scores, masks and trained weights are really made from, beyond what the suite asks for.
+        """Return what scores, masks and trained weights are actually made from, beyond what the suite requests.
 
         That is the content of the data, the preprocessing, and the code of the model and of the components that
-        make them. The dense weights are in the key already. It decides what the cache may give, never what is
-        drawn at random.
+        make them. The key already contains the dense weights. The returned parts decide which cached tensors may be
+        used; they never affect random draws.
         """
         components = [use.component for use in uses if use is not None]
         reads = any(getattr(c, "needs_data", False) if isinstance(c, Pruner) else c.needs_data()
@@ -150,7 +150,7 @@ class ModelSession:
         }
 
     def network_identity(self, cell: Cell) -> dict[str, Any]:
-        """Return what the cell's pruned network depends on, where it is worth keeping."""
+        """Return what the cell's pruned network depends on, for networks that are worth keeping."""
         recipe = {"recipe": cell.recipe.identity(), "sparsity": cell.sparsity}
         return {**self.trajectory_identity(cell), **recipe}
 
@@ -167,7 +167,7 @@ class ModelSession:
     def _own_masks(
         self, cell: Cell, pruner: Pruner, model: VisionModel, sparsity: float, within: Masks | None = None
     ) -> Masks:
-        # who updates weights works on the model itself; who only chooses masks works on a copy of it
+        # a pruner that updates weights works on the model itself; one that only chooses masks works on a copy
         lenders: list[Lender] = [self._shelf]
         if not pruner.updates_weights:
             loan = Loan(model)
@@ -208,7 +208,7 @@ class ModelSession:
         return self._masks[1]
 
     def _shared_scores(self, cell: Cell, pruner: ScorePruner) -> dict[str, torch.Tensor]:
-        """Return the scores of the dense model: one pass for all sparsities, allocations and recipes."""
+        """Return the scores of the dense model; one pass serves all sparsities, allocations and recipes."""
         identity = {**score_identity(cell), **self._weights_identity()}
         stored = {**identity, "made of": self.made_of(cell, cell.pruner)}
         key = content_hash(stored)
@@ -251,12 +251,12 @@ class ModelSession:
 
             labels = model.labels_of(samples)
 
-            # in an order of its own, so that a few batches of class-ordered data hold all classes; another for each
-            # seed, whose part is left out for seed 0, since there were results without it
+            # in a shuffled order, so that a few batches of data sorted by class hold all classes; the order depends on
+            # the seed, but seed 0 adds nothing, to reproduce results from before it did
             drawn = generator_for("scoring order", *([cell.seed] if cell.seed else []))
             order = torch.randperm(len(samples), generator=drawn).tolist()
             most = getattr(pruner, "batches", None)
-            # what is pruned depends on which samples are seen, not on how memory cuts them into batches
+            # pruning depends on which samples are seen, not on how memory limits split them into batches
             size = getattr(pruner, "batch_size", min(SCORING_BATCH, cell.batch_size))
             index = order if most is None else order[: most * getattr(pruner, "batch_size", SCORING_BATCH)]
 
@@ -275,7 +275,7 @@ def check_names(pruner: str, masks: Masks, prunable: Sequence[str]) -> None:
     """Make sure that masks cover the prunable parameters and no others.
 
     Raises:
-        PluginError: naming the first parameter that is too many or too few.
+        PluginError: names the first parameter that is unexpected or missing.
     """
     strange = sorted(set(masks) - set(prunable))
     lacking = [name for name in prunable if name not in masks]

@@ -1,4 +1,4 @@
-"""Shelves: data sets and models opened by reference, each once a process, and guarded while they are lent."""
+"""Shelves: data sets and models opened by reference, each once per process, and guarded while they are lent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pruningbench.suite.binding import bind
 
 
 class DataShelf:
-    """Opens data sets by reference; each is loaded once a process.
+    """Opens data sets by reference; each is loaded once per process.
 
     Args:
         registry: where references are looked up.
-        context: makes the context that they are loaded in.
+        context: makes the context in which they are loaded.
         limit: largest number of samples of each; 0 for all.
     """
 
@@ -55,16 +55,16 @@ class DataShelf:
         return self._open[key]
 
     def fingerprints(self) -> dict[str, str]:
-        """Return the content of each data set that was opened, by the key of its use."""
+        """Return the fingerprint of each opened data set, by the key of its use."""
         return {key: str(samples.fingerprint) for key, samples in self._open.items()}
 
     def collect(self) -> list[str]:
-        """Set back labels, boxes and images that a borrower changed; return what it changed, in words."""
+        """Restore labels, boxes and images that a borrower changed; return what it changed, in words."""
         return [what for lent in self._lent for what in lent.collect()]
 
 
 class ModelShelf:
-    """Loads models by reference, for tasks that need one beside theirs; each is loaded once a process."""
+    """Loads models by reference, for tasks that need a second model; each is loaded once per process."""
 
     def __init__(self, registry: Registry, context: Callable[[int], Context]) -> None:
         self.registry, self._context = registry, context
@@ -82,7 +82,7 @@ class ModelShelf:
         return self._open[key].model
 
     def parts(self) -> dict[str, Parts]:
-        """Return what each model is, by the key of its use."""
+        """Return the parts that identify each model, by the key of its use."""
         return {key: model_parts(loan.original) for key, loan in self._open.items()}
 
     def collect(self) -> list[str]:
@@ -94,7 +94,7 @@ def load_model(use: Use, context: Callable[[int], Context]) -> VisionModel:
     """Load a bound model, in eval mode, and fingerprint its weights.
 
     Raises:
-        PluginError: if it is no model, or loads something else.
+        PluginError: if the component is not a model, or does not load a `VisionModel`.
     """
     component = use.component
     if not isinstance(component, Model):

@@ -1,9 +1,9 @@
-"""Where weights and data come from on the disk, and what they were when they were last looked into.
+"""The files that weights and data come from, and the content that they had at the last check.
 
-Loading every model of a finished run, only to see that nothing has changed, would cost more than it tells. So a
-run folder keeps what each model and data set was found to be, beside the sizes and times of change of the
-files it comes from. As long as these are the same, so is the content; where they are not, or where a component has
-no file of its own, it is opened and looked into.
+Loading every model of a finished run only to see that nothing has changed would be wasteful. A run folder therefore
+stores the content of each model and data set, together with the sizes and modification times of its files. As long
+as these stay the same, the content is taken to be the same. If they differ, or if a component has no files of its
+own, it is opened and checked.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pruningbench.harness.artifacts import Contents, Parts, key_of, model_parts
 from pruningbench.suite.plan import Plan
 
 MOST_FILES = 200_000
-"""Files of a component whose times of change are looked at; of more, none is, as that would take minutes."""
+"""If a component has more files than this, none of their modification times is read, as that would take minutes."""
 DATA = "data"
-"""Name of the one part of a data set."""
+"""Name of the only part of a data set."""
 
 
 def stamp(use: Use) -> str:
-    """Return a hash of size and time of change of all files that a component names; "" for none or too many.
+    """Return a hash of size and modification time of all files that a component names; "" for none or too many.
 
-    Those are the paths among its fields and those of the components that it names, and the folder of a data set.
+    These are the paths in its fields and in the fields of the components that it names, and the folder of a data set.
     """
     every = (entry for path in _paths(use) for entry in _entries(path))
     files = list(itertools.islice(every, MOST_FILES + 1))
@@ -61,12 +61,12 @@ def _existing(*texts: str) -> Iterator[Path]:
             if path.exists():
                 yield path
                 return
-        except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user: no path
+        except (OSError, ValueError, RuntimeError):  # not a path: too long, contains a NUL, or no such user
             continue
 
 
 def _entries(path: Path) -> Iterator[list[Any]]:
-    """Yield [path, size, time of change, time of change of its entry] of a file, or of all files in a folder."""
+    """Yield [path, size, modification time, status change time] of a file, or of all files in a folder."""
     if not path.is_dir():
         yield _entry(path)
         return
@@ -75,7 +75,7 @@ def _entries(path: Path) -> Iterator[list[Any]]:
             try:
                 yield _entry(Path(folder, name))
             except OSError:
-                continue  # a link that leads nowhere
+                continue  # a broken link
 
 
 def _entry(path: Path) -> list[Any]:
@@ -92,11 +92,11 @@ def uses_of(plan: Plan) -> dict[str, Use]:
 
 
 class Sources:
-    """What the models and data sets of a plan are, as far as that is known without opening them.
+    """The content of a plan's models and data sets, as far as it is known without opening them.
 
     Args:
-        file: of the run folder, where it is kept.
-        plan: whose components they are.
+        file: the file in the run folder that stores it.
+        plan: the plan that uses the components.
     """
 
     def __init__(self, file: Path, plan: Plan) -> None:
@@ -110,18 +110,18 @@ class Sources:
                 self._note(self.contents, key, use, known["parts"])
 
     def stamp(self, key: str) -> str:
-        """Return the stamp of a component when it was first asked for by this process."""
+        """Return the stamp that a component had when this process first asked for it."""
         if key not in self._stamps:
             self._stamps[key] = stamp(self.uses[key])
         return self._stamps[key]
 
     def stamp_all(self) -> None:
-        """Take the stamps of all components now, before any is opened: a file that changes later is then noticed."""
+        """Take the stamps of all components now, before any is opened, so that a later change of a file is noticed."""
         for key in self.uses:
             self.stamp(key)
 
     def touched(self) -> list[str]:
-        """Return the components whose files have changed since they were last looked into."""
+        """Return the components whose files have changed since they were last checked."""
         return [
             key
             for key, known in self._stored.items()
@@ -129,7 +129,7 @@ class Sources:
         ]
 
     def unknown(self) -> list[str]:
-        """Return the components that would have to be opened to know what they are."""
+        """Return the components whose content is unknown until they are opened."""
         return [key for key in self.uses if key not in self.contents.models and key not in self.contents.data]
 
     def look_into(
@@ -138,10 +138,10 @@ class Sources:
         open_model: Callable[[Use], VisionModel],
         open_data: Callable[[Use], Samples],
     ) -> list[str]:
-        """Open components to learn what they are.
+        """Open components to learn their content.
 
         Returns:
-            Which could not be opened and why, in one line each; what they are stays unknown.
+            One line for each component that could not be opened, with the reason; its content stays unknown.
         """
         problems = []
         for key in keys:
@@ -156,7 +156,7 @@ class Sources:
                     self.contents.models[key] = model_parts(open_model(use))
                 else:
                     self.contents.data[key] = str(open_data(use).fingerprint)
-            except Exception as error:  # noqa: BLE001 - anybody's component may raise anything
+            except Exception as error:  # noqa: BLE001 - third-party components may raise anything
                 why = str(error).strip().partition("\n")[0] or type(error).__name__
                 problems.append(
                     f"{component.kind} {use.label} cannot be compared with what was measured before ({why})"
@@ -164,7 +164,7 @@ class Sources:
         return problems
 
     def save(self, learnt: Contents | None = None) -> None:
-        """Keep what is known, with the stamps that files had when this process first asked."""
+        """Store what is known, with the stamps that the files had when this process first asked for them."""
         contents = Contents(dict(self.contents.models), dict(self.contents.data))
         if learnt is not None:
             contents.models |= learnt.models
@@ -174,7 +174,7 @@ class Sources:
             parts = contents.models.get(key) or ({DATA: contents.data[key]} if key in contents.data else None)
             if parts:
                 kept[key] = {"stamp": self.stamp(key), "parts": parts}
-        with suppress(OSError):  # it is only a shortcut
+        with suppress(OSError):  # the file only saves time
             write_whole(self.file, (json.dumps(kept, indent=1) + "\n").encode())
 
     @staticmethod
@@ -193,4 +193,4 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
             for key, value in stored.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # it is only a shortcut
+        return {}  # the file only saves time

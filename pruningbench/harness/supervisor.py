@@ -1,8 +1,8 @@
 """Runs work in a child process, so that a cell that kills its process does not end the run.
 
-The child computes; the parent only waits. A child that dies (a segmentation fault, the kernel's
-out-of-memory killer, ``os._exit`` in somebody's component) is noted against the cell it was at and started
-again; the journal makes it go on where it stopped. When the parent dies, so does the child.
+The child computes; the parent only waits. If the child dies (a segmentation fault, the kernel's
+out-of-memory killer, ``os._exit`` in a component), the death is recorded for the current cell and the child is
+restarted; thanks to the journal it continues where it stopped. When the parent dies, so does the child.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ChildDiedError(PruningBenchError):
-    """The child died where no cell can be blamed, so starting it again would help nobody."""
+    """The child died while no cell was running, so restarting it would not help."""
 
 
 def can_supervise() -> bool:
-    """Tell whether this platform can fork, and nobody has said PRUNINGBENCH_SUPERVISE=0 (for debuggers)."""
+    """Return whether this platform can fork and PRUNINGBENCH_SUPERVISE=0 (for debuggers) is not set."""
     return hasattr(os, "fork") and os.environ.get("PRUNINGBENCH_SUPERVISE", "1") != "0"
 
 
 def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
-    """Run ``work()`` in a child process until it ends in good order, and return its exit code.
+    """Run ``work()`` in a child process until it ends normally, and return its exit code.
 
-    Interrupts and terminations are passed on to the child, once each.
+    Each interrupt or termination signal is passed on to the child once.
 
     Args:
-        work: returns an exit code; called in the child. What it raises is printed there, as code 1.
-        died: called in the parent with what happened when a child dies; returns whether to start anew.
+        work: called in the child; returns an exit code. An exception is printed there and becomes exit code 1.
+        died: called in the parent with a description when a child dies; returns whether to start a new child.
 
     Raises:
-        ChildDiedError: if a child dies and `died` says that starting again is of no use.
+        ChildDiedError: if a child dies and `died` returns False.
     """
     while True:
         child, report = _fork(work)
         status = _wait_for(child)
-        # only what the child says through the pipe counts: anybody's component can leave with any status
+        # only the exit code in the pipe counts: a component can exit the process with any status
         with os.fdopen(report, "rb") as pipe:
             said = pipe.read().decode()
         if said:
@@ -61,7 +61,7 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
 
 
 def _fork(work: Callable[[], int]) -> tuple[int, int]:
-    """Return the child's process id and the end of a pipe on which it says its exit code."""
+    """Return the child's process id and the reading end of the pipe to which the child writes its exit code."""
     _flush()
     parent = os.getpid()
     reading, writing = os.pipe()
@@ -72,13 +72,13 @@ def _fork(work: Callable[[], int]) -> tuple[int, int]:
     code = 1
     try:
         os.close(reading)
-        os.setpgid(0, 0)  # Ctrl-C reaches the parent only, which passes it on once
+        os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which passes it on once
         _die_with(parent)
         signal.signal(signal.SIGINT, _interrupt)
         code = work()
     except KeyboardInterrupt:
         code = 130
-    except BaseException:  # noqa: BLE001 - a defect of ours: show it, it cannot travel to the parent
+    except BaseException:  # noqa: BLE001 - a bug in pruningbench: print it, as it cannot be raised in the parent
         if sys.stderr is not None:
             sys.stderr.write(displayable_lines(traceback.format_exc()))
     finally:
@@ -91,29 +91,29 @@ _interrupted = threading.Event()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Interrupt what the child is at, and remember it: an exception may be lost in somebody's callback."""
+    """Interrupt the child's work, and remember the interrupt in case a callback swallows the exception."""
     _interrupted.set()
     raise KeyboardInterrupt
 
 
 def check_interrupt() -> None:
-    """Raise KeyboardInterrupt if this process was asked to stop, even if nothing came of that."""
+    """Raise KeyboardInterrupt if this process was asked to stop, even if the first exception was swallowed."""
     if _interrupted.is_set():
         raise KeyboardInterrupt
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        with suppress(OSError, ValueError, AttributeError):  # closed or missing
             stream.flush()
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent` dies; where it cannot, watch for it."""
+    """Ask the kernel to kill this process when `parent` dies; if that is not supported, poll for its death."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0:
-            if os.getppid() != parent:  # it died before the request
+            if os.getppid() != parent:  # the parent died before the request
                 os._exit(1)
             return
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
@@ -126,11 +126,11 @@ def _watch(parent: int) -> None:
 
 
 def _wait_for(pid: int) -> int:
-    """Wait for the child, passing signals on, and return its wait status."""
+    """Wait for the child while passing signals on, and return its wait status."""
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
-            if number == signal.SIGTSTP:  # Ctrl-Z stops both, and whoever wakes the parent wakes both
+            if number == signal.SIGTSTP:  # Ctrl-Z stops both; resuming the parent resumes both
                 os.kill(pid, signal.SIGSTOP)
                 os.kill(os.getpid(), signal.SIGSTOP)
                 os.kill(pid, signal.SIGCONT)

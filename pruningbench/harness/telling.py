@@ -1,4 +1,4 @@
-"""Tells observers what happens in a run, and survives them."""
+"""Tells observers what happens in a run, and survives their failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pruningbench.suite.plan import Cell
 
 
 def cell_info(cell: Cell) -> CellInfo:
-    """Return what observers are told of a cell."""
+    """Return what observers are told about a cell."""
     return CellInfo(
         cell.key, cell.label, cell.model.label, cell.pruner_label, cell.recipe.label, cell.sparsity, cell.seed
     )
@@ -25,8 +25,8 @@ class Teller:
     An observer that fails is named in one warning and not called again in this run.
 
     Args:
-        door: of the registry.
-        run: what is known of the run before it starts.
+        door: the registry's door.
+        run: what is known about the run before it starts.
     """
 
     def __init__(self, door: Door, run: RunInfo) -> None:
@@ -34,25 +34,25 @@ class Teller:
         self.failed: dict[str, str] = {}
 
     def started(self, cells_before: int, task_runs: int) -> None:
-        """Say that the run begins."""
+        """Announce that the run begins."""
         self.run = replace(self.run, cells_before=cells_before, task_runs=task_runs)
         self._tell("pruningbench_run_started")
 
     def cell_started(self, cell: Cell) -> None:
-        """Say that work on a cell begins."""
+        """Announce that work on a cell begins."""
         self._tell("pruningbench_cell_started", cell=cell_info(cell))
 
     def task_done(self, cell: Cell, task: str, records: Sequence[Record]) -> None:
-        """Say that a task has ended, well or not."""
+        """Announce that a task has ended, whether or not it succeeded."""
         told = tuple(dict(vars(record)) for record in records)
         self._tell("pruningbench_task_done", cell=cell_info(cell), task=task, records=told)
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
-        """Say that a cell has ended."""
+        """Announce that a cell has ended."""
         self._tell("pruningbench_cell_done", cell=cell_info(cell), ok=ok)
 
     def done(self, *, ok: bool) -> None:
-        """Say that the run has ended or was interrupted."""
+        """Announce that the run has ended or was interrupted."""
         self._tell("pruningbench_run_done", ok=ok)
 
     def note(self, message: str) -> None:
@@ -60,7 +60,7 @@ class Teller:
         self._tell("pruningbench_note", message=message)
 
     def warn(self, message: str) -> None:
-        """Say something that a person should know."""
+        """Pass on a warning that the user should see."""
         self._tell("pruningbench_warning", message=message)
 
     def _tell(self, hook: str, **arguments: Any) -> None:

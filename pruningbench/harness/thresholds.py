@@ -1,4 +1,4 @@
-"""From scores to masks, at once or within those of an earlier round, and what ties decided of them."""
+"""Turns scores into masks, in one step or within the masks of an earlier round, and records what ties decided."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.ties import ties, zero_norms
 
 KEYS = ("ties", "zeros", "undecided")
-"""What is kept in the provenance of masks: the two shares of `pruningbench.pruning.ties.Ties`, and a remark."""
+"""Keys in the provenance of masks: the two shares of `pruningbench.pruning.ties.Ties`, and a remark."""
 
 
 def threshold(pruner: ScorePruner, scores: Mapping[str, Tensor], sparsity: float, within: Masks | None = None) -> Masks:
-    """Turn scores into masks, and count the ties that decided."""
+    """Turn scores into masks, and measure how much ties decided."""
     masks = pruner.threshold(scores, sparsity)
     if isinstance(masks, Masks) and all(name in scores and scores[name].shape == masks[name].shape for name in masks):
         found = ties(scores, masks, jointly=pruner.allocate_by() == "global", within=within)
@@ -27,7 +27,7 @@ def threshold(pruner: ScorePruner, scores: Mapping[str, Tensor], sparsity: float
 
 
 def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, within: Masks | None) -> Masks:
-    """Prune, or prune further: weights that `within` prunes, which are zero in the network, stay pruned.
+    """Prune, or prune further; weights that `within` prunes are zero in the network and stay pruned.
 
     Raises:
         PruningBenchError: if the pruner revives one of them.
@@ -40,13 +40,13 @@ def prune_within(pruner: Pruner, context: PruningContext, sparsity: float, withi
         masks = threshold(pruner, scores, sparsity, within)
         if within is None or not _revived(masks, within):
             return masks
-        # scores that do not rank zeros last, such as random ones: pruned weights rank below all others
+        # some scores, such as random ones, do not rank zeros last: rank pruned weights below all others
         lowest = min(float(score.min()) for score in scores.values()) - 1
         lowered = {n: s.masked_fill((~within[n]).to(s.device), lowest) for n, s in scores.items()}
         masks = threshold(pruner, lowered, sparsity, within)
     else:
         masks = pruner.prune(context, sparsity)
-    assert within is not None  # noqa: S101 - without, it has returned above
+    assert within is not None  # noqa: S101 - None has returned above
     revived = _revived(masks, within)
     if revived:
         raise PruningBenchError(
@@ -63,8 +63,8 @@ def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> 
     """Return the masks with provenance that says whether they, or those of an earlier round, are undecided, and why.
 
     Args:
-        masks: fresh ones, whose provenance says how many ties there were, if their pruner counts them.
-        network: what was scored.
+        masks: new masks; their provenance gives the share of ties if their pruner counts them.
+        network: the network that was scored.
         within: masks of an earlier round.
     """
     own = ties_of(masks)
@@ -72,13 +72,13 @@ def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> 
         zeros = masks.provenance.get("zeros")
         masks = masks.with_provenance(undecided=_remark(own, zeros if isinstance(zeros, float) else 0.0, network))
     if within is not None and ties_of(within) > (0.0 if math.isnan(own) else own):
-        # what an earlier round left to ties stays so
+        # decisions that an earlier round left to ties remain so
         masks = masks.with_provenance(**{key: within.provenance[key] for key in KEYS if key in within.provenance})
     return masks
 
 
 def ties_of(masks: Masks) -> float:
-    """Return the share of the decision behind masks that ties made; NaN if their pruner does not count them."""
+    """Return the share of the pruning decision that ties made; NaN if the pruner does not count ties."""
     share = masks.provenance.get("ties")
     return share if isinstance(share, float) else math.nan
 

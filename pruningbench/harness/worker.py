@@ -35,7 +35,7 @@ from pruningbench.version import __version__
 
 
 class Worker:
-    """Runs cells one after the other on one device, keeping what they share.
+    """Runs cells one after another on one device, and keeps what they share.
 
     Args:
         suite: name of the suite, for the records.
@@ -43,8 +43,8 @@ class Worker:
         device: where to compute.
         cache: weights, scores and masks on disk.
         report: receives progress notes.
-        keep_weights: whether pruned networks are handed out, to be kept in the run folder.
-        limit: samples of each data set to use; 0 for all.
+        keep_weights: whether to hand out pruned networks, so that the run folder can store them.
+        limit: number of samples to use from each data set; 0 for all.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Worker:
         yield CellDone(job)
 
     def context(self, seed: int, cache: TensorCache) -> Context:
-        """Return a context with another cache than the worker's own."""
+        """Return a context with a given cache instead of the worker's own."""
         return Context(self.device, seed, cache, self.shelf, open_model=self.models, report=self.report)
 
     def _context(self, seed: int, **extra: Any) -> Context:
@@ -107,10 +107,10 @@ class Worker:
         )  # fmt: skip
 
     def _session_of(self, cell: Cell) -> ModelSession:
-        """Return the session of the cell's model, loading it once; a model that fails to load fails once."""
+        """Return the session of the cell's model; a model is loaded once, and one that fails is not loaded again."""
         key = key_of(cell.model)
         if self._session is None or self._session[0] != key:
-            self._session = None  # let go of the last model before the next one is loaded
+            self._session = None  # free the last model before the next one is loaded
             try:
                 opened = ModelSession(cell.model, self._context, self.cache, self.shelf, self.blame)
                 self._session = (key, opened)
@@ -139,7 +139,7 @@ class Worker:
         return model, masks if cell.pruner is not None else None  # a dense reference prunes nothing
 
     def _make(self, cell: Cell, session: ModelSession, model: VisionModel) -> Masks:
-        """Prune and train a copy of the dense model in place, as the cell's recipe says; return its masks."""
+        """Prune and train a copy of the dense model in place with the cell's recipe; return its masks."""
         recipe = cell.recipe.component
         assert isinstance(recipe, Recipe)  # noqa: S101 - _prepare checked the kind
 
@@ -151,7 +151,7 @@ class Worker:
             return self.cache.tensors("trajectories", {**session.trajectory_identity(cell, key), "key": key}, make)
 
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
-        # pairs of cells that differ in one axis only train on the same stream of samples
+        # two cells that differ in only one axis train on the same stream of samples
         seed = derive_seed(cell.seed, "recipe", cell.recipe.identity(without="training"))
         context = self._context(seed, dense=session.loan.model)
         job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell))
@@ -170,7 +170,7 @@ class Worker:
         changed: list[str] = []
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        # not of the cell: conditions are compared on the same random choices
+        # independent of the cell, so that conditions are compared under the same random choices
         seed = derive_seed(cell.seed, "task", run.task.identity())
         memo = session.memos.setdefault((run.label, cell.seed), {})
 
@@ -189,7 +189,7 @@ class Worker:
             with lending(f"task {run.label!r}", self.blame, *lenders) as changed:
                 measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
             fingerprint = self._fingerprint(run)
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - anybody's component may raise anything
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
             measured_before = replace(
                 failure,
@@ -246,7 +246,7 @@ class Worker:
         return TaskDone(job, run.label, records, measured.samples, measured.exhibits)
 
     def _parts(self, cell: Cell, run: TaskRun) -> Parts:
-        """Return what is known of what a task on a cell is made from."""
+        """Return the known parts that a task on a cell is made from."""
         self.contents.data |= self.shelf.fingerprints()
         others = {key: parts for key, parts in self.models.parts().items() if key not in self.contents.models}
         self.contents.models |= others
@@ -262,11 +262,11 @@ class Worker:
             for name, other in run.task.references.items()
             if other.component.kind in ("dataset", "model")
         }
-        # how the task is set and what other data it uses decide as well whether values may be compared
+        # the task's settings and its other data also decide whether values are comparable
         return f"{data}:{content_hash([run.task.identity(), others], length=8)}"
 
     def _fingerprint_of(self, use: Use) -> str:
-        """Return the fingerprint of data or of a model; of data that a task did without, that they are missing."""
+        """Return the fingerprint of data or of a model, or "missing" for data that a task did without."""
         try:
             return self._shelf_of(use).open(use).fingerprint
         except (DataError, MissingDataError):
@@ -316,10 +316,10 @@ class Worker:
 
 
 def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
-    """Make sure that a pruner did what was asked: it is never taken at its word.
+    """Make sure that a pruner did what was requested, without trusting its claims.
 
     Raises:
-        PluginError: for masks of other parameters than the scope allows, another number of pruned weights
+        PluginError: for masks of parameters that the scope does not allow, a number of pruned weights other
             than ``round(sparsity * prunable)`` from a pruner that claims to be exact, or provenance that
             cannot be stored.
     """
@@ -342,7 +342,7 @@ def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """Return the peak in MiB: of the device during the task, or of the whole process so far on a CPU."""
+    """Return the peak memory in MiB: of a GPU during the task, or of the whole process so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":

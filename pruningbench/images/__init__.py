@@ -1,1 +1,1 @@
-"""Images on their way in: fetched, unpacked, read ahead, decoded, and kept at a network's size."""
+"""Image input: fetching, unpacking, reading ahead, decoding, and a cache at a network's size."""

@@ -13,15 +13,15 @@ CHUNK = 8
 
 
 def read_ahead(read: Callable[[int], T], order: Sequence[int], workers: int, ahead: int) -> Iterator[T]:
-    """Yield ``read(i)`` for each i of `order`, read by threads up to `ahead` places before it is asked for.
+    """Yield ``read(i)`` for each i of `order`, read by threads up to `ahead` places in advance.
 
-    Errors are raised where their sample is asked for; what comes before is yielded.
+    An error is raised when its sample is requested; samples before it are yielded.
 
     Args:
         read: reads one sample; called from several threads.
         order: positions to read, in this order.
-        workers: threads; 0 reads in the caller's own.
-        ahead: samples read before they are asked for, so memory stays bounded.
+        workers: number of threads; 0 reads in the caller's thread.
+        ahead: maximum number of samples read in advance, which bounds the memory.
     """
     if workers < 1:
         yield from map(read, order)

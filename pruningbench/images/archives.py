@@ -1,4 +1,4 @@
-"""Archives from the network, unpacked so that they can write nowhere but into their own folder."""
+"""Archives from the network, unpacked so that they can write only into their own folder."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from pruningbench.base.reading import one_line, open_file
 from pruningbench.errors import FetchError, PruningBenchError
 
 Notify = Callable[[int, int | None], None]
-"""Is told how many bytes of the unpacked content are written, and of how many (None: not known)."""
+"""Receives how many bytes of the unpacked content are written, and the total (None: unknown)."""
 
 LARGEST_RATIO = 200
-"""Unpacked bytes per byte of an archive; deflated zeros reach 1,000, photographs 1, annotations in XML 20."""
+"""Maximum unpacked bytes per byte of an archive; deflated zeros reach 1,000, photographs 1, XML annotations 20."""
 SMALLEST_BOMB = 2**28
-"""Unpacked bytes below which no archive is a bomb."""
+"""An archive that unpacks to fewer bytes than this is never a bomb."""
 MOST_MEMBERS = 2_000_000
-"""Files and folders of an archive; ImageNet-1k has 1.4 million images."""
+"""Maximum number of files and folders in an archive; ImageNet-1k has 1.4 million images."""
 DEEPEST = 32
-"""Folders above a file of an archive."""
+"""Maximum number of folders above a file in an archive."""
 _NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
-"""What the file system says of names that it cannot have, or not beside each other."""
+"""File-system errors for names that are not possible, or not possible next to each other."""
 
 
 def unpack(archive: Path, into: Path, notify: Notify = lambda _done, _total: None) -> None:
     """Unpack a tar (plain or compressed by gzip, bzip2 or xz) or zip archive into a folder.
 
     Raises:
-        FetchError: for a damaged archive (it is removed, so that the next fetch gets it anew), or one that
-            holds a link or a device, names a place outside the folder or one place twice, or unpacks to far more
-            than its size.
+        FetchError: for a damaged archive (it is removed, so that the next fetch downloads it again), or one that
+            contains a link or a device, names a place outside the folder or the same place twice, or unpacks to
+            far more than its size.
     """
     into.mkdir(parents=True, exist_ok=True)
     with open_file(archive) as file:
@@ -47,7 +47,7 @@ def unpack(archive: Path, into: Path, notify: Notify = lambda _done, _total: Non
 
 @contextmanager
 def _one_line(archive: Path, into: Path) -> Iterator[None]:
-    """Turn whatever an archive makes its reader raise into one line; errors of the disk stay what they are."""
+    """Turn any error that an archive makes its reader raise into one line; disk errors pass unchanged."""
     try:
         yield
     except PruningBenchError:
@@ -55,7 +55,7 @@ def _one_line(archive: Path, into: Path) -> Iterator[None]:
     except tarfile.FilterError as error:
         raise FetchError(f"{archive}: unsafe archive refused ({error})") from None
     except OSError as error:
-        if error.errno is None:  # not of the disk: gzip, bzip2
+        if error.errno is None:  # not a disk error: gzip, bzip2
             raise _damaged(archive, error) from None
         if error.errno not in _NAMES:
             raise
@@ -84,8 +84,8 @@ def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
                 raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {what})")
             done += member.size
             _check_size(archive, done)
-            # "data" takes setuid bits and owners away; it is not trusted to keep links inside (CVE-2025-4517),
-            # so that no link gets here
+            # "data" removes setuid bits and owners; it is not trusted to keep links inside (CVE-2025-4517),
+            # so no link gets this far
             tar.extract(member, into, filter="data")
             notify(done, None)
 
@@ -110,7 +110,7 @@ def _unpack_zip(archive: Path, into: Path, notify: Notify) -> None:
 
 
 class _Places:
-    """The places that members take, each inside the folder and none taken twice."""
+    """The places that members take, each inside the folder and used only once."""
 
     def __init__(self, archive: Path, into: Path) -> None:
         self._archive, self._into = archive, into
@@ -118,12 +118,12 @@ class _Places:
         self._count = 0
 
     def add(self, name: str, *, folder: bool) -> None:
-        """Note the place of a member.
+        """Record the place of a member.
 
         Raises:
-            FetchError: for a place outside of the folder on any system, a name that is no UTF-8 or holds a NUL,
-                one that another file has (on this disk: some disks take ``A`` and ``a`` for one name), and for
-                too many members.
+            FetchError: for a place outside the folder on any system, a name that is not UTF-8 or contains a NUL, a
+                name that another file has (on this disk: some disks treat ``A`` and ``a`` as one name), or too
+                many members.
         """
         path = PurePosixPath(name.replace("\\", "/"))
         self._count += 1
@@ -147,7 +147,7 @@ class _Places:
 
 
 def _check_size(archive: Path, size: int) -> None:
-    """Refuse an archive that unpacks to far more than it could be packed from: a bomb."""
+    """Refuse an archive that unpacks to far more than its size can explain: a bomb."""
     packed = archive.stat().st_size
     if size > max(LARGEST_RATIO * packed, SMALLEST_BOMB):
         raise FetchError(
@@ -157,7 +157,7 @@ def _check_size(archive: Path, size: int) -> None:
 
 
 def merge(source: Path, target: Path) -> None:
-    """Move all that lies in a folder into another on the same disk, and remove the empty folder.
+    """Move the content of a folder into another folder on the same disk, and remove the empty folder.
 
     Files of the same name are replaced.
     """

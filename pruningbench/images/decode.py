@@ -1,4 +1,4 @@
-"""Decoding of image files of any kind to RGB, with an end to what a file may ask for."""
+"""Decoding of image files of any kind to RGB, with limits on what a file may demand."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "WEBP", "GIF")
-"""Pillow's names of what is decoded. It knows others, one of which (EPS) runs another program on the file."""
+"""Pillow's names of the decoded formats. It knows others, one of which (EPS) runs another program on the file."""
 LARGEST_FILE = 2**28
 """Bytes of the largest encoded image, 256 MiB."""
 LARGEST_PIXELS = 2**30 // 4 // 3
-"""Pixels of the largest image, 89,478,485: where Pillow begins to warn. It takes 0.7 GB while it is decoded."""
+"""Pixels of the largest image, 89,478,485, where Pillow begins to warn. Decoding such an image takes 0.7 GB."""
 LARGE = 2**24
-"""Pixels above which images are decoded one at a time, so that several threads do not take several times as much."""
+"""Pixels above which images are decoded one at a time, so that several threads do not multiply the memory."""
 MOST_SCANS = 100
-"""Scans of a JPEG: each passes over the whole image. Progressive files have about 10."""
+"""Maximum scans of a JPEG; each is a pass over the whole image. Progressive files have about 10."""
 _one_large = threading.Lock()
 
 
@@ -40,18 +40,18 @@ def read_encoded(path: Path) -> bytes:
 
 
 def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Decode an image file to (H, W, 3) uint8 RGB; of an animation, the first frame.
+    """Decode an image file to (H, W, 3) uint8 RGB; for an animation, the first frame.
 
     Grey is repeated, CMYK and palettes are converted, 16 bits are cut to the upper 8, transparency is
     dropped.
 
     Args:
-        content: the file.
-        upright: turn the image as its EXIF orientation says.
+        content: the content of the file.
+        upright: turn the image according to its EXIF orientation.
 
     Raises:
-        OSError: for a truncated, damaged or unknown file, one of floating-point numbers, whose range nobody
-            states, or one of more than `LARGEST_PIXELS` pixels.
+        OSError: for a truncated, damaged or unknown file, an image of floating-point numbers, whose range is
+            unknown, or one of more than `LARGEST_PIXELS` pixels.
     """
     import numpy as np
     from PIL import ImageOps
@@ -68,7 +68,7 @@ def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
 
 
 def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
-    """Decode an image file without any conversion: its mode as Pillow calls it, and its values.
+    """Decode an image file without any conversion; return Pillow's name of its mode, and its values.
 
     The values of modes ``P`` (indices in a palette) and ``L`` (grey) are (H, W) uint8.
 
@@ -82,7 +82,7 @@ def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
 
 
 def _array(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the (H, W, 3) bytes of an RGB image; a large one in bands, as Pillow copies what it gives twice."""
+    """Return the (H, W, 3) bytes of an RGB image; read a large one in bands, because Pillow copies its output twice."""
     import numpy as np
 
     if image.width * image.height <= LARGE:
@@ -97,7 +97,7 @@ def _array(image: Image.Image) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """Yield a decoded image; whatever goes wrong is an OSError of one line."""
+    """Yield a decoded image; any failure is an OSError of one line."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:
@@ -115,7 +115,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise OSError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or its beginning is damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
-    except Exception as error:  # Pillow's readers of formats raise nearly anything for a damaged file
+    except Exception as error:  # Pillow's format readers raise nearly anything for a damaged file
         raise OSError(one_line(error) or type(error).__name__) from error
 
 

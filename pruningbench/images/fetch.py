@@ -1,8 +1,8 @@
 """Downloads that survive interruption: resumed, checked, and moved into place whole.
 
-A file comes down as ``.downloads/FOLDER/NAME.part`` beside the folder it is meant for. It gets its name
-when it is whole and its checksum is right; an archive is unpacked beside its place and then moved there.
-So what stands in a data folder is complete, and what an interrupted fetch left is taken up again.
+A file is downloaded as ``.downloads/FOLDER/NAME.part`` next to its destination folder. It gets its name
+when it is complete and its checksum is right; an archive is unpacked next to its destination and then
+moved there. So everything in a data folder is complete, and an interrupted fetch is resumed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pruningbench.errors import FetchError
 from pruningbench.images.transfer import BLOCK, SlowError, stated_total, transfer, validator
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds to wait before each further try when nothing comes."""
+"""Seconds to wait before each further try if no bytes arrive."""
 UNFINISHED = ".pruningbench-unfinished"
-"""Marks a folder into which an archive is just being moved."""
+"""Marks a folder into which an archive is being moved."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _HASH = re.compile(r"([0-9a-f]{64})\b.*\s*", re.ASCII)
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Progress(Protocol):
-    """Receives how far a file is; `total` is None where the server does not say."""
+    """Receives the progress of a file; `total` is None if the server does not state it."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """Note that `done` of `total` bytes of `what` are here."""
+        """Note that `done` of `total` bytes of `what` have arrived."""
         ...
 
 
@@ -55,13 +55,13 @@ class Download:
     Attributes:
         url: where it is, http or https.
         file: path of the file below the data set's folder; for an archive only its name counts.
-        sha256, md5: checksums, or their first digits, as whoever publishes the file publishes them; empty
-            where they publish none.
-            Then the hash of the first download is noted, and a later download that differs is refused.
+        sha256, md5: checksums, or their first digits, as published by the source; empty if none are published.
+            In that case the hash of the first download is recorded, and a later download that differs is
+            refused.
         unpack: whether the file is an archive (tar, zip) to unpack into the data set's folder.
-        into: folder below the data set's that an archive is unpacked into.
-        strip: folder of the archive whose content, without the folder itself, is what counts.
-        size: bytes, where known; a file of another size is refused.
+        into: folder below the data set's folder into which an archive is unpacked.
+        strip: folder in the archive whose content is used, without the folder itself.
+        size: bytes, if known; a file of another size is refused.
     """
 
     url: str
@@ -75,7 +75,7 @@ class Download:
 
     @property
     def checksum(self) -> str:
-        """The published checksum for people, or ``none published``."""
+        """The published checksum in readable form, or ``none published``."""
         if self.sha256:
             return f"sha256 {self.sha256}"
         return f"md5 {self.md5}" if self.md5 else "none published"
@@ -92,18 +92,18 @@ def data_folder() -> Path:
 
 
 def fetch(downloads: Sequence[Download], folder: Path, progress: Progress = silent) -> None:
-    """Bring files and archives into a folder.
+    """Download files and archives into a folder.
 
-    Files that are there are left as they are. Interrupted downloads are taken up where they ended.
+    Existing files are left unchanged. Interrupted downloads resume where they ended.
 
     Args:
         downloads: what to fetch.
-        folder: the data set's own folder; made if need be.
-        progress: is told how far each file is.
+        folder: the data set's own folder; created if necessary.
+        progress: receives the progress of each file.
 
     Raises:
         FetchError: no network, no such file, a wrong checksum, a damaged archive, no space left. What was
-            fetched so far stays for the next try, unless it is wrong or the disk is full.
+            fetched so far is kept for the next try, unless it is wrong or the disk is full.
     """
     parts = folder.parent / ".downloads" / folder.name
     files = [item for item in downloads if not item.unpack and not (folder / item.file).exists()]
@@ -119,7 +119,7 @@ def fetch(downloads: Sequence[Download], folder: Path, progress: Progress = sile
 
 
 def _install(archives: dict[Path, Download], folder: Path, parts: Path, progress: Progress) -> None:
-    """Unpack archives beside `folder`, move what they hold into it, and remove them."""
+    """Unpack archives next to `folder`, move their content into it, and remove them."""
     from pruningbench.images.archives import merge, unpack
 
     fresh = parts / "unpacked"
@@ -140,7 +140,7 @@ def _install(archives: dict[Path, Download], folder: Path, parts: Path, progress
 
 
 def _obtain(item: Download, parts: Path, progress: Progress) -> Path:
-    """Return the whole, checked file in `parts`, downloading what lacks."""
+    """Return the complete, checked file in `parts`, downloading what is missing."""
     name = Path(item.file).name
     whole, part = parts / name, parts / f"{name}.part"
     if not whole.exists():
@@ -174,7 +174,7 @@ def _check(item: Download, path: Path) -> None:
 
 
 def _recorded(record: Path) -> str:
-    """Return the hash that was noted of the first download."""
+    """Return the hash that was recorded for the first download."""
     noted = _HASH.fullmatch(read_text(record))
     if noted is None:
         raise FetchError(f"{record}: holds no SHA-256; delete it to accept the file as it is now")
@@ -192,7 +192,7 @@ def hash_file(path: Path) -> tuple[str, str]:
 
 
 def _download(item: Download, part: Path, progress: Progress) -> None:
-    """Download into `part`, resuming; tries again while bytes come, and a few times when none do."""
+    """Download into `part`, resuming; try again as long as bytes arrive, and a few times if none do."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
 
@@ -206,13 +206,13 @@ def _download(item: Download, part: Path, progress: Progress) -> None:
             if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
                 if stated_total(error.headers) == before:
                     return
-                part.unlink()  # longer than the file is now: it belonged to another version
+                part.unlink()  # longer than the file now is: it belonged to another version
                 continue
             failure: Exception = error
             hopeless = error.code not in _BUSY
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             failure, hopeless = error, False
-        except ValueError as error:  # a name of a host that none can have
+        except ValueError as error:  # an impossible host name
             failure, hopeless = error, True
         helped = _size(part) > before and not isinstance(failure, SlowError)
         failures = 0 if helped else failures + 1
@@ -246,7 +246,7 @@ def _failed(item: Download, part: Path, error: Exception) -> FetchError:
 
 @contextlib.contextmanager
 def _named_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system into one line; a full disk is relieved of what was half-written."""
+    """Turn file-system errors into one line; if the disk is full, remove partial downloads."""
     parts = folder.parent / ".downloads" / folder.name
     try:
         yield
@@ -264,7 +264,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_one(parts: Path) -> Iterator[None]:
-    """Keep two processes from writing one file; the system frees the lock if the process dies."""
+    """Keep two processes from writing the same file; the system frees the lock if the process dies."""
     parts.mkdir(parents=True, exist_ok=True)
     with (parts / "lock").open("w") as handle:
         try:

@@ -1,11 +1,11 @@
 """Images brought to a network's size once and kept on disk, so that later reads only copy bytes.
 
-Under ``images/`` of the cache folder there are two files a data set and size: rows of bytes of equal
+Under ``images/`` in the cache folder there are two files per data set and size: rows of bytes of equal
 length, and an index with a checksum of each row. A row is written when its sample is first read, so a
-run that reads few images stores few. Any row that was torn by a crash fails its checksum and is made
-again; several processes may fill one cache, as all write the same bytes. All such files together hold at
-most ``PRUNINGBENCH_IMAGE_CACHE`` GiB (20 by default, 0 switches the cache off); those not used for
-longest go first.
+run that reads few images stores few. A row torn by a crash fails its checksum and is written again;
+several processes may fill one cache, because all write the same bytes. All such files together hold at
+most ``PRUNINGBENCH_IMAGE_CACHE`` GiB (20 by default, 0 switches the cache off); the least recently used
+are removed first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def budget() -> int:
     """Return how many bytes all resized images may take.
 
     Raises:
-        UsageError: if PRUNINGBENCH_IMAGE_CACHE is no number >= 0.
+        UsageError: if PRUNINGBENCH_IMAGE_CACHE is not a number >= 0.
     """
     text = os.environ.get("PRUNINGBENCH_IMAGE_CACHE", str(DEFAULT_GIB))
     try:
@@ -48,7 +48,7 @@ def budget() -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """A stored sample: (layers, size, size) bytes, and the sides the image had before, in pixels."""
+    """A stored sample: (layers, size, size) bytes, and the original height and width of the image, in pixels."""
 
     layers: NDArray[np.uint8]
     height: int
@@ -58,8 +58,8 @@ class Row:
 class Rows:
     """N rows of (layers, size, size) bytes in a file, with an index of 64-bit entries.
 
-    An entry is 0 for a row that is not there, else its CRC-32, height and width. Rows are read through a
-    mapping and written through a file handle: a full disk is then an error and not a crash.
+    An entry is 0 for a missing row, otherwise its CRC-32, height and width. Rows are read through a memory
+    map and written through a file handle, so that a full disk is an error and not a crash.
     """
 
     def __init__(self, path: Path, count: int, layers: int, size: int) -> None:
@@ -79,7 +79,7 @@ class Rows:
 
     @classmethod
     def open(cls, path: Path, count: int, layers: int, size: int) -> Rows | None:
-        """Open or begin the files, making room if need be; None if there is no room or no folder to write."""
+        """Open or create the files, making room if necessary; return None without room or a writable folder."""
         needed, allowed = count * layers * size * size, budget()
         if needed > allowed:
             return None
@@ -94,7 +94,7 @@ class Rows:
             return None
 
     def read(self, index: int) -> Row | None:
-        """Return a row, or None if it is not there or damaged. Each row is checked once a process."""
+        """Return a row, or None if it is missing or damaged. Each row is checked once per process."""
         import numpy as np
 
         entry = int(self._index[index])
@@ -108,7 +108,7 @@ class Rows:
         return Row(layers, entry >> 16 & _LARGEST_SIDE, entry & _LARGEST_SIDE)
 
     def write(self, index: int, layers: NDArray[np.uint8], height: int, width: int) -> None:
-        """Store a row; a disk that is full or gone costs the cache, not the result."""
+        """Store a row; a full or missing disk disables the cache but does not affect the result."""
         if not self._writable or layers.shape != self._shape or max(height, width) > _LARGEST_SIDE:
             return
         content = layers.tobytes()
@@ -130,7 +130,7 @@ def _write_at(file: Any, place: int, content: bytes) -> None:
 
 
 def _make_room(path: Path, needed: int, allowed: int) -> None:
-    """Remove the caches not used for longest until one of `needed` bytes fits; mark this one as used."""
+    """Remove the least recently used caches until one of `needed` bytes fits; mark this one as used."""
     index = path.with_suffix(".index")
     index.touch()
     others = sorted((p for p in path.parent.glob("*.index") if p != index), key=lambda p: (p.stat().st_mtime, p.name))
@@ -144,7 +144,7 @@ def _make_room(path: Path, needed: int, allowed: int) -> None:
 
 
 def _taken(path: Path) -> int:
-    """Return the bytes a file takes on disk; holes take none."""
+    """Return the bytes that a file takes on disk; holes take none."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Tar archives read with an end: what Python's reader takes at its word is checked before it gets it.
+"""Tar archives read within limits: what Python's reader would trust is checked first.
 
-Python reads headers of any stated length into memory (a compressed header of zeros fills it), goes back and round
-for ever at a negative size (CVE-2025-8194), and takes a damaged header for the end of the archive.
+Python reads headers of any stated length into memory (a compressed header of zeros fills it), loops forever on a
+negative size (CVE-2025-8194), and treats a damaged header as the end of the archive.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 from pruningbench.base.reading import open_file
 
 LARGEST_HEADER = 2**20
-"""Bytes read at once, 1 MiB: contents are copied in smaller blocks, and headers are names and times."""
+"""Maximum bytes per read, 1 MiB: contents are copied in smaller blocks, and headers are names and times."""
 MOST_PADDING = 64
-"""Blocks of `LARGEST_HEADER` bytes after the end of a compressed archive; tar pads to 10 kB."""
+"""Maximum blocks of `LARGEST_HEADER` bytes after the end of a compressed archive; tar pads to 10 kB."""
 _OPENERS: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that gives no more than `LARGEST_HEADER` bytes at once, and remembers in `last` what it gave."""
+    """A stream that returns at most `LARGEST_HEADER` bytes per read and keeps the last bytes in `last`."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -59,11 +59,11 @@ class _Member(tarfile.TarInfo):
 
 @contextmanager
 def members(archive: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
-    """Open a tar archive, plain or compressed by gzip, bzip2 or xz, and give it with its members one by one.
+    """Open a tar archive, plain or compressed by gzip, bzip2 or xz, and yield it with its members one by one.
 
     Raises:
-        tarfile.TarError, OSError and others: for a damaged archive, be it only a damaged header, or one that ends
-            without its mark.
+        tarfile.TarError, OSError and others: for a damaged archive, even if only a header is damaged, or one
+            without its end marker.
     """
     with open_file(archive) as file:
         start = file.read(6)
@@ -79,8 +79,8 @@ def _to_the_end(tar: tarfile.TarFile, stream: _Bounded) -> Iterator[tarfile.TarI
     kept: Any = tar
     while (member := tar.next()) is not None:
         yield member
-        kept.members.clear()  # all of them would be kept otherwise
-    if len(stream.last) < tarfile.BLOCKSIZE or stream.last.strip(b"\0"):  # a block of zeros is the mark
+        kept.members.clear()  # otherwise all of them would be kept
+    if len(stream.last) < tarfile.BLOCKSIZE or stream.last.strip(b"\0"):  # a block of zeros is the end marker
         raise tarfile.ReadError(f"its header at byte {tar.offset:,} is damaged or lacks")
     for _ in range(MOST_PADDING):  # a compressed stream has its checksum at its end
         if not stream.read(LARGEST_HEADER):

@@ -1,7 +1,7 @@
-"""One request of a download: what the answer may say, how much of it is taken, and how slowly it may come.
+"""One request of a download: what the response may say, how much of it is accepted, and how slowly it may arrive.
 
-Nothing that a server says is taken at its word: not where it sends on, not which part of the file it gives, not
-how long that is.
+Nothing that a server says is trusted: not where it redirects to, not which part of the file it sends, not how long
+that part is.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from urllib.request import OpenerDirector, Request
 
 BLOCK = 1 << 20
-"""Bytes read at once."""
+"""Bytes per read."""
 TIMEOUT = 30.0
-"""Seconds without an answer after which a connection counts as lost."""
+"""Seconds without a response after which a connection counts as lost."""
 SLOWEST = 1024
-"""Bytes a second, on average over `TIMEOUT`, below which a connection counts as lost."""
+"""Bytes per second, averaged over `TIMEOUT`, below which a connection counts as lost."""
 LARGEST = 2**38
 """Bytes of the largest download, 256 GiB; ImageNet's training images have 138."""
 LARGEST_UNSTATED = 2**34
-"""Bytes taken from a server that does not say how many there are, 16 GiB."""
+"""Maximum bytes accepted from a server that does not state the size, 16 GiB."""
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
@@ -40,22 +40,22 @@ class CutError(ConnectionError):
 
 
 class SlowError(CutError):
-    """Bytes come, but so few that the file would never be here."""
+    """Bytes arrive, but too slowly for the download ever to finish."""
 
 
 def transfer(url: str, part: Path, size: int | None, note: Callable[[int, int | None], None]) -> None:
-    """Make one request for what `part` lacks of a file, and append what comes.
+    """Make one request for the rest of a file, and append the response to `part`.
 
     Args:
         url: where the file is.
-        part: what is here of it; kept if the connection ends too early.
-        size: bytes of the file, if they are known.
-        note: is told how many bytes are here, and of how many.
+        part: the part downloaded so far; kept if the connection ends too early.
+        size: bytes of the file, if known.
+        note: receives the number of bytes downloaded so far, and the total.
 
     Raises:
-        FetchError: for an answer that is not to be trusted: another size than the known or stated one, a part
-            that was not asked for, an address that is not of the web.
-        CutError: if the connection ends, or is too slow, before the file is whole.
+        FetchError: for an untrustworthy response: a size that differs from the known or stated one, a part that
+            was not requested, an address that is not http or https.
+        CutError: if the connection ends, or is too slow, before the file is complete.
         urllib.error.URLError, http.client.HTTPException, TimeoutError: as urllib raises them.
     """
     asked = part.stat().st_size if part.exists() else 0
@@ -80,18 +80,18 @@ def transfer(url: str, part: Path, size: int | None, note: Callable[[int, int | 
 
 
 def validator(part: Path) -> Path:
-    """Return the file that notes which version of a download `part` belongs to."""
+    """Return the file that records which version of a download `part` belongs to."""
     return part.with_name(f"{part.name}.version")
 
 
 def stated_total(headers: Any) -> int | None:
-    """Return the size of the whole file that an answer about a part states."""
+    """Return the size of the whole file that a response about a part states."""
     total = (headers.get("Content-Range") or "").rpartition("/")[2]
     return int(total) if _NUMBER.fullmatch(total) else None
 
 
 def _stated(url: str, response: Any, asked: int, size: int | None, part: Path) -> tuple[int, int | None]:
-    """Return at which byte the body of an answer begins, and how many the whole file has (None: not known)."""
+    """Return the byte at which the body of a response begins, and the size of the whole file (None: unknown)."""
     start, total = 0, _length(url, response)
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         if not asked:
@@ -115,9 +115,9 @@ def _stated(url: str, response: Any, asked: int, size: int | None, part: Path) -
 
 
 def _length(url: str, response: Any) -> int | None:
-    """Return the length of a body, or None where it is not stated."""
+    """Return the length of a body, or None if it is not stated."""
     text = response.headers.get("Content-Length")
-    if text is None or getattr(response, "chunked", False):  # chunks have lengths of their own, which count
+    if text is None or getattr(response, "chunked", False):  # chunks state their own lengths, which apply
         return None
     if not _NUMBER.fullmatch(text.strip()):
         raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is no number of bytes")
@@ -125,7 +125,7 @@ def _length(url: str, response: Any) -> int | None:
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
-    """Yield what comes as it comes; any failure of the network is a cut, none of the disk's failures is."""
+    """Yield blocks as they arrive; any network failure is a cut, a disk failure is not."""
     since, came = time.monotonic(), 0
     while True:
         try:
@@ -160,11 +160,11 @@ def _request(url: str, start: int, part: Path) -> Request:
 
 
 def _opener() -> OpenerDirector:
-    """Return an opener for the web alone: urllib's own also opens files and FTP, and follows redirects there."""
+    """Return an opener for http and https only: urllib's own also opens, and follows redirects to, files and FTP."""
     from urllib import request
 
     class Redirects(request.HTTPRedirectHandler):
-        """Follows redirects to addresses of the web."""
+        """Follows redirects to http and https addresses."""
 
         def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
             try:
@@ -197,7 +197,7 @@ def _opener() -> OpenerDirector:
 
 
 def _strong_validator(headers: Any) -> str:
-    """Return what tells versions of a file apart byte by byte: a strong ETag, or the date of change."""
+    """Return what identifies a version of a file byte by byte: a strong ETag, or the date of last modification."""
     tag = headers.get("ETag") or ""
     found: str = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
     return found if found.isascii() and found.isprintable() and len(found) <= LONGEST_VALIDATOR else ""

@@ -1,10 +1,10 @@
-"""From results to what people read: rankings, tables and figures.
+"""Turns results into rankings, tables and figures.
 
     boards = build(load_results("runs/first"))
     text = render(boards, "markdown")
     pictures = draw_figures(Path("runs/first"))
 
-Nothing here knows a task, metric, pruner or model by name: all comes from the results. pandas,
+No code here refers to a task, metric, pruner or model by name; all names come from the results. pandas,
 tabulate and matplotlib are imported when first needed.
 """
 
@@ -48,7 +48,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: plugins register parts of this package, and `list` imports none of them."""
+    """Import a name when it is first used, so that `list` imports none of the parts that plugins register here."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""From the seeds of one condition to one value with an interval."""
+"""Combines the seeds of one condition into one value with an interval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pruningbench.leaderboard.inference import Spread
 
 Z = 1.96
-"""Half the width of a normal 95 % interval in standard errors."""
+"""Half the width of a normal 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class Entry:
     """One value of a board.
 
     Attributes:
-        value: mean over the seeds on which the metric is defined; NaN when there is none.
-        low, high: limits of the 95 % interval, see `average`; NaN when unknown.
-        n: defined samples behind the value: the smallest number of any of its seeds.
-        seeds: number of seeds behind the value; 0 when it is NaN on all.
+        value: mean over the seeds on which the metric is defined; NaN if there are none.
+        low, high: limits of the 95 % interval, see `average`; NaN if unknown.
+        n: number of defined samples behind the value, the smallest over its seeds.
+        seeds: number of seeds behind the value; 0 if it is NaN on all.
         best: whether no other row of the same model and sparsity is better in this column, and some
             row is worse.
-        p: of a difference, the two-sided p-value that there is none; `p_holm` the same, adjusted for all tests of
-            the model's table. NaN for others.
+        p: for a difference, the two-sided p-value that there is none; `p_holm`: the same, adjusted for all tests of
+            the model's table. NaN for other values.
     """
 
     value: float
@@ -39,23 +39,23 @@ class Entry:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval; NaN when unknown."""
+        """Half the width of the interval; NaN if unknown."""
         return (self.high - self.low) / 2
 
 
 def average(measurements: Sequence[Mapping[str, Any]]) -> Entry:
-    """Average the measurements of one condition, one a seed.
+    """Average the measurements of one condition, one per seed.
 
-    One seed keeps its bootstrap interval over samples. Of S seeds, with values v_s and intervals of
+    A single seed keeps its bootstrap interval over samples. For S seeds with values v_s and intervals of
     width w_s, the limits are::
 
         mean(v) +- t(df) sqrt( A + B ),    A = var(v) / S,    B = mean((w_s / 3.92) ** 2)
 
-    with the unbiased variance between seeds and the 97.5 % quantile t of Student's distribution, for A is estimated
-    from S values only. Its degrees of freedom are Satterthwaite's, df = (A + B)^2 / (A^2 / (S - 1)), with B taken as
-    known: S - 1 where samples add nothing (t = 12.7 for two seeds, 4.3 for three), and 1.96 where seeds agree.
-    All seeds are measured on the same samples, so more seeds make the first term smaller, but not the second,
-    which is the uncertainty of the sample of images. A seed without an interval adds nothing to the second term.
+    with the unbiased variance between seeds and the 97.5 % quantile t of Student's distribution, because A is estimated
+    from only S values. The degrees of freedom are Satterthwaite's, df = (A + B)^2 / (A^2 / (S - 1)), with B taken as
+    known: df = S - 1 if samples add no variance (t = 12.7 for two seeds, 4.3 for three), and t = 1.96 if seeds agree.
+    All seeds are measured on the same samples, so more seeds reduce the first term but not the second,
+    which is the uncertainty due to the sample of images. A seed without an interval is left out of the second term.
 
     Args:
         measurements: mappings with ``value ci_low ci_high n``.
@@ -81,7 +81,7 @@ def average(measurements: Sequence[Mapping[str, Any]]) -> Entry:
 
 
 def p_value_of_mean(differences: Sequence[Mapping[str, Any]]) -> float:
-    """Return the two-sided p-value that the mean of differences, one a seed, is zero; by the variances of `average`."""
+    """Return the two-sided p-value that the mean of differences, one per seed, is zero; variances as in `average`."""
     defined = [d for d in differences if not math.isnan(d["value"])]
     if len(defined) < 2:
         return math.nan
@@ -91,7 +91,7 @@ def p_value_of_mean(differences: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _variances(defined: Sequence[Mapping[str, Any]], mean: float) -> tuple[float, float]:
-    """Return the variance of the mean that seeds give it, and that which samples do."""
+    """Return the variance of the mean due to seeds, and the variance due to samples."""
     count = len(defined)
     between = sum((float(m["value"]) - mean) ** 2 for m in defined) / (count - 1)
     widths = [float(m["ci_high"]) - float(m["ci_low"]) for m in defined]
@@ -105,7 +105,7 @@ def _freedom(between: float, within: float, seeds: int) -> float:
 
 
 def _quantile(between: float, within: float, seeds: int) -> float:
-    """Return the 97.5 % quantile for such a sum."""
+    """Return the 97.5 % quantile for the sum of these two variances."""
     if between == 0:
         return Z
     from scipy.special import stdtrit

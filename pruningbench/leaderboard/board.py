@@ -1,4 +1,4 @@
-"""Boards: results averaged over seeds and ranked, apart for each state of the data."""
+"""Boards: results averaged over seeds and ranked, with a separate board for each state of the data."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def build(
 ) -> list[Board]:
     """Turn a table of results (`pruningbench.leaderboard.results.load_results`) into boards.
 
-    Runs on which a (task, variant, metric) was measured on different data, or whose models of one name
-    were made differently (another scope, other training data), are never ranked together: they go to
-    boards of their own. Of measurements of the same (model, pruner, recipe, sparsity, seed,
-    task, variant, metric) on the same data, the one given last counts, unless it is marked (stale, accepted)
+    Runs that measured a (task, variant, metric) on different data, or whose models of the same name
+    were made differently (another scope, other training data), are never ranked together: each goes to a
+    board of its own. If several measurements of the same (model, pruner, recipe, sparsity, seed,
+    task, variant, metric) on the same data exist, the last one counts, unless it is marked (stale, accepted)
     and another is not; a note says so.
 
     Args:
-        frame: one row per measurement or a failed task, in the order of the runs.
-        runs: the folders of the runs in it: their per-sample values give the differences to the dense model
-            and the statements, which are left out without them.
+        frame: one row per measurement or failed task, in the order of the runs.
+        runs: the folders of the runs in `frame`. Their per-sample values give the differences to the dense model
+            and the statements; both are left out without them.
         columns: names of registered columns to add to the rows.
         registry: where columns and statements are looked up; the installed plugins by default.
 
     Returns:
-        Boards in the order in which their data first appear; none for an empty table.
+        Boards in the order in which their data first appear; an empty list for an empty table.
 
     Raises:
         UnknownComponentError: for a column that is not registered.
@@ -87,7 +87,7 @@ def _board(
 
 
 def _title(suites: Sequence[str], group: Group, groups: Sequence[Group]) -> str:
-    """Name the suites; of several boards also the runs, and the fingerprint of each task whose data differ."""
+    """Name the suites and, if there are several boards, the fingerprints of tasks whose data differ, or the runs."""
     seen: dict[str, set[str]] = {}
     for other in groups:
         for (task, _, _), fingerprint in other.fingerprints.items():
@@ -110,7 +110,7 @@ def _row_key(measurement: Measurement) -> RowKey:
 
 
 def _without_repeats(measurements: Sequence[Measurement]) -> tuple[list[Measurement], int]:
-    """Keep of equal measurements the one that stands (see `sounder`), in the place of the first; count the others."""
+    """Keep one of each set of repeated measurements (see `sounder`), at the place of the first; count the others."""
     kept: dict[tuple[Any, ...], Measurement] = {}
     repeated = 0
     for measurement in filter(_measured, measurements):
@@ -149,18 +149,18 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
 
 
 def _known(value: Any) -> float:
-    """Return a number, or NaN: always the same NaN, so that equal boards compare equal."""
+    """Return a number, or always the same NaN object, so that equal boards compare equal."""
     return math.nan if value is None or math.isnan(value) else float(value)
 
 
 def _direction(value: Any) -> bool | None:
-    """Read a direction: tables put together turn None into NaN."""
+    """Read a direction; concatenated tables may hold NaN instead of None."""
     undefined = value is None or (isinstance(value, float) and math.isnan(value))
     return None if undefined else bool(value)
 
 
 def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
-    """Return the metric's name where it is unique, else with the variant or task, else with both."""
+    """Return the metric's name if it is unique, else with the variant or task, else with both."""
 
     def candidates(key: ColumnKey) -> list[str]:
         task, variant, metric = key
@@ -175,7 +175,7 @@ def short_headers(keys: Sequence[ColumnKey]) -> dict[ColumnKey, str]:
 def _differences(
     kept: Sequence[Measurement], pairs: Pairs, references: References
 ) -> dict[RowKey, dict[ColumnKey, Entry]]:
-    """Compare each pruned model with its dense reference of the same seed, and average over the seeds."""
+    """Compare each pruned model with its dense reference of the same seed, and average over seeds."""
     dense = {(m["model"], m["recipe"], m["seed"], *column_key(m)): m for m in kept if float(m["sparsity"]) == 0}
     found: dict[RowKey, dict[ColumnKey, list[tuple[Measurement, Measurement]]]] = {}
     for m in kept:
@@ -250,9 +250,9 @@ def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Col
 
 
 def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Rank the rows of one model and sparsity and mark the best values; leave the dense model alone.
+    """Rank the rows of one model and sparsity and mark the best values; leave the dense model unranked.
 
-    A collapsed row does not compete; one that is at chance in a single task is last in the columns of that task.
+    A collapsed row is not ranked. A row that is at chance in a task is last in the columns of that task.
     """
     competing = [row for row in contest if not row.collapsed]
     if contest[0].dense or not competing:
@@ -281,7 +281,7 @@ def _ranked(contest: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
-    """List the tasks, and parts of tasks, that failed and were not measured by a run given later (or before)."""
+    """List the tasks, and parts of tasks, that failed and were not measured by any other given run."""
     failed: dict[tuple[Any, ...], Failure] = {}
     succeeded = set()
     partly = {(m["run"], m["cell"], m["task"]) for m in measurements if m["status"] == "ok"}
@@ -290,7 +290,7 @@ def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
         if m["status"] == "ok":
             succeeded |= {whole, (*whole, m["variant"], ""), (*whole, m["variant"], m["metric"])}
             continue
-        # of a task that gave some values, a line each of what lacks; nothing stands in for what was to follow
+        # if a task gave some values, list each missing part; no other run makes up for the rest that it never reached
         key: tuple[Any, ...] = whole
         if (m["run"], m["cell"], m["task"]) in partly:
             part = (m["variant"], m["metric"])
@@ -305,7 +305,7 @@ def _failures(measurements: Sequence[Measurement]) -> tuple[Failure, ...]:
 
 
 def _inapplicable(kept: Sequence[Measurement], columns: Sequence[Column]) -> tuple[str, ...]:
-    """Name the metrics that were asked for and have no column, because they apply to nothing."""
+    """Name the requested metrics that have no column because they apply to nothing."""
     measured = {column.metric for column in columns}
     tasks: dict[str, dict[str, None]] = {}
     for m in kept:

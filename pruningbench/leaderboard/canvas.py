@@ -1,4 +1,4 @@
-"""A canvas: pictures, boxes and text at given places of one figure."""
+"""A canvas: pictures, boxes and text at given positions in one figure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOUND, TRUE = "#FF8C1A", "#FFFFFF"
-"""Colours of boxes."""
+"""Colours of found and true boxes."""
 
 
 class Canvas:
-    """A figure on which pictures and text are placed in inches from its upper left corner.
+    """A figure on which pictures and text are placed, in inches from its upper left corner.
 
     Args:
-        width, height: of the figure.
-        tile: side of the square that a picture gets.
+        width, height: size of the figure.
+        tile: side of the square for one picture.
     """
 
     def __init__(self, width: float, height: float, tile: float) -> None:
@@ -34,7 +34,7 @@ class Canvas:
         self._boxes: dict[str, list[list[tuple[float, float]]]] = {FOUND: [], TRUE: []}
 
     def picture(self, left: float, top: float, tile: NDArray[np.float64] | float) -> tuple[float, float]:
-        """Paint a tile, or a grey level, in the middle of a square; return its own corner in inches."""
+        """Paint a tile in the middle of a square, or fill the square with a grey level; return the corner in inches."""
         x, y = round(left * DPI), round(top * DPI)
         if isinstance(tile, float):
             self._pixels[y : y + self.side, x : x + self.side] = round(tile * 255)
@@ -57,7 +57,7 @@ class Canvas:
         """Return the figure."""
         from matplotlib.collections import LineCollection
 
-        self._figure.figimage(self._pixels, origin="upper", zorder=-1)  # pixel for pixel
+        self._figure.figimage(self._pixels, origin="upper", zorder=-1)  # one image pixel per figure pixel
         for colour, dash in ((TRUE, (0, (2.2, 1.2))), (FOUND, "solid")):
             lines = self._boxes[colour]
             self._axes.add_collection(LineCollection(lines, colors="black", linewidths=2.6, alpha=0.75))
@@ -66,7 +66,7 @@ class Canvas:
 
 
 def spread(sparsities: list[float], most: int) -> list[float]:
-    """Choose at most `most` values, evenly, with the first and the last."""
+    """Choose at most `most` evenly spaced values, including the first and the last."""
     if len(sparsities) <= most:
         return sparsities
     return [sparsities[round(i * (len(sparsities) - 1) / (most - 1))] for i in range(most)]

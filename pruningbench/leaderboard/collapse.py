@@ -1,4 +1,4 @@
-"""Rows that see nothing: main metrics at chance, and outputs that say nothing."""
+"""Collapsed rows: main metrics at chance, and degenerate outputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Measurement = Mapping[Any, Any]
 
 
 def main_columns(measurements: Sequence[Measurement], columns: Sequence[Column]) -> tuple[ColumnKey, ...]:
-    """Return of each task the first column with a test against chance, in the order of the columns.
+    """Return, for each task, the first column with a test against chance, in the order of the columns.
 
-    A row's main metric is the first of them that the row has: it says whether the network sees anything at all.
+    A row's main metric is the first of these columns that the row has; it says whether the network works at all.
     """
     tested = {(m["task"], m["variant"], m["metric"]) for m in measurements if not math.isnan(_p_value(m))}
     first: dict[str, ColumnKey] = {}
@@ -39,24 +39,24 @@ def at_chance(by_column: Mapping[ColumnKey, Sequence[Measurement]], main: Sequen
 def collapsed(
     by_column: Mapping[ColumnKey, Sequence[Measurement]], main: Sequence[ColumnKey], low: Sequence[ColumnKey]
 ) -> bool:
-    """Whether a row's main metric, the first of `main` that was measured, is among those at chance."""
+    """Whether a row's main metric (the first of `main` that was measured) is at chance."""
     first = next((key for key in main if by_column.get(key)), None)
     return first is not None and first in low
 
 
 def degenerate(measurements: Sequence[Measurement]) -> dict[tuple[str, str], int]:
-    """Return by (task, variant) how many samples have an output that says nothing, the largest number of any seed."""
+    """Return the number of samples with degenerate outputs by (task, variant), the largest over seeds."""
     found: dict[tuple[str, str], int] = {}
     for m in measurements:
         count = float(m.get("degenerate", 0))
-        if count > 0:  # tables put together may hold NaN
+        if count > 0:  # concatenated tables may hold NaN
             where = (m["task"], m["variant"])
             found[where] = max(found.get(where, 0), int(count))
     return found
 
 
 def note_on_references(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Say which dense models see nothing themselves, so that nothing is compared with them."""
+    """Return a note on dense models that have collapsed themselves, so that nothing is compared with them."""
     names = [f"{row.model} ({row.recipe})" for row in rows if row.dense and row.collapsed]
     if not names:
         return ()

@@ -1,4 +1,4 @@
-"""Columns that say something of a whole row, shown on request."""
+"""Columns that describe a whole row, shown on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pruningbench.plugins import Registry
 
 
 def achieved(measurements: Sequence[Measurement]) -> str | None:
-    """Sparsity that was reached over the prunable weights, mean over seeds."""
+    """Sparsity achieved over the prunable weights, mean over seeds."""
     by_seed = {m["seed"]: float(m["sparsity_achieved"]) for m in measurements}
     known = [value for value in by_seed.values() if not math.isnan(value)]
     return percent(math.fsum(known) / len(known)) if known else None
@@ -24,7 +24,7 @@ def seconds(measurements: Sequence[Measurement]) -> float | None:
 
 
 def load_columns(registry: Registry, names: Sequence[str]) -> dict[str, BoardColumn]:
-    """Return the columns of these names.
+    """Return the columns with these names.
 
     Raises:
         UnknownComponentError: for a name that is not registered.
@@ -34,14 +34,14 @@ def load_columns(registry: Registry, names: Sequence[str]) -> dict[str, BoardCol
 
 
 def value_of(name: str, column: BoardColumn, measurements: Sequence[Measurement]) -> float | str | None:
-    """Return what a column says of a row.
+    """Return the value of a column for a row.
 
     Raises:
-        PluginError: if the column fails, or gives something else.
+        PluginError: if the column fails, or returns something other than a number, text or None.
     """
     try:
         value = column(measurements)
-    except Exception as error:  # anybody's column
+    except Exception as error:  # third-party column
         raise PluginError(f"column {name!r} failed: {type(error).__name__}: {error}") from error
     if value is not None and not isinstance(value, (str, int, float)):
         raise PluginError(f"column {name!r} gave a {type(value).__name__}, not a number, text or None")

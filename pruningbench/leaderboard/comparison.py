@@ -1,4 +1,4 @@
-"""Sentences of plugins about the results of a board."""
+"""Sentences from plugins about the results of a board."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruningbench.plugins import Registry
 
 @dataclass(frozen=True)
 class BoardComparison:
-    """The results of a board as statements see them, see `pruningbench.contract.Comparison`."""
+    """The results of a board as statements receive them, see `pruningbench.contract.Comparison`."""
 
     measurements: Sequence[Measurement]
     pairs: Pairs
@@ -27,15 +27,15 @@ class BoardComparison:
         return self.references.of(model, recipe)
 
     def as_loaded(self, recipe: str) -> bool:
-        """Whether nothing is trained under a recipe, so that its dense row is the model as loaded."""
+        """Whether a recipe trains nothing, so that its dense row is the model as loaded."""
         return as_loaded(recipe)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
-        """Return ``value ci_low ci_high n`` of measurement less reference, paired over samples; None if unknown."""
+        """Return ``value ci_low ci_high n`` of measurement minus reference, paired over samples; None if unknown."""
         return self.pairs.difference(measurement, reference)
 
     def average(self, seeds: Sequence[Mapping[str, Any]]) -> Interval:
-        """Average values or differences with ``value ci_low ci_high n``, one a seed."""
+        """Average values or differences with ``value ci_low ci_high n``, one per seed."""
         entry = average(seeds)
         return Interval(entry.value, entry.low, entry.high, entry.n, entry.seeds)
 
@@ -51,6 +51,6 @@ def statements(registry: Registry, comparison: BoardComparison) -> tuple[tuple[s
     for registration in registry.registrations("statement"):
         try:
             said += [str(sentence) for sentence in registration.load()(comparison)]
-        except Exception as error:  # noqa: BLE001 - anybody's statement; the table is worth more than it
+        except Exception as error:  # noqa: BLE001 - third-party statement; it must not cost the table
             notes.append(f"The {registration.what} failed: {type(error).__name__}: {error}.")
     return tuple(said), tuple(notes)

@@ -1,4 +1,4 @@
-"""Curves: sparsity against each metric, a line for each pruner and recipe."""
+"""Curves: each metric against sparsity, one line per pruner and recipe."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PANEL = (3.1, 2.15)
-"""Inches of a panel, width and height, without its labels."""
+"""Width and height of a panel in inches, without its labels."""
 MOST_MODELS, MOST_METRICS = 4, 6
-"""Panels in a figure; more models or metrics go to more figures."""
+"""Most models and metrics in one figure; the rest go to further figures."""
 LEFT, GAP, TOP, BOTTOM = 0.85, 0.3, 0.75, 0.55
-"""Inches: for the labels on the left, between panels, above and below them."""
+"""Space in inches: for the labels on the left, between panels, above and below them."""
 
 Line = tuple[str, str, list[tuple[float, Entry]]]
 """Pruner, recipe, and (sparsity, value) pairs by ascending sparsity."""
@@ -55,11 +55,11 @@ def _made(figure: Figure) -> Figure:
 
 
 def curves(board: Board) -> Iterator[tuple[tuple[str, ...], Figure]]:
-    """Draw for each task and variant a grid of panels: rows are metrics, columns are models.
+    """Draw a grid of panels for each task and variant: rows are metrics, columns are models.
 
-    The horizontal axis is the share of weights that remain, on a log scale from dense on the left; the
-    bands are the 95 % intervals. What people reach on the same samples, where a metric knows it, is a
-    horizontal line.
+    The horizontal axis is the share of remaining weights, on a log scale with dense on the left; the
+    bands are the 95 % intervals. A horizontal line shows the value that people reach on the same samples, if the
+    metric knows it.
 
     Yields:
         The figure's name in parts (task, and the variant unless ""), and the figure.
@@ -103,12 +103,12 @@ def _figure(board: Board, metrics: Sequence[Column], models: Sequence[str]) -> F
 
 
 class _Legend:
-    """What the lines look like, and the one legend of a figure, to the right of its panels."""
+    """The line styles of a figure, and its only legend, to the right of the panels."""
 
     def __init__(self, board: Board, metrics: Sequence[Column]) -> None:
         pruned = [row for row in board.rows if not row.dense]
         self.pruners = looks_of_pruners(sorted({row.pruner for row in pruned}))
-        # the dense model's recipe, which trains nothing, comes first and is drawn solid
+        # the recipe of the dense model as loaded, which trains nothing, comes first and is drawn solid
         plain = {row.recipe for row in board.rows if row.dense and as_loaded(row.recipe)}
         recipes = {row.recipe for row in pruned}
         self.recipes = looks_of_recipes(sorted(recipes, key=lambda recipe: (recipe not in plain, recipe)))
@@ -120,7 +120,7 @@ class _Legend:
         self.height = 0.19 * (len(self._labels) + 2 + self.ceiling)
 
     def draw(self, figure: Figure, left: float, top: float) -> None:
-        """Draw it with its upper left corner at a point given in fractions of the figure."""
+        """Draw the legend with its upper left corner at a point given in fractions of the figure."""
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
@@ -146,7 +146,7 @@ class _Legend:
 
 
 def _panel(axes: Axes, rows: Sequence[Row], column: Column, legend: _Legend) -> None:
-    """Draw the lines of one metric and one model, each from the dense model that it is compared with."""
+    """Draw the lines of one metric and one model; each starts at the dense model that it is compared with."""
     of_recipe = {row.recipe: row.cells[column.key] for row in rows if row.dense and column.key in row.cells}
     starts = {row.recipe: of_recipe.get(row.reference) for row in rows if not row.dense}
     dense = next((of_recipe[recipe] for recipe in sorted(of_recipe, key=lambda name: not as_loaded(name))), None)
@@ -177,7 +177,7 @@ def _panel(axes: Axes, rows: Sequence[Row], column: Column, legend: _Legend) -> 
 
 
 def _finite(value: float) -> float:
-    """Make of infinity a gap in the line, as NaN is."""
+    """Replace infinity by NaN, which leaves a gap in the line."""
     return value if math.isfinite(value) else math.nan
 
 
@@ -190,7 +190,7 @@ def _lines(rows: Sequence[Row], column: Column) -> list[Line]:
 
 
 def _density_axis(axes: Axes, sparsities: Sequence[float]) -> None:
-    """Scale the horizontal axis by the log of what remains, dense on the left, ticks in % of sparsity."""
+    """Give the horizontal axis a log scale of remaining weights, dense on the left, with ticks in % sparsity."""
     from matplotlib.ticker import NullLocator
 
     if sparsities:  # before the log scale, which warns about limits around a single point
@@ -204,7 +204,7 @@ def _density_axis(axes: Axes, sparsities: Sequence[float]) -> None:
     margin = max(0.05 * span, 0.05)  # a single sparsity needs room as well
     axes.set_xlim(math.exp(ends[0] + margin), math.exp(ends[1] - margin))
     shown: list[float] = []
-    for sparsity in reversed(sparsities):  # where ticks are too near to each other, the sparser one stays
+    for sparsity in reversed(sparsities):  # if two ticks are too close, the sparser one stays
         place = math.log(1 - sparsity)
         if not shown or place - math.log(1 - shown[-1]) > 0.075 * span:
             shown.append(sparsity)
@@ -212,7 +212,7 @@ def _density_axis(axes: Axes, sparsities: Sequence[float]) -> None:
 
 
 def _label(axes: Axes, column: Column | None, model: str | None, *, bottom: bool) -> None:
-    """Name the metric on the left, the model above and the sparsity below; inner panels go without."""
+    """Label the metric on the left, the model above and the sparsity below; inner panels have no labels."""
     if column:
         unit = f" ({column.unit})" if column.unit else ""
         name = elide(f"{column.metric}{unit}", 34)

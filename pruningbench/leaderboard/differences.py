@@ -1,4 +1,4 @@
-"""Paired differences between two conditions, from the per-sample values that runs keep."""
+"""Paired differences between two conditions, from the per-sample values that runs store."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pruningbench.contract.statistics import Floats
 
 KEYS = "keys of "
-"""Before the name of a variant, the name of the array that holds the keys of its samples."""
+"""Prefix that turns the name of a variant into the name of the array with the keys of its samples."""
 CLOSE = 1e-9
-"""How far, relatively, the mean of stored values may be from the value in the journal."""
+"""Largest relative deviation of the mean of stored values from the value in the journal."""
 
 
 class Pairs:
     """Compares measurements sample by sample.
 
     Args:
-        runs: run folders; a measurement whose run is not among them has no per-sample values.
+        runs: run folders; a measurement of any other run has no per-sample values.
     """
 
     def __init__(self, runs: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -44,16 +44,16 @@ class Pairs:
         self._read = lru_cache(maxsize=512)(_arrays)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
-        """Return how much a metric differs between two measurements of it on the same samples and seed.
+        """Return the difference between two measurements of a metric on the same samples and seed.
 
-        Samples are paired by their keys: where conditions are measured on other samples (such as those that each
-        network classifies correctly), by those that both have.
+        Samples are paired by their keys. If the conditions are measured on different samples (such as those that each
+        network classifies correctly), the samples that both have are paired.
 
         Returns:
-            ``value ci_low ci_high n p`` of measurement less reference, with a paired bootstrap interval over
-            samples and the two-sided p-value of `inference.paired_p_value`; None where the samples are not
-            there. Of a metric that is no mean over samples, interval and p-value (by its standard error) are
-            those of the paired resamples that the runs keep.
+            ``value ci_low ci_high n p`` of measurement minus reference, with a paired bootstrap interval over
+            samples and the two-sided p-value of `inference.paired_p_value`; None if the samples are not
+            available. For a metric that is not a mean over samples, the interval and the p-value (from the standard
+            error) come from the paired resamples that the runs store.
         """
         from pruningbench.contract.statistics import paired_bootstrap
 
@@ -67,10 +67,10 @@ class Pairs:
         return {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high, "n": estimate.n, "p": p}
 
     def over_seeds(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Entry | None:
-        """Return the mean difference over seeds, given (measurement, reference) of each; None if it is unknown.
+        """Return the mean difference over seeds, given (measurement, reference) for each; None if it is unknown.
 
-        Of one seed it is `difference`. Of several that were measured on the same samples, interval and p-value
-        are those of `inference.crossed`, else of `aggregation.average`.
+        For one seed it is `difference`. For several seeds measured on the same samples, the interval and the p-value
+        come from `inference.crossed`, otherwise from `aggregation.average`.
         """
         differences = [found for pair in pairs if (found := self.difference(*pair)) is not None]
         if not differences:
@@ -86,7 +86,7 @@ class Pairs:
         return replace(entry, low=low, high=high, p=spread.p_value())
 
     def _crossed(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Spread | None:
-        """Return the spread over seeds and the samples on which all seeds are defined; None without such."""
+        """Return the spread over seeds and the samples on which all seeds are defined; None with fewer than two."""
         import numpy as np
 
         found = [self._paired(*pair) for pair in pairs]
@@ -104,9 +104,9 @@ class Pairs:
         return crossed(values) if values.shape[1] > 1 else None
 
     def _paired(self, measurement: Measurement, reference: Measurement) -> tuple[Floats, Floats, list[str]] | None:
-        """Return the values of the samples that both have, and their keys; None if they are not to be had.
+        """Return the values of the samples that both have, and their keys; None if they are not available.
 
-        Without keys, samples are the first ones of the data set, in order.
+        Without keys, the samples are the first ones of the data set, in order.
         """
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
             return None
@@ -125,7 +125,7 @@ class Pairs:
         return a[both], b[[place[key] for key in keys]], keys
 
     def _difference_of_draws(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
-        """Return the difference of two measurements of a statistic of their own; None if it is unknown."""
+        """Return the difference of two measurements whose statistic is not a mean; None if it is unknown."""
         import numpy as np
 
         if measurement["data_fingerprint"] != reference["data_fingerprint"]:
@@ -146,12 +146,12 @@ class Pairs:
         return {"value": value, "ci_low": float(low), "ci_high": float(high), "n": int(defined.sum()), "p": p}
 
     def _stored(self, measurement: Measurement) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the arrays beside a measurement, of each run of its name."""
+        """Yield the stored arrays of a measurement from each run folder with the name of its run."""
         for folder in self._folders.get(measurement["run"], []):
             yield self._read(folder.samples_file(measurement["cell"], measurement["task"]))
 
     def _draws(self, measurement: Measurement) -> tuple[Floats | None, Floats | None]:
-        """Return the (N,) or (N, K) values of a metric with a statistic of its own, and that of each resample."""
+        """Return the (N,) or (N, K) values of a metric whose statistic is not a mean, and that of each resample."""
         name = f"{measurement['variant']}|{measurement['metric']}"
         for arrays in self._stored(measurement):
             values, draws = arrays.get(name), arrays.get(f"{name}|draws")
@@ -160,7 +160,7 @@ class Pairs:
         return None, None
 
     def _values(self, measurement: Measurement) -> tuple[Floats, list[str]] | None:
-        """Return the (N,) values whose mean a measurement is, with their keys, or None if they are not available."""
+        """Return the (N,) values whose mean is the measurement, with their keys, or None if they are not available."""
         name = f"{measurement['variant']}|{measurement['metric']}"
         for arrays in self._stored(measurement):
             values = arrays.get(name)
@@ -176,13 +176,13 @@ class Pairs:
 
 
 def _keys(arrays: Mapping[str, NDArray[Any]], measurement: Measurement) -> list[str]:
-    """Return the keys of the samples; none where they are all of the data set's, in order."""
+    """Return the keys of the samples; none if the samples are all those of the data set, in order."""
     keys = arrays.get(f"{KEYS}{measurement['variant']}")
     return [] if keys is None else [str(key) for key in keys]
 
 
 def _named(keys: list[str], values: Floats) -> list[str]:
-    """Return the keys of samples, or, without any, their positions."""
+    """Return the keys of samples, or their positions if there are no keys."""
     return keys or [str(i) for i in range(len(values))]
 
 

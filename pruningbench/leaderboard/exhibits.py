@@ -1,4 +1,4 @@
-"""The samples that a run kept for figures, as far as they can be read."""
+"""The samples that a run stored for figures, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CELL = ["model", "pruner", "recipe", "sparsity", "seed", "cell"]
 
 
 def dense_beside(shown: Sequence[ShownExhibit]) -> Callable[[str], dict[float, dict[str, ShownSample]]]:
-    """Return what gives for a recipe the samples of the dense model that its rows are compared with, under key 0.
+    """Return a function from a recipe to the samples, under key 0, of the dense model that its rows are compared with.
 
     Args:
         shown: the exhibits of one model.
@@ -42,9 +42,9 @@ def dense_beside(shown: Sequence[ShownExhibit]) -> Callable[[str], dict[float, d
 
 
 def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], str, list[ShownExhibit]]]:
-    """Read the exhibits of a run, those of one task, variant and model at a time.
+    """Read the exhibits of a run, one task, variant and model at a time.
 
-    Of several seeds the lowest one that has an exhibit is shown.
+    If there are several seeds, the lowest seed that has an exhibit is shown.
 
     Yields:
         ((task, variant), model, exhibits in the order of the results).
@@ -72,7 +72,7 @@ def exhibited(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[tuple[str, 
 
 
 def _read(file: Any) -> tuple[str, dict[str, ShownSample]]:
-    """Read an exhibit and take it apart; raise one of `UNREADABLE` if its arrays do not fit each other."""
+    """Read an exhibit and split it into samples; raise one of `UNREADABLE` if its arrays do not match."""
     from pruningbench.store.samples import read_exhibit
 
     exhibit = read_exhibit(file)

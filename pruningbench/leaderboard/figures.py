@@ -1,4 +1,4 @@
-"""The figures of a run: what to draw, and whether it is drawn already."""
+"""The figures of a run: what to draw, and whether it is already drawn."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWING = 2
-"""Version of the drawings: figures of another version are drawn again."""
+"""Version of the drawings; figures of another version are drawn again."""
 LISTING = "figures.json"
 _OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")
-"""Names that figures get: never one that leaves the folder."""
+"""Names of figures; they never lead outside the folder."""
 
 
 def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | None = None) -> list[Path]:
-    """Draw the figures of a run into its folder ``figures/``, unless they are there and up to date.
+    """Draw the figures of a run into its folder ``figures/``, unless they exist and are up to date.
 
-    ``curves-TASK[-VARIANT].png``: sparsity against each metric, one line per pruner and recipe.
+    ``curves-TASK[-VARIANT].png``: each metric against sparsity, one line per pruner and recipe.
     ``profiles-TASK[-VARIANT]-MODEL-RECIPE.png``: the curves behind metrics, one line per sparsity.
     ``maps-TASK[-VARIANT]-MODEL-RECIPE.png`` and ``boxes-...``: the same images from dense to sparse.
-    ``figures.json`` remembers which results they show; figures that it lists and that are not made
-    any more are removed. The bytes of a figure depend on the results and the version of matplotlib only.
-    Names are plain text in figures, whatever signs of TeX are in them. A figure that cannot be drawn is left out, and
-    tried again by the next call.
+    ``figures.json`` records which results they show; listed figures that are no longer made
+    are removed. The bytes of a figure depend only on the results and the version of matplotlib.
+    Names appear as plain text in figures, even if they contain TeX markup. A figure that cannot be drawn is left out,
+    and the next call tries it again.
 
     Args:
         run_folder: the folder of a run.
         registry: whose figures and exhibits are drawn; the installed plugins by default.
 
     Returns:
-        The figures' paths in the order in which they were made; none when there are no results.
+        The figures' paths in the order in which they were made; an empty list if there are no results.
 
     Warns:
-        UserWarning: for a sample file that is missing or damaged, which the figure goes without, and for
+        UserWarning: for a missing or damaged sample file, which figures then leave out, and for
             figures that cannot be drawn.
 
     Raises:
@@ -92,11 +92,11 @@ def _digest(results: Path) -> str | None:
     try:
         return hashlib.sha256(read_plain(results)).hexdigest()
     except OSError:
-        return None  # reading the results will say why
+        return None  # reading the results will report the error
 
 
 def _read_listing(figures: Path) -> dict[str, Any] | None:
-    """Read which figures were drawn of what; None if unknown, and never a name that leaves the folder."""
+    """Read which figures were drawn from which results; None if unknown. Names that lead outside are dropped."""
     try:
         listing = json.loads(read_plain(figures / LISTING))
         names = [name for name in listing["figures"] if _OWN.fullmatch(name)]
@@ -106,7 +106,7 @@ def _read_listing(figures: Path) -> dict[str, Any] | None:
 
 
 def _drawn(run: RunFolder, registry: Registry, failed: list[str]) -> Iterator[tuple[str, Figure]]:
-    """Yield the figures of a run by name; add to `failed` what could not be drawn, and go on with the next kind."""
+    """Yield the figures of a run by name; add figures that cannot be drawn to `failed` and continue with the next."""
     frame = load_results(run.path, details=True)
     if not (frame["status"] == "ok").any():
         return
@@ -130,16 +130,16 @@ def _draw_exhibit(names: Sequence[str], shown: Sequence[ShownExhibit], draw: Exh
 def _contained(
     registration: Registration, call: Callable[[Any], Iterator[Drawing]], failed: list[str]
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw the figures of one registration; one that fails costs its own figures only."""
+    """Draw the figures of one registration; a failure loses only its own figures."""
     try:
         for names, draw in call(registration.load()):
             yield safe_name(names), draw()
-    except Exception as error:  # noqa: BLE001 - anybody's figure of anybody's data; the numbers do not depend on it
+    except Exception as error:  # noqa: BLE001 - third-party figure and data; the numbers do not depend on it
         failed.append(f"{registration.what} cannot be drawn ({_reason(error)})")
 
 
 def _unique(name: str, taken: dict[str, None]) -> str:
-    """Return a file name that no other figure has, also where names are the same but for their case."""
+    """Return a file name that no other figure has, even where file names ignore case."""
     folded = {other.lower() for other in taken}
     file, count = f"{name}.png", 1
     while file.lower() in folded:
@@ -149,7 +149,7 @@ def _unique(name: str, taken: dict[str, None]) -> str:
 
 
 def _png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
-    """Return a figure as PNG, all its text taken as it is; None, with a line in `failed`, if it cannot be drawn."""
+    """Return a figure as PNG with all text drawn literally; None, with a line in `failed`, if it cannot be drawn."""
     import io
 
     from matplotlib.text import Text
@@ -157,12 +157,12 @@ def _png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
     buffer = io.BytesIO()
     try:
         for text in figure.findobj(Text):
-            assert isinstance(text, Text)  # noqa: S101 - as asked for
-            text.set_parse_math(False)  # a name such as "$x_{" is no formula
-            text.set_usetex(False)  # nor a program, whatever a matplotlibrc says
+            assert isinstance(text, Text)  # noqa: S101 - findobj returns only Text
+            text.set_parse_math(False)  # a name such as "$x_{" is not a formula
+            text.set_usetex(False)  # and not TeX code, whatever a matplotlibrc says
             text.set_text(displayable_lines(text.get_text()))
         figure.savefig(buffer, format="png", metadata={"Software": None})
-    except Exception as error:  # noqa: BLE001 - of data that others wrote; the numbers do not depend on it
+    except Exception as error:  # noqa: BLE001 - third-party data; the numbers do not depend on it
         failed.append(f"{name} cannot be drawn ({_reason(error)})")
         return None
     return buffer.getvalue()

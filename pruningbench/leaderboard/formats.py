@@ -15,7 +15,7 @@ from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.rows import Board, Column, Row
 
 FORMATS = ("table", "markdown", "csv", "json")
-"""What `render` can write."""
+"""The formats that `render` can write."""
 
 CSV_COLUMNS = (
     "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
@@ -24,16 +24,16 @@ CSV_COLUMNS = (
     "chance", "collapsed", "degenerate", "ties", "marked",
 )  # fmt: skip
 _FORMULA = tuple("=+-@＝＋－＠")
-"""Signs with which spreadsheets begin a formula."""
+"""Characters that begin a formula in a spreadsheet."""
 
 
 def render(boards: Sequence[Board], format: str = "table", *, width: int | None = None) -> str:
     """Return boards as text, without a newline at the end.
 
-    ``table``: plain text for a terminal, see `pruningbench.leaderboard.text`. ``markdown``: a table a
-    model. ``csv``: `CSV_COLUMNS`, one line for each value that was measured. ``json``: a list of
-    boards, see `board_values`. The last two keep the full precision. Text that a spreadsheet would take for a
-    formula (it begins with ``= + - @`` or a tab) has an apostrophe before it in ``csv``; numbers never have.
+    ``table``: plain text for a terminal, see `pruningbench.leaderboard.text`. ``markdown``: one table per
+    model. ``csv``: `CSV_COLUMNS`, one line per measured value. ``json``: a list of
+    boards, see `board_values`. The last two keep full precision. In ``csv``, text that a spreadsheet would take for a
+    formula (it begins with ``= + - @`` or a tab) is prefixed with an apostrophe; numbers never are.
 
     Args:
         boards: what `build` returned.
@@ -57,7 +57,7 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
 
 
 def render_failures(boards: Sequence[Board], *, width: int | None = None) -> str:
-    """Return a plain list of the tasks that gave no values, with the last line of their errors; "" if none."""
+    """Return a plain list of the tasks without values, with the last line of their errors; "" if there are none."""
     return displayable_lines(text.failures([failure for board in boards for failure in board.failed], width))
 
 
@@ -91,7 +91,7 @@ def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Return text that no spreadsheet runs (OWASP, CSV Injection), also with full-width signs or after blanks."""
+    """Return text that no spreadsheet runs as a formula (OWASP, CSV Injection), even after blanks or in full width."""
     shown = displayable_lines(text)
     return f"'{shown}" if shown.lstrip()[:1] in _FORMULA or shown[:1] in ("\t", "\n") else shown
 
@@ -116,8 +116,8 @@ def board_values(board: Board) -> dict[str, Any]:
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
                      "task", "part", "status", "error": str}]}
 
-    The cells of a row stand in the order of the columns; `difference` is that to the dense model of the recipe
-    `reference`, which for ``none`` is the model as loaded.
+    The cells of a row are in the order of the columns; `difference` is the difference to the dense model of the recipe
+    `reference`, which is the model as loaded for ``none``.
     """
     return {
         "title": board.title,
@@ -167,7 +167,7 @@ def _interval(entry: Entry) -> dict[str, float | str | None]:
 
 
 def _plain(value: float) -> float | str | None:
-    """Return what JSON can hold for a number."""
+    """Return a number as a JSON value: null for NaN, and text for infinity."""
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else f"{value}"

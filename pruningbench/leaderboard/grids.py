@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TILE, SPACE, CAPTION = 0.8, 0.04, 0.13
-"""Inches: side of a picture, space between two, and height of the captions below a row of pictures."""
+"""Sizes in inches: side of a picture, space between pictures, height of the captions below a row of pictures."""
 MARGIN, BETWEEN, TITLE, HEAD = 0.15, 0.3, 0.62, 0.42
-"""Inches: around the figure, between blocks, for the figure's title, and for a block's two header lines."""
+"""Space in inches: around the figure, between blocks, for the figure's title and for a block's two header lines."""
 IMAGES, SPARSITIES, BLOCKS, ACROSS = 3, 6, 8, 2
-"""Images and sparsities shown in a block, blocks in a figure, and blocks side by side."""
+"""Most images and sparsities in a block, blocks in a figure, and blocks side by side."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The pictures of one pruner: by sparsity, 0 being the dense model."""
+    """The pictures of one pruner by sparsity; 0 is the dense model."""
 
     title: str
     columns: dict[float, dict[str, ShownSample]]
@@ -35,7 +35,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Page:
-    """What one figure shows."""
+    """The content of one figure."""
 
     title: str
     kind: str
@@ -50,7 +50,7 @@ class _Page:
 
     @property
     def signed(self) -> bool:
-        """Whether any map is negative somewhere."""
+        """Whether any map has a negative value."""
         return any(
             sample.map is not None and bool((sample.map < 0).any())
             for block in self.blocks
@@ -60,9 +60,9 @@ class _Page:
 
 
 def grids(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawing]:
-    """Yield name and drawing of each figure of maps or boxes of a task, variant and model.
+    """Yield the name and drawing of each figure of maps or boxes for a task, variant and model.
 
-    There is a figure for each recipe, with a block for each pruner: its rows are the same images, its columns
+    There is one figure per recipe, with one block per pruner. The rows of a block are the same images; its columns are
     the image (for maps), the dense model and ascending sparsities.
 
     Args:
@@ -80,7 +80,7 @@ def grids(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawi
 
 
 def _recipes(shown: Sequence[ShownExhibit]) -> Iterator[tuple[str, list[_Block], list[str]]]:
-    """Yield (recipe, a block for each pruner, keys of the images that most of them share)."""
+    """Yield (recipe, one block per pruner, keys of the images that most of them share)."""
     dense = dense_beside(shown)
     pruners = compact(one.pruner for one in shown)
     by_recipe: dict[str, dict[str, dict[float, dict[str, ShownSample]]]] = {}
@@ -173,7 +173,7 @@ def _draw(canvas: Canvas, x: float, y: float, sample: ShownSample | None, what: 
 
 
 def _draw_boxes(canvas: Canvas, corner: tuple[float, float], scale: tuple[float, float], sample: ShownSample) -> None:
-    """Outline true and predicted boxes on an image whose corner lies there; scale is inches a pixel (y, x)."""
+    """Outline true and predicted boxes on an image with its corner at `corner`; `scale` is inches per pixel (y, x)."""
     import numpy as np
 
     height, width = sample.image.shape[1:]

@@ -1,4 +1,4 @@
-"""Tests of differences: one seed, several seeds that share their samples, and many tests at once."""
+"""Tests of differences: for one seed, for several seeds on the same samples, and for many tests at once."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from pruningbench.contract.statistics import Floats
 
 LEVEL = 0.05
-"""Level of the marks of a table, over all its tests together."""
+"""Significance level of the marks of a table, for all its tests together."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean with its standard error and the degrees of freedom of that; infinite where it is taken as known."""
+    """A mean with its standard error and the error's degrees of freedom (infinite if the error is taken as known)."""
 
     value: float
     error: float
     freedom: float
 
     def interval(self) -> tuple[float, float]:
-        """Return the limits of the 95 % interval by Student's distribution."""
+        """Return the limits of the 95 % interval from Student's distribution."""
         from scipy.special import stdtrit
 
         half = float(stdtrit(self.freedom, 0.975)) * self.error if self.error else 0.0
@@ -39,13 +39,13 @@ class Spread:
 
 
 def crossed(values: Floats) -> Spread:
-    """Return the mean over seeds and samples where all seeds are measured on the same samples, and both are drawn.
+    """Return the mean and its spread over random seeds and samples, if all seeds are measured on the same samples.
 
-    In the model ``v[s, i] = mean + a[s] + b[i] + e[s, i]`` with random seeds and samples, the variance of the mean is
-    estimated without bias by ``(MS_a + MS_b - MS_e) / (S N)``, with the mean squares of the two-way analysis of
-    variance: exact where a hierarchical bootstrap is not, for resamples of two or three seeds vary too little, and
-    without randomness. Mean squares of the rows or columns alone are a lower bound. The degrees of freedom are
-    Satterthwaite's. Where seeds agree it is Student's test of the samples, and where samples do, that of the seeds.
+    In the model ``v[s, i] = mean + a[s] + b[i] + e[s, i]`` with random seeds and samples, an unbiased estimate of the
+    variance of the mean is ``(MS_a + MS_b - MS_e) / (S N)``, with the mean squares of the two-way analysis of
+    variance. It is exact where a hierarchical bootstrap is not, because resamples of two or three seeds vary too
+    little, and it needs no random numbers. The mean squares of rows or columns alone are a lower bound. The degrees of
+    freedom are Satterthwaite's. If seeds agree, this is Student's test over samples; if samples agree, over seeds.
 
     Args:
         values: (S, N) with S >= 2 seeds and N >= 2 samples, all defined.
@@ -71,11 +71,12 @@ def crossed(values: Floats) -> Spread:
 def paired_p_value(values: Floats, reference: Floats) -> float:
     """Return the two-sided p-value that two conditions do not differ on the same samples.
 
-    McNemar's exact test where all values are 0 or 1, Student's paired test for others; NaN for fewer than two samples.
+    The test is McNemar's exact test if all values are 0 or 1, and Student's paired test otherwise; the p-value is NaN
+    for fewer than two samples.
 
     Args:
         values: (N,), all defined.
-        reference: the same of the other condition.
+        reference: the same for the other condition.
     """
     import numpy as np
 
@@ -92,7 +93,7 @@ def paired_p_value(values: Floats, reference: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted so that all tests together have the level of one.
+    """Return p-values adjusted so that all tests together have the significance level of one test.
 
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
     """

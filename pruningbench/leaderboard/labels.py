@@ -1,4 +1,4 @@
-"""Short forms of names that stay unambiguous, as text that may be shown."""
+"""Short forms of names that stay unambiguous and are safe to display."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from pruningbench.base.text import displayable
 
 _FIELD = re.compile(r"(?<=[(,])[A-Za-z_]\w*=(?!true\b|false\b|none\b)(?=[A-Za-z])", re.IGNORECASE)
-"""The name of a field whose value is a word, which says enough on its own."""
+"""The name of a field whose value is a word and therefore clear without the name."""
 _BREAKS = re.compile(r"(?<=[-_ ])")
 
 
 def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
-    """Shorten labels for display: ``magnitude(allocation=erk)`` to ``magnitude(erk)``.
+    """Shorten labels for display: ``magnitude(allocation=erk)`` becomes ``magnitude(erk)``.
 
-    Names of fields go where the value is a word, and the middle of what is still longer than `longest`
-    becomes "…". Labels that would then look the same are left as they are.
+    Field names are dropped if the value is a word, and the middle of a label that is still longer than `longest`
+    becomes "…". If labels would then look the same, less is shortened.
     """
     listed = list(dict.fromkeys(labels))
     lines = [displayable(" ".join(label.split())) for label in listed]
@@ -30,7 +30,7 @@ def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
 
 
 def elide(text: str, longest: int) -> str:
-    """Replace the middle of a text longer than `longest` (at least 3) characters by one "…"."""
+    """Replace the middle of a text longer than `longest` (at least 3) characters with one "…"."""
     text = displayable(text)
     if len(text) <= longest:
         return text
@@ -41,8 +41,8 @@ def elide(text: str, longest: int) -> str:
 def wrap(name: str, width: int, lines: int = 3) -> list[str]:
     """Break a name into at most `lines` lines of at most `width` characters.
 
-    It is broken after "-", "_" and " ", which are then left out; words that do not fit are cut and end
-    in ".", lines that do not fit are dropped.
+    Lines break after "-", "_" and " ", which are then left out. Words that do not fit are cut and end
+    in "."; lines that do not fit are dropped.
     """
     name = displayable(name)
     words = [cut(word.rstrip("-_ "), width) for word in _BREAKS.split(name) if word.rstrip("-_ ")]
@@ -57,14 +57,14 @@ def wrap(name: str, width: int, lines: int = 3) -> list[str]:
 
 
 def cut(word: str, width: int) -> str:
-    """Shorten a word to `width` characters, the last of which is then "."."""
+    """Shorten a word that is longer than `width` to `width` characters, the last of which is "."."""
     return word if len(word) <= width else word[: max(width - 1, 0)] + "."
 
 
 def safe_name(parts: Sequence[str]) -> str:
-    """Return a file name of ASCII letters, digits, ``._-`` for labels of any characters, without ending.
+    """Return a file name of ASCII letters, digits and ``._-`` for any labels, without an extension.
 
-    Different labels may get the same name; it is never empty, hidden, or longer than 120 characters.
+    Different labels may get the same name. The name is never empty, hidden, or longer than 120 characters.
     """
     cleaned = [re.sub(r"[^A-Za-z0-9._]+", "-", part.replace("=", "-")).strip("-.") for part in parts]
     return "-".join(filter(None, cleaned))[:120].strip("-.") or "figure"

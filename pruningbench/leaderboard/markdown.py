@@ -26,17 +26,17 @@ from pruningbench.leaderboard.text import (
 )
 
 FEW = 6
-"""Most metrics with which a table still reads well with the intervals in it."""
+"""Largest number of metrics for which a table with intervals is still readable."""
 _LINKED = re.compile(r"\S*(?:://|www\.|mailto:|xmpp:|@)\S*", re.IGNORECASE)
-"""Words of which renderers make links or mentions of people, whatever is escaped in them."""
+"""Words that renderers turn into links or mentions of people, even if they are escaped."""
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
-"""Signs of Markdown: code, emphasis, links and images, cells, strikes and formulas; "_" only at the edge of a word."""
+"""Markdown markup: code, emphasis, links and images, cells, strikes and formulas; "_" only at the edge of a word."""
 
 
 def table(board: Board) -> str:
-    """Return a heading, a pipe table for each model with the best values bold, and a caption.
+    """Return a heading, a pipe table for each model with the best values in bold, and a caption.
 
-    Intervals stand in small type below the values when the board has at most `FEW` columns.
+    Intervals are in small type below the values if the board has at most `FEW` columns.
     """
     parts = [f"**{_escaped(board.title)}**"]
     if not board.rows:
@@ -136,7 +136,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that every renderer shows as it is: no label is a link, an image, HTML, or the end of a cell."""
+    """Return text that every renderer shows literally: no label becomes a link, an image, HTML or the end of a cell."""
     line = displayable(" ".join(text.split()))
     parts, start = [], 0
     for word in _LINKED.finditer(line):
@@ -150,7 +150,7 @@ def _literal(text: str) -> str:
 
 
 def _code(word: str) -> str:
-    """Return a word as a code span: its fence is longer than any run of backticks in it."""
+    """Return a word as a code span whose fence is longer than any run of backticks in the word."""
     fence = "`" * (1 + max(map(len, re.findall("`+", word)), default=0))
     room = " " if word[0] == "`" or word[-1] == "`" else ""
     return f"{fence}{room}{word}{room}{fence}".replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""Numbers as tables show them."""
+"""Formatting of numbers in tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 def decimals_for(values: Iterable[float]) -> int | None:
     """Return how many decimals make a column readable, or None for scientific notation.
 
-    Three below 10, two below 100, one below 1000, none below a million; scientific notation above that and where
-    three decimals would show nothing but zeros.
+    The largest value decides: three decimals below 10, two below 100, one below 1000, none below a million; scientific
+    notation above that and for values so small that three decimals would show little but zeros.
     """
     sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
     if not sizes:
@@ -22,7 +22,7 @@ def decimals_for(values: Iterable[float]) -> int | None:
 
 
 def number(value: float, decimals: int | None) -> str:
-    """Write a number without a zero before the point: ``.912``, ``-.05``, ``1.000``; NaN as ``nan``."""
+    """Format a number without a zero before the point: ``.912``, ``-.05``, ``1.000``; NaN as ``nan``."""
     if not math.isfinite(value):
         return f"{value}"
     if decimals is None:

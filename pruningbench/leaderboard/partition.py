@@ -1,4 +1,4 @@
-"""Which results may be compared: those measured on the same data, of models made in the same way."""
+"""Groups results that may be compared: measured on the same data, with models made in the same way."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Group:
 
     Attributes:
         fingerprints: the data of each (task, variant, metric) measured so far.
-        cells: the key of the cell behind each (model, pruner, recipe, sparsity, seed); two keys under one
-            name differ in something that no table shows, such as the scope or the training data.
-        measurements: the rows, in the order given.
+        cells: the key of the cell behind each (model, pruner, recipe, sparsity, seed); two keys with the same
+            names differ in something that no table shows, such as the scope or the training data.
+        measurements: the rows, in the given order.
     """
 
     fingerprints: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -25,13 +25,13 @@ class Group:
     measurements: list[Measurement] = field(default_factory=list)
 
     def fits(self, other: Group) -> bool:
-        """Whether nothing here was measured on other data, or made in another way, than there."""
+        """Whether this group and `other` agree on the data of each column and on how each model was made."""
         return all(self.fingerprints.get(key, own) == own for key, own in other.fingerprints.items()) and all(
             self.cells.get(name, key) == key for name, key in other.cells.items()
         )
 
     def add(self, other: Group) -> None:
-        """Take in the rows of a group that fits."""
+        """Add the rows of a group that fits."""
         self.fingerprints |= other.fingerprints
         self.cells |= other.cells
         self.measurements += other.measurements
@@ -43,10 +43,10 @@ def column_key(measurement: Measurement) -> tuple[str, str, str]:
 
 
 def partition(measurements: Iterable[Measurement]) -> list[Group]:
-    """Split rows into groups that agree on their data; runs stay whole where they agree in themselves.
+    """Split rows into groups that agree on their data; a run that agrees with itself stays in one piece.
 
-    A run that was resumed after its data changed does not: its cells are then split, each joining the
-    first group that it fits. Runs are put together in the same way.
+    A run that was resumed after its data changed does not agree with itself: its cells are split, and each joins the
+    first group that it fits. Runs are then combined in the same way.
     """
     runs: dict[tuple[str, str], list[Group]] = {}
     current: dict[tuple[str, str, str], Group] = {}
@@ -63,7 +63,7 @@ def partition(measurements: Iterable[Measurement]) -> list[Group]:
 
 def _fingerprint(measurement: Measurement) -> dict[tuple[str, str, str], str]:
     if measurement["status"] != "ok" or not measurement["metric"]:
-        return {}  # a failure was measured on nothing, and fits anywhere
+        return {}  # a failure was not measured on any data, so it fits any group
     return {column_key(measurement): str(measurement["data_fingerprint"] or "")}
 
 

@@ -1,4 +1,4 @@
-"""Profiles: the curve behind a metric, such as accuracy while pixels are removed, a line for each sparsity."""
+"""Profiles: the curve behind a metric, such as accuracy while pixels are removed, one line per sparsity."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     Line = NDArray[np.float64]
 
 PANEL = (2.9, 1.95)
-"""Inches of a panel, width and height, without its labels."""
+"""Width and height of a panel in inches, without its labels."""
 LEFT, GAP, BELOW, TOP, BOTTOM = 0.9, 0.3, 0.75, 0.8, 0.6
-"""Inches: on the left, between panels side by side and one below the other, above and below all."""
+"""Space in inches: on the left, between panels side by side, between panels one below another, above and below all."""
 MOST_PRUNERS, MOST_METRICS, MOST_SPARSITIES = 4, 5, 8
-"""Panels side by side and one below the other in a figure, and lines in a panel."""
+"""Most panels side by side, panels one below another, and lines in a panel."""
 MOST = 64
-"""Figures drawn for one run."""
+"""Largest number of figures drawn for one run."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Profile:
 
 @dataclass(frozen=True)
 class _Page:
-    """What one figure shows; the dense model's lines belong to every pruner."""
+    """The content of one figure; every pruner's panel shows the dense model's lines."""
 
     title: str
     profiles: Sequence[_Profile]
@@ -65,9 +65,9 @@ def _made(figure: Figure) -> Figure:
 
 
 def profiles(run: RunFolder, frame: pd.DataFrame) -> Iterator[tuple[list[str], Figure]]:
-    """Draw a figure for each task, variant, model and recipe with metrics that kept their curves.
+    """Draw a figure for each task, variant, model and recipe with metrics whose curves are stored.
 
-    Rows are metrics, columns pruners; lines go from the dense model (black) to the sparsest (light).
+    Rows are metrics and columns are pruners; lines go from the dense model (black) to the sparsest (light).
 
     Yields:
         The figure's name in parts, and the figure.
@@ -117,7 +117,7 @@ def _records(rows: pd.DataFrame, metric: Any) -> list[dict[Any, Any]]:
 
 
 def _curves_of(run: RunFolder, cell: str, task: str) -> dict[str, Any]:
-    """Read the curves of a cell by ``variant|metric|curve`` and so on; empty if there are none or they are damaged."""
+    """Read the curves of a cell by ``variant|metric|curve`` etc.; empty if there are none or they are damaged."""
     from pruningbench.store.samples import read_arrays
 
     file = run.samples_file(cell, task)
@@ -157,7 +157,7 @@ def _profile(
 
 
 def _spread(sparsities: list[float]) -> list[float]:
-    """Choose evenly what is drawn, with the first and the last."""
+    """Choose evenly spaced sparsities to draw, including the first and the last."""
     if len(sparsities) <= MOST_SPARSITIES:
         return sparsities
     last = len(sparsities) - 1
@@ -193,7 +193,7 @@ def _figure(page: _Page) -> Figure:
 
 
 def _looks(sparsities: Sequence[float]) -> dict[float, dict[str, Any]]:
-    """Return a colour for each sparsity, black for the dense model and then dark to light."""
+    """Return a line style for each sparsity: black for the dense model, then dark to light."""
     import matplotlib
 
     shades = matplotlib.colormaps["plasma"]

@@ -1,4 +1,4 @@
-"""What tables say of where their values come from: marks of single rows, and parts that differ between rows."""
+"""What tables say about the origin of their values: marks of single rows, and parts that differ between rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pruningbench.contract.reporting import Measurement
 
 SIGN = "‡"
-"""Stands beside a row of which `marks_sentence` says something."""
+"""Sign beside a row that a sentence of `marks_sentences` refers to."""
 _OWNERS = {
     "weights": "model", "preprocessing": "model", "libraries": "model", "model": "model", "data": "model",
     "pruner": "pruner", "recipe": "recipe", "task": "task",
@@ -17,20 +17,20 @@ _CODE = ("model", "pruner", "recipe", "task")
 
 
 def mark_of(measurement: Measurement) -> str:
-    """Return what a reader should know of a measurement, or ""."""
+    """Return what a reader should know about a measurement, or ""."""
     mark = measurement.get("mark", "")
     return mark if isinstance(mark, str) else ""
 
 
 def sounder(one: Measurement, other: Measurement) -> Measurement:
-    """Return which of two values of the same thing a table shows: the one without a mark, else the one given last."""
+    """Return which of two repeated measurements a table shows: the one without a mark, else the last one."""
     return one if mark_of(other) and not mark_of(one) else other
 
 
 def told_apart(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Return measurements without the mark of rows that nothing can check, if all of them have it.
+    """Return measurements without the mark for unchecked rows if all of them have it.
 
-    A folder of an older version then looks as it always did; the sign is for telling such rows from others.
+    A folder of an older version then looks as it always did; the sign only serves to distinguish such rows from others.
     """
     if all(mark_of(m).startswith("unchecked") for m in measurements):
         return [{**m, "mark": ""} for m in measurements]
@@ -38,7 +38,7 @@ def told_apart(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def notes(measurements: Sequence[Measurement]) -> list[str]:
-    """Return sentences on rehearsals, on marked rows, and on what was not the same for all rows."""
+    """Return sentences about rehearsals, marked rows, and parts that were not the same for all rows."""
     return [*_limits(measurements), *marks_sentences(measurements), *_parts(measurements)]
 
 
@@ -48,13 +48,13 @@ def _limits(measurements: Iterable[Measurement]) -> list[str]:
 
 
 def marks_sentences(measurements: Iterable[Measurement]) -> list[str]:
-    """Return a sentence for each kind of mark, with the number of values that have it."""
+    """Return one sentence for each kind of mark, with the number of values that have it."""
     counts = Counter(mark for m in measurements if (mark := mark_of(m)))
     return [f"{SIGN} {count} {'value' if count == 1 else 'values'}: {mark}." for mark, count in counts.items()]
 
 
 def _parts(measurements: Sequence[Measurement]) -> list[str]:
-    """Return a sentence for each component that was not the same in all rows, though it goes by one name."""
+    """Return one sentence for each component that has the same name but was not the same in all rows."""
     seen: dict[tuple[str, str], dict[str, None]] = {}
     for measurement in measurements:
         made_of = measurement.get("made_of")

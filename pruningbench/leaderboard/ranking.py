@@ -1,4 +1,4 @@
-"""Places within a group of rows that compete."""
+"""Ranks within a group of competing rows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RANK = (
     "place (1 = best) among the rows of the same model and sparsity: "
     "mean over the tasks, and within a task over its columns with an arrow"
 )
-"""What `mean_ranks` gives on a board, for legends."""
+"""Explanation of the result of `mean_ranks` on a board, for legends."""
 
 
 def ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
     """Return the place of each value, 1 = best; equal values share the mean of their places.
 
-    NaN is last, and all NaN share the last places.
+    NaN is last; all NaN share the mean of the last places.
     """
     keys = [math.inf if math.isnan(v) else -v if higher_is_better else v for v in values]
     undefined = [math.isnan(v) for v in values]
@@ -30,17 +30,17 @@ def ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
 def mean_ranks(
     table: Sequence[Mapping[Key, float]], directions: Mapping[Key, bool], task_of: Callable[[Key], Hashable]
 ) -> list[float | None]:
-    """Return for each row the mean over tasks of the mean of its places in the columns of the task.
+    """Return, for each row, the mean over tasks of its mean place in the columns of the task.
 
-    A task counts once, however many columns it has. A row that lacks a column counts as last there.
+    Each task has the same weight, however many columns it has. A row that lacks a column counts as last there.
 
     Args:
-        table: rows that compete: column -> value; a column that was not measured is absent.
+        table: competing rows: column -> value; a column that was not measured is absent.
         directions: ranked columns, and whether higher is better.
         task_of: the task that a column belongs to.
 
     Returns:
-        A mean place >= 1 a row; None for a row that has none of the columns.
+        One mean place >= 1 per row; None for a row that has none of the columns.
     """
     places: list[dict[Hashable, list[float]]] = [{} for _ in table]
     for key, higher_is_better in directions.items():
@@ -57,7 +57,7 @@ def mean_ranks(
 
 
 def best_of(table: Sequence[Mapping[Key, float]], directions: Mapping[Key, bool]) -> list[set[Key]]:
-    """Return for each row the columns in which it is best; none where all defined values are equal."""
+    """Return, for each row, the columns in which it is best; no row is best if all defined values are equal."""
     marked: list[set[Key]] = [set() for _ in table]
     for key, higher_is_better in directions.items():
         defined = {i: row[key] for i, row in enumerate(table) if key in row and not math.isnan(row[key])}

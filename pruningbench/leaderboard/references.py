@@ -1,4 +1,4 @@
-"""Which dense network a pruned one is compared with: the one that was trained as it was."""
+"""Finds the dense network that a pruned network is compared with: the one with the same training."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 UNTRAINED = "none"
-"""Name of the recipe that trains nothing; the dense model as loaded stands under it."""
+"""Name of the recipe that trains nothing; the dense model as loaded has this recipe."""
 
 
 def as_loaded(recipe: str) -> bool:
-    """Whether a dense row of this recipe is the model as loaded; under all others it is trained by the recipe."""
+    """Whether a dense row of this recipe is the model as loaded; with any other recipe it is trained by the recipe."""
     return recipe.partition("(")[0] == UNTRAINED
 
 
 class References:
-    """The dense rows of a board: which recipe's one a pruned row of a model is compared with.
+    """The dense rows of a board, which decide what a pruned row of a model is compared with.
 
-    A recipe that trains has a dense reference of its own, trained for the same epochs, with the same seed. Where
-    it was asked for and is not there (it failed, or is still to be run), there is nothing to compare with: the
-    model as loaded would be another question. Runs from before there were such references have only that.
+    A recipe that trains has a dense reference of its own, trained for the same epochs, with the same seed. If
+    that reference was requested but is missing (it failed, or has not run yet), there is no comparison, because a
+    comparison with the model as loaded would answer another question. Runs from before such references existed have
+    only the model as loaded.
 
     Args:
-        measurements: rows of the table of results, failed ones as well.
+        measurements: rows of the table of results, including failed ones.
     """
 
     def __init__(self, measurements: Iterable[Mapping[Any, Any]]) -> None:
@@ -32,7 +33,7 @@ class References:
                 self._dense.setdefault(str(m["model"]), set()).add(str(m["recipe"]))
 
     def of(self, model: str, recipe: str) -> str:
-        """Return the recipe of the dense row with which rows of `model` and `recipe` are compared; "" for none."""
+        """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""
         dense = self._dense.get(model, set())
         if recipe in dense:
             return recipe
@@ -40,7 +41,7 @@ class References:
 
 
 def compared_with(recipes: Iterable[str]) -> str:
-    """Name the dense models that differences are to, given the recipes of their rows."""
+    """Name the dense models that rows are compared with, given the recipes of the dense rows."""
     loaded: set[str] = set()
     trained: set[str] = set()
     for recipe in recipes:

@@ -1,4 +1,4 @@
-"""Results: from the journals of runs to one table."""
+"""Results: combines the journals of runs into one table."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ RunPath = str | os.PathLike[str]
 
 
 def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) -> pd.DataFrame:
-    """Return the measurements of one run folder or of several as one table.
+    """Return the measurements of one or more run folders as one table.
 
-    Of a task that was tried again, only the last attempt that still stands is in the table. The column ``mark`` says
-    what a reader should know of a row, and is "" for most: ``stale: ...`` (made from something else than is
-    there now, and not measured again yet), ``accepted: ...`` (the same, but ``--accept-changed`` said that it
-    stands), ``unchecked: ...`` and ``version alone: ...`` (nothing says whether it is). ``limit`` is the number of
-    samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and
-    may happen while a run is going on: it sees the finished tasks.
+    If a task was tried again, the table holds only the last attempt that is still valid. The column ``mark`` says
+    what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
+    current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
+    ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
+    number of samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and is possible during a
+    run; it sees the finished tasks.
 
     Args:
         runs: run folders.
-        details: add the columns ``undefined`` (samples on which the metric is NaN), ``prepare_seconds``
-            (time of pruning and training), ``ceiling`` (what people reach on the same samples), ``notes`` (which
-            component changed what it was lent), ``remarks`` (what is degenerate, and what may help), and ``plan``,
-            ``artifact`` and ``made_of`` (the keys of what was asked for and of what it was made from, and the
-            parts of the latter).
+        details: add the columns ``undefined`` (number of samples on which the metric is NaN), ``prepare_seconds``
+            (time of pruning and training), ``ceiling`` (the value that people reach on the same samples), ``notes``
+            (which component changed what it borrowed), ``remarks`` (what is degenerate, and what may help), and
+            ``plan``, ``artifact`` and ``made_of`` (the plan key of what was requested, the artifact key of what the
+            measurement was made from, and the parts of the latter).
 
     Returns:
-        One row per measurement, and a row a failed task, with the columns `COLUMNS`, in the order of the
+        One row per measurement and one row per failed task, with the columns `COLUMNS`, in the order of the
         journal.
 
     Raises:
@@ -75,5 +75,5 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
 
 
 def _text(value: Any) -> Any:
-    """Spell out halves of surrogate pairs, which file names that are no UTF-8 leave in errors: no table holds them."""
+    """Escape lone surrogates, which come from file names that are not UTF-8, because no table can hold them."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value

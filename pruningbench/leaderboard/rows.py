@@ -1,4 +1,4 @@
-"""What a board is made of: columns, rows and failures."""
+"""The parts of a board: columns, rows and failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ColumnKey = tuple[str, str, str]
 RowKey = tuple[str, str, str, float]
 """Model, pruner, recipe and sparsity."""
 Verdict = Literal["better", "worse"]
-"""On a difference to the dense model."""
+"""Verdict on a difference to the dense model."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Column:
     Attributes:
         task, variant, metric: names; the variant is "" for a task that has only one.
         header: shortest name that no other column of the board has.
-        higher_is_better: direction; None when neither end is better, and the column is not ranked.
-        unit: of the values; "" for a pure number.
-        range: smallest and largest defined value on the board; NaN when there is none.
-        data_fingerprint: of the data that every value of this column was measured on.
-        ceiling: what people reach on the same samples; NaN if unknown.
-        chance: what the best answer that looks at nothing reaches; NaN where that has no meaning.
+        higher_is_better: direction; None if neither direction is better, in which case the column is not ranked.
+        unit: unit of the values; "" for a pure number.
+        range: smallest and largest defined value on the board; NaN if there is none.
+        data_fingerprint: fingerprint of the data that every value of this column was measured on.
+        ceiling: the value that people reach on the same samples; NaN if unknown.
+        chance: the value of the best answer that ignores the input; NaN if that has no meaning.
     """
 
     task: str
@@ -46,7 +46,7 @@ class Column:
 
     @property
     def key(self) -> ColumnKey:
-        """What identifies the column on its board."""
+        """The key that identifies the column on its board."""
         return (self.task, self.variant, self.metric)
 
     @property
@@ -66,18 +66,18 @@ class Row:
         seeds: all seeds that have a value in this row, ascending.
         rank: mean over the ranked columns of this row's place (1 = best) among the rows of the same
             model and sparsity; None for the dense model, and for a row that collapsed or has no ranked columns.
-        cells: what was measured, by column key; a column that was not measured is absent.
-        differences: to the dense model, by column key: the mean over the seeds that both have of the paired
-            differences over samples, with the interval of `aggregation.average`; absent where unknown.
-        reference: recipe of the dense row that the differences are to; "" if there is none.
-        verdicts: ``better`` or ``worse`` than that dense row, by column key; absent where nothing can be said.
+        cells: measured values, by column key; a column that was not measured is absent.
+        differences: differences to the dense model, by column key: the paired differences over samples, averaged over
+            the seeds that both have, with the interval of `aggregation.average`; absent if unknown.
+        reference: recipe of the dense row that the row is compared with; "" if there is none.
+        verdicts: ``better`` or ``worse`` than that dense row, by column key; absent if there is no verdict.
         at_chance: main metrics of tasks that are not significantly above chance.
-        collapsed: whether the first of the row's main metrics is: the network sees nothing. Such a row is shown,
-            never ranked, never best, and never called better than the dense one.
-        ties: largest share of any seed of the decision which weights to prune that ties made; NaN if unknown.
-        degenerate: by (task, variant), samples whose output says nothing about them; only where there are any.
-        marked: whether the board's notes say something of a value in this row (stale, accepted, unchecked).
-        extra: what the columns asked for say of the row, by name.
+        collapsed: whether the first of the row's main metrics is at chance, so that the network does not work at all.
+            Such a row is shown, but never ranked, never best, and never called better than the dense row.
+        ties: share of the pruning decision that was made by ties, the largest over seeds; NaN if unknown.
+        degenerate: number of samples whose output carries no information about them, by (task, variant); absent if 0.
+        marked: whether the board's notes refer to a value in this row (stale, accepted, unchecked).
+        extra: values of the requested columns for this row, by name.
     """
 
     model: str
@@ -100,22 +100,22 @@ class Row:
 
     @property
     def undecided(self) -> bool:
-        """Whether scores left more of the decision to ties than is tolerable."""
+        """Whether ties made more of the pruning decision than `UNDECIDED` allows."""
         return self.ties > UNDECIDED
 
     @property
     def dense(self) -> bool:
-        """Whether nothing is pruned: such a row is a reference and is not ranked."""
+        """Whether nothing is pruned; such a row is a reference and is not ranked."""
         return self.sparsity == 0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that gave no values on a cell, or a part of one.
+    """A task, or a part of a task, that gave no values on a cell.
 
     Attributes:
-        run, model, pruner, recipe, sparsity, seed, task: where.
-        part: variant and metric that lack, separated by a space; "" for the whole task, or its rest.
+        run, model, pruner, recipe, sparsity, seed, task: where it failed.
+        part: missing variant and metric, separated by a space; "" for the whole task, or its rest.
         status: failed, skipped, crashed, timeout or oom.
         error: last line of the error.
     """
@@ -137,13 +137,13 @@ class Board:
     """Results that may be compared with each other: each column was measured on the same data.
 
     Attributes:
-        title: names of the suites, and how the data differ when there are several boards.
-        suites: names of the suites, in the order given.
-        columns: by task, variant and metric, each as first seen in the results.
-        rows: by model as first seen, then sparsity, mean rank and label.
-        failed: tasks that gave no values, as the results list them.
-        notes: sentences about what the reader should know (measurements left out).
-        statements: sentences about what the results say, see `pruningbench.leaderboard.statements`.
+        title: names of the suites, and how the data differ if there are several boards.
+        suites: names of the suites, in the given order.
+        columns: ordered by task, variant and metric as they first appear in the results.
+        rows: ordered by model as first seen, then by sparsity, mean rank and label.
+        failed: tasks that gave no values, in the order of the results.
+        notes: sentences that the reader should know (for example about left-out measurements).
+        statements: sentences about the findings, see `pruningbench.leaderboard.statements`.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Sheets: the crops that show each concept, of the dense model and beside them of pruned ones."""
+"""Sheets: the crops that show each concept of the dense model, beside those of pruned models."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TILE, SPACE, CAPTION = 0.5, 0.03, 0.17
-"""Inches: side of a crop, space between two, and height of the line below a row of crops."""
+"""Sizes in inches: side of a crop, space between crops, height of the line below a row of crops."""
 MARGIN, BETWEEN, TITLE, HEAD, LABEL = 0.15, 0.25, 0.56, 0.22, 0.2
-"""Inches: around the figure, between blocks, for the title, for the head of a class, and for a row's number."""
+"""Space in inches: around the figure, between blocks, for the title, for a class heading and for a row's number."""
 BLOCKS, ROWS, PLACES = 4, 15, 8
-"""Conditions side by side, rows in a figure, and crops in a row."""
+"""Most conditions side by side, rows in a figure, and crops in a row."""
 
 WIDEST = 3.2
-"""Inches: to which captions may widen a block of few crops."""
+"""Largest width in inches to which captions may widen a block of few crops."""
 
 Column = dict[str, list[ShownSample]]
-"""The crops of one condition: by row, in order."""
+"""The crops of one condition by row, in order."""
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """What one figure shows."""
+    """The content of one figure."""
 
     title: str
     rows: list[str]
@@ -41,10 +41,10 @@ class _Sheet:
 
 
 def sheets(names: Sequence[str], shown: Sequence[ShownExhibit]) -> Iterator[Drawing]:
-    """Yield name and drawing of a sheet for each pruner and recipe.
+    """Yield the name and drawing of each sheet, one per pruner and recipe.
 
-    Rows are concepts, class by class, as the dense model has them; blocks are the dense model and
-    ascending sparsities, whose rows show the concepts that were paired with the dense ones.
+    Rows are the dense model's concepts, class by class. Blocks are the dense model and
+    ascending sparsities; the rows of a sparsity show the concepts that were paired with the dense ones.
 
     Args:
         names: task, variant and model.
@@ -106,7 +106,7 @@ def _figure(sheet: _Sheet) -> Figure:
 
 
 def _draw_row(canvas: Canvas, left: float, top: float, crops: Sequence[ShownSample], block: float) -> None:
-    """Draw the crops of a concept with its caption below, or say that there are none."""
+    """Draw the crops of a concept with the caption below, or "undefined" if there are none."""
     if not crops:
         canvas.text(left + block / 2, top + TILE / 2, "undefined", 6.5, ha="center", va="center", color=FAINT)
         return
@@ -117,7 +117,7 @@ def _draw_row(canvas: Canvas, left: float, top: float, crops: Sequence[ShownSamp
 
 
 def _neighbours(rows: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each row's name with the one before it, "" for the first."""
+    """Yield each row's name with the name of the row before it, "" for the first."""
     yield from zip(rows, ["", *rows], strict=False)
 
 

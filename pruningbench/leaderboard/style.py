@@ -1,4 +1,4 @@
-"""How figures look: colours, line styles, marks and sizes."""
+"""The look of figures: colours, line styles, markers and sizes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 DPI = 120
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
-"""Colours that the colour-blind tell apart: M. Okabe and K. Ito, Color Universal Design, 2008."""
+"""Colours that colour-blind readers can tell apart: M. Okabe and K. Ito, Color Universal Design, 2008."""
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.6)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-"""Line styles that do not blur into one another at a width of 1.5 points."""
+"""Line styles that stay distinct at a width of 1.5 points."""
 INK, FAINT = "#222222", "#777777"
 CEILING: dict[str, Any] = {"color": "#8C510A", "linewidth": 1.3, "linestyle": (0, (6, 2))}
-"""The line of what people reach."""
+"""Style of the line at the value that people reach."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size in inches, outside of pyplot."""
+    """Return an empty figure of the given size in inches, independent of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,7 +32,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def looks_of_pruners(pruners: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and mark of each pruner; no two are the same up to 70 pruners."""
+    """Return the colour and marker of each pruner; they are all different for up to 70 pruners."""
     return {
         pruner: {"color": colour, "marker": mark}
         for pruner, colour, mark in zip(pruners, cycle(COLOURS), cycle(MARKS), strict=False)
@@ -45,7 +45,7 @@ def looks_of_recipes(recipes: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def plain_axes(axes: Axes) -> None:
-    """Leave of the frame only what carries numbers, with a faint grid behind."""
+    """Keep only the sides of the frame that carry numbers, and draw a faint grid behind."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.grid(True, color="#E6E6E6", linewidth=0.7)
@@ -54,5 +54,5 @@ def plain_axes(axes: Axes) -> None:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return about how many inches wide a text of `size` points is."""
+    """Return the approximate width in inches of a text of `size` points."""
     return 0.6 * size / 72 * len(text)

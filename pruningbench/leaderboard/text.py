@@ -20,20 +20,20 @@ from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Failure, Row
 
 WIDTH = 140
-"""Columns of the terminal that a table is made for when nothing else is said."""
+"""Default width of a table, in columns of the terminal."""
 NARROWEST, WIDEST = 5, 12
-"""Characters that the header of a metric is cut to, at the worst and at the best."""
+"""Smallest and largest width, in characters, that the header of a metric is cut to."""
 BAR = "|"
 SIGNS = {"better": "▲", "worse": "▼", "": " "}
 UNDECIDED_MARK = " ≈"
-"""Marks prunings that scores did not decide."""
+"""Marks rows whose pruning was not decided by scores."""
 CHANCE = "†"
-"""Marks what is not significantly above chance."""
+"""Marks values that are not significantly above chance."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """A column of the printed table: its header lines, its cells by row, and the metric it shows."""
+    """A column of the printed table: its header lines, its cells by row, and the metric that it shows."""
 
     header: list[str]
     cells: list[str]
@@ -44,8 +44,8 @@ class _Field:
 def table(board: Board, width: int | None = None) -> str:
     """Return a board as plain text: one block per model, one line per row, metrics grouped by task.
 
-    Headers are shortened, and intervals left out, until the table is at most `width` (`WIDTH`)
-    characters wide; what still does not fit is continued in a second table below.
+    Headers are shortened and intervals left out until the table is at most `width` (default `WIDTH`)
+    characters wide; columns that still do not fit continue in further tables below.
     """
     width = width or WIDTH
     head = displayable(board.title)
@@ -57,7 +57,7 @@ def table(board: Board, width: int | None = None) -> str:
 
 
 def _pages(board: Board, width: int) -> tuple[list[str], bool]:
-    """Return the lines of all tables, and whether they hold intervals."""
+    """Return the lines of all tables, and whether they contain intervals."""
     layouts = [(True, 10), (True, 8), *((False, limit) for limit in range(WIDEST, NARROWEST - 1, -1))]
     for intervals, limit in layouts:
         lines = _page(board, board.columns, limit, intervals)
@@ -69,7 +69,7 @@ def _pages(board: Board, width: int) -> tuple[list[str], bool]:
 
     pages: list[list[Column]] = []
     for _, group in groupby(board.columns, key=lambda column: column.key[:2]):
-        together = list(group)  # a variant's metrics stay on one page if they can
+        together = list(group)  # a variant's metrics stay on one page if they fit
         for columns in [together] if fits(together) else [[column] for column in together]:
             if pages and fits([*pages[-1], *columns]):
                 pages[-1] += columns
@@ -79,7 +79,7 @@ def _pages(board: Board, width: int) -> tuple[list[str], bool]:
 
 
 def _page(board: Board, columns: Sequence[Column], limit: int, intervals: bool) -> list[str]:
-    """Return the lines of a table of these columns, the first as wide as it is: one block per model."""
+    """Return the lines of a table of these columns, one block per model; the first line has the table's full width."""
     fields = _left(board)
     before: Column | None = None
     for column in columns:
@@ -91,7 +91,7 @@ def _page(board: Board, columns: Sequence[Column], limit: int, intervals: bool) 
 
 
 def _apart(before: Column | None, column: Column, columns: Sequence[Column]) -> bool:
-    """Whether a bar stands between two columns: between tasks, and between variants of several metrics."""
+    """Whether a bar separates two columns: between tasks, and between variants with several metrics."""
     if before is None or before.task != column.task:
         return True
     sizes = [sum(c.key[:2] == which.key[:2] for c in columns) for which in (before, column)]
@@ -192,7 +192,7 @@ def _aligned(fields: Sequence[_Field]) -> tuple[list[str], list[tuple[int, int]]
 
 
 def _header(fields: Sequence[_Field], spans: Sequence[tuple[int, int]]) -> list[str]:
-    """Return the header: task and variant across their columns, then each metric with its arrow last."""
+    """Return the header: task and variant across their columns, then each metric, with its arrow last."""
     height = max(len(field.header) for field in fields)
     canvas = [[" "] * spans[-1][1] for _ in range(height)]
     for field, (start, end) in zip(fields, spans, strict=True):
@@ -226,7 +226,7 @@ def _put(line: list[str], text: str, start: int) -> None:
 
 
 def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
-    """Explain the signs that the table uses, and spell its columns out."""
+    """Explain the signs that the table uses, and spell out its columns."""
     signs = []
     if any(column.arrow for column in board.columns):
         signs.append("↑ higher is better, ↓ lower is better")
@@ -270,7 +270,7 @@ DEGENERATE = (
 
 
 def chance_signs(board: Board) -> list[str]:
-    """Explain the mark of what is at chance, with the chance level of each column that has it."""
+    """Explain the mark for values at chance, with the chance level of each column that has it."""
     columns = [c for c in board.columns if any(c.key in row.at_chance for row in board.rows)]
     if not columns:
         return []
@@ -291,7 +291,7 @@ def ties_signs(board: Board) -> list[str]:
 
 
 def _spelt_out(columns: Sequence[Column]) -> str:
-    """Return ``task: metric, metric; task (variant): metric``, with the units at the end if they are all the same."""
+    """Return ``task: metric, metric; task (variant): metric``, with the unit at the end if all columns share it."""
     units = {column.unit for column in columns}
     parts = []
     for (task, variant), group in groupby(columns, key=lambda column: column.key[:2]):
@@ -302,7 +302,7 @@ def _spelt_out(columns: Sequence[Column]) -> str:
 
 
 def failed_sentence(board: Board) -> str:
-    """Say how many tasks gave no values, and why."""
+    """Return a sentence that says how many tasks gave no values, and why."""
     counts = ", ".join(f"{count} {status}" for status, count in Counter(f.status for f in board.failed).items())
     return f"Task runs without values: {counts or 'none'}."
 

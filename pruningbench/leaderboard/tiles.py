@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 RGB = NDArray[np.float64]
 
 GREY = 0.72
-"""What stands for a map without signal, and for its undefined pixels."""
+"""Grey level for maps without signal and for undefined pixels."""
 
 
 def image_tile(image: Array, side: int) -> RGB:
     """Turn a (C, H, W) image in [0, 1] into (h, w, 3) RGB that fits a square of `side` pixels.
 
-    One channel is shown as grey; of two, or of more than three, their mean is.
+    A single channel is shown as grey; two channels, or more than three, are averaged and shown as grey.
     """
     channels = np.nan_to_num(np.asarray(image, dtype=np.float64))
     if len(channels) != 3:
@@ -30,8 +30,8 @@ def image_tile(image: Array, side: int) -> RGB:
 def map_tile(values: Array, side: int, *, signed: bool) -> RGB | None:
     """Turn a (H, W) map into (h, w, 3) RGB, or None if it is zero or undefined everywhere.
 
-    It is divided by the 99th percentile of its absolute values (by their maximum if that is zero), so
-    that a few large values do not hide the others, and then shown in ``inferno`` (black 0, light 1) or, for
+    The map is divided by the 99th percentile of its absolute values (by their maximum if that percentile is zero), so
+    that a few large values do not hide the others. It is then shown in ``inferno`` (black 0, light 1) or, for
     maps that may be negative, in ``RdBu`` (blue -1, white 0, red 1). Undefined pixels are grey.
     """
     import matplotlib
@@ -49,7 +49,7 @@ def map_tile(values: Array, side: int, *, signed: bool) -> RGB | None:
 
 
 def fit(picture: RGB, side: int) -> RGB:
-    """Scale (H, W, 3) so that its longer side has `side` pixels: nearest pixels up, means down."""
+    """Scale (H, W, 3) so that its longer side has `side` pixels: nearest pixels to enlarge, means to shrink."""
     longest = max(picture.shape[:2])
     for axis in (0, 1):
         old = picture.shape[axis]

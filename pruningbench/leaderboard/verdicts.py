@@ -1,4 +1,4 @@
-"""Which rows are better or worse than their dense reference."""
+"""Decides which rows are better or worse than their dense reference."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pruningbench.leaderboard.rows import Column, ColumnKey, Row, Verdict
 def with_verdicts(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Return the rows with their verdicts, corrected for the number of tests.
 
-    The family of tests is a model's table: the differences of all its rows in all columns with a direction, but for
-    those to a reference that is itself at chance, of which nothing is said. A difference is called one when its
-    p-value, adjusted by Holm's method for this family, is at most `inference.LEVEL`: with that probability at
-    most is any mark of the table wrong. Nothing at chance is called better.
+    The family of tests is a model's table: the differences of all its rows in all columns with a direction, except
+    differences to a reference that is itself at chance, which get no verdict. A difference gets a verdict if its
+    p-value, adjusted by Holm's method for this family, is at most `inference.LEVEL`; the probability that any mark of
+    the table is wrong is then at most that level. A value at chance is never called better.
     """
     dense = {(row.model, row.recipe): row for row in rows if row.dense}
     tests: dict[str, list[tuple[int, ColumnKey, float]]] = {}
@@ -50,5 +50,5 @@ def _judged(row: Row, columns: Sequence[Column], adjusted: Mapping[ColumnKey, fl
 
 
 def _blind(row: Row, column: Column) -> bool:
-    """Whether a row sees nothing: at all, or in the task of a column."""
+    """Whether a row has collapsed, or is at chance in the task of a column."""
     return row.collapsed or column.task in {key[0] for key in row.at_chance}

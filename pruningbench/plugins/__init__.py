@@ -1,7 +1,7 @@
 """Finds plugins, guards against broken ones, and turns names into components and extensions.
 
-A plugin is an entry point in the group ``pruningbench``; the built-ins come through the same door. A
-plugin that cannot be imported or that misbehaves while registering is reported, and all others work on.
+A plugin is an entry point in the group ``pruningbench``; the built-ins are loaded in the same way. A
+plugin that cannot be imported or that fails while registering is reported, and all others keep working.
 """
 
 from pruningbench.plugins.door import Door

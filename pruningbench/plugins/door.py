@@ -1,4 +1,4 @@
-"""The door: one plugin manager for all plugins, through which every hook is called and every failure contained."""
+"""The door: one plugin manager for all plugins, which calls every hook and contains every failure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pluggy
 from pruningbench import hookspecs
 
 Report = Callable[[str, str], None]
-"""Is told the name of a plugin and what went wrong in it."""
+"""A callback that receives the name of a plugin and what went wrong in it."""
 
 
 class Door:
-    """Calls hooks, of each plugin apart from the others.
+    """Calls the hooks of each plugin separately.
 
-    pluggy finds the implementations and checks their names and arguments. The calls are made here, one by one,
-    because pluggy ends a call with the first exception and does not say whose it was.
+    pluggy finds the implementations and checks their names and arguments. This class makes the calls, one by one,
+    because pluggy stops at the first exception and does not say which plugin raised it.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Door:
         """Register a plugin's module, or any object with hooks.
 
         Raises:
-            pluggy.PluginValidationError: for a hook that does not exist or takes other arguments.
-            ValueError: for a plugin that has been admitted already.
+            pluggy.PluginValidationError: for a hook that does not exist or has other arguments.
+            ValueError: for a plugin that has already been admitted.
         """
         try:
             self.manager.register(module, name=name)
@@ -41,13 +41,13 @@ class Door:
             raise
 
     def dismiss(self, name: str) -> None:
-        """Forget a plugin; nothing happens if it is not there."""
+        """Unregister a plugin; do nothing if it is not registered."""
         if self.manager.has_plugin(name):
             self.manager.unregister(name=name)
 
     @contextmanager
     def admitted(self, name: str, observer: object | None) -> Iterator[None]:
-        """Admit an observer for the length of the block."""
+        """Admit an observer for the duration of the block."""
         if observer is None:
             yield
             return
@@ -63,15 +63,15 @@ class Door:
         return sorted(caller.name for caller in callers)
 
     def call_one(self, name: str, hook: str, **arguments: Any) -> None:
-        """Call a hook of one plugin, if it implements it; its exceptions pass."""
+        """Call a hook of one plugin if the plugin implements it; exceptions propagate."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.plugin_name == name:
                 implementation.function(*(arguments[argument] for argument in implementation.argnames))
 
     def tell(self, hook: str, report: Report, silent: Container[str] = (), **arguments: Any) -> None:
-        """Call a hook of all plugins but the `silent` ones, in the order in which they were admitted.
+        """Call a hook of all plugins except the `silent` ones, in the order in which they were admitted.
 
-        What goes wrong in one is reported, and the others are called all the same.
+        A failure in one plugin is reported, and the others are still called.
         """
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.plugin_name in silent:

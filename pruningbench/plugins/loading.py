@@ -1,4 +1,4 @@
-"""From entry points to a registry."""
+"""Builds a registry from entry points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pruningbench.plugins.registry import Registry
 
 ENTRY_POINTS = "pruningbench"
 STATED = "pruningbench_contract"
-"""Name in a plugin's module of the contract version that it was written for."""
+"""Name of the variable in a plugin's module that states the contract version that the plugin was written for."""
 HOOKS: dict[Kind | Extension, str] = {
     kind: f"pruningbench_register_{kind.replace('-', '_')}s" for kind in (*KINDS, *EXTENSIONS)
 }
@@ -30,8 +30,8 @@ HOOKS: dict[Kind | Extension, str] = {
 def wanted_plugins(environment: Mapping[str, str] = os.environ) -> frozenset[str] | None:
     """Return which third-party plugins PRUNINGBENCH_PLUGINS allows, or None for all.
 
-    Empty means the built-ins only; otherwise a comma-separated list of entry-point or distribution
-    names, loaded beside the built-ins.
+    An empty value means the built-ins only; otherwise it is a comma-separated list of entry-point or distribution
+    names that are loaded in addition to the built-ins.
     """
     value = environment.get("PRUNINGBENCH_PLUGINS")
     return None if value is None else frozenset(filter(None, (part.strip() for part in value.split(","))))
@@ -39,7 +39,7 @@ def wanted_plugins(environment: Mapping[str, str] = os.environ) -> frozenset[str
 
 @cache
 def load_registry() -> Registry:
-    """Find and register all plugins, once a process."""
+    """Find and register all plugins, once per process."""
     return build_registry(list(entry_points(group=ENTRY_POINTS)), wanted_plugins())
 
 
@@ -68,13 +68,13 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     before = {kind: dict(entries) for kind, entries in registry.entries.items()}
     key = f"{plugin.distribution}/{plugin.name}"
     try:
-        with redirect_stdout(sys.stderr):  # what a plugin prints must not end in somebody's JSON
+        with redirect_stdout(sys.stderr):  # what a plugin prints must not end up in JSON output
             module = point.load()
             _check_version(module)
             registry.door.admit(key, module)
             for kind, hook in HOOKS.items():
                 registry.door.call_one(key, hook, register=_registrar(registry, kind, plugin))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module may raise anything
         registry.door.dismiss(key)
         registry.entries = before
         text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
@@ -84,12 +84,12 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
 
 
 def _check_version(module: ModuleType) -> None:
-    """Check that this pruningbench keeps the contract that a plugin was written for.
+    """Check that this pruningbench supports the contract that a plugin was written for.
 
-    A plugin that states no version is taken to be written for the first one.
+    A plugin that states no version is assumed to be written for the first one.
 
     Raises:
-        PluginError: if it does not, with what to do.
+        PluginError: if it does not; the message says what to do.
     """
     stated = getattr(module, STATED, "1.0")
     match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated) if isinstance(stated, str) else None
@@ -112,7 +112,7 @@ def _registrar(registry: Registry, kind: Kind | Extension, plugin: Plugin) -> Ca
     def register(name: str, target: Any) -> None:
         try:
             registry.add(kind, name, target, plugin)
-        except PluginError as error:  # one bad component does not take the plugin's others with it
+        except PluginError as error:  # one bad component does not affect the plugin's other components
             registry.broken.append(BrokenPlugin(plugin, str(error)))
 
     return register
@@ -123,5 +123,5 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
         return "unknown", "?"
     try:
         return point.dist.name or "unknown", point.dist.version or "?"
-    except Exception:  # noqa: BLE001 - a damaged installation lacks its metadata, in many ways
+    except Exception:  # noqa: BLE001 - reading a damaged installation's metadata fails in many ways
         return "unknown", "?"

@@ -1,4 +1,4 @@
-"""What a plugin registers: a component or an extension under a name, imported when first needed."""
+"""Registrations of plugins: a component or an extension under a name, imported when first needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruningbench.errors import PluginError
 
 Extension = Literal["suite", "executor", "exhibit", "figure", "column", "statement"]
 EXTENSIONS: tuple[Extension, ...] = typing.get_args(Extension)
-"""What plugins add beside components: files and functions that have no parameters in a suite."""
+"""What plugins add besides components: files and functions that have no parameters in a suite."""
 
 _TARGET = re.compile(r"[\w.]+:\w+")
 
@@ -36,7 +36,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A plugin, or one component of it, that does not work, and why."""
+    """A plugin that does not work, or that has a component that does not work, and the reason."""
 
     plugin: Plugin
     reason: str
@@ -47,10 +47,10 @@ class Registration:
     """A registered component or extension.
 
     Attributes:
-        kind: of component (`KINDS`) or extension (`EXTENSIONS`).
-        name: kebab-case, as the plugin gave it.
-        target: the object itself or ``"module:name"``; of a suite its file.
-        plugin: who registered it.
+        kind: kind of component (`KINDS`) or extension (`EXTENSIONS`).
+        name: kebab-case name that the plugin gave it.
+        target: the object itself or ``"module:name"``; for a suite, its file.
+        plugin: the plugin that registered it.
     """
 
     kind: Kind | Extension
@@ -60,7 +60,7 @@ class Registration:
 
     @property
     def full_name(self) -> str:
-        """``distribution/name``, under which it can always be found."""
+        """The name ``distribution/name``, which always finds it."""
         return f"{self.plugin.distribution}/{self.name}"
 
     @property
@@ -69,10 +69,10 @@ class Registration:
         return f"{self.kind} {self.name!r} of plugin {self.plugin}"
 
     def check(self) -> None:
-        """Check the target as far as that is possible without importing it.
+        """Check the target as far as possible without importing it.
 
         Raises:
-            PluginError: for something that cannot be what it is registered as.
+            PluginError: for a target that cannot be what it is registered as.
         """
         if self.kind == "suite":
             if not isinstance(self.target, Path) or not self.target.is_file():
@@ -84,7 +84,7 @@ class Registration:
             self._check_object(self.target)
 
     def load(self) -> Any:
-        """Return the registered object, importing it if need be; of a suite the path of its file.
+        """Return the registered object, importing it if necessary; for a suite, return the path of its file.
 
         Raises:
             PluginError: if it cannot be imported, or is not what it is registered as.
@@ -93,7 +93,7 @@ class Registration:
             module, _, attribute = self.target.partition(":")
             try:
                 found = getattr(import_module(module), attribute)
-            except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+            except (Exception, SystemExit) as error:  # a third-party module may raise anything
                 raise PluginError(
                     f"{self.what} cannot be imported from {self.target!r}: {type(error).__name__}: {error}"
                 ) from error
@@ -109,7 +109,7 @@ class Registration:
 
     @property
     def where(self) -> str:
-        """The place of the object as ``module:name``, or the path of a file."""
+        """The location of the object as ``module:name``, or the path of a file."""
         if isinstance(self.target, (str, Path)):
             return str(self.target)
         return f"{self.target.__module__}:{self.target.__qualname__}"

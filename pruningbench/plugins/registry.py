@@ -1,4 +1,4 @@
-"""All components and extensions by kind and name."""
+"""The registry of all components and extensions, by kind and name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Registry:
     distribution has registered the same name for the same kind.
 
     Attributes:
-        entries: kind -> name -> registrations, one for each distribution that has it.
-        plugins: those that work.
-        broken: plugins, or components of them, that do not.
-        door: calls the hooks of those that observe.
+        entries: kind -> name -> registrations, one for each distribution that registered the name.
+        plugins: the plugins that work.
+        broken: plugins, or components of plugins, that do not work.
+        door: calls the hooks of observing plugins.
     """
 
     entries: dict[str, dict[str, list[Registration]]] = field(default_factory=_empty)
@@ -42,8 +42,8 @@ class Registry:
         """Register a component or an extension.
 
         Raises:
-            PluginError: for a name that is not kebab-case or that the same distribution has registered already,
-                or for something that is no component of this kind.
+            PluginError: for a name that is not kebab-case or that the same distribution has already registered,
+                or for a target that is not of this kind.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{kind} name {name!r} of plugin {plugin} is not kebab-case (like 'my-{kind}')")
@@ -59,37 +59,37 @@ class Registry:
         self.entries[kind][name] = [*same, registration]
 
     def name_of(self, registration: Registration) -> str:
-        """Return the shortest name under which a registration is found."""
+        """Return the shortest name that finds a registration."""
         alone = len(self.entries[registration.kind].get(registration.name, [])) < 2
         return registration.name if alone else registration.full_name
 
     def names(self, kind: Kind | Extension) -> list[str]:
-        """Return the names of a kind, sorted: full names where a name alone would be ambiguous."""
+        """Return the sorted names of a kind, with full names where a name alone is ambiguous."""
         return sorted(self.name_of(found) for same in self.entries[kind].values() for found in same)
 
     def registrations(self, kind: Kind | Extension) -> list[Registration]:
-        """Return all registrations of a kind, in the order of their names."""
+        """Return all registrations of a kind, sorted by name."""
         return sorted((one for same in self.entries[kind].values() for one in same), key=self.name_of)
 
     def clashes(self) -> list[str]:
-        """Return a line for each name that several distributions have registered for one kind."""
+        """Return one line for each name that several distributions have registered for the same kind."""
         return [
             _ambiguous(kind, name, same) for kind, named in self.entries.items() for name, same in sorted(named.items())
             if len(same) > 1
         ]  # fmt: skip
 
     def entry(self, kind: Kind | Extension, name: str, home: str = "") -> Registration:
-        """Return what is registered under a name or a full name.
+        """Return the registration with a name or a full name.
 
         Args:
-            kind: of component or extension.
+            kind: kind of component or extension.
             name: ``name``, or ``distribution/name``.
-            home: distribution whose defaults or suite say the name: what it registered itself is meant where the
-                name alone is ambiguous.
+            home: distribution whose defaults or suite use the name; if the name alone is ambiguous, the one that this
+                distribution registered is meant.
 
         Raises:
-            UnknownComponentError: if nothing is, with the nearest names, and with the other kind if
-                the name exists there; or if several distributions have the name, with their full names.
+            UnknownComponentError: if there is none (the message suggests the nearest names, or the other kind if
+                the name exists there), or if several distributions have the name (it gives their full names).
         """
         distribution, _, short = name.rpartition("/")
         same = self.entries[kind].get(short, [])
@@ -111,7 +111,7 @@ class Registry:
         raise UnknownComponentError(f"unknown {kind} {name!r}{hint}")
 
     def __iter__(self) -> Iterator[Registration]:
-        """Yield the components, kind by kind; extensions are asked for by their kind."""
+        """Yield the components, kind by kind, without the extensions."""
         for kind in KINDS:
             yield from self.registrations(kind)
 

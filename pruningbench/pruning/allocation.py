@@ -1,6 +1,6 @@
-"""How a sparsity over all prunable weights is shared between the layers.
+"""How a sparsity over all prunable weights is distributed among the layers.
 
-`global` lets one threshold decide over all layers; the others fix one number of weights per layer first.
+`global` applies one threshold to all layers; the others first fix the number of weights of each layer.
 All of them prune exactly ``round(sparsity * total)`` weights.
 """
 
@@ -53,7 +53,7 @@ def allocate(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocati
 
 def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allocation: Allocation) -> dict[str, float]:
     """Return the density of each layer, in [0, 1], before rounding to whole weights."""
-    number_to_prune(sparsity, 1)  # refuses a sparsity out of range
+    number_to_prune(sparsity, 1)  # rejects a sparsity out of range
     weights = {name: float(torch.Size(shape).numel()) for name, shape in shapes.items()}
     names = list(shapes)
     if allocation == "uniform":
@@ -64,7 +64,7 @@ def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allo
             floor[names[0]] = 1.0
         if len(shapes[names[-1]]) == 2:  # the last linear map keeps at least a fifth
             floor[names[-1]] = max(floor[names[-1]], 0.2)
-        # a sparsity so high that it leaves less than the floors ask for: they share what there is
+        # a high sparsity may leave less than the floors ask for: scale them down to fit
         asked = sum(floor[name] * weights[name] for name in names)
         scale = min(1.0, (1 - sparsity) * sum(weights.values()) / asked) if asked else 1.0
         floor = {name: scale * share for name, share in floor.items()}
@@ -78,10 +78,10 @@ def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allo
 def _water_fill(
     raw: Mapping[str, float], weights: Mapping[str, float], density: float, floor: Mapping[str, float]
 ) -> dict[str, float]:
-    """Scale `raw` by one factor so that the weighted mean is `density`, within [floor, 1] a layer.
+    """Scale `raw` by one factor so that the weighted mean is `density`, with each layer in [floor, 1].
 
-    Layers that the factor would push out of their bounds are fixed at the bound, and what that leaves
-    is shared again among the rest, until none is out of bounds.
+    Layers that the factor would push out of their bounds are fixed at the bound, and the remainder is
+    distributed again among the rest, until no layer is out of bounds.
     """
     total = sum(weights.values())
     fixed: dict[str, float] = {}
@@ -95,7 +95,7 @@ def _water_fill(
         under = [name for name in free if factor * raw[name] < floor[name]]
         if not over and not under:
             return {name: fixed.get(name, factor * raw[name]) for name in raw}
-        # fix one side at a time: what one side frees or takes may bring the other back in bounds
+        # fix one side at a time: what one side frees or takes may bring the other back within bounds
         fixed.update(dict.fromkeys(over, 1.0) if over else {name: floor[name] for name in under})
 
 

@@ -1,4 +1,4 @@
-"""What a pruning has cut through: empty layers, dead units, and kept weights that no signal reaches."""
+"""What a pruning has cut off: empty layers, dead units, and kept weights that no signal reaches."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class LayerDiagnosis:
 
     Attributes:
         name, shape: of the parameter.
-        total, kept: weights, and those kept.
+        total, kept: number of weights, and of kept weights.
         units: output units (rows, output channels); `dead` of them have no kept incoming weight.
-        inputs: input units (columns, input channels of all groups); `unread` of them no kept weight of this
-            parameter reads.
-        on_path: kept weights that lie on a path from the input to the output; None where that was not measured.
+        inputs: input units (columns, input channels of all groups); `unread` of them are read by no kept weight of
+            this parameter.
+        on_path: kept weights that lie on a path from the input to the output; None if not measured.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Diagnosis:
 
     Attributes:
         layers: each masked parameter, in the order of the masks.
-        connected: whether any signal gets from the input to the output; None where that was not measured.
-        outputs_reached: share of the network's outputs that a signal reaches, in [0, 1]; None likewise.
+        connected: whether any signal gets from the input to the output; None if not measured.
+        outputs_reached: share of the network's outputs that a signal reaches, in [0, 1]; None if not measured.
         no_paths: why paths were not measured; "" if they were.
     """
 
@@ -61,7 +61,7 @@ class Diagnosis:
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Names of the parameters of which nothing is kept."""
+        """Names of the parameters without any kept weight."""
         return tuple(layer.name for layer in self.layers if layer.total and not layer.kept)
 
     @property
@@ -71,7 +71,7 @@ class Diagnosis:
 
     @property
     def unread_inputs(self) -> int:
-        """Input units that their parameter reads with no kept weight, over all parameters."""
+        """Input units that no kept weight of their parameter reads, over all parameters."""
         return sum(layer.unread for layer in self.layers)
 
     @property
@@ -82,7 +82,7 @@ class Diagnosis:
 
     @property
     def disconnected(self) -> int | None:
-        """Kept weights on no path from the input to the output; None where paths were not measured."""
+        """Kept weights on no path from the input to the output; None if paths were not measured."""
         if self.no_paths:
             return None
         return sum(layer.kept - (layer.on_path or 0) for layer in self.layers)
@@ -113,28 +113,28 @@ class Diagnosis:
 def diagnose(
     network: nn.Module, masks: Masks, input_shape: Sequence[int] | None = None, *, paths: bool = True
 ) -> Diagnosis:
-    """Tell what masks leave of a network: densities, empty layers, dead units and disconnected weights.
+    """Report what masks leave of a network: densities, empty layers, dead units and disconnected weights.
 
     Paths are measured in the network itself, not in a graph drawn by hand. A signal of ones is sent through the
     kept weights, all set to one; biases, tokens and position embeddings are zero, activations (ReLU, GELU, tanh
-    and the like) and norms pass what they get, and maxima are sums. A weight lies on a path where signal reaches
-    it from the input and the output from it. Branches that are added or concatenated are alternatives: one open
-    branch is enough, and a shortcut without weights is always open. Of factors that are multiplied all have to
-    be open. Positions count: the outer entries of a kernel that only ever meets its padding lie on no path.
-    That is not defined through softmax (attention) and sigmoid gates, which give signal where none comes in;
-    for such networks the figures of single layers are given, and `Diagnosis.no_paths` says why.
+    and the like) and norms pass their input unchanged, and maxima become sums. A weight lies on a path if a signal
+    from the input reaches it and a signal from it reaches the output. Branches that are added or concatenated are
+    alternatives: one open branch is enough, and a shortcut without weights is always open. Factors that are
+    multiplied must all be open. Positions count: the outer entries of a kernel that only ever meet padding lie on
+    no path. Paths are not defined through softmax (attention) and sigmoid gates, which emit a signal even if none
+    comes in; for such networks only the figures of single layers are given, and `Diagnosis.no_paths` says why.
 
     Args:
-        network: the network the masks are for; only its structure counts, not its weights. Left as it was.
-        masks: of any of its parameters; all others are dense.
-        input_shape: of one input, without the batch, such as (3, 32, 32); by default what the network's
-            ``pretrained_cfg`` or ``default_cfg`` says, as timm's do.
+        network: the network that the masks are for; only its structure counts, not its weights. Left unchanged.
+        masks: masks of any of its parameters; all others are dense.
+        input_shape: shape of one input, without the batch, such as (3, 32, 32); by default from the network's
+            ``pretrained_cfg`` or ``default_cfg``, which timm's networks have.
         paths: whether to measure paths, which takes a forward and a backward pass of one input.
 
     Raises:
         MaskError: if the masks do not fit the network.
     """
-    masks._pairs(network)  # or say which mask does not fit
+    masks._pairs(network)  # raises if a mask does not fit
     layouts = _layouts(network)
     layers = {name: _layer(name, mask, *layouts.get(name, (1, False))) for name, mask in masks.items()}
     shape = input_shape or told_shape(network)
@@ -155,15 +155,15 @@ def diagnose(
 
 
 def mask_summary(masks: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return figures of masks alone, as plain JSON values; cheap enough to be kept with all masks.
+    """Return figures computed from masks alone, as plain JSON values; cheap enough to be kept with all masks.
 
-    Units are the rows of each parameter, which for a transposed convolution are its inputs.
+    Units are the rows of each parameter; for a transposed convolution these are its inputs.
     """
     return _counts([_layer(name, mask, 1, transposed=False) for name, mask in masks.items()])
 
 
 def collapse(masks: Mapping[str, Tensor], sparsity: float) -> str | None:
-    """Return a line that names the first parameter that the masks leave nothing of; None if there is none."""
+    """Return a line that names the first parameter without any kept weight; None if there is none."""
     empty = [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
     if not empty:
         return None
@@ -195,7 +195,7 @@ def _layer(name: str, mask: Tensor, groups: int, transposed: bool) -> LayerDiagn
     rows = mask.shape[0] if mask.ndim else 1
     columns = mask.shape[1] if mask.ndim > 1 else 1
     kernel = math.prod(mask.shape[2:])
-    # (groups, rows a group, columns, kernel): columns belong to the rows of their own group only
+    # (groups, rows per group, columns, kernel): columns belong only to the rows of their own group
     kept = mask.reshape(groups, rows // groups, columns, kernel).any(3)
     by_row, by_column = kept.any(2), kept.any(1)
     outputs, inputs = (by_column, by_row) if transposed else (by_row, by_column)

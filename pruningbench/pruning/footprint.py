@@ -9,22 +9,22 @@ from torch import Tensor, nn
 
 
 def input_shape(network: nn.Module) -> tuple[int, ...] | None:
-    """Return (C, H, W) of an input as the network's ``pretrained_cfg`` or ``default_cfg`` says it, as timm's do."""
+    """Return (C, H, W) of an input from the network's ``pretrained_cfg`` or ``default_cfg``, as timm provides them."""
     told = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
     size = told.get("input_size") if isinstance(told, Mapping) else getattr(told, "input_size", None)
     return tuple(int(length) for length in size) if size else None
 
 
 def state_bytes(network: nn.Module) -> int:
-    """Return the bytes of all parameters and buffers, tied ones once."""
+    """Return the bytes of all parameters and buffers, counting tied ones once."""
     return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
 
 
 def activation_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
-    """Return the bytes of each tensor that autograd keeps of one image; none if the network cannot be run.
+    """Return the bytes of each tensor that autograd keeps of one image; empty if the network cannot run.
 
-    On the meta device this computes shapes only, of attention as it is defined, which keeps more than the fused
-    kernels of a CPU or GPU. Parameters are not counted, and what several layers keep is counted once.
+    On the meta device this computes only shapes. Attention is counted in its unfused form, which keeps more than
+    the fused kernels of a CPU or GPU. Parameters are not counted, and a tensor kept by several layers counts once.
     """
     own = {p.untyped_storage()._cdata for p in (*network.parameters(), *network.buffers())}
     kept: dict[int, int] = {}
@@ -41,10 +41,10 @@ def activation_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
     try:
         image = torch.empty((1, *shape), dtype=like.dtype, device=like.device)
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            result = network(image)  # held until the hooks end: what is kept must not be freed and found again
+            result = network(image)  # held until the hooks end: no kept storage may be freed and reused
         del result
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError):
-        return []  # it asks for values, which the meta device lacks, or for another input
+        return []  # it needs values, which the meta device lacks, or another input
     finally:
         for module, training in modes:
             module.training = training

@@ -26,7 +26,7 @@ FORMAT = "pruningbench-masks-1"
 
 @dataclass(frozen=True)
 class LayerDensity:
-    """Density of one masked parameter: its name, shape, weights in all, and weights kept."""
+    """Density of one masked parameter: its name, shape, total weights, and kept weights."""
 
     name: str
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Masks(Mapping[str, Tensor]):
     """Immutable masks of a network's parameters: ``{parameter name: bool tensor, True = kept}``.
 
     Masks are keyed by parameter, not by module, so they cover fused projections; they change no
-    state-dict key. Equality and `digest` look at the bits only, not at the provenance.
+    state-dict key. Equality and `digest` depend only on the bits, not on the provenance.
 
     Args:
         masks: parameter name -> bool tensor of the parameter's shape. Copied to the CPU.
@@ -63,7 +63,7 @@ class Masks(Mapping[str, Tensor]):
         return MappingProxyType(self._provenance)
 
     def with_provenance(self, **more: Any) -> Masks:
-        """Return the same masks with more, or other, values in their provenance."""
+        """Return the same masks with values added to or replaced in their provenance."""
         return type(self)(self._masks, {**self._provenance, **more})
 
     def __getitem__(self, name: str) -> Tensor:
@@ -133,7 +133,7 @@ class Masks(Mapping[str, Tensor]):
         """Undo `packed`, in the order of `shapes`.
 
         Raises:
-            MaskError: if a name is missing or a number of bytes does not fit its shape.
+            MaskError: if a name is missing or the number of bytes does not fit its shape.
         """
         try:
             return cls({name: _unpack(packed[name].numpy(), shape) for name, shape in shapes.items()}, provenance)
@@ -141,7 +141,7 @@ class Masks(Mapping[str, Tensor]):
             raise MaskError(f"packed masks do not fit the parameters ({error})") from error
 
     def intersect(self, other: Masks) -> Masks:
-        """Return masks that keep a weight where both do; a name only one has is taken as it is."""
+        """Return masks that keep a weight if both do; a name that only one has is taken unchanged."""
         merged = dict(self.items())
         for name, mask in other.items():
             mine = merged.get(name)
@@ -157,7 +157,7 @@ class Masks(Mapping[str, Tensor]):
         device.
 
         Raises:
-            MaskError: if a name or shape does not fit the network; nothing is changed then.
+            MaskError: if a name or shape does not fit the network; nothing is changed in that case.
         """
         with torch.no_grad():
             for parameter, drop in self._pairs(network):
@@ -167,9 +167,9 @@ class Masks(Mapping[str, Tensor]):
     def kept_during(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[MaskKeeper]:
         """Keep pruned weights at exactly zero through the training loop inside the block.
 
-        After each ``optimizer.step()`` the pruned weights, and the optimizer's moments of them, are set
-        to zero again, so neither momentum nor weight decay can revive one. The hook is removed on exit.
-        The keeper that the block is given takes other masks while training goes on.
+        After each ``optimizer.step()`` the pruned weights and their optimizer moments are set to zero
+        again, so neither momentum nor weight decay can revive a weight. The hook is removed on exit.
+        The yielded keeper accepts other masks during training.
         """
         self.apply(network)
         keeper = MaskKeeper(network, optimizer, self)
@@ -198,7 +198,7 @@ class Masks(Mapping[str, Tensor]):
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the masks, eight to a byte, as safetensors; return the digest.
 
-        The file appears complete or not at all: it is written beside its place and moved there.
+        The file appears complete or not at all: it is written next to its destination and moved there.
         """
         meta = {
             "format": FORMAT,
@@ -214,7 +214,7 @@ class Masks(Mapping[str, Tensor]):
         """Read masks written by `save`.
 
         Raises:
-            MaskError: if the file is no mask file, is damaged, or does not match its own digest.
+            MaskError: if the file is not a mask file, is damaged, or does not match its own digest.
         """
         try:
             with safe_open(os.fspath(path), framework="pt") as file:
@@ -242,16 +242,16 @@ class MaskKeeper:
         self._drops = masks._pairs(network)
 
     def change(self, masks: Masks) -> None:
-        """Put other masks in force at once: what they prune is zero, and so are its moments.
+        """Put other masks in force at once: the weights that they prune and their moments become zero.
 
-        A weight that comes back starts where it is, at zero unless somebody set it, without momentum.
+        A weight that comes back starts from its current value, zero unless something set it, without momentum.
         """
         self._drops = masks._pairs(self._network)
         self.masks = masks
         self.enforce()
 
     def enforce(self) -> None:
-        """Set the pruned weights, and the optimizer's moments of them, to zero."""
+        """Set the pruned weights and their optimizer moments to zero."""
         with torch.no_grad():
             for parameter, drop in self._drops:
                 parameter.masked_fill_(drop, 0)
@@ -261,7 +261,7 @@ class MaskKeeper:
 
 
 def measured_sparsity(network: nn.Module, names: Mapping[str, object]) -> tuple[float, float]:
-    """Count zeros in the network itself: a pruner's word is never taken for it.
+    """Count zeros in the network itself; a pruner's own claim is never trusted.
 
     Args:
         network: the pruned network.

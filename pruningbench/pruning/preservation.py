@@ -1,4 +1,4 @@
-"""Leaves a network as it was found, whatever happens in between."""
+"""Restores a network to its original state, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def preserved(network: nn.Module) -> Iterator[None]:
     """Restore weights, buffers, gradients, requires_grad and train/eval flags at the end of the block.
 
     Weights are copied back only where they were changed in place, so a block that only reads costs one copy
-    of the state and little more. Buffers are compared: batch norm changes its statistics unseen. A forward
-    pass may also put another tensor in a buffer's place (``self.mean = ...``), so each module gets its own
-    parameters and buffers back.
+    of the state and little more. Buffers are compared by value, because batch norm changes its statistics
+    unnoticed. A forward pass may also replace a buffer by another tensor (``self.mean = ...``), so each
+    module gets its own parameters and buffers back.
     """
     members: list[tuple[Any, dict[str, Any]]] = [
         (held, dict(held)) for module in network.modules() for held in (module._parameters, module._buffers)

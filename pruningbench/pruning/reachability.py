@@ -1,4 +1,4 @@
-"""Which weights a signal can pass on its way from the input to the output, seen in the network's own data flow."""
+"""Which weights a signal can pass on its way from the input to the output, measured in the network's own data flow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PASSED = {
     "local_response_norm", "normalize", "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
     "feature_alpha_dropout",
 }  # fmt: skip
-"""Functions that give signal where signal comes in and none where none does, element by element or nearly so."""
+"""Functions that emit a signal exactly where one comes in, element by element or nearly so."""
 _REFUSED = {
     "softmax": "softmax", "log_softmax": "softmax", "softmin": "softmax", "gumbel_softmax": "softmax",
     "scaled_dot_product_attention": "softmax attention", "multi_head_attention_forward": "softmax attention",
@@ -40,9 +40,9 @@ _SUMS: dict[str, Callable[..., Tensor]] = {
     "amax": torch.sum,
     "maximum": torch.add,
 }
-"""What is above zero where the maximum is, and has a gradient for every element and not just the largest."""
+"""Replacements for maxima: above zero where the maximum is, with a gradient for every element, not just the largest."""
 _SILENT = ("bias", "embed", "token")
-"""Last parts of names of parameters that are added to the signal."""
+"""Name endings of parameters that are added to the signal."""
 
 
 class NotPathLikeError(Exception):
@@ -54,19 +54,19 @@ def reached_weights(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return which masked weights lie on a path from the input to the output, and which outputs have one.
 
-    After every linear map and convolution each value is set to one if it is above zero, and so is each gradient
-    on the way back: neither overflows, however deep the network.
+    After every linear map and convolution each value above zero is set to one, and so is each gradient in the
+    backward pass, so that neither overflows, however deep the network.
 
     Args:
-        network: any module; left as it was.
+        network: any module; left unchanged.
         masks: bool tensors by parameter name.
-        shape: of one input, without the batch.
+        shape: shape of one input, without the batch.
 
     Returns:
-        Bool tensors of the masks' shapes, False where a mask is; and a flat bool tensor of the outputs.
+        Bool tensors of the masks' shapes, False where the mask is False; and a flat bool tensor of the outputs.
 
     Raises:
-        NotPathLikeError: if the network is no sum over paths, or cannot be run on such an input.
+        NotPathLikeError: if the network is not a sum over paths, or cannot run on such an input.
     """
     like = next(network.parameters())
     replaced = {name: torch.full_like(p, not _silent(name), dtype=like.dtype) for name, p in network.named_parameters()}
@@ -131,7 +131,7 @@ def _ones(values: Tensor) -> Tensor:
 
 
 class _Signals(TorchFunctionMode):
-    """Runs a network on signals: what passes them passes them as they are, and maps give ones."""
+    """Runs a network on signals: pass-through functions return their input, and maps turn signals into ones."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which parameters may be pruned: weights of convolutions and linear maps, less exclusions.
+    """Which parameters may be pruned: weights of convolutions and linear maps, minus exclusions.
 
     Attributes:
         head: whether the classifier's weights may be pruned.
@@ -31,16 +31,16 @@ def prunable_parameters(
 ) -> dict[str, nn.Parameter]:
     """Return the parameters of `network` inside `scope`, in the order of ``named_parameters()``.
 
-    A parameter is prunable when it has at least two dimensions, its own name ends in ``weight``
-    (``weight``, ``in_proj_weight``, ``q_proj_weight``) and its module is no embedding and no norm: so fused
-    projections are found, while biases, norms, tokens, and position embeddings are not. A tied
-    parameter is listed once, under its first name.
+    A parameter is prunable if it has at least two dimensions, its own name ends in ``weight``
+    (``weight``, ``in_proj_weight``, ``q_proj_weight``) and its module is neither an embedding nor a norm. This
+    finds fused projections, but not biases, norms, tokens or position embeddings. A tied parameter is listed
+    once, under its first name.
 
     Args:
         network: any module.
         scope: the limits; None for all prunable parameters.
-        head: names of the classifier's parameters, where the caller knows them; otherwise they are
-            asked of the network's ``get_classifier()`` when the scope leaves the head out.
+        head: names of the classifier's parameters, if the caller knows them; otherwise they come from
+            the network's ``get_classifier()`` if the scope leaves the head out.
 
     Raises:
         UsageError: if a pattern matches nothing, or the head is unknown.
@@ -49,7 +49,7 @@ def prunable_parameters(
     from torch import nn
 
     scope = scope or Scope()
-    # their weights may have two dimensions and are still no linear maps
+    # their weights may have two dimensions, but they are not linear maps
     others = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
     no_maps = {id(p) for m in network.modules() if isinstance(m, others) for p in m.parameters(recurse=False)}
     found = {

@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class Moving(Protocol):
-    """Masks that move during a training, see `pruningbench.contract.Motion`."""
+    """Masks that move during training; see `pruningbench.contract.Motion`."""
 
     masks: Masks
 
     def before_step(self, step: int) -> bool:
-        """Look at the gradients; return whether the optimizer shall step."""
+        """Look at the gradients; return whether the optimizer should step."""
         ...
 
     def after_step(self, step: int) -> bool:
-        """Move the masks if it is time to; return whether they have changed."""
+        """Move the masks if this step is due for it; return whether they have changed."""
         ...
 
 
 @dataclass
 class Stepper:
-    """Takes one step of the optimizer, of the schedule and of moving masks.
+    """Takes one step of the optimizer, the schedule and the moving masks.
 
     Attributes:
-        network: what is trained.
-        optimizer: over its parameters.
-        scheduler: of the learning rate, or None.
-        motion: masks that move, or None.
-        keeper: keeps masks in force, or None where there are none.
-        clip_norm: largest gradient norm, 0 for no clipping.
+        network: the network to train.
+        optimizer: the optimizer of its parameters.
+        scheduler: the learning-rate schedule, or None.
+        motion: the moving masks, or None.
+        keeper: keeps masks in force; None if there are none.
+        clip_norm: maximum gradient norm, 0 for no clipping.
         step: steps taken so far.
     """
 
@@ -69,7 +69,7 @@ class Stepper:
 def train_epoch(
     batches: Iterable[tuple[Tensor, Tensor]], loss_of: Callable[[Tensor, Tensor], Tensor], stepper: Stepper
 ) -> float:
-    """Take a step for each batch of (images, labels); return the mean loss of the samples.
+    """Take one step for each batch of (images, labels); return the mean loss over the samples.
 
     Raises:
         ZeroDivisionError: if there are no samples.

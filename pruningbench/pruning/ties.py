@@ -1,4 +1,4 @@
-"""Scores that do not rank: how much of a pruning is decided by ties, and what makes scores zero."""
+"""Tied scores: how much of a pruning is decided by ties, and what makes scores zero."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Ties:
-    """How much of a decision which weights to prune was made by the order of equal scores.
+    """How much of the decision about which weights to prune was made by the order of equal scores.
 
     Attributes:
-        share: of the decision, in [0, 1]: of the weights whose score is exactly that of the threshold, the smaller
-            number of those kept and those pruned, over the smaller number of all kept and all pruned. 0 where the
-            scores decide, 1 where they say nothing about any weight kept, or about any pruned.
+        share: share of the decision, in [0, 1]. The numerator is the smaller of the numbers of kept and pruned weights
+            whose score equals the threshold; the denominator is the smaller of the numbers of all kept and all pruned
+            weights. 0 if the scores decide, 1 if they say nothing about any kept weight, or about any pruned weight.
         zeros: share of the scores that are exactly zero, in [0, 1].
     """
 
@@ -35,8 +35,8 @@ def ties(
     Args:
         scores: parameter name -> scores.
         masks: parameter name -> bool tensor of the same shape, True = kept.
-        jointly: whether one threshold decided over all parameters; else each has its own.
-        within: masks of an earlier round: what these prune was not decided now.
+        jointly: whether one threshold applied to all parameters; otherwise each has its own.
+        within: masks of an earlier round; weights that they prune were not part of this decision.
     """
     pairs = [_decided(scores[name], mask, None if within is None else within[name]) for name, mask in masks.items()]
     groups = [pairs] if jointly else [[pair] for pair in pairs]
@@ -54,7 +54,7 @@ def _decided(scores: Tensor, mask: Tensor, within: Tensor | None) -> tuple[Tenso
 
 
 def _tied(group: Iterable[tuple[Tensor, Tensor]]) -> int:
-    """Return the smaller number of kept and of pruned weights with the score at one threshold."""
+    """Return the smaller of the numbers of kept and pruned weights whose score is at one threshold."""
     parts = list(group)
     kept = [part for part, _ in parts if part.numel()]
     pruned = [part for _, part in parts if part.numel()]
@@ -67,7 +67,7 @@ def _tied(group: Iterable[tuple[Tensor, Tensor]]) -> int:
 
 
 def zero_norms(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of the norms whose scale is zero everywhere, so that no signal and no gradient passes them."""
+    """Return the names of the norms whose scale is zero everywhere, so that neither signal nor gradient passes."""
     return tuple(
         name
         for name, module in network.named_modules()
@@ -76,7 +76,7 @@ def zero_norms(network: nn.Module) -> tuple[str, ...]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm with a scale of its own: one number per channel, by the name of its class."""
+    """Whether a module is a norm, judged by its class name, with its own scale of one number per channel."""
     weight = getattr(module, "weight", None)
     norm = any("Norm" in kind.__name__ for kind in type(module).__mro__)
     return norm and isinstance(weight, Tensor) and weight.ndim == 1 and not weight.is_meta

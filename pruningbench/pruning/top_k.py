@@ -1,8 +1,8 @@
 """Exact selection of the k lowest scores over many tensors, without sorting them.
 
 A random sample of the scores gives two pivots that very likely enclose the threshold. One pass compares
-all scores with the lower pivot and notes the few that lie between the two, and only those are looked at
-again. The sample decides how fast this is and nothing else: the result is exact whatever the scores.
+all scores with the lower pivot and records the few that lie between the two; only those are examined
+again. The sample affects the speed and nothing else: the result is exact for any scores.
 
 Source: Floyd and Rivest, Expected time bounds for selection (1975).
 """
@@ -19,16 +19,16 @@ from torch import Tensor
 from pruningbench.errors import ScoreError
 
 _SAMPLE = 1 << 16
-"""Scores in the sample, and the number up to which all of them are sorted."""
+"""Number of scores in the sample; up to this number, all scores are sorted instead."""
 _CHUNK = 1 << 16
-"""Scores a step on a CPU: they and their masks stay in its cache."""
+"""Scores per step on a CPU, few enough that they and their masks stay in its cache."""
 
 
 def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
     """Return masks that drop exactly the `prune` lowest scores of all tensors taken together.
 
-    Among equal scores at the threshold those that come first (tensor by tensor, row-major index) are
-    kept, so the result does not depend on a sorting algorithm.
+    Among equal scores at the threshold, the first ones (tensor by tensor, row-major index) are kept, so
+    the result does not depend on a sorting algorithm.
 
     Args:
         scores: float tensors of any shapes on one device; -0.0 equals 0.0.
@@ -38,7 +38,7 @@ def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
         Bool tensors of the shapes of `scores`, True = kept.
 
     Raises:
-        ValueError: for `prune` out of range.
+        ValueError: if `prune` is out of range.
         ScoreError: for a NaN score.
     """
     flats = _flat_floats(scores)
@@ -54,7 +54,7 @@ def keep_highest(scores: Sequence[Tensor], prune: int) -> list[Tensor]:
 
 
 def _keep(flats: Sequence[Tensor], keep: int) -> list[Tensor]:
-    """Return masks of the `keep` highest of the values in all tensors; earlier ones win ties."""
+    """Return masks of the `keep` highest values in all tensors; earlier values win ties."""
     sizes = [flat.numel() for flat in flats]
     total = sum(sizes)
     if total <= _SAMPLE:
@@ -90,7 +90,7 @@ def _keep_of_few(values: Tensor, keep: int) -> Tensor:
 
 
 def _settle(flats: Sequence[Tensor], masks: Sequence[Tensor], places: Sequence[Tensor], keep: int) -> None:
-    """Decide the values at `places` anew: keep the `keep` highest of them, drop the others."""
+    """Decide again about the values at `places`: keep the `keep` highest of them, drop the others."""
     found = [_gather(flat, places_in) for flat, places_in in zip(flats, places, strict=True)]
     for mask, places_in, kept in zip(masks, places, _keep(found, keep), strict=True):
         if _on_cpu(mask):
@@ -100,14 +100,14 @@ def _settle(flats: Sequence[Tensor], masks: Sequence[Tensor], places: Sequence[T
 
 
 def _keep_first(flats: Sequence[Tensor], masks: Sequence[Tensor], value: float, count: int) -> None:
-    """Keep the first `count` values equal to `value`, or all when there are fewer."""
+    """Keep the first `count` values equal to `value`, or all if there are fewer."""
     for mask, places in zip(masks, _places(flats, lambda chunk: chunk == value), strict=True):
         mask[places[:count]] = True
         count -= min(len(places), count)
 
 
 def _pivots(flats: Sequence[Tensor], share: float) -> tuple[float, float]:
-    """Return two of the values, four standard errors to either side of their `share` quantile."""
+    """Return two of the values, four standard errors on either side of their `share` quantile."""
     total = sum(flat.numel() for flat in flats)
     generator = torch.Generator().manual_seed(total)
     parts = []
@@ -123,7 +123,7 @@ def _pivots(flats: Sequence[Tensor], share: float) -> tuple[float, float]:
 
 
 def _compare(flat: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Return a mask of the values above `low`, and the places of those that lie below `high` as well."""
+    """Return a mask of the values above `low`, and the places of those that are also below `high`."""
     if not _on_cpu(flat):
         mask = flat > low
         return mask, _nonzero((flat < high) & mask)
@@ -145,8 +145,8 @@ def _places(flats: Sequence[Tensor], condition: Callable[[Tensor], Tensor]) -> l
     return [_nonzero(condition(flat)) for flat in flats]
 
 
-# On a CPU the steps below use NumPy: on one thread it is as fast as torch on two, and it does not suffer
-# where other processes want the processor.
+# On a CPU the steps below use NumPy: on one thread it is as fast as torch on two, and it does not slow down
+# when other processes compete for the processor.
 
 
 def _nonzero(mask: Tensor) -> Tensor:

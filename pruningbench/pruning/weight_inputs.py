@@ -1,7 +1,7 @@
-"""The inputs that each weight meets, seen where the functions of linear maps and convolutions are called.
+"""The inputs that each weight receives, observed where linear maps and convolutions are called as functions.
 
 Watching the functions, not the modules, also finds weights that are used without their module being
-called: the projections of `nn.MultiheadAttention`, or a fused qkv with a bias of its own.
+called: the projections of `nn.MultiheadAttention`, or a fused qkv with its own bias.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.preservation import preserved
 
 _COLUMN_ENTRIES = 1 << 24
-"""Entries of an im2col matrix made at a time: 64 MiB in float32."""
+"""Entries of an im2col matrix computed at a time: 64 MiB in float32."""
 
 Sink = Callable[[str, int, int, Tensor], None]
-"""Receives (parameter, first group, groups in all, columns (g, d, n)): n inputs of d entries a group.
+"""Receives (parameter, first group, number of groups, columns (g, d, n)): n inputs of d entries per group.
 
-A parameter's rows belong to its groups in equal shares, in order: the groups of a grouped convolution, or
+A parameter's rows are divided equally among its groups, in order: the groups of a grouped convolution, or
 the query, key and value rows of a fused projection.
 """
 
@@ -40,15 +40,15 @@ def watch_inputs(
     pruner: str,
     per_channel: bool = False,
 ) -> None:
-    """Run the images through the network in eval mode and hand over what the parameters meet.
+    """Run the images through the network in eval mode and pass the inputs of the parameters to `sink`.
 
     Args:
-        network: any module; afterwards it is as it was.
-        parameters: those to watch, by name.
+        network: any module; left unchanged.
+        parameters: the parameters to watch, by name.
         images: batches (B, C, H, W), each run once.
         sink: receives the inputs; for convolutions the columns of the im2col matrix.
-        pruner: for messages.
-        per_channel: hand over a convolution's input channels, (1, channels, n) or (groups, ...), instead.
+        pruner: name for messages.
+        per_channel: pass a convolution's input channels, (1, channels, n) or (groups, ...), instead.
 
     Raises:
         PruningBenchError: if no linear map or convolution uses one of the parameters.
@@ -75,14 +75,14 @@ def weights_times_inputs(
 ) -> dict[str, Tensor]:
     """Return ``|w_ij| * ||X_j||_2``, the norm over all images, positions and tokens.
 
-    Arguments and errors are those of `watch_inputs`. X are the columns of the im2col matrix for convolutions,
-    or with `per_channel` each input channel without padding, one norm for all entries of a kernel.
+    Arguments and errors are those of `watch_inputs`. For convolutions, X are the columns of the im2col matrix
+    or, with `per_channel`, the input channels without padding, with one norm for all entries of a kernel.
 
     Returns:
         Parameter name -> float64 tensor >= 0 of the parameter's shape.
 
     Source: Sun, Liu, Bair, Kolter, A simple and effective pruning approach for large language models (ICLR
-    2024), equation 1, for linear maps; the im2col matrix makes a convolution one.
+    2024), equation 1, for linear maps; the im2col matrix turns a convolution into one.
     """
     squares: dict[str, Tensor] = {}
 
@@ -107,7 +107,7 @@ def by_group(values: Tensor, groups: int) -> Tensor:
 
 
 def in_double(values: Tensor) -> Tensor:
-    """Return the values in float64, on the CPU where their device has none (MPS)."""
+    """Return the values in float64, on the CPU if their device has no float64 (MPS)."""
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
@@ -171,7 +171,7 @@ class _Recorder(TorchFunctionMode):
             if id(given.get(weight)) in self._watched and given.get(weight) is not None:
                 self._record(given[weight], _tokens(side))
         if id(given["out_proj_weight"]) in self._watched:
-            # with the identity for its projection, attention returns what the projection would have met
+            # with the identity as its projection, attention returns what the projection would have received
             weight = given["out_proj_weight"]
             identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
             met, _ = func(**{**given, "out_proj_weight": identity, "out_proj_bias": None})
@@ -199,18 +199,18 @@ def im2col(
     dilation: Sequence[int],
     groups: int,
 ) -> Iterator[Tensor]:
-    """Yield the im2col matrices of some images at a time, in any number of spatial dimensions.
+    """Yield the im2col matrices of a few images at a time, in any number of spatial dimensions.
 
     Args:
         images: (B, C, ...) inputs.
         kernel: sizes of the kernel.
-        stride: of each spatial dimension.
-        padding: as torch's convolutions take it; zeros.
-        dilation: of each spatial dimension.
-        groups: of the channels.
+        stride: stride in each spatial dimension.
+        padding: padding as torch's convolutions take it, with zeros.
+        dilation: dilation in each spatial dimension.
+        groups: number of channel groups.
 
     Yields:
-        (groups, C / groups * prod(kernel), n): the rows ordered as a flattened kernel's entries.
+        (groups, C / groups * prod(kernel), n), with rows in the order of a flattened kernel's entries.
     """
     if padding == "same":
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]

@@ -1,1 +1,1 @@
-"""What a run keeps: records, the journal, the cache of weights and scores, and the environment."""
+"""What a run stores: records, the journal, the cache of weights and scores, and the environment."""

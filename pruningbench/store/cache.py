@@ -1,8 +1,8 @@
 """A content-addressed cache of tensors on disk: trained weights and scores outlive the run.
 
-All rooms together hold at most ``PRUNINGBENCH_TENSOR_CACHE`` GiB (20 by default, 0 keeps nothing); what was not
-used for longest goes first. A file notes when it was made; its time of change says when it was last used, since times
-of access move whenever anybody looks.
+All rooms together hold at most ``PRUNINGBENCH_TENSOR_CACHE`` GiB (20 by default, 0 keeps nothing); the least recently
+used file is evicted first. A file stores when it was made. Its modification time says when it was last used, because
+any read can change the access time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def budget() -> int:
     """Return how many bytes all cached tensors may take.
 
     Raises:
-        UsageError: if PRUNINGBENCH_TENSOR_CACHE is no number >= 0.
+        UsageError: if PRUNINGBENCH_TENSOR_CACHE is not a number >= 0.
     """
     text = os.environ.get("PRUNINGBENCH_TENSOR_CACHE", str(DEFAULT_GIB))
     try:
@@ -44,12 +44,12 @@ def budget() -> int:
 
 
 class Cache:
-    """Named tensors under the hash of their identity.
+    """Stores named tensors under the hash of their identity.
 
-    Files are written beside their place and moved there, so a reader sees a whole file or none, and
-    two processes may fill the cache at once. The identity is stored in the file and compared when it
-    is read. A damaged file is made again. A folder that cannot be written costs time, not results: a
-    warning says so once.
+    A file is written under a temporary name and then moved into place, so a reader sees a whole file or none, and
+    two processes may fill the cache at the same time. The identity is stored in the file and compared when the file
+    is read. A damaged file is made again. If the folder is not writable, work is repeated but no result changes, and
+    one warning says so.
 
     Args:
         folder: root of the cache; None for `default_cache_folder()`.
@@ -58,7 +58,7 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_cache_folder()
         self._writable, self._budget = True, budget()
-        self._taken: int | None = None  # bytes, by what this process knows
+        self._taken: int | None = None  # bytes in use, as far as this process knows
 
     def path(self, room: str, identity: Any) -> Path:
         """Return the file for `identity` in `room` (weights, scores)."""
@@ -70,8 +70,8 @@ class Cache:
     def tensors(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors stored under `identity`, or make, store and return them.
 
-        What is returned is always what a reader of the file gets (on the CPU, contiguous), so the
-        first run and later ones compute with the same bits.
+        The returned tensors are always the same as those read from the file (on the CPU, contiguous), so the
+        first run and later runs compute with the same bits.
         """
         found = self.find(room, identity)
         if found is not None:
@@ -81,7 +81,7 @@ class Cache:
         return made
 
     def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
-        """Return the tensors stored under `identity`, which counts as a use, or None."""
+        """Return the tensors stored under `identity`, or None; a hit counts as a use."""
         path = self.path(room, identity)
         found = self._read(path, identity)
         if found is not None:
@@ -102,7 +102,7 @@ class Cache:
                 meta = file.metadata() or {}
                 if meta.get("identity") != canonical_json(identity):
                     return None
-                # cloned: memory of the file is not aligned, which may change the order of sums
+                # cloned because the file's memory is not aligned, which can change the order of summation
                 found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
             if tensors_digest(found) == meta.get("digest"):
                 return found
@@ -136,13 +136,13 @@ class Cache:
             )
 
     def _make_room(self, needed: int) -> None:
-        """Remove the files not used for longest until one of `needed` bytes fits."""
+        """Remove the least recently used files until one of `needed` bytes fits."""
         if self._taken is not None and self._taken + needed <= self._budget:
             self._taken += needed
             return
         files = []
         for path in self.folder.glob("*/??/*.safetensors"):
-            with suppress(FileNotFoundError):  # another process makes room, too
+            with suppress(FileNotFoundError):  # another process is making room, too
                 stat = path.stat()
                 files.append((stat.st_mtime_ns, path.name, stat.st_size, path))
         self._taken = sum(size for _, _, size, _ in files)

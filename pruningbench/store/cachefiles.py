@@ -1,4 +1,4 @@
-"""What lies in the cache folder: each entry's kind, size, age and what it is made of, read without torch."""
+"""The entries of the cache folder: their kind, size, age and origin, read without torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LARGEST_HEADER = 2**27
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One thing in the cache.
+    """One entry of the cache.
 
     Attributes:
-        kind: the folder it lies in: weights, scores, masks, trajectories, networks, images, downloads, ...
+        kind: the folder that holds it: weights, scores, masks, trajectories, networks, images, downloads, ...
         files: its files.
-        size: bytes on the disk.
-        made, used: seconds since 1970 when it was made, and when it was last used.
-        origin: what it is made of, in one line; "" where the file does not say.
+        size: bytes on disk.
+        made, used: when it was made and when it was last used, in seconds since 1970.
+        origin: what it was made from, in one line; "" if the file does not say.
     """
 
     kind: str
@@ -34,20 +34,20 @@ class CacheEntry:
     origin: str = ""
 
     def remove(self) -> None:
-        """Remove its files; one that is gone already is fine."""
+        """Remove its files; files that are already gone are ignored."""
         for file in self.files:
             file.unlink(missing_ok=True)
 
 
 def entries(folder: Path) -> list[CacheEntry]:
-    """Return everything in a cache folder, kind by kind, the last used first."""
+    """Return all entries of a cache folder, sorted by kind, the most recently used first."""
     found = []
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file() and not path.name.startswith(".") and not _belongs_to_another(path):
             try:
                 found.append(_entry(folder, path))
             except FileNotFoundError:
-                continue  # another process makes room
+                continue  # another process is making room
     return sorted(found, key=lambda entry: (entry.kind, -entry.used, entry.files))
 
 
@@ -69,10 +69,10 @@ def _entry(folder: Path, path: Path) -> CacheEntry:
 
 
 def header(path: Path) -> dict[str, str]:
-    """Return the notes in a file of tensors.
+    """Return the metadata of a file of tensors.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is not a file of tensors.
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
@@ -88,7 +88,7 @@ def header(path: Path) -> dict[str, str]:
 
 
 def _notes(path: Path) -> tuple[float | None, str]:
-    """Return when a file of tensors was made, if it says so, and of what."""
+    """Return when a file of tensors was made, if the file says so, and its origin."""
     try:
         notes = header(path)
         origin = describe(json.loads(notes.get("identity", "null")))
@@ -98,7 +98,7 @@ def _notes(path: Path) -> tuple[float | None, str]:
 
 
 def describe(identity: Any) -> str:
-    """Return what a cache entry is made of in one line: components with their fields, then everything else."""
+    """Return the origin of a cache entry in one line: components with their fields, then everything else."""
     if not isinstance(identity, Mapping):
         return "" if identity is None else _value(identity)
     parts = [_component(value) for value in identity.values() if _is_component(value)]
@@ -127,9 +127,9 @@ def _value(value: Any) -> str:
 
 
 def problem(entry: CacheEntry) -> str | None:
-    """Return what is wrong with an entry's content, or None; entries without a digest or checksum are fine.
+    """Return what is wrong with an entry's content, or None; entries without a digest or checksum pass.
 
-    Files of tensors are compared with their digest, rows of images with their checksums.
+    Files of tensors are compared with their digest, and rows of images with their checksums.
     """
     path = entry.files[0]
     try:

@@ -1,4 +1,4 @@
-"""The code that a component is made of: what a version number says only if somebody raises it."""
+"""The code behind a component: its hash changes even when nobody raises the version number."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ UNREAD = "unread"
 
 
 def code_of(use: Use) -> str:
-    """Return what the code of a component is, in words that are equal for equal code.
+    """Return a text that identifies the code of a component; it is the same for the same code.
 
     Returns:
         ``DISTRIBUTION VERSION vN HASH``: the distribution that registered it, the class's own `version`, and its
-        `code_hash`, or `UNREAD` where there is none.
+        `code_hash`, or `UNREAD` if the source cannot be read.
     """
-    component: Any = type(use.component)  # mypy does not take a class for hashable
+    component: Any = type(use.component)  # mypy does not consider a class hashable
     return f"{use.plugin or '?'} {use.plugin_version or '?'} v{component.version} {code_hash(component) or UNREAD}"
 
 
@@ -33,13 +33,13 @@ def code_of(use: Use) -> str:
 def code_hash(component: type) -> str:
     """Return a hash of the Python source behind a class.
 
-    Of a plugin, every ``.py`` file of the class's top-level package counts (or the single file), by its path inside
-    and its bytes: helpers that the class imports from its own distribution are in it. Of the core, which is large,
-    the class's module and the modules of the core that it imports, directly or through others. It is read once a
-    process.
+    For a plugin, the hash covers every ``.py`` file of the class's top-level package (or the single file), by its path
+    in the package and its bytes, so it includes helpers that the class imports from that package. For the core,
+    which is large, the hash covers the class's module and the core modules that it imports, directly or indirectly. The
+    source is read once per process.
 
     Returns:
-        16 hex digits, or "" where no source can be read (a class made at run time, a zipped installation).
+        16 hex digits, or "" if no source can be read (a class made at run time, a zipped installation).
     """
     try:
         module = component.__module__
@@ -49,7 +49,7 @@ def code_hash(component: type) -> str:
 
 
 def unread_packages(modules: Iterable[str]) -> list[str]:
-    """Return the top-level packages of some modules whose source cannot be read; nothing is imported for it."""
+    """Return the top-level packages of `modules` whose source cannot be read, without importing anything."""
     unread = []
     for top in sorted(set(map(_top, modules))):
         try:
@@ -74,7 +74,7 @@ def _hash(files: dict[str, Path]) -> str:
 
 
 def _package(module: str) -> dict[str, Path]:
-    """Return the Python files of a module's top-level package by their path inside; of a single file, that."""
+    """Return the Python files of a module's top-level package by their path in it, or the module's single file."""
     top = _top(module)
     loaded = sys.modules.get(top)
     if loaded is not None:
@@ -90,7 +90,7 @@ def _package(module: str) -> dict[str, Path]:
 
 
 def _imported(module: str) -> dict[str, Path]:
-    """Return a module of the core and all modules of the core that it reaches by imports, wherever those stand."""
+    """Return a core module and all core modules that it imports, directly or indirectly and at any place in a file."""
     root = Path(__file__).resolve().parents[1]
     found: dict[str, Path] = {}
     waiting = [module]

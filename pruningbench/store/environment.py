@@ -1,4 +1,4 @@
-"""Environment capture: what else a result depends on."""
+"""Environment capture: what a result depends on besides the suite."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def capture(*, device: str, seeds: Iterable[int], plugins: Iterable[tuple[str, s
     """Describe the environment as plain JSON values.
 
     Args:
-        device: the device the run computes on.
+        device: the device that the run computes on.
         seeds: the suite's seeds.
-        plugins: (plugin, distribution, version) of all loaded plugins.
+        plugins: (plugin, distribution, version) of each loaded plugin.
 
     Returns:
         Versions of pruningbench, Python, packages and plugins; the commit of the source checkout and
@@ -59,7 +59,7 @@ def package_version(name: str) -> str | None:
 
 
 def source_state() -> dict[str, Any] | None:
-    """Return the commit of the checkout this code runs from, and whether it is dirty; None outside one."""
+    """Return the commit of the checkout that this code runs from, and whether it is dirty; None outside a checkout."""
     here = Path(__file__).resolve().parents[1]
     if _git(here, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None  # installed, even if inside somebody else's checkout

@@ -1,4 +1,4 @@
-"""The journal: append-only lines, durable as each task finishes, safe against kill -9."""
+"""The journal: append-only lines that are durable as soon as a task finishes and survive kill -9."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pruningbench.store.records import Record
 def read_journal(path: Path) -> tuple[list[Record], int]:
     """Read the finished tasks of a journal.
 
-    The lines of a task are written together; a task whose lines are not all there (the process was
-    killed while writing) is left out, as is a torn last line.
+    The lines of a task are written together. A task with missing lines (the process was killed while writing) is
+    left out, and so is an incomplete last line.
 
     Returns:
         The records of finished tasks in order, and the length in bytes of the file up to their end.
 
     Raises:
-        RunFolderError: for a line in the middle that is not a record; the message names the line. Also for a
-            journal that is a link, a pipe or a device.
+        RunFolderError: if a line other than the last is not a record (the message names the line), or if the
+            journal is a link, a pipe or a device.
     """
     try:
         content = read_plain(path)
@@ -40,7 +40,7 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
         record = _parse(line)
         if record is None:
             if number == len(lines):
-                break  # torn by a kill in the middle of a write
+                break  # incomplete because the process was killed during a write
             raise RunFolderError(
                 f"{path}:{number}: damaged line; remove it to measure its task again, or use a new --out"
             )
@@ -61,14 +61,14 @@ def _parse(line: bytes) -> Record | None:
     try:
         values = json.loads(line)
         return Record.from_json(values) if isinstance(values, dict) else None
-    except (ValueError, TypeError, OverflowError, RecursionError):  # also numbers and nesting beyond measure
+    except (ValueError, TypeError, OverflowError, RecursionError):  # also for huge numbers and too deep nesting
         return None
 
 
 class Journal:
-    """A journal opened for writing by the one process that may.
+    """A journal opened for writing by the only process that may write it.
 
-    What an earlier process left unfinished at the end of the file is cut off on opening.
+    Opening cuts off lines that an earlier process left unfinished at the end of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class Journal:
             raise
 
     def check(self) -> None:
-        """Make sure that what is appended can be found again.
+        """Make sure that appended lines go to the file at `path`.
 
         Raises:
             RunFolderError: if the file has been deleted or moved away since it was opened.
@@ -100,11 +100,11 @@ class Journal:
             )
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write the lines of one finished task, and return once they are on the disk.
+        """Write the lines of one finished task, and return once they are on disk.
 
         Raises:
-            PruningBenchError: if the disk refuses; the journal is then as it was before.
-            RunFolderError: if the journal is not there any more.
+            PruningBenchError: if writing fails; the journal is then unchanged.
+            RunFolderError: if the journal no longer exists.
         """
         self.check()
         numbered = _numbered(records)
@@ -138,7 +138,7 @@ def _numbered(records: Iterable[Record]) -> list[Record]:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """Keep of each (cell, task) the lines of the last attempt only."""
+    """Keep only the lines of the last attempt at each (cell, task)."""
     last: dict[tuple[str, str], int] = {}
     listed = list(records)
     for record in listed:

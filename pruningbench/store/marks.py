@@ -1,4 +1,4 @@
-"""Which finished measurements of a run folder no longer stand, noted beside the journal, whose lines never change."""
+"""Marks finished measurements that are no longer valid, in a file beside the journal, whose lines never change."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Group = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Mark:
-    """Why a task run no longer stands.
+    """The reason why a task run is no longer valid.
 
     Attributes:
         why: what has changed since, in one line.
-        cell: key of the cell that is now measured in its place; its own, unless a component has another version.
+        cell: key of the cell that is now measured instead; the same cell, unless a component has a new version.
     """
 
     why: str
@@ -29,7 +29,7 @@ class Mark:
 
 
 def read_marks(path: Path) -> dict[Group, Mark]:
-    """Return the marks in a file; none if it is missing or damaged, since a run makes it anew."""
+    """Return the marks in a file; none if it is missing or damaged, because a run writes it again."""
     try:
         stored = json.loads(read_plain(path))
         return {(str(m["cell"]), str(m["task"]), int(m["attempt"])): Mark(str(m["why"]), str(m["now"])) for m in stored}
@@ -38,7 +38,7 @@ def read_marks(path: Path) -> dict[Group, Mark]:
 
 
 def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
-    """Write marks, durably: a table that is made before everything is measured again must know them."""
+    """Write marks durably, so that a table made before everything is measured again knows them."""
     listed = [
         {"cell": cell, "task": task, "attempt": attempt, "why": mark.why, "now": mark.cell}
         for (cell, task, attempt), mark in marks.items()
@@ -49,8 +49,8 @@ def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
 def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tuple[Record, str]]:
     """Return the records that tables show, each with what is wrong with it, or "".
 
-    Of several attempts at a task on a cell, it is the last one that stands; if none stands, the last one, which
-    then says what has changed. One whose cell is measured under another key by now is left out.
+    Among several attempts at a task on a cell, the last valid one is shown. If none is valid, the last one is shown
+    with what has changed, unless its cell has since been measured under another key.
     """
     listed = list(records)
     sound = latest(record for record in listed if record.group not in marks)
@@ -65,7 +65,7 @@ def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tup
 
 
 def _words(record: Record, mark: Mark | None) -> str:
-    """Return what a reader of tables should know about a measurement, in one line."""
+    """Return what a reader of a table should know about a measurement, in one line, or ""."""
     if mark is not None:
         return f"stale: {mark.why}"
     if record.stale:

@@ -1,4 +1,4 @@
-"""Records: one measurement, as the journal keeps it."""
+"""Records: one measurement, as the journal stores it."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ class Record:
         suite: name of the suite.
         cell: key of the cell.
         model, pruner, recipe: labels.
-        sparsity: target; `sparsity_achieved` and `sparsity_total` are measured on the network over the
-            prunable and over all parameters, all in [0, 1].
-        seed: of the cell.
-        task, variant, metric: what was measured; the metric is "" when the task failed.
-        value: the statistic; `ci_low` and `ci_high` its 95 % bootstrap interval over samples.
-        n: defined samples; `undefined`: samples on which the metric is NaN.
-        unit, higher_is_better: of the metric; `ceiling`: what people reach on the same samples; `chance`: what the
-            best answer that looks at nothing reaches, and `chance_p`, of the task's main metric only, the
-            one-sided p-value that the network is no better. NaN where these have no meaning.
-        degenerate: samples whose output says nothing about them.
-        inapplicable: metrics that were asked for and apply to nothing that the task yields, comma-separated.
-        ties: share of the decision which weights to prune that was made by ties of scores; NaN if unknown.
+        sparsity: target sparsity; `sparsity_achieved` and `sparsity_total` are measured on the network over the
+            prunable and over all parameters. All are in [0, 1].
+        seed: seed of the cell.
+        task, variant, metric: what was measured; the metric is "" if the task failed.
+        value: the statistic; `ci_low` and `ci_high` are its 95 % bootstrap interval over samples.
+        n: number of samples on which the metric is defined; `undefined`: number of samples on which it is NaN.
+        unit, higher_is_better: of the metric; `ceiling`: the value that people reach on the same samples; `chance`: the
+            value of the best answer that ignores the input; `chance_p`: for the task's main metric only, the
+            one-sided p-value that the network is no better than chance. NaN where these have no meaning.
+        degenerate: number of samples whose output carries no information about them.
+        inapplicable: requested metrics that apply to nothing that the task yields, comma-separated.
+        ties: share of the pruning decision that was made by ties of scores; NaN if unknown.
         status: "ok", or why there is no value; `error` then holds the traceback.
-        seconds: time of the whole task on this cell; `prepare_seconds` of pruning and training.
-        peak_memory_mb: of the device, or of the process on a CPU.
-        device, batch_size: where, and the batch size that fitted.
+        seconds: time of the whole task on this cell; `prepare_seconds`: time of pruning and training.
+        peak_memory_mb: peak memory of the device, or of the process on a CPU.
+        device, batch_size: the device used, and the batch size that fitted.
         attempts: how often the task has been tried on this cell.
-        pruningbench_version, plugin, plugin_version: of the core and of the task's plugin.
-        data_fingerprint: of the task's data.
-        notes: which component changed what it was lent, and what it changed, when that was first seen; else "".
-        plan: plan key of the task on the cell: what was asked for, whatever the versions.
+        pruningbench_version, plugin, plugin_version: version of the core; name and version of the task's plugin.
+        data_fingerprint: fingerprint of the task's data.
+        notes: which component changed what it borrowed, and how, if this record was the first to see it; else "".
+        plan: plan key of the task on the cell: what was requested, independent of versions.
         artifact: artifact key of the measurement: `plan` and all of `made_of` that can change this value.
-        made_of: what it was really made from, part by part (see `pruningbench.harness.artifacts`); empty in
-            records of versions that did not keep it.
-        accepted: parts, as they were when ``--accept-changed`` said that this measurement stands although it was
-            made from others; `stale` then says what is different.
-        limit: samples of each data set that a rehearsal was limited to; 0 for all.
-        remarks: what a reader should know of this value: that its pruner's scores left the decision to ties, what is
-            degenerate, and what is likely to help; else "".
-        part, parts: position (from 1) among the lines of this task, and how many there are: a task
-            is finished when all its lines are there.
+        made_of: what it was actually made from, part by part (see `pruningbench.harness.artifacts`); empty in
+            records of versions that did not store it.
+        accepted: the current parts at the time when ``--accept-changed`` kept this measurement, although it was made
+            from other parts; `stale` then says what differs.
+        limit: number of samples of each data set that a rehearsal was limited to; 0 for all.
+        remarks: what a reader should know about this value: that its pruner's scores left the decision to ties, which
+            outputs are degenerate, and what is likely to help; else "".
+        part, parts: position (from 1) among the lines of this task, and the number of these lines; a task
+            is finished when all its lines exist.
     """
 
     suite: str
@@ -107,7 +107,7 @@ class Record:
     parts: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; NaN and infinity, which JSON lacks, become null and text."""
+        """Return plain JSON values; NaN becomes null and infinity becomes text, because JSON has neither."""
         values = asdict(self)
         for name in NUMBERS:
             number = values[name]
@@ -119,11 +119,11 @@ class Record:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
-        """Read what `to_json` wrote; unknown keys, which a later version may have added, are dropped.
+        """Read what `to_json` wrote; drop unknown keys, which a later version may have added.
 
         Raises:
             TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
-                its range.
+                range.
         """
         known = {f.name for f in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
@@ -148,7 +148,7 @@ class Record:
 
     @property
     def group(self) -> tuple[str, str, int]:
-        """The task run this line belongs to: (cell, task, attempt)."""
+        """The task run that this line belongs to: (cell, task, attempt)."""
         return (self.cell, self.task, self.attempts)
 
 

@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves behind, and who may write there."""
+"""Run folders: the files of a run, and which process may write them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ RUNNING, LOCK, STALE, SOURCES = "running.json", ".lock", "stale.json", "sources.
 ROOMS = ("masks", "weights", "samples", "exhibits", "figures", "cache")
 
 AXES = ("models", "pruners", "sparsities", "recipes", "seeds", "tasks", "metrics")
-"""Keys of a suite that may grow: what is finished stays finished."""
+"""Keys of a suite that may grow; finished task runs stay finished."""
 KNOBS = ("description", "batch_size", "keep")
-"""Keys of a suite that change no result."""
+"""Keys of a suite that do not change any result."""
 
 
 class RunFolder:
     """The folder of one run: ``suite.yaml environment.json results.jsonl masks/ figures/`` and more.
 
-    It may come from a stranger. Nothing in it is followed to the outside: its folders and files must be its own, no
-    links; asking for one that is none raises RunFolderError.
+    The folder may come from an untrusted source, so nothing in it may lead outside: its folders and files must not be
+    links. Access to anything else raises RunFolderError.
 
     Args:
-        path: the folder; need not exist yet.
+        path: the folder; it need not exist yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,58 +53,58 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """What the results depend on besides the suite."""
+        """The environment: what the results depend on besides the suite."""
         return self.path / ENVIRONMENT
 
     @property
     def running(self) -> Path:
-        """What is at work; there only while a process is, or when it died."""
+        """The current work; the file exists only while a process runs, or after it died."""
         return self.path / RUNNING
 
     @property
     def stale(self) -> Path:
-        """Which finished measurements no longer stand (`pruningbench.store.marks`)."""
+        """Marks of the finished measurements that are no longer valid (`pruningbench.store.marks`)."""
         return self.path / STALE
 
     @property
     def sources(self) -> Path:
-        """What models and data sets were when they were last looked into (`pruningbench.harness.sources`)."""
+        """The content of models and data sets at the last check (`pruningbench.harness.sources`)."""
         return self.path / SOURCES
 
     @property
     def private_cache(self) -> Path:
-        """The cache of a run that is to use no other; removed when the run is finished."""
+        """The cache of a run that must not use the machine's cache; removed when the run is finished."""
         return self._room("cache")
 
     @property
     def figures(self) -> Path:
-        """Pictures."""
+        """The folder of the figures."""
         return self._room("figures")
 
     def mask_file(self, cell: str) -> Path:
-        """Where the masks of a cell lie."""
+        """Return the file of a cell's masks."""
         return self._room("masks") / f"{_safe(cell)}.safetensors"
 
     def weights_file(self, cell: str) -> Path:
-        """Where the weights of a cell's pruned network lie, if the suite says ``keep: weights``."""
+        """Return the file of the weights of a cell's pruned network; it exists if the suite says ``keep: weights``."""
         return self._room("weights") / f"{_safe(cell)}.safetensors"
 
     def samples_file(self, cell: str, task: str) -> Path:
-        """Where the per-sample values of a task lie: an .npz of ``variant|metric`` -> (N,) float64.
+        """Return the file of a task's per-sample values: an .npz of ``variant|metric`` -> (N,) float64.
 
-        Metrics with a curve have it beside: ``variant|metric|curve`` (N, K), ``|x`` (K,) and ``|x label``.
+        A metric with a curve adds ``variant|metric|curve`` (N, K), ``|x`` (K,) and ``|x label``.
         """
         return self._room("samples") / f"{_safe(cell)}.{_safe(task)}.npz"
 
     def exhibit_file(self, cell: str, task: str, variant: str) -> Path:
-        """Where a task's samples for the figures lie."""
+        """Return the file of a task's samples for the figures."""
         return self._room("exhibits") / f"{_safe(cell)}.{_safe(task)}.{_safe(variant)}.npz"
 
     def _room(self, name: str) -> Path:
-        """Return the folder of that name in here.
+        """Return the subfolder of this name.
 
         Raises:
-            RunFolderError: if it is something else, such as a link to elsewhere.
+            RunFolderError: if it is something else, such as a link.
         """
         room = self.path / name
         why = not_plain(room)
@@ -113,10 +113,10 @@ class RunFolder:
         return room
 
     def check(self, digest: str, resolved: dict[str, Any]) -> None:
-        """Make sure that this folder can hold a run of the suite; write nothing.
+        """Make sure that this folder can hold a run of the suite, without writing anything.
 
         Raises:
-            RunFolderError: if it is not writable, is no folder, holds other files, links or pipes, or belongs to
+            RunFolderError: if it is not writable, is not a folder, holds other files, links or pipes, or belongs to
                 another suite.
         """
         try:
@@ -154,14 +154,14 @@ class RunFolder:
                 raise RunFolderError(f"{self.path}: belongs to another suite ({difference}); choose another --out")
 
     def _difference(self, resolved: dict[str, Any]) -> str:
-        """Say how the stored suite differs; "" if it is the same, or a part of what is wanted now."""
+        """Return how the stored suite differs; "" if it is the same as the wanted suite or a part of it."""
         stored = self._stored_suite()
         if isinstance(stored, str):
             return stored
         return suite_difference(stored, json.loads(json.dumps(resolved)))
 
     def _stored_suite(self) -> dict[str, Any] | str:
-        """Return the suite as it is kept here, or what is wrong with it."""
+        """Return the stored suite, or what is wrong with it."""
         try:
             stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value
         except (OSError, UnicodeDecodeError, SuiteError):
@@ -169,14 +169,14 @@ class RunFolder:
         return stored if isinstance(stored, dict) else f"its {SUITE} is no suite"
 
     def create(self, suite_yaml: str, digest: str) -> None:
-        """Make the folder with its resolved suite; one that is there already takes in what the suite grew by.
+        """Create the folder with its resolved suite; an existing folder gets the grown suite.
 
-        `check` has found the stored suite to be the same or a part of this one.
+        Call `check` first: it makes sure that the stored suite is the same as this one or a part of it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             stored = self._stored_digest()
-            if stored is None:  # first, so that a folder cut off here is known again
+            if stored is None:  # first, so that a folder interrupted here is recognised later
                 self.write_environment({"suite_digest": digest})
             if not self.suite.exists() or read_plain(self.suite, most=MOST_BYTES) != suite_yaml.encode():
                 write_whole(self.suite, suite_yaml.encode(), durable=True)
@@ -194,10 +194,10 @@ class RunFolder:
             return None
 
     def write_environment(self, environment: dict[str, Any]) -> dict[str, list[Any]]:
-        """Record the environment: the first in full, and of a resumed run what is different.
+        """Record the environment: in full for the first run, and as differences for a resumed run.
 
         Returns:
-            What differs from the first environment: name -> [there, here].
+            What differs from the first environment: name -> [first, current].
         """
         try:
             stored: dict[str, Any] = json.loads(read_plain(self.environment))
@@ -225,7 +225,7 @@ class RunFolder:
         """Make this process the only one that writes here, until it ends.
 
         Raises:
-            RunFolderError: if another process is at it.
+            RunFolderError: if another process holds the lock.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ class RunFolder:
             handle = open_plain(self.path / LOCK, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunFolderError(f"{self.path / LOCK}: cannot be opened ({error.strerror})") from None
-        for patience in (0.2, 0.4, 0.8, 1.6, 0):  # a process just killed may take a moment to be gone
+        for patience in (0.2, 0.4, 0.8, 1.6, 0):  # a killed process may take a moment to end
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -251,7 +251,7 @@ class RunFolder:
         self._lock = handle
 
     def unlock(self) -> None:
-        """Let others write here again."""
+        """Let other processes write here again."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -264,11 +264,11 @@ def _foreign(path: Path, why: str) -> RunFolderError:
 
 
 def suite_difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Say how a stored suite differs from the one wanted, both as plain values.
+    """Return how a stored suite differs from the wanted one, both given as plain values.
 
     Returns:
-        "" if they are the same, or if the wanted one has all that the stored one has on each axis and more; else
-        the first difference. What changes no result is not compared.
+        "" if they are the same, or if each axis of the wanted suite has all items of the stored suite and possibly
+        more; else the first difference. Keys that do not change any result are not compared.
     """
     for key, value in wanted.items():
         if key in KNOBS:
@@ -300,7 +300,7 @@ def _check_creatable(path: Path) -> None:
 
 
 def _safe(name: str) -> str:
-    """Return a file name for a label of any characters: itself when harmless, "-" when empty."""
+    """Return a safe file name for any label: the label itself if it is harmless, "-" if it is empty."""
     kept = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in name)[:40]
     if name and name == kept and name != "-":
         return name

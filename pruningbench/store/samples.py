@@ -1,4 +1,4 @@
-"""Per-sample values and exhibits: the arrays a run keeps beside its journal."""
+"""Per-sample values and exhibits: the arrays that a run stores beside its journal."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from pruningbench.base.files import not_plain, open_plain, write_whole
 from pruningbench.contract.outputs import Exhibit
 
 FURTHER = "array "
-"""Before the names of an exhibit's further arrays, so that they never meet those of the kinds of the core."""
+"""Prefix of the names of an exhibit's further arrays, so that they never clash with the core's own array names."""
 
 Array = NDArray[Any]
 LARGEST = 4 << 30
-"""Bytes to which a file of arrays may unpack."""
+"""Largest unpacked size of a file of arrays, in bytes."""
 _DAMAGE = (EOFError, KeyError, SyntaxError, RecursionError, OverflowError, zipfile.BadZipFile, zlib.error,
            NotImplementedError, MemoryError)  # fmt: skip
-"""What NumPy and zipfile say of a damaged .npz besides ValueError."""
+"""What NumPy and zipfile raise for a damaged .npz besides ValueError."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write named arrays as an .npz that appears whole or not at all.
+    """Write named arrays atomically as an .npz.
 
-    Small ones are not compressed: that would take longer than writing them.
+    Small files are not compressed, because compression would take longer than writing them.
     """
     buffer = io.BytesIO()
     large = sum(array.nbytes for array in arrays.values()) > 1 << 18
     (np.savez_compressed if large else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue(), durable=True)  # the journal is, and its lines say that these are there
+    write_whole(path, buffer.getvalue(), durable=True)  # durable like the journal, whose lines rely on these files
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Read an .npz without ever unpickling.
+    """Read an .npz without unpickling anything.
 
     Raises:
-        OSError, ValueError: if it is missing, no plain file, cannot be read, or is damaged in any way.
+        OSError, ValueError: if it is missing, is not a plain file, cannot be read, or is damaged in any way.
     """
     try:
         with os.fdopen(open_plain(path), "rb") as file:
@@ -55,14 +55,14 @@ def read_arrays(path: Path) -> dict[str, Array]:
                     raise zipfile.BadZipFile(f"it unpacks to {size} bytes")
                 return {name: stored[name] for name in stored.files}
     except _DAMAGE as error:
-        # of an empty, torn or foreign file; EOFError would pass for an interrupt
+        # the file is empty, incomplete or foreign; an EOFError would look like an interrupt
         raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
-    except ValueError as error:  # NumPy advises to unpickle it, which nobody should
+    except ValueError as error:  # NumPy's message suggests unpickling, which is unsafe
         raise ValueError("it is damaged, or holds no arrays of numbers and text") from error
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file of arrays is there but a link, torn, empty or no .npz; a file that is not there is not damaged."""
+    """Whether a file of arrays is a link, incomplete, empty or not an .npz; a missing file is not damaged."""
     return os.path.lexists(path) and (not_plain(path) is not None or not zipfile.is_zipfile(path))
 
 
@@ -72,10 +72,10 @@ def write_exhibit(path: Path, exhibit: Exhibit) -> None:
 
 
 def exhibit_arrays(exhibit: Exhibit) -> dict[str, Array]:
-    """Return an exhibit as the named arrays in which it is stored."""
+    """Return an exhibit as the named arrays that are stored."""
     arrays: dict[str, Array] = {
         "kind": np.array(exhibit.kind),
-        "images": exhibit.images.detach().cpu().half().numpy(),  # intensities: enough for any screen
+        "images": exhibit.images.detach().cpu().half().numpy(),  # intensities: half precision is enough for any screen
         "keys": np.array(exhibit.keys, dtype=str),
         "captions": np.array(exhibit.captions, dtype=str),
     }
@@ -95,7 +95,7 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     Returns:
         ``kind``; ``images`` (N, C, H, W) in [0, 1]; ``keys`` and ``captions``, tuples of text; for kind
         ``maps`` also ``maps`` (N, H, W); for kind ``boxes`` also ``predicted`` and ``truth``, N arrays
-        (K, 4) each; ``arrays``, further ones by name.
+        (K, 4) each; ``arrays``, further arrays by name.
     """
     stored = read_arrays(path)
     exhibit: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Weights of pruned networks in a run folder, as `keep: weights` of a suite asks for them."""
+"""Weights of pruned networks in a run folder, stored if the suite says `keep: weights`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], label: str) -> None:
-    """Write all tensors of a network, with a digest and what they are of."""
+    """Write all tensors of a network, with a digest and the label of the cell."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
@@ -25,16 +25,16 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], label: str) -> None
 
 
 def load_weights(run: str | os.PathLike[str], cell: str) -> dict[str, Tensor]:
-    """Return the weights of a pruned network that a run folder keeps, on the CPU.
+    """Return the stored weights of a pruned network from a run folder, on the CPU.
 
-    ``network.load_state_dict(load_weights("runs/my-suite", "0123456789abcdef"))`` puts them into a network.
+    ``network.load_state_dict(load_weights("runs/my-suite", "0123456789abcdef"))`` loads them into a network.
 
     Args:
         run: a run folder whose suite says ``keep: weights``.
         cell: key of the cell, as in the column ``cell`` of `load_results`.
 
     Raises:
-        UsageError: if the folder keeps no weights of this cell, or they are damaged.
+        UsageError: if the folder has no weights of this cell, or they are damaged.
     """
     from safetensors import SafetensorError, safe_open
 

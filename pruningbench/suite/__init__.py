@@ -1,1 +1,1 @@
-"""From a YAML file to a validated suite, and from it to the plan: cells, shared work, cost."""
+"""Turns a YAML file into a validated suite, and the suite into a plan: cells, shared work, cost."""

@@ -1,4 +1,4 @@
-"""Binding: from ``name`` or ``{use: name, field: value}`` to a validated component."""
+"""Binding: turns ``name`` or ``{use: name, field: value}`` into a validated component."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class BindingError(FieldError):
     """A reference that cannot be bound.
 
     Attributes:
-        path: leads to the offending value inside the reference.
-        at_key: whether the key there is wrong, rather than its value.
+        path: path to the wrong value inside the reference.
+        at_key: whether the key at `path` is wrong, rather than its value.
     """
 
     def __init__(self, message: str, path: Path = (), *, at_key: bool = False) -> None:
@@ -34,21 +34,21 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
 
     Args:
         registry: where names are looked up.
-        kind: the kind of component expected.
+        kind: the expected kind of component.
         reference: a name, or a mapping with ``use`` and fields.
-        home: distribution that the reference comes from (its suite, or the default of a field of its
-            component): of several components of one name, its own is meant.
+        home: distribution that the reference comes from (through its suite, or through the default of a field of its
+            component); if several components share a name, the one from this distribution is used.
 
     Raises:
-        BindingError: for an unknown name or field (nearest names suggested), a mistyped or missing
-            value, or a combination of values the component refuses.
+        BindingError: for an unknown name or field (the nearest names are suggested), a mistyped or missing
+            value, or a combination of values that the component refuses.
     """
     name, fields = _split(kind, reference)
     try:
         entry = registry.entry(kind, name, home)
     except UnknownComponentError as error:
         raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
-    component: Any = entry.load()  # typed as a class, mypy would not call it hashable
+    component: Any = entry.load()  # Any, because mypy does not consider a class hashable
     known = [f.name for f in dataclasses.fields(component) if f.init]
     for key in fields:
         if key not in known:
@@ -81,9 +81,9 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
 
 
 def data_of_model(registry: Registry, model: Use) -> Use | None:
-    """Return the data for scoring and training of a model when the suite names none; None if it has none.
+    """Return a model's default data for scoring and training, for suites that name none; None if it has none.
 
-    That is the data set in its field `data`, with which it was made, else what its class names.
+    The default is the data set in the model's field `data`, with which it was made, else the one that its class names.
     """
     own = model.references.get("data")
     if own is not None and own.component.kind == "dataset":
@@ -108,7 +108,7 @@ def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
 
 @cache
 def _references(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
-    """Return the fields of `component` that name other components: the kind, and whether they list several."""
+    """Return the fields of `component` that name other components, with the kind and whether they list several."""
     try:
         hints = typing.get_type_hints(component, include_extras=True)
     except NameError as error:
@@ -139,7 +139,7 @@ def _default(component: type[Component], field_name: str) -> Any:
 def _adapter(component: type[Any]) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
-    # on a plain dataclass pydantic reads its settings from this attribute
+    # for a plain dataclass, pydantic reads its settings from this attribute
     component.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     return TypeAdapter(component)
 
@@ -147,7 +147,7 @@ def _adapter(component: type[Any]) -> Any:
 def _validate(kind: Kind, name: str, component: Any, values: Mapping[str, Any]) -> Component:
     from pydantic import PydanticUserError, ValidationError
 
-    # through JSON, pydantic's strict mode takes lists for tuples but never '3' or true for 3
+    # for JSON input, pydantic's strict mode accepts a list as a tuple, but never '3' or true as 3
     text = "{" + ", ".join(f"{json.dumps(key)}: {_json(kind, name, key, values[key])}" for key in values) + "}"
     try:
         validated: Component = _adapter(component).validate_json(text)

@@ -1,4 +1,4 @@
-"""What a pruner needs on a model, estimated before anything is loaded; torch is imported for known models only."""
+"""Estimates what a pruner needs on a model before anything is loaded; torch is imported only for known networks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CostEstimate:
 
     Attributes:
         model, pruner: labels.
-        cost: passes and memory; None where they are unknown, for the reason in `unknown`.
-        refusal: why the pair's cells are skipped, in one line; None if they are not.
+        cost: passes and memory; None if unknown, for the reason in `unknown`.
+        refusal: why the pair's cells are skipped, in one line; None if they are not skipped.
     """
 
     model: str
@@ -41,7 +41,7 @@ def skeleton_of(use: Use) -> nn.Module | str:
     assert isinstance(model, Model)  # noqa: S101 - binding checked the kind
     try:
         skeleton = model.skeleton()
-    except Exception as error:  # noqa: BLE001 - anybody's component; loading it will tell more
+    except Exception as error:  # noqa: BLE001 - third-party component; loading it will say more
         return f"its skeleton cannot be built ({_line(error)})"
     return "the model does not tell its architecture" if skeleton is None else skeleton
 
@@ -55,16 +55,16 @@ def estimate(
     device: str,
     batch_size: int = SCORING_BATCH,
 ) -> CostEstimate:
-    """Estimate the cost of a pruner on a model, and tell whether it cannot work.
+    """Estimate the cost of a pruner on a model, and say whether the pair cannot work.
 
     Args:
-        model: the model, and `skeleton` what `skeleton_of` gave for it.
-        skeleton: a network, or why there is none.
+        model: the model.
+        skeleton: what `skeleton_of` returned for the model: a network, or why there is none.
         pruner: the pruner.
         scope: which parameters may be pruned; None for all.
         sparsity: in [0, 1).
-        device: where it would run, as ``--device`` names it.
-        batch_size: the suite's; scoring batches are no larger.
+        device: where it would run, as given to ``--device``.
+        batch_size: the suite's batch size; scoring batches are no larger.
 
     Raises:
         UsageError: if the scope does not fit the network, or there is no such device.
@@ -84,14 +84,14 @@ def estimate(
     try:
         reason = component.refuses(skeleton)
         cost = component.cost(known) if known else None
-    except Exception as error:  # noqa: BLE001 - anybody's component; pruning will tell more
+    except Exception as error:  # noqa: BLE001 - third-party component; pruning will say more
         return CostEstimate(*labels, unknown=f"the pruner cannot tell ({_line(error)})")
     reason = reason or (cost.refusal if cost else None)
     if reason:
         return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")
     if cost is None or known is None:
         return CostEstimate(*labels, unknown="the network does not say which module is its head")
-    needed = cost.memory + 2 * known.state_bytes  # the dense network, and the one that is pruned
+    needed = cost.memory + 2 * known.state_bytes  # the dense network and the pruned one
     if known.device_memory is None or needed <= known.device_memory:
         return CostEstimate(*labels, cost)
     return CostEstimate(*labels, cost, _too_large(labels, needed, known.device_memory, where))

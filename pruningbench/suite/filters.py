@@ -1,4 +1,4 @@
-"""Filters ``KIND=LABEL`` that pick a part of a plan, by the labels that `plan` and tables show."""
+"""Filters ``KIND=LABEL`` that select a part of a plan by the labels that `plan` and tables show."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ KINDS = ("model", "pruner", "recipe", "sparsity", "seed", "cell", "task")
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter as it was given: ``OPTION KIND=LABEL``, in which ``*`` stands for any text."""
+    """A filter as the user gave it: ``OPTION KIND=LABEL``, in which ``*`` stands for any text."""
 
     option: str
     kind: str
     label: str
 
     def matches(self, label: str) -> bool:
-        """Whether it takes a label: the very same one, unless there is a ``*`` in the filter."""
+        """Whether the filter matches a label: exactly, unless the filter contains a ``*``."""
         parts = [re.escape(part) for part in self.label.split("*")]
         return re.fullmatch(".*".join(parts), label, re.DOTALL) is not None
 
     def check(self, labels: Iterable[str]) -> None:
-        """Make sure that it takes at least one of some labels.
+        """Make sure that the filter matches at least one label.
 
         Raises:
-            UsageError: if it takes none, with those it may have meant.
+            UsageError: if it matches none; the message suggests labels.
         """
         known = sorted(set(labels))
         if any(map(self.matches, known)):
@@ -45,11 +45,11 @@ def parse_filters(texts: Sequence[str], option: str) -> dict[str, list[Filter]]:
     """Return filters by kind.
 
     Args:
-        texts: ``KIND=LABEL``; kinds may stand in the plural.
-        option: the option they were given with, for messages.
+        texts: ``KIND=LABEL``; kinds may be in the plural.
+        option: the option that they were given with, for messages.
 
     Raises:
-        UsageError: for another form, an unknown kind, or a sparsity that is no number.
+        UsageError: for another form, an unknown kind, or a sparsity that is not a number.
     """
     filters: dict[str, list[Filter]] = {}
     for text in texts:
@@ -70,5 +70,5 @@ def parse_filters(texts: Sequence[str], option: str) -> dict[str, list[Filter]]:
 
 
 def takes(filters: Mapping[str, Sequence[Filter]], labels: Mapping[str, str]) -> dict[str, bool]:
-    """Return for each kind that is filtered whether any of its filters takes the label of that kind."""
+    """Return, for each filtered kind, whether any of its filters matches the label of that kind."""
     return {kind: any(f.matches(labels[kind]) for f in listed) for kind, listed in filters.items() if kind in labels}

@@ -1,4 +1,4 @@
-"""Labels of a suite's tasks: the name, or what tells two uses of one name apart."""
+"""Labels of a suite's tasks: the name, extended if the suite uses the same name more than once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import Use
 
 _LONGEST = 60
-"""Characters; labels are parts of file names."""
+"""Maximum number of characters, because labels are parts of file names."""
 
 
 def labelled(uses: Iterable[Use]) -> dict[str, Use]:
-    """Return tasks by label, in their order.
+    """Return tasks by label, in order.
 
-    A name that stands alone is its own label. Uses of one name add the fields in which they differ:
-    ``transfer-cifar10-test``. Where these do not tell all of them apart, and where the label would be longer than 60
-    characters, six digits of the hash of the identity stand instead.
+    A name that is used once is its own label. Several uses of one name append the fields in which they differ:
+    ``transfer-cifar10-test``. If these fields do not tell all uses apart, or if the label would be longer than 60
+    characters, six digits of the hash of the identity are appended instead.
     """
     listed = list(uses)
     same: dict[str, list[Use]] = {}
@@ -35,10 +35,10 @@ def labelled(uses: Iterable[Use]) -> dict[str, Use]:
 
 
 def _distinctions(same: Sequence[Use]) -> list[str | None]:
-    """Return what tells each use of one name from the others: ``-cifar10-test``; all None where that is not enough."""
+    """Return a suffix such as ``-cifar10-test`` for each use of one name; all None if the suffixes are not distinct."""
     if len(same) == 1:
         return [""]
-    fields = [use.fields() for use in same]  # once each: spelling a component out is what costs
+    fields = [use.fields() for use in same]  # once per use, because spelling out a component is slow
     differing = [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]
     found = [_distinction(use, own, differing) for use, own in zip(same, fields, strict=True)]
     return list(found) if len(set(found)) == len(found) else [None] * len(found)

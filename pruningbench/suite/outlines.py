@@ -1,4 +1,4 @@
-"""From a network without weights to the outline that cost estimates start from."""
+"""Turns a network without weights into the outline that cost estimates start from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruningbench.pruning.scope import Scope, prunable_parameters
 def outline(
     network: nn.Module, scope: Scope | None, *, batch_size: int, sparsity: float, device: torch.device
 ) -> Outline | None:
-    """Return the outline of a network, with or without weights; None if its head is to stay but is not known.
+    """Return the outline of a network, with or without weights; None if its head must stay but is not known.
 
     Raises:
         UsageError: if a pattern of the scope matches nothing, or nothing is left to prune.

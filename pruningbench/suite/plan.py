@@ -1,4 +1,4 @@
-"""Plans: from a suite to cells with stable keys, the work they share, and what is missing."""
+"""Plans: turn a suite into cells with stable keys, and say what work they share and what is missing."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class Cell:
-    """One pruned model to make and measure; every field says whether it is part of the key.
+    """One pruned model to make and measure; every field declares whether it is part of the key.
 
     Attributes:
-        model, pruner, recipe: components; no pruner for the dense model, as loaded or as the recipe trains it.
+        model, pruner, recipe: components; the pruner is None for the dense model, as loaded or trained by the recipe.
         sparsity: target share of prunable weights to prune, in [0, 1).
         seed: seed of pruning and training.
         scope: which parameters may be pruned.
         data: scoring and training data, if the pruner or recipe uses any.
         batch_size: largest batch of the tasks; a knob.
-        limit: samples of each data set to use; None for all.
+        limit: number of samples to use from each data set; None for all.
     """
 
     model: Use = field(metadata=IDENTITY)
@@ -64,12 +64,12 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """16 hex digits; equal for equal work."""
+        """16 hex digits; the same for the same work."""
         return content_hash(self.identity())
 
     @property
     def pruner_label(self) -> str:
-        """The pruner as tables name it; ``dense`` for the dense model."""
+        """Label of the pruner in tables; ``dense`` for the dense model."""
         return self.pruner.label if self.pruner else DENSE
 
     @property
@@ -78,7 +78,7 @@ class Cell:
         return isinstance(self.recipe.component, Recipe) and self.recipe.component.trains
 
     def reference(self) -> Cell:
-        """Return the dense cell of this cell's recipe: what pruned networks are compared with if that trains."""
+        """Return the dense cell of this cell's recipe; pruned networks are compared with it if the recipe trains."""
         return dataclasses.replace(self, pruner=None, sparsity=0.0, scope=None)
 
     @property
@@ -93,7 +93,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TaskRun:
-    """A task as the suite runs it on every cell that it is for, with the metrics asked for."""
+    """A task as the suite runs it on every cell that it is for, with the requested metrics."""
 
     label: str
     task: Use
@@ -102,14 +102,14 @@ class TaskRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite in the order in which they share most work, and the tasks for each."""
+    """All cells of a suite, in the order that shares the most work, and the tasks for each."""
 
     suite: Suite
     cells: tuple[Cell, ...]
     tasks: tuple[TaskRun, ...]
 
     def shared_work(self) -> dict[str, int]:
-        """Count the pieces of work: how often each is done, not how often it is used."""
+        """Count how often each kind of work is done, and how many cells it serves."""
         pruned = [cell for cell in self.cells if cell.pruner is not None]
         at_once = [cell for cell in pruned if _recipe(cell).prunes_dense()]
         scored = [cell for cell in at_once if isinstance(_pruner(cell), ScorePruner)]
@@ -126,7 +126,7 @@ class Plan:
         }
 
     def tasks_of(self, cell: Cell) -> tuple[TaskRun, ...]:
-        """Return the tasks that are for the model of a cell."""
+        """Return the tasks that apply to the model of a cell."""
         return tuple(run for run in self.tasks if is_for(run.task, cell.model))
 
     def task_runs(self) -> int:
@@ -134,16 +134,16 @@ class Plan:
         return sum(len(self.tasks_of(cell)) for cell in self.cells)
 
     def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], CostEstimate]:
-        """Estimate what each pruner takes on each model, and tell which of them cannot work together.
+        """Estimate the cost of each pruner on each model, and say which pairs cannot work.
 
-        Models are asked for their skeletons; no weights and no data are loaded.
+        Only the models' skeletons are built; no weights or data are loaded.
 
         Args:
-            device: where it would run, as ``--device`` names it.
-            cells: of this plan; all of them by default.
+            device: where it would run, as given to ``--device``.
+            cells: cells of this plan; all of them by default.
 
         Returns:
-            (label of the model, label of the pruner) -> the estimate, at the largest of their sparsities.
+            (label of the model, label of the pruner) -> the estimate, at the largest sparsity of the pair.
 
         Raises:
             UsageError: if the scope does not fit a model, or there is no such device.
@@ -169,8 +169,8 @@ class Plan:
         """Return the cells that cannot be made, by key, each with the reason in one line.
 
         Args:
-            costs: what `costs` gave; pairs that are not in it are not refused, unless the pruner cannot give
-                a cell's sparsity on any network.
+            costs: what `costs` returned; pairs that are not in it are not refused, unless the pruner cannot reach
+                a cell's sparsity on any network or the recipe refuses the pruner.
         """
         refused = {}
         for cell in self.cells:
@@ -184,15 +184,15 @@ class Plan:
         return refused
 
     def missing(self) -> list[str]:
-        """Say what has to be fetched before the plan can run, and how."""
+        """Return what must be fetched before the plan can run, and how."""
         return self._lacking(fetched=False)
 
     def fetched_when_run(self) -> list[str]:
-        """Say which weights are not here yet and come down when they are first used."""
+        """Return which missing weights are downloaded when they are first used."""
         return self._lacking(fetched=True)
 
     def runs(self) -> list[str]:
-        """Say which code of users' own, outside any plugin, costs and runs of this plan execute."""
+        """Return which user code outside any plugin is executed when costs are estimated or the plan runs."""
         found: dict[str, None] = {}
         for use in self._components():
             code = use.component.runs() if isinstance(use.component, Model) else None
@@ -231,7 +231,7 @@ def _recipe(cell: Cell) -> Recipe:
 
 
 def _trainings(cell: Cell) -> list[str]:
-    """Return a key for each training on the way to a cell; equal keys are trained once."""
+    """Return a key for each training that a cell needs; trainings with the same key are done once."""
     recipe = cell.recipe.identity(without="training")
     own = {**cell.identity(), "sparsity": None, "recipe": recipe}
     dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
@@ -240,15 +240,15 @@ def _trainings(cell: Cell) -> list[str]:
 
 
 def plan_key(cell: Cell, run: TaskRun) -> str:
-    """Return the key of what is asked for when a task is to run on a cell, from the suite alone.
+    """Return the key of what the suite requests when a task runs on a cell.
 
-    Versions are left out: they say what code there is to do it, which is part of the artifact key.
+    Versions are left out: they describe the code, which is part of the artifact key.
     """
     return content_hash([_unversioned(cell.identity()), _unversioned(run.task.identity())])
 
 
 def _unversioned(value: Any) -> Any:
-    """Return an identity without the versions of its components; a field of that name stays."""
+    """Return an identity without the versions of its components; a field named ``version`` stays."""
     if isinstance(value, Mapping):
         component = value.keys() == {"use", "version", "fields"}
         return {key: _unversioned(item) for key, item in value.items() if not (component and key == "version")}
@@ -256,7 +256,7 @@ def _unversioned(value: Any) -> Any:
 
 
 def score_identity(cell: Cell) -> dict[str, Any]:
-    """Return what the scores of a cell's pruner depend on; equal for all its sparsities."""
+    """Return what the scores of a cell's pruner depend on; it is the same for all its sparsities."""
     if cell.pruner is None or not isinstance(cell.pruner.component, Pruner):
         raise ValueError("the dense model has no scores")
     pruner = cell.pruner.component
@@ -264,7 +264,7 @@ def score_identity(cell: Cell) -> dict[str, Any]:
         "model": cell.model.identity(),
         "pruner": cell.pruner.identity(without="scores"),
         "scope": dataclasses.asdict(cell.scope or Scope()),
-        # a seed also draws the scoring data; 0 counts for none, since there were results without it
+        # a seed also draws the scoring data; 0 counts as None, so that results from before that keep their identity
         "seed": cell.seed if pruner.seeded else (cell.seed or None) if pruner.needs_data else None,
         "data": cell.data.identity() if pruner.needs_data and cell.data else None,
     }
@@ -280,14 +280,14 @@ def mask_identity(cell: Cell) -> dict[str, Any]:
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
     """Lay out the cells of a suite.
 
-    The dense model stands once for each model and seed as it is loaded, and once for each recipe that trains, trained
-    by it: pruned networks are compared with the one that had what they had. Cells are ordered so that those of
-    one model, then of one pruner and seed, follow each other.
+    For each model and seed there is one dense cell as loaded, and one trained by each recipe that trains, so that
+    pruned networks are compared with a dense network that had the same training. Cells are ordered so that those of
+    one model, and then of one pruner and seed, follow each other.
 
     Args:
         suite: the validated suite.
         registry: where metrics are looked up.
-        only: filters ``KIND=LABEL`` of what to take; several of one kind are alternatives, kinds combine.
+        only: filters ``KIND=LABEL`` that select what to run; filters of one kind are alternatives, kinds combine.
         without: filters ``KIND=LABEL`` of what to leave out.
 
     Raises:
@@ -309,7 +309,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
 
 
 def _labels(cell: Cell) -> dict[str, str]:
-    """Return what filters call a cell, by kind."""
+    """Return the labels of a cell that filters are matched with, by kind."""
     return {
         "model": cell.model.label, "pruner": cell.pruner_label, "recipe": cell.recipe.label,
         "sparsity": f"{cell.sparsity:g}", "seed": str(cell.seed), "cell": cell.key,
@@ -317,9 +317,9 @@ def _labels(cell: Cell) -> dict[str, str]:
 
 
 def _free(cell: Cell) -> tuple[str, ...]:
-    """Return the kinds of filters that do not touch a cell: everything is compared with the dense models.
+    """Return the kinds of filters that a dense cell is exempt from, because pruned cells are compared with it.
 
-    The one as loaded stays beside any pruner and recipe, the one that a recipe trained beside any pruner.
+    The dense model as loaded stays for any pruner and recipe; the one that a recipe trained stays for any pruner.
     """
     if cell.pruner is not None:
         return ()
@@ -379,7 +379,7 @@ def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun
 
 
 def shard(cells: Sequence[Cell], index: int, count: int) -> tuple[Cell, ...]:
-    """Return the part `index` of `count` (from 1) of the cells: contiguous, so that work stays shared.
+    """Return part `index` of `count` (from 1) of the cells; parts are contiguous, so that work stays shared.
 
     Raises:
         UsageError: unless 1 <= index <= count.

@@ -1,4 +1,4 @@
-"""The reference of components, made from their docstrings and fields: for `show` and for the documentation."""
+"""Generates the reference of components from their docstrings and fields, for `show` and for the documentation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ORDER = " Higher = keep."
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a component's docstring says.
+    """The content of a component's docstring.
 
     Attributes:
-        summary: its first line.
-        body: the rest, one string per paragraph, without the parts below. A list is one paragraph with one
+        summary: the first line.
+        body: the rest without the parts below, one string per paragraph. A list is one paragraph with one
             line per item.
         cost: what follows "Cost:", or "".
         needs: what follows "Needs", or "", without the note "Higher = keep.".
@@ -44,12 +44,12 @@ class Description:
 
     @property
     def has_formula(self) -> bool:
-        """Whether the text has a formula: code in double backticks, or what follows "Formula:"."""
+        """Whether the text has a formula: code in double backticks, or "Formula:"."""
         return any("``" in paragraph or "Formula:" in paragraph for paragraph in (self.summary, *self.body))
 
 
 def describe(component: type[Component]) -> Description:
-    """Take a component's docstring apart: sentences from Cost, Needs or Source on, up to the next of them."""
+    """Split a component's docstring; Cost, Needs and Source each begin a part that ends where the next part begins."""
     first, _, rest = inspect.cleandoc(component.__doc__ or "").partition("\n")
     body, parts = [], {"Cost": "", "Needs": "", "Source": ""}
     for paragraph in re.split(r"\n\s*\n", rest.strip()):
@@ -72,7 +72,7 @@ def _list_items(paragraph: str) -> str:
 
 
 def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
-    """Return name, type, default, documentation and identity of each field."""
+    """Return the name, type, default, documentation and identity of each field."""
     hints = typing.get_type_hints(component, include_extras=True)
     fields = []
     for field in dataclasses.fields(component):
@@ -92,7 +92,7 @@ def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
 
 
 def _type_name(hint: Any) -> str:
-    """Return a type as a user of YAML would say it."""
+    """Return the name of a type in the words of a YAML user."""
     referred = [mark.kind for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Refers)]
     if referred:
         return f"{referred[0]} (a name, or a mapping with use:)"
@@ -116,8 +116,8 @@ def as_markdown(registry: Registry, kind: Kind, *, names: Iterable[str] | None =
     Args:
         registry: where they are registered.
         kind: the kind of component.
-        names: those to describe; all by default.
-        plugin: describe only those of this distribution.
+        names: the components to describe; all by default.
+        plugin: if given, describe only the components of this distribution.
 
     Raises:
         UnknownComponentError: for a name that is not registered.
@@ -133,10 +133,10 @@ def as_markdown(registry: Registry, kind: Kind, *, names: Iterable[str] | None =
 
 
 def update(path: Path, generated: str, kind: Kind) -> None:
-    """Write generated text below the marker of a file; what people wrote above it stays.
+    """Write generated text below the marker of a file; text above the marker stays.
 
     Raises:
-        UsageError: if the file is there and has no marker, so that nobody's text is overwritten.
+        UsageError: if the file exists without a marker, so that handwritten text is never overwritten.
     """
     mark = GENERATED.format(kinds=f"{kind}s", file=f"docs/{path.name}")
     head = f"# {kind.capitalize()}s\n\n"
@@ -177,7 +177,7 @@ def _section(entry: Registration) -> str:
 
 
 def _promises(component: type[Component]) -> list[str]:
-    """Return what a pruner's class says about its masks that is not the rule."""
+    """Return notes on the unusual properties that a pruner's class declares for its masks."""
     notes = []
     if getattr(component, "exact", True) is False:
         notes.append("The number of pruned weights follows the pattern, not exactly the sparsity asked for.")

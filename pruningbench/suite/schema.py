@@ -1,4 +1,4 @@
-"""Suites: from YAML to validated components on every axis."""
+"""Suites: turn YAML into validated components on every axis."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from pruningbench.suite.settings import apply_setting
 
 IDENTITY = {"identity": True}
 IDENTITY_IF_GIVEN = {"identity": True, "left_out": None}
-"""Part of the identity unless it is None: suites and cells of versions that lacked the field keep their keys."""
+"""Part of the identity unless it is None, so that suites and cells from before the field existed keep their keys."""
 KNOB = {"identity": False}
 FOR = "for"
-"""Key beside ``use:`` of a pruner, recipe or task: the models that it is for."""
+"""Key beside ``use:`` of a pruner, recipe or task that lists the models that it is for."""
 LIMITED = ("pruners", "recipes", "tasks")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A validated suite. Every field says whether it is part of the suite's identity.
+    """A validated suite; every field declares whether it is part of the suite's identity.
 
     Attributes:
-        name: what the suite is called; the default name of its run folder.
+        name: name of the suite and default name of its run folder.
         models, pruners, recipes: components of the three axes.
         sparsities: shares of prunable weights to prune, in [0, 1), ascending; 0 is the dense model.
         seeds: integers; each repeats every cell.
-        tasks: components by label; the label is the name, or tells two uses of one name apart.
+        tasks: components by label; the label is the name, extended if the suite uses the name more than once.
         metrics: metrics added to every task whose outputs they consume.
-        data: training and scoring data for all models; None for each model's own.
+        data: training and scoring data for all models; None for each model's own data.
         scope: which parameters may be pruned.
-        limit: samples of each data set to use, for rehearsals; None for all.
+        limit: number of samples to use from each data set, for rehearsals; None for all.
         batch_size: largest batch of the tasks. A knob: it changes speed and memory, not results.
-        keep: what run folders keep beside the results: ``weights`` of all pruned networks, or nothing. A knob.
+        keep: what run folders store beside the results: ``weights`` of all pruned networks, or nothing. A knob.
         description: one line for people.
     """
 
@@ -69,7 +69,7 @@ class Suite:
     description: str = field(default="", metadata=KNOB)
 
     def resolved(self) -> dict[str, Any]:
-        """Return the suite as plain values with every default spelled out; loading it gives it back."""
+        """Return the suite as plain values with every default spelled out; loading them gives the same suite."""
         spelled: dict[str, Any] = {
             "name": self.name,
             "description": self.description,
@@ -116,7 +116,7 @@ def identity_fields(instance: Any) -> dict[str, Any]:
 
 
 def _spelled(use: Use) -> ComponentRef:
-    """Return what a suite says of a component, with the models that it is for."""
+    """Return a component's entry in a suite, with the models that it is for."""
     spec = use.spec()
     if not use.only_for:
         return spec
@@ -136,7 +136,7 @@ def _identity_of(value: Any) -> Any:
 
 
 def told_apart(uses: Sequence[Use]) -> tuple[Use, ...]:
-    """Return the uses with labels of their own: where two differ in required fields only, these are shown."""
+    """Return the uses with unique labels; uses with the same label show the fields in which they differ."""
     labels = Counter(use.label for use in uses)
     told = []
     for use in uses:
@@ -151,7 +151,7 @@ def told_apart(uses: Sequence[Use]) -> tuple[Use, ...]:
 
 
 def _lists(value: Any) -> Any:
-    """Turn tuples into lists, which is what YAML can say."""
+    """Turn tuples into lists, because YAML has no tuples."""
     if isinstance(value, Mapping):
         return {key: _lists(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -160,12 +160,12 @@ def _lists(value: Any) -> Any:
 
 
 def find_suite(name: str, registry: Registry) -> tuple[Path, str]:
-    """Return the file of a suite given by its path or by a registered name, and the distribution it comes from.
+    """Return the file of a suite given by path or registered name, and the distribution that it comes from.
 
     The distribution is "" for a path.
 
     Raises:
-        SuiteError: if there is neither.
+        SuiteError: if neither such a file nor such a name exists.
     """
     looks_like_path = name.endswith((".yaml", ".yml")) or "\\" in name or name.startswith((".", "/", "~"))
     unknown = ""
@@ -189,10 +189,10 @@ def find_suite(name: str, registry: Registry) -> tuple[Path, str]:
 
 
 def load_suite(name: str, registry: Registry, settings: Sequence[str] = ()) -> Suite:
-    """Load a suite by its path or registered name, with ``KEY=VALUE`` settings applied on top.
+    """Load a suite by path or registered name, and apply ``KEY=VALUE`` settings to it.
 
     Raises:
-        SuiteError: naming file, line and column of what is wrong.
+        SuiteError: names the file, line and column of the error.
     """
     path, home = find_suite(name, registry)
     document = read_yaml(path, source=path.name if home else name)
@@ -218,7 +218,7 @@ def build_suite(document: Document, registry: Registry, home: str = "") -> Suite
 
 
 class _Builder:
-    """Reads one axis after the other; every error names its place in the file."""
+    """Reads one axis after another; every error names its place in the file."""
 
     def __init__(self, document: Document, registry: Registry, home: str) -> None:
         self.document, self.registry, self.home = document, registry, home
@@ -378,5 +378,5 @@ class _Builder:
         return Scope(head, tuple(exclude))
 
     def _model_data(self, use: Use) -> None:
-        """Check a model's own training data now rather than in the middle of a run."""
+        """Check a model's own training data now rather than during a run."""
         data_of_model(self.registry, use)

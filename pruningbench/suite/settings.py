@@ -1,4 +1,4 @@
-"""Settings: single values of a suite, changed from the command line."""
+"""Settings: changes of single values of a suite from the command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pruningbench.errors import SuiteError, did_you_mean
 def apply_setting(document: Document, setting: str) -> None:
     """Change one value of a document in place: ``KEY=VALUE`` with a dotted key and a YAML value.
 
-    ``recipes.1.epochs=5`` reaches into lists by index; a field of a component given by name only turns
-    the name into a mapping.
+    ``recipes.1.epochs=5`` addresses list items by index. If a component is given by its name only, setting one of its
+    fields turns the name into a mapping.
 
     Raises:
-        SuiteError: for a setting that is not KEY=VALUE, or a key that leads nowhere.
+        SuiteError: for a setting that is not KEY=VALUE, or a key that does not exist.
     """
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
@@ -42,6 +42,6 @@ def apply_setting(document: Document, setting: str) -> None:
             node[step] = value
             document.settings[tuple(done)] = f"--set {setting}"
         else:
-            if isinstance(node[step], str):  # a component given by its name only
+            if isinstance(node[step], str):  # a component given only by name
                 node[step] = {"use": node[step]}
             node = node[step]

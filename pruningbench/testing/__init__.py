@@ -1,4 +1,4 @@
-"""The contract as checks that anybody can run on a component, the built-in ones included.
+"""The contract as checks that anyone can run on a component, including the built-in ones.
 
     from pruningbench.testing import check, findings
 
@@ -7,7 +7,7 @@
 
     check("pruner", "my-pruner")   # raises one error that lists all findings
 
-In pytest, ``@pytest.mark.parametrize("name", [...])`` and `check` make a test of each component.
+In pytest, use ``@pytest.mark.parametrize("name", [...])`` and `check` to test each component.
 """
 
 from pruningbench.testing.checks import Finding, check, findings

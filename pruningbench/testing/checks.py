@@ -1,4 +1,4 @@
-"""Which checks a component of a kind has to pass, and what they find."""
+"""Which checks a component of each kind has to pass, and what they find."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pruningbench.testing.datasets import DATASET_CHECKS
 from pruningbench.testing.pruners import PRUNER_CHECKS
 
 Check = Callable[[Use, Registry], Iterator[str]]
-"""Yields what is wrong with a component, a sentence each."""
+"""Yields what is wrong with a component, one sentence per problem."""
 
 _OF_KIND: dict[str, dict[str, Check]] = {"pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a component does against the contract.
+    """A violation of the contract by a component.
 
     Attributes:
         component: kind and name.
@@ -41,17 +41,17 @@ class Finding:
 
 
 def findings(kind: Kind, name: str, *, registry: Registry | None = None, **fields: Any) -> Iterator[Finding]:
-    """Yield what a registered component does against the contract; nothing for one that keeps it.
+    """Yield the violations of the contract by a registered component; nothing if it has none.
 
     Args:
-        kind: of component. Every kind has the checks of its class and fields; pruners and data sets are also run.
+        kind: kind of component. Every kind has checks of class and fields; pruners and data sets are also run.
         name: registered name.
         registry: where it is registered; the installed plugins by default.
-        fields: of the component, required ones and such that make it quick.
+        fields: fields of the component: required ones, and ones that make it fast.
 
     Raises:
         UnknownComponentError: for a name that is not registered.
-        BindingError: for fields that it does not have or refuses.
+        BindingError: for fields that it lacks or refuses.
     """
     registry = registry or load_registry()
     use = bind(registry, kind, {"use": name, **fields})
@@ -65,7 +65,7 @@ def findings(kind: Kind, name: str, *, registry: Registry | None = None, **field
 
 
 def check(kind: Kind, name: str, *, registry: Registry | None = None, **fields: Any) -> None:
-    """Raise an error that lists all findings on a component; return in silence if there is none.
+    """Raise an error that lists all findings on a component; return silently if there are none.
 
     Arguments and errors are those of `findings`.
 

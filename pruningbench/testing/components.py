@@ -13,11 +13,11 @@ from pruningbench.suite.binding import bind
 
 
 def documentation(use: Use, registry: Registry) -> Iterator[str]:
-    """People choose by `list` and `show`: give the class a docstring whose first line is a sentence."""
+    """Users choose by `list` and `show`: give the class a docstring whose first line is a sentence."""
     del registry
     component = type(use.component)
     text = inspect.cleandoc(vars(component).get("__doc__") or "")
-    if not text or text.startswith(f"{component.__name__}("):  # what a dataclass writes itself
+    if not text or text.startswith(f"{component.__name__}("):  # what a dataclass generates
         yield f"{component.__name__} has no docstring"
     elif not text.splitlines()[0].rstrip().endswith((".", "!")):
         yield f"the first line of its docstring is no sentence: {text.splitlines()[0]!r}"
@@ -32,7 +32,7 @@ def fields(use: Use, registry: Registry) -> Iterator[str]:
 
 
 def round_trip(use: Use, registry: Registry) -> Iterator[str]:
-    """A run folder keeps the suite with all fields spelled out, and has to give the same component back."""
+    """A run folder keeps the suite with all fields spelled out, which must give the same component again."""
     again = bind(registry, use.component.kind, use.spec())
     if again.component != use.component:
         yield f"its own spelling {use.spec()!r} gives another component"

@@ -14,7 +14,7 @@ from pruningbench.store.cache import Cache
 from pruningbench.suite.binding import bind
 
 MOST = 64
-"""Samples that are looked at."""
+"""Maximum number of samples to look at."""
 
 
 def load(use: Use, registry: Registry) -> Samples:
@@ -33,7 +33,7 @@ def load(use: Use, registry: Registry) -> Samples:
 
 
 def fingerprint(use: Use, registry: Registry) -> Iterator[str]:
-    """Caches and tables tell data apart by their fingerprint: derive it from the content, the same on every load."""
+    """Caches and tables distinguish data by fingerprint: derive it from the content, the same on every load."""
     first, second = load(use, registry).fingerprint, load(use, registry).fingerprint
     if not isinstance(first, str) or not first:
         yield f"its fingerprint is {first!r}, not text"
@@ -42,7 +42,7 @@ def fingerprint(use: Use, registry: Registry) -> Iterator[str]:
 
 
 def samples(use: Use, registry: Registry) -> Iterator[str]:
-    """Results are paired by sample: give each sample a key of its own, an image, and a label within the classes."""
+    """Results are paired by sample: give each sample its own key, an image, and a label within the classes."""
     loaded = load(use, registry)
     if not len(loaded):
         yield "it has no samples"

@@ -22,7 +22,7 @@ SHAPE = (3, 8, 8)
 
 
 def network() -> nn.Module:
-    """Return a small network with weights that depend on nothing."""
+    """Return a small network whose weights are always the same."""
     with isolated_randomness("testing"):
         made = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
@@ -39,7 +39,7 @@ def batches() -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def prune(use: Use, subject: nn.Module, seed: int = 0) -> Masks:
-    """Prune a network as the harness does, without mending what the pruner leaves changed."""
+    """Prune a network as the harness does, without restoring what the pruner changes."""
     pruner = use.component
     if not isinstance(pruner, Pruner):
         raise PruningBenchError(f"{use.name!r} is a {pruner.kind}")
@@ -80,7 +80,7 @@ def repeatable(use: Use, registry: Registry) -> Iterator[str]:
 
 
 def seeded(use: Use, registry: Registry) -> Iterator[str]:
-    """``seeded = True`` says that masks depend on the seed, and only then are they made anew for each."""
+    """``seeded = True`` says that masks depend on the seed; only then does each seed get its own masks."""
     del registry
     differs = prune(use, network(), 0).digest != prune(use, network(), 1).digest
     states = isinstance(use.component, Pruner) and use.component.seeded
@@ -112,11 +112,11 @@ def leaves_no_trace(use: Use, registry: Registry) -> Iterator[str]:
 
 
 def half_precision(use: Use, registry: Registry) -> Iterator[str]:
-    """Networks come in bfloat16 as well: compute scores in their type or in float32."""
+    """Networks may also be in bfloat16: compute scores in their type or in float32."""
     del registry
     pruner = use.component
     if isinstance(pruner, Pruner) and (pruner.needs_data or pruner.updates_weights):
-        return  # data come in float32, and their pass in another type is the caller's choice
+        return  # data are in float32, and running them in another type is the caller's choice
     subject = network().to(torch.bfloat16)
     with preserved(subject):
         found = prune(use, subject)

@@ -43,15 +43,15 @@ def fit(
     augmentation and dropout depend on `seed` only, and the caller's random state is restored.
 
     Args:
-        model: what to train.
+        model: the model to train.
         samples: labelled data.
         settings: how to train.
-        seed: of order, augmentation and dropout.
+        seed: seed of order, augmentation and dropout.
         masks: what stays pruned.
-        motion: masks that move during the training, made for `number_of_steps` steps; instead of `masks`.
+        motion: masks that move during training, made for `number_of_steps` steps; used instead of `masks`.
         augment: augmentation of the images, or None.
-        first_epoch: epochs that count as done: order and learning rate go on from there.
-        after_epoch: is called with the number of epochs done after each.
+        first_epoch: number of epochs that count as done; order and learning rate continue from there.
+        after_epoch: called after each epoch with the number of epochs done.
         report: receives progress notes.
 
     Returns:
@@ -88,13 +88,13 @@ def fit(
 
 
 def number_of_steps(samples: Samples, settings: FitSettings) -> int:
-    """Return how many steps of the optimizer all epochs of `settings` take."""
+    """Return how many optimizer steps all epochs of `settings` take."""
     return len(_batch_ranges(len(samples), settings.batch_size)) * settings.epochs
 
 
 @contextmanager
 def _frozen(model: VisionModel, freeze_head: bool) -> Iterator[None]:
-    """Keep the head's parameters out of the training inside the block."""
+    """Exclude the head's parameters from training inside the block."""
     parameters = dict(model.network.named_parameters())
     if freeze_head and not model.head:
         raise TrainingError("freeze_head: this model does not say which parameters are its head")
@@ -171,7 +171,7 @@ def _train_mode(network: nn.Module, *, freeze_norm: bool) -> None:
 
 
 def _rate(step: int, steps: int, settings: FitSettings) -> float:
-    """Return the factor on the peak learning rate at `step` of `steps`."""
+    """Return the factor that scales the peak learning rate at `step` of `steps`."""
     warm = settings.warmup * steps
     if step < warm:
         return (step + 1) / (warm + 1)

@@ -1,4 +1,4 @@
-"""Recalibration of batch norm: running statistics taken anew after weights have been pruned."""
+"""Recalibration of batch norm: running statistics recomputed after weights have been pruned."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pruningbench.errors import PruningBenchError
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
     """Replace the running statistics of every batch norm by averages over `batches`, in place.
 
-    Pruning changes what reaches a batch norm, and its running mean and variance, taken of the dense
+    Pruning changes the inputs of a batch norm, so its running mean and variance, measured on the dense
     network, no longer fit; raw and recalibrated networks rank pruners differently. Each layer's mean
-    and unbiased variance are averaged over the batches with equal weights. Nothing else of the network
+    and unbiased variance are averaged over the batches with equal weights. Nothing else in the network
     changes: not its weights, its train/eval flags or the momentum of its norms.
 
     Args:
-        network: any network; one without running statistics is left as it is.
+        network: any network; one without running statistics is left unchanged.
         batches: (B, C, H, W) inputs, at least one, each of two or more samples.
 
     Returns:
         Number of layers recalibrated.
 
     Raises:
-        PruningBenchError: if there are layers to recalibrate and no batches; nothing is changed then.
+        PruningBenchError: if there are layers to recalibrate but no batches; nothing is changed in that case.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:

@@ -1,4 +1,4 @@
-"""The settings of training: each field is named, documented and checked here, and nowhere else."""
+"""Training settings: each field is named, documented and checked here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from pruningbench.contract import param
 class FitSettings:
     """How to train; recipes that train have these fields.
 
-    Weight decay falls on weights of two and more dimensions only, as is usual for norms and biases. A last short
-    batch is kept, and a single last sample joins the batch before it, because batch norm cannot train on one sample.
+    Weight decay applies only to weights with two or more dimensions; as is usual, norms and biases are exempt. A short
+    last batch is kept, and a single last sample joins the batch before it, because batch norm cannot train on one
+    sample.
     """
 
     epochs: int = param(2, doc="passes over the training data, >= 1")
     optimizer: Literal["sgd", "adamw"] = param("sgd", doc="sgd or adamw")
     lr: float = param(0.01, doc="peak learning rate, > 0")
     momentum: float = param(0.9, doc="momentum of sgd, in [0, 1)")
-    weight_decay: float = param(1e-4, doc="on weights of two and more dimensions, >= 0")
+    weight_decay: float = param(1e-4, doc="on weights with two or more dimensions, >= 0")
     schedule: Literal["constant", "cosine", "step"] = param(
-        "cosine", doc="learning rate over the steps: constant, cosine to zero, or a tenth at 1/3 and at 2/3 of them"
+        "cosine", doc="learning rate over the steps: constant, cosine to zero, or divided by 10 at 1/3 and 2/3 of them"
     )
     warmup: float = param(0.0, doc="share of the steps with a linearly rising rate, in [0, 1)")
-    batch_size: int = param(32, doc="samples a step, >= 1")
+    batch_size: int = param(32, doc="samples per step, >= 1")
     label_smoothing: float = param(0.0, doc="in [0, 1)")
-    freeze_norm: bool = param(False, doc="keep batch-norm statistics as they are; scale and shift are trained")
-    freeze_head: bool = param(False, doc="keep the classifier as it is")
+    freeze_norm: bool = param(False, doc="keep batch-norm statistics unchanged; scale and shift are trained")
+    freeze_head: bool = param(False, doc="keep the classifier unchanged")
     mixed_precision: bool = param(False, doc="autocast to bfloat16")
-    clip_norm: float = param(0.0, doc="largest gradient norm, 0 for none")
+    clip_norm: float = param(0.0, doc="maximum gradient norm, 0 for no clipping")
 
     def out_of_range(self) -> str | None:
         """Return what is wrong with the first value that is out of its range, or None."""
@@ -54,8 +55,8 @@ def setting(name: str, default: Any = dataclasses.MISSING) -> Any:
     """Declare a field of `FitSettings` on a component that has only some of them.
 
     Args:
-        name: of the field; its documentation is the same everywhere.
-        default: the component's own default; that of `FitSettings` if left out.
+        name: name of the field; its documentation is the same everywhere.
+        default: the component's own default; if left out, the default of `FitSettings`.
     """
     declared = {field.name: field for field in dataclasses.fields(FitSettings)}[name]
     return param(declared.default if default is dataclasses.MISSING else default, **declared.metadata)
