@@ -3,7 +3,7 @@
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
-# make graph which room imports which; fails on a circle of imports
+# make graph which package imports which; fails on a cycle
 # make bench benchmarks, as ratios against a peer or a bare loop
 PYTHON ?= python3
 VENV   ?= .venv
