@@ -9,6 +9,7 @@ from kit.transfer import Tiny, blobs, tiny
 from torch import Tensor, nn
 
 from pruningbench.contract import Context, Preprocessing, Sample, Samples
+from pruningbench.plugins import Registry
 
 
 class Ragged(Samples):
@@ -131,3 +132,13 @@ def test_a_nan_stays_with_its_image() -> None:
     data.images[1] = 0
     rows = lent().features(Broken(nn.Linear(1, 1), Preprocessing((0.0,), (1.0,))), data)
     assert rows[:, 0].isnan().tolist() == [True, False, True]
+
+
+def test_every_context_of_a_worker_looks_components_up(toy_registry: Registry) -> None:
+    """Also the one in which a check loads models: with another cache, and otherwise the same."""
+    from pruningbench.harness.worker import Worker
+    from pruningbench.store.cache import Cache
+
+    worker = Worker("suite", toy_registry, torch.device("cpu"), Cache(), lambda _note: None)
+    for made in (worker.context(0, NoCache()), worker._context(0)):
+        assert made.component("attribution-method", "saliency").full_name == "pruningbench/saliency"

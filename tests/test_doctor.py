@@ -71,7 +71,7 @@ def test_components_that_cannot_be_imported_are_named(
     assert line.startswith("problem      pruner 'half-bad' of plugin half (half-dist 1.0)")
     assert reason in line
     assert line.endswith(remedy)
-    assert "half (half-dist 1.0): 2 components" in done.stdout
+    assert "half (half-dist 1.0): 2 registered" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 problem(s)"
     assert "greeting" not in done.stdout
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,19 +17,6 @@ from pruningbench.images.fetch import Download, fetch
 
 CONTENT = bytes(range(256)) * 4000
 Send = Callable[[bytes], object]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
-    running = FileServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "things"
 
 
 def answer(server: FileServer, head: str, body: bytes = b"") -> Download:

@@ -244,3 +244,16 @@ def test_the_default_data_are_the_same_as_before(toy_registry: Registry) -> None
     model = bind(toy_registry, "model", "digits-vit")
     found = data_of_model(toy_registry, model)
     assert found is not None and found.identity() == bind(toy_registry, "dataset", SEEN).identity()
+
+
+def test_a_part_that_fails_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line of a task may be a value, and a later one a failure."""
+    from pruningbench.cli.progress import PlainProgress
+    from pruningbench.hookspecs import CellInfo
+
+    cell = CellInfo("key", "net · dense", "net", "dense", "none", 0.0, 0)
+    good, bad = {"status": "ok", "error": ""}, {"status": "failed", "error": "Traceback\nValueError: no curve"}
+    PlainProgress().pruningbench_task_done(cell, "looking", [good, bad])
+    assert capsys.readouterr().err == "  failed: net · dense, task looking: ValueError: no curve\n"
+    PlainProgress().pruningbench_task_done(cell, "looking", [good, good])
+    assert capsys.readouterr().err == ""

@@ -45,7 +45,8 @@ def doctor() -> int:
     registry = load_registry()
     for plugin in registry.plugins:
         own = [entry for entry in registry if entry.plugin == plugin]
-        say(f"plugin       {displayable(plugin)}: {len(own)} components")
+        count = sum(entry.plugin == plugin for entry in registry.everything())
+        say(f"plugin       {displayable(plugin)}: {count} registered")
         for package in unread_packages({entry.where.partition(":")[0] for entry in own}):
             say(
                 f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so an edit is not "
@@ -76,9 +77,8 @@ def _unimportable(registry: Registry) -> Iterator[str]:
     shows up before a run.
     """
     from pruningbench.errors import PluginError
-    from pruningbench.plugins import EXTENSIONS
 
-    for entry in (*registry, *(one for kind in EXTENSIONS for one in registry.registrations(kind))):
+    for entry in registry.everything():
         try:
             with redirect_stdout(sys.stderr):
                 entry.load()

@@ -83,7 +83,8 @@ class PlainProgress:
     @hookimpl
     def pruningbench_task_done(self, cell: CellInfo, task: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Print immediately what went wrong."""
-        first = records[0]
+        # a task may have given some values and failed in others: report the first line that is not ok
+        first = next((record for record in records if record["status"] != "ok"), records[0])
         if first["status"] != "ok":
             self.say(f"  {first['status']}: {cell.label}, task {task}: {last_line(first['error'])}")
 

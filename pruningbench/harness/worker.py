@@ -96,15 +96,15 @@ class Worker:
             yield self._run_task(job, run, loan, session, base, network[:16])
         yield CellDone(job)
 
-    def context(self, seed: int, cache: TensorCache) -> Context:
+    def context(self, seed: int, cache: TensorCache, **extra: Any) -> Context:
         """Return a context with a given cache instead of the worker's own."""
-        return Context(self.device, seed, cache, self.shelf, open_model=self.models, report=self.report)
-
-    def _context(self, seed: int, **extra: Any) -> Context:
         return Context(
-            self.device, seed, self.cache, self.shelf, open_model=self.models,
+            self.device, seed, cache, self.shelf, open_model=self.models,
             component=lambda kind, reference: bind(self.registry, kind, reference), report=self.report, **extra
         )  # fmt: skip
+
+    def _context(self, seed: int, **extra: Any) -> Context:
+        return self.context(seed, self.cache, **extra)
 
     def _session_of(self, cell: Cell) -> ModelSession:
         """Return the session of the cell's model; a model is loaded once, and one that fails is not loaded again."""

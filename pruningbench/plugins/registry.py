@@ -71,6 +71,11 @@ class Registry:
         """Return all registrations of a kind, sorted by name."""
         return sorted((one for same in self.entries[kind].values() for one in same), key=self.name_of)
 
+    def everything(self) -> Iterator[Registration]:
+        """Yield the components and then the extensions, kind by kind."""
+        for kind in (*KINDS, *EXTENSIONS):
+            yield from self.registrations(kind)
+
     def clashes(self) -> list[str]:
         """Return one line for each name that several distributions have registered for the same kind."""
         return [

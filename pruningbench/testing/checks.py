@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruningbench.contract.component import Kind, Use
-from pruningbench.errors import PluginError, PruningBenchError
+from pruningbench.errors import PluginError
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.suite.binding import bind
 from pruningbench.testing.components import COMPONENT_CHECKS
@@ -77,4 +77,4 @@ def check(kind: Kind, name: str, *, registry: Registry | None = None, **fields: 
         raise PluginError("\n".join(found))
 
 
-__all__ = ["Finding", "PruningBenchError", "check", "findings"]
+__all__ = ["Finding", "check", "findings"]
