@@ -80,9 +80,9 @@ class ConceptExtraction(Task):
 
         craft = self._craft()
         chosen = self._choose(model, context)
-        embeddings, dense = self._of_dense(model, chosen, craft, context)
+        embeddings, dense, lacking = self._of_dense(model, chosen, craft, context)
         found = find_concepts(model, chosen, craft, context, embeddings, dense)
-        yield "", replace(found, exhibit=exhibit(found, model, chosen.samples, self.exhibits))
+        yield "", replace(found, lacking=lacking, exhibit=exhibit(found, model, chosen.samples, self.exhibits))
 
     def _craft(self) -> Craft:
         from pruningbench_interpretability.craft import Craft
@@ -113,7 +113,7 @@ class ConceptExtraction(Task):
         labels = samples.labels_among(model.classes)
         if labels is None or not model.classes:
             raise PruningBenchError("concepts need a data set with labels and class names, and a model with classes")
-        judge = context.dense if self.samples == "correct-dense" else model
+        judge = context.dense if self.samples == "correct-dense" else model  # made only if it is asked
         if judge is None:
             raise PruningBenchError("samples='correct-dense' needs the dense model, which this context lacks")
         classes = self._classes(model, samples)
@@ -139,17 +139,25 @@ class ConceptExtraction(Task):
 
     def _of_dense(
         self, model: VisionModel, chosen: Chosen, craft: Craft, context: Context
-    ) -> tuple[Tensor, Concepts | None]:
-        """Return the embeddings and the dense model's concepts, neither of which depends on the pruned model."""
+    ) -> tuple[Tensor, Concepts | None, str]:
+        """Return the embeddings, the dense model's concepts if there are any, and why its reference is missing, or "".
+
+        None of them depends on the pruned model.
+        """
         from pruningbench_interpretability.craft import embed_crops, find_concepts
 
-        def make() -> tuple[Tensor, Concepts | None]:
-            encoder = (context.dense or model) if self.encoder is None else context.open_model(self.encoder)
+        def make() -> tuple[Tensor, Concepts | None, str]:
+            # the same encoder for every network, whatever recipe trained it
+            encoder = (context.as_loaded or model) if self.encoder is None else context.open_model(self.encoder)
             embeddings = embed_crops(encoder, model, chosen, craft, context)
-            if context.dense is None:
-                return embeddings, None
-            return embeddings, find_concepts(context.dense, chosen, craft, context, embeddings, None)
+            try:
+                dense = context.dense
+            except PruningBenchError as error:
+                return embeddings, None, str(error)  # only the metrics that compare are lost
+            if dense is None:
+                return embeddings, None, ""
+            return embeddings, find_concepts(dense, chosen, craft, context, embeddings, None), ""
 
-        if self.samples == "correct" or context.dense is None:
+        if self.samples == "correct" or not context.compares:
             return make()  # other cells cannot reuse images chosen by the pruned model
         return context.once("concepts of the dense model", make)

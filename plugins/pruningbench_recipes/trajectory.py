@@ -46,8 +46,10 @@ class Trajectory:
         return masks
 
     def stay(self) -> Masks:
-        """Load the dense network, trained like one round, into the model, and return masks that prune nothing."""
+        """Load the dense network, trained as long as the pruned ones, and return masks that prune nothing."""
         self._load(self._dense(), "weights/")
+        for k in range(2, self.job.rounds + 1):
+            self._load(self.job.shared([*DENSE_TRAINING, k], lambda k=k: self._train_on(k)), "weights/")  # type: ignore[misc]
         return self.job.prune(self.job.model, 0.0)
 
     def _load_level(self, path: list[float]) -> Masks | None:
@@ -94,6 +96,11 @@ class Trajectory:
 
         self._fit("dense", None, after_epoch=keep_early if self.rewind == "early" else None)
         return {**_prefixed("weights/", self._weights()), **early}
+
+    def _train_on(self, k: int) -> State:
+        """Train the dense network of round k - 1, on the same sample stream as level k."""
+        self._fit(f"round {k}", None)
+        return _prefixed("weights/", self._weights())
 
     def _rewind(self) -> None:
         match self.rewind:

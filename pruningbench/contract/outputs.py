@@ -348,6 +348,7 @@ class Concepts(Outputs):
         embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for every measured network.
         top: number of leading concepts of each class that count as its explanation.
         dense: the concepts of the dense model on the same crops, or None.
+        lacking: why there are none although the dense model was asked for; "" otherwise.
     """
 
     directions: Tensor
@@ -360,6 +361,7 @@ class Concepts(Outputs):
     embeddings: Tensor
     top: int
     dense: Concepts | None = None
+    lacking: str = ""
 
     def of_class(self, label: int) -> tuple[Tensor, Tensor]:
         """Return the positions (int64) of a class's concepts, in order of importance, and of its crops."""

@@ -12,6 +12,9 @@ parts, so that a reader, the leaderboard and a resumed run can see which of them
 ``task FIELD``     content of the data set, or weights of the model, that a field of the task names
 ``model``, ``pruner``, ``recipe``, ``task``, ``metric LABEL``
                    code: distribution, version, version of the class, hash of the source (`store.code`)
+``reference``      for a task that compares with the dense model: the recipe that trained it, or "as loaded", and the
+                   hash of its tensors
+``rounds``         for a dense reference and what is compared with it: how many times it was trained in succession
 ``network``        hash of all tensors of the pruned model that was measured
 =================  =====================================================================================
 """
@@ -29,6 +32,8 @@ from pruningbench.store.code import code_of
 from pruningbench.suite.plan import Cell, TaskRun, plan_key
 
 Parts = dict[str, str]
+REFERENCE = "reference"
+ROUNDS = "rounds"
 METRIC = "metric "
 NETWORK = "network"
 """This part is an output, not an input: no key contains it, but a cell never mixes two networks."""
@@ -41,6 +46,8 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
         parts["pruner"] = code_of(cell.pruner)
     if cell.pruner is not None or cell.trained:
         parts["recipe"] = code_of(cell.recipe)
+    if cell.trained:
+        parts[ROUNDS] = str(cell.rounds)
     parts["task"] = code_of(run.task)
     return parts | {f"{METRIC}{metric.label}": code_of(metric) for metric in run.metrics}
 

@@ -188,6 +188,7 @@ def _run(
     prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], teller: Teller
 ) -> Summary:
     from pruningbench.harness.checking import check
+    from pruningbench.harness.comparing import lost_references
     from pruningbench.harness.worker import Worker
     from pruningbench.store.cache import Cache
 
@@ -202,6 +203,7 @@ def _run(
     sources.stamp_all()
     state = check(driver, worker, sources, prepared.retry, accept=options.accept_changed)
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
+    worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
     try:
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
@@ -238,7 +240,7 @@ class _Work:
 
     def __init__(self, worker: Worker, cache: Path) -> None:
         self._worker: Worker | None = worker
-        self._made = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit)
+        self._made = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_worker": None}
@@ -249,10 +251,11 @@ class _Work:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit = self._made
+        suite, device, cache, keep_weights, limit, lost = self._made
         worker = Worker(
-            suite, load_registry(), device, Cache(cache), lambda _message: None, keep_weights=keep_weights, limit=limit
-        )
+            suite, load_registry(), device, Cache(cache), lambda _message: None,
+            keep_weights=keep_weights, limit=limit, lost=lost,
+        )  # fmt: skip
         return worker.run
 
 

@@ -40,6 +40,8 @@ class Cell:
         data: scoring and training data, if the pruner or recipe uses any.
         batch_size: largest batch of the tasks; a knob.
         limit: number of samples to use from each data set; None for all.
+        rounds: number of trainings in succession of the dense reference of its recipe in this suite. It is part of the
+            artifact key instead of the cell's key, because it changes when a suite grows.
     """
 
     model: Use = field(metadata=IDENTITY)
@@ -51,6 +53,7 @@ class Cell:
     data: Use | None = field(default=None, metadata=IDENTITY)
     batch_size: int = field(default=128, metadata=KNOB)
     limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
+    rounds: int = field(default=1, metadata=KNOB)
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change this cell's results, and nothing else."""
@@ -236,7 +239,14 @@ def _trainings(cell: Cell) -> list[str]:
     own = {**cell.identity(), "sparsity": None, "recipe": recipe}
     dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
     keys = _recipe(cell).trainings(cell.sparsity)
-    return [content_hash([dense if key == DENSE_TRAINING else own, key]) for key in keys]
+    if cell.pruner is None and cell.trained:
+        keys = [*keys, *([*DENSE_TRAINING, k] for k in range(2, cell.rounds + 1))]
+    return [content_hash([dense if is_dense_training(key) else own, key]) for key in keys]
+
+
+def is_dense_training(key: Any) -> bool:
+    """Whether a key of a training is that of a network from which nothing has been pruned."""
+    return isinstance(key, list) and key[:1] == DENSE_TRAINING
 
 
 def plan_key(cell: Cell, run: TaskRun) -> str:
@@ -349,7 +359,7 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
-        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit)
+        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
                    for seed in suite.seeds for recipe in recipes]  # fmt: skip
         cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
@@ -358,8 +368,19 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in recipes:
                     own = data if _uses_data(pruner, recipe) else None
-                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit))
+                    rounds = _rounds(recipe, suite)
+                    cells.append(
+                        Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit, rounds)
+                    )
     return cells
+
+
+def _rounds(recipe: Use, suite: Suite) -> int:
+    """Return how many trainings in succession the sparsest networks of a recipe have had."""
+    component = recipe.component
+    if not isinstance(component, Recipe) or not component.trains:
+        return 1
+    return max((component.rounds_of(sparsity) for sparsity in suite.sparsities if sparsity > 0), default=1)
 
 
 def _uses_data(pruner: Use, recipe: Use) -> bool:
