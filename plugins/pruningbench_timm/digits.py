@@ -11,7 +11,7 @@ from pruningbench.contract import (
     ComponentRef,
     Context,
     DatasetRef,
-    Model,
+    NewWeights,
     Preprocessing,
     VisionModel,
     derive_seed,
@@ -32,7 +32,7 @@ PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
 
 
 @dataclass(frozen=True)
-class DigitsModel(Model):
+class DigitsModel(NewWeights):
     """Base of the small networks for handwritten digits.
 
     Training always runs on the CPU, so that equal settings give equal weights, and takes about ten seconds on
@@ -96,11 +96,15 @@ class DigitsModel(Model):
         return {
             "model": f"{type(self).__module__}:{type(self).__qualname__}",
             "version": type(self).version,
-            "fields": {f.name: getattr(self, f.name) for f in fields},
+            "fields": {f.name: getattr(self, f.name) for f in fields if not self._is_left_out(f)},
             "data": samples.fingerprint,
             "torch": torch.__version__,
             "timm": timm.__version__,
         }
+
+    def _is_left_out(self, field: dataclasses.Field[Any]) -> bool:
+        """Whether a field was added later and is at its default, so that weights made before keep their identity."""
+        return bool(field.metadata.get("later")) and getattr(self, field.name) == field.default
 
     def _untrained(self, samples: Samples) -> TimmVisionModel:
         from pruningbench.contract import isolated_randomness
@@ -116,6 +120,7 @@ class DigitsModel(Model):
             head=classifier_names(network),
             augment=SceneAugmentation(),
             fresh=lambda: self.build(len(samples.classes)),
+            norm_init=self.norm_init,
         )
 
     def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
@@ -123,7 +128,7 @@ class DigitsModel(Model):
         from pruningbench.training.settings import FitSettings
         from pruningbench_timm.augmentation import SceneAugmentation
 
-        model = self._untrained(samples)
+        model = self._untrained(samples).start_norms()
         stages: tuple[tuple[int, Literal["constant", "cosine"], SceneAugmentation], ...] = (
             (self.plain_epochs, "constant", SceneAugmentation.plain_digits()),
             (self.epochs, "cosine", SceneAugmentation()),

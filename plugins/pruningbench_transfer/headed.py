@@ -50,6 +50,7 @@ class HeadedModel(VisionModel):
             classes=classes,
             head=(f"{HEAD}.weight", f"{HEAD}.bias"),
             augment=model.augment,
+            norm_init=model.norm_init,
         )
 
     def embed(self, images: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ from pruningbench.contract.methods import (
     Patches,
     Pooling,
 )
-from pruningbench.contract.model import Model
+from pruningbench.contract.model import Model, NewWeights
 from pruningbench.contract.moving import Motion, MovingPruner
 from pruningbench.contract.outputs import (
     Attributions,
@@ -185,6 +185,7 @@ __all__ = [
     "ModelRef",
     "Motion",
     "MovingPruner",
+    "NewWeights",
     "Outline",
     "Outputs",
     "Patches",

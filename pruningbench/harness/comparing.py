@@ -75,9 +75,8 @@ class Reference:
                 with torch.inference_mode(False), torch.enable_grad():  # a task may ask inside `no_grad`
                     self._loan = Loan(self._make())
             except Exception as error:
-                why = str(error).strip().partition("\n")[0] or type(error).__name__
                 self._error = PruningBenchError(
-                    f"there is no dense reference of recipe {self.label!r} to compare with: {why}"
+                    f"there is no dense reference of recipe {self.label!r} to compare with: {reason_of(error)}"
                 )
                 raise self._error from error
         return self._loan.model
@@ -85,6 +84,11 @@ class Reference:
     def collect(self) -> list[str]:
         """Take the copy back; return what the borrower changed, in words."""
         return self._loan.collect() if self._loan is not None and self._loan not in self._others else []
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line why a network could not be made."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def lost_references(plan: Plan, records: Iterable[Record], pending: Collection[str]) -> dict[str, str]:
@@ -163,8 +167,8 @@ class ComparingContext(Context):
         """Whether there is a dense model to compare with; it need not have been made yet."""
         return self.reference is not None
 
-    @property
-    def dense(self) -> VisionModel | None:  # type: ignore[override]
+    @property  # type: ignore[misc]  # not a plain attribute, because it is made when asked for
+    def dense(self) -> VisionModel | None:
         """The dense reference of the cell's recipe.
 
         Raises:

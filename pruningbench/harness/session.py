@@ -12,6 +12,7 @@ from pruningbench.base.identity import content_hash
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import (
     Context,
+    Model,
     Motion,
     MovingPruner,
     Pruner,
@@ -115,7 +116,7 @@ class ModelSession:
             masks = self._shared_masks(cell, pruner, sparsity)
         else:
             masks = self._own_masks(cell, pruner, model, sparsity, within)
-            masks = note_ties(masks, model.network, within)
+            masks = note_ties(masks, model.network, within, self._remedy())
         masks.apply(model.network)
         return masks
 
@@ -214,7 +215,7 @@ class ModelSession:
                     masks = threshold(pruner, self._shared_scores(cell, pruner), sparsity)
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
-                masks = note_ties(masks, self.dense.network)
+                masks = note_ties(masks, self.dense.network, remedy=self._remedy())
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
                 return {**masks.packed(), PROVENANCE: as_tensor(masks)}
 
@@ -250,6 +251,10 @@ class ModelSession:
                 raise
             self._scores = (key, {name: scores[name] for name in self._prunable(cell, self.dense)})
         return self._scores[1]
+
+    def _remedy(self) -> str:
+        component = self.use.component
+        return component.zero_norms_remedy() if isinstance(component, Model) else ""
 
     def _weights_identity(self) -> dict[str, Any]:
         return {"weights": self.dense.fingerprint, "cache_version": CACHE_VERSION}

@@ -16,8 +16,17 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
-from pruningbench.harness.artifacts import NETWORK, REFERENCE, ROUNDS, Contents, Parts, artifact_key, key_of, model_parts
-from pruningbench.harness.comparing import ComparingContext
+from pruningbench.harness.artifacts import (
+    NETWORK,
+    REFERENCE,
+    ROUNDS,
+    Contents,
+    Parts,
+    artifact_key,
+    key_of,
+    model_parts,
+)
+from pruningbench.harness.comparing import ComparingContext, reason_of
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
@@ -81,6 +90,8 @@ class Worker:
             sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - components may raise anything
             seconds = time.perf_counter() - start
+            if cell.pruner is None and cell.trained:
+                self.lost[cell.key] = reason_of(error)  # cells that are compared with it do not try again
             for run in job.tasks:
                 yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
             yield CellDone(job)
