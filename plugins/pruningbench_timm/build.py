@@ -317,6 +317,16 @@ def classes_of(source: Source, network: nn.Module, declared: Sequence[str]) -> t
     return imagenet_classes(subset) if subset else tuple(map(str, range(count)))
 
 
+FAMILIES = ("dinov2", "dino", "deit", "clip")
+"""Families of trained vision transformers, as they appear in timm's names; the first that fits counts."""
+
+
+def family_of(source: Source, network: nn.Module) -> str:
+    """Return which family of `FAMILIES` a vision transformer's weights belong to, by timm's name; "" for none."""
+    name = source.name.lower()
+    return next((family for family in FAMILIES if family in name), "") if is_transformer(network) else ""
+
+
 def on_meta(source: Source, **options: Any) -> nn.Module:
     """Return the architecture of a source without weights, on torch's ``meta`` device."""
     with torch.device("meta"):

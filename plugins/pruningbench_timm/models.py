@@ -43,7 +43,7 @@ class TimmBase(NewWeights):
     def load(self, context: Context) -> VisionModel:
         """Return the network with its weights on ``context.device``, in eval mode."""
         from pruningbench.contract import tensors_digest
-        from pruningbench_timm.build import build, classes_of, preprocessing_of
+        from pruningbench_timm.build import build, classes_of, family_of, preprocessing_of
         from pruningbench_timm.crops import CropAndFlip
         from pruningbench_timm.vision import TimmVisionModel, classifier_names
 
@@ -58,6 +58,7 @@ class TimmBase(NewWeights):
             augment=CropAndFlip(),
             fresh=lambda: build(source, **self.options()),
             norm_init=self.norm_init,
+            family=family_of(source, network) if not self.is_random() else "",
         )
         if self.is_random():
             model.start_norms()

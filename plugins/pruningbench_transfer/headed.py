@@ -51,6 +51,7 @@ class HeadedModel(VisionModel):
             head=(f"{HEAD}.weight", f"{HEAD}.bias"),
             augment=model.augment,
             norm_init=model.norm_init,
+            family=model.family,
         )
 
     def embed(self, images: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ class VisionModel:
         augment: the augmentation it was trained with, or None.
         fingerprint: short hash of the dense weights.
         fresh: builds the same architecture with new random weights, or None.
+        family: how a network was trained, as far as tasks have published settings for it: ``dino``, ``dinov2``,
+            ``deit``, ``clip``; "" for any other, or if unknown.
         norm_init: what norms with a scale of zero start at in new weights, see `NewWeights`.
     """
 
@@ -74,6 +76,7 @@ class VisionModel:
         fingerprint: str = "",
         fresh: Callable[[], nn.Module] | None = None,
         norm_init: Literal["own", "one"] = "own",
+        family: str = "",
     ) -> None:
         self.network = network
         self.preprocessing = preprocessing
@@ -83,6 +86,7 @@ class VisionModel:
         self.fingerprint = fingerprint
         self.fresh = fresh
         self.norm_init = norm_init
+        self.family = family
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, classes) logits."""

@@ -12,6 +12,7 @@ parts, so that a reader, the leaderboard and a resumed run can see which of them
 ``task FIELD``     content of the data set, or weights of the model, that a field of the task names
 ``model``, ``pruner``, ``recipe``, ``task``, ``metric LABEL``
                    code: distribution, version, version of the class, hash of the source (`store.code`)
+``setting NAME``   what a field of the task that is "auto" meant for this model
 ``reference``      for a task that compares with the dense model: the recipe that trained it, or "as loaded", and the
                    hash of its tensors
 ``rounds``         for a dense reference and what is compared with it: how many times it was trained in succession
@@ -85,6 +86,11 @@ class Contents:
             if found:
                 parts[f"task {name}"] = found
         return parts | code_parts(cell, run)
+
+
+def chosen(settings: Mapping[str, str]) -> Parts:
+    """Return the parts for settings that a task chose for a model."""
+    return {f"setting {name}": value for name, value in settings.items()}
 
 
 def key_of(use: Use) -> str:

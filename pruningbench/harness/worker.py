@@ -23,6 +23,7 @@ from pruningbench.harness.artifacts import (
     Contents,
     Parts,
     artifact_key,
+    chosen,
     key_of,
     model_parts,
 )
@@ -246,8 +247,8 @@ class Worker:
         records = tuple(
             replace(
                 common,
-                artifact=artifact_key(cell, run, made_of, m.metric),
-                made_of=made_of,
+                artifact=artifact_key(cell, run, made_of | chosen(m.settings), m.metric),
+                made_of=made_of | chosen(m.settings),
                 variant=m.variant,
                 metric=m.metric,
                 value=m.estimate.value,
