@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pruningbench.contract import RecipeJob
 from pruningbench_recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class NoTraining(InRounds, Recalibrating):
     """Prune, at once or in rounds, and measure; nothing is trained."""
+
+    as_loaded: ClassVar[bool] = True
 
     def run(self, job: RecipeJob) -> Masks:
         """Prune ``job.model`` in place."""

@@ -87,6 +87,10 @@ class Recipe(Component, ABC):
     differ only in such fields train on the same stream of samples.
     """
 
+    as_loaded: ClassVar[bool] = False
+    """Whether the dense model as loaded is measured under this recipe, with its default fields, because it leaves a
+    network alone from which nothing is pruned. Exactly one built-in recipe says so."""
+
     def needs_data(self) -> bool:
         """Whether the suite's training data are needed."""
         return self.trains

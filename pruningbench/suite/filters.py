@@ -72,3 +72,22 @@ def parse_filters(texts: Sequence[str], option: str) -> dict[str, list[Filter]]:
 def takes(filters: Mapping[str, Sequence[Filter]], labels: Mapping[str, str]) -> dict[str, bool]:
     """Return, for each filtered kind, whether any of its filters matches the label of that kind."""
     return {kind: any(f.matches(labels[kind]) for f in listed) for kind, listed in filters.items() if kind in labels}
+
+
+def is_taken(
+    labels: Mapping[str, str],
+    wanted: Mapping[str, Sequence[Filter]],
+    unwanted: Mapping[str, Sequence[Filter]],
+    free: Sequence[str] = (),
+) -> bool:
+    """Whether filters select something.
+
+    Args:
+        labels: its labels, by kind.
+        wanted: filters of what to run, by kind.
+        unwanted: filters of what to leave out, by kind.
+        free: kinds that it is exempt from, because pruned cells are compared with it.
+    """
+    taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
+    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (kind == "recipe" and kind in free))
+    return taken and not refused

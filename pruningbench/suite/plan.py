@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.identity import content_hash
-from pruningbench.contract.component import BUILT_IN, Component, Use
+from pruningbench.contract.component import Component, Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
@@ -18,8 +18,9 @@ from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind, data_of_model
+from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
-from pruningbench.suite.filters import Filter, parse_filters, takes
+from pruningbench.suite.filters import Filter, is_taken, parse_filters
 from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
 
 if TYPE_CHECKING:
@@ -309,8 +310,8 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     for chosen in (*wanted.values(), *unwanted.values()):
         for one in chosen:
             one.check([run.label for run in tasks] if one.kind == "task" else [_labels(c)[one.kind] for c in cells])
-    kept_cells = tuple(cell for cell in cells if _is_taken(_labels(cell), wanted, unwanted, _free(cell)))
-    kept_tasks = tuple(run for run in tasks if _is_taken({"task": run.label}, wanted, unwanted))
+    kept_cells = tuple(cell for cell in cells if is_taken(_labels(cell), wanted, unwanted, _free(cell)))
+    kept_tasks = tuple(run for run in tasks if is_taken({"task": run.label}, wanted, unwanted))
     if not kept_cells or not kept_tasks:
         given = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
         lost = "task" if kept_cells else "cell"
@@ -336,17 +337,6 @@ def _free(cell: Cell) -> tuple[str, ...]:
     return ("pruner",) if cell.trained else ("pruner", "recipe")
 
 
-def _is_taken(
-    labels: Mapping[str, str],
-    wanted: Mapping[str, Sequence[Filter]],
-    unwanted: Mapping[str, Sequence[Filter]],
-    free: Sequence[str] = (),
-) -> bool:
-    taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
-    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (kind == "recipe" and kind in free))
-    return taken and not refused
-
-
 def is_for(use: Use, model: Use) -> bool:
     """Whether a pruner, recipe or task of a suite is for a model (``for:``)."""
     return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
@@ -354,7 +344,7 @@ def is_for(use: Use, model: Use) -> bool:
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
-    none, limit = bind(registry, "recipe", "none", BUILT_IN), suite.limit
+    none, limit = untrained(registry), suite.limit
     recipes = [recipe for recipe in suite.recipes if is_for(recipe, model)]
     cells = []
     if 0.0 in suite.sparsities:
@@ -368,10 +358,8 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in recipes:
                     own = data if _uses_data(pruner, recipe) else None
-                    rounds = _rounds(recipe, suite)
-                    cells.append(
-                        Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit, rounds)
-                    )
+                    knobs = (suite.batch_size, limit, _rounds(recipe, suite))
+                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, own, *knobs))
     return cells
 
 
