@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract.reporting import BoardColumn, Measurement
-from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.collapse import at_chance, collapsed, degenerate, main_columns, note_on_references
 from pruningbench.leaderboard.columns import load_columns, value_of
 from pruningbench.leaderboard.comparison import BoardComparison, statements
@@ -72,7 +72,7 @@ def _board(
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
     columns = _columns(group, kept)
     references = References(group.measurements)
-    rows = _rows(kept, columns, _differences(kept, pairs, references), references, asked)
+    rows = _rows(kept, columns, _differences(kept, pairs, references), pairs, references, asked)
     rows = with_verdicts(rows, columns)
     said, failed = statements(registry, BoardComparison(tuple(kept), pairs, references))
     return Board(
@@ -193,6 +193,7 @@ def _rows(
     kept: Sequence[Measurement],
     columns: Sequence[Column],
     differences: Mapping[RowKey, Mapping[ColumnKey, Entry]],
+    pairs: Pairs,
     references: References,
     asked: Mapping[str, BoardColumn],
 ) -> tuple[Row, ...]:
@@ -202,7 +203,7 @@ def _rows(
     main = main_columns(kept, columns)
     unranked = [
         replace(
-            _row(key, listed, columns, main),
+            _row(key, listed, columns, main, pairs),
             differences=differences.get(key, {}),
             reference=references.of(key[0], key[2]) if key[3] else "",
             extra={name: value_of(name, column, listed) for name, column in asked.items()},
@@ -224,7 +225,13 @@ def _rows(
     return tuple(rows)
 
 
-def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Column], main: Sequence[ColumnKey]) -> Row:
+def _row(
+    key: RowKey,
+    measurements: Sequence[Measurement],
+    columns: Sequence[Column],
+    main: Sequence[ColumnKey],
+    pairs: Pairs,
+) -> Row:
     by_column: dict[ColumnKey, list[Measurement]] = {}
     for measurement in measurements:
         by_column.setdefault(column_key(measurement), []).append(measurement)
@@ -241,7 +248,7 @@ def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Col
         sparsity_achieved=math.fsum(achieved.values()) / len(achieved) if achieved else math.nan,
         seeds=tuple(sorted({int(m["seed"]) for m in measurements})),
         rank=None,
-        cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
+        cells={column.key: pairs.mean(by_column[column.key]) for column in columns if column.key in by_column},
         at_chance=low,
         collapsed=collapsed(by_column, main, low),
         degenerate=degenerate(measurements),
