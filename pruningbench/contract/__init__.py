@@ -16,6 +16,7 @@ from pruningbench.base.reading import (
     read_json,
     read_text,
 )
+from pruningbench.base.rereading import must_reread
 from pruningbench.contract.chance import above_chance, commonest
 from pruningbench.contract.component import (
     KINDS,
@@ -238,6 +239,7 @@ __all__ = [
     "hookimpl",
     "imagenet_classes",
     "isolated_randomness",
+    "must_reread",
     "one_line",
     "open_file",
     "param",

@@ -42,7 +42,15 @@ class KeptOnly:
         return found
 
 
-def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], *, accept: bool) -> State:
+def check(
+    driver: Driver,
+    worker: Worker,
+    sources: Sources,
+    retry: Mapping[TaskKey, int],
+    *,
+    accept: bool,
+    everything: bool = False,
+) -> State:
     """Compare finished task runs with the current components, report what changed, and return what is left to do.
 
     Args:
@@ -51,9 +59,10 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
         sources: what is already known about them; new findings are stored there.
         retry: task runs to try again, with their number of attempts so far.
         accept: keep finished task runs even if the parts that they were made from have changed.
+        everything: open all models and data sets, also those whose files seem unchanged.
     """
     if any(record.made_of for record in driver.journal.records):
-        _look_into(driver, worker, sources, retry)
+        _look_into(driver, worker, sources, retry, everything)
     worker.contents.data |= sources.contents.data
     state = driver.state(sources.contents.parts, retry)
     if not state.stale:
@@ -70,10 +79,14 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
     return driver.state(sources.contents.parts, retry) if kept else state
 
 
-def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:
+def _look_into(
+    driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], everything: bool
+) -> None:
     """Open the models and data sets that are not known to be unchanged."""
     state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
     wanted = set(sources.unknown()) if state.jobs else set(sources.touched())
+    if everything:
+        wanted = set(sources.uses)
     busy = {key_of(job.cell.model) for job in state.jobs}
 
     def open_model(use: Use) -> VisionModel:

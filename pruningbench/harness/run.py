@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.machine import resolve_device
+from pruningbench.base.rereading import rereading
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
@@ -44,6 +45,7 @@ class RunOptions:
         only, without: filters ``KIND=LABEL`` that select what to run and what to leave out.
         accept_changed: keep finished task runs whose parts have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
+        verify_data: read all weights and data again, even if the times of their files have not changed.
     """
 
     device: str = "auto"
@@ -55,6 +57,7 @@ class RunOptions:
     without: tuple[str, ...] = ()
     accept_changed: bool = False
     no_cache: bool = False
+    verify_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     sources = Sources(folder.sources, plan)
     state = assess(plan, records, sources.contents.parts, retry, damaged(folder, records))
     jobs = [*state.jobs, *lacking_weights(plan, folder, records, state)]
-    touched = bool(sources.touched())
+    touched = options.verify_data or bool(sources.touched())
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))
@@ -201,7 +204,10 @@ def _run(
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
     sources.stamp_all()
-    state = check(driver, worker, sources, prepared.retry, accept=options.accept_changed)
+    with rereading(options.verify_data):
+        state = check(
+            driver, worker, sources, prepared.retry, accept=options.accept_changed, everything=options.verify_data
+        )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
     try:
