@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pruningbench.contract import RecipeJob
-from pruningbench_recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
+from pruningbench_recipes.settings import (
+    InRounds,
+    Recalibrating,
+    Training,
+    checkpoints_of,
+    prune_in_rounds,
+    training_data,
+)
 
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
@@ -42,6 +49,7 @@ class Finetune(InRounds, Training):
             motion = job.move(job.model, job.sparsity, number_of_steps(samples, self))
         else:
             masks = prune_in_rounds(job, self.rounds)
+        checkpoints = checkpoints_of(job, "")
         fit(
             job.model,
             samples,
@@ -50,8 +58,11 @@ class Finetune(InRounds, Training):
             masks=masks,
             motion=motion,
             augment=self.augment(job),
+            checkpoints=checkpoints,
             report=job.context.report,
         )
+        if checkpoints is not None:
+            checkpoints.clear()
         self.finish(job)
         if masks is None:
             assert motion is not None  # noqa: S101 - one of the two was made above

@@ -12,7 +12,7 @@ from torch import Tensor
 from pruningbench.contract import DENSE_TRAINING, RecipeJob, Samples, derive_seed
 from pruningbench.pruning.masks import Masks
 from pruningbench.training.fit import fit
-from pruningbench_recipes.settings import Training
+from pruningbench_recipes.settings import Training, checkpoints_of
 
 PROVENANCE = "provenance"
 """Key in a level's state of the pruner's provenance of the masks, as JSON in bytes."""
@@ -117,6 +117,7 @@ class Trajectory:
     def _fit(
         self, stage: str, masks: Masks | None, first_epoch: int = 0, after_epoch: Callable[[int], None] | None = None
     ) -> None:
+        checkpoints = checkpoints_of(self.job, stage)
         fit(
             self.job.model,
             self.samples,
@@ -126,8 +127,11 @@ class Trajectory:
             augment=self.training.augment(self.job),
             first_epoch=first_epoch,
             after_epoch=after_epoch,
+            checkpoints=checkpoints,
             report=lambda text: self.job.context.report(f"{stage}: {text}"),
         )
+        if checkpoints is not None:
+            checkpoints.clear()
 
     def _weights(self) -> State:
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}

@@ -19,9 +19,12 @@ from pruningbench.contract import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from pruningbench.contract import Samples
+    from pruningbench.training.checkpoints import Checkpoints
     from pruningbench_timm.vision import TimmVisionModel
 
 SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
@@ -78,9 +81,14 @@ class DigitsModel(NewWeights):
     def load(self, context: Context) -> VisionModel:
         """Return the trained network on ``context.device``, in eval mode."""
         from pruningbench.contract import tensors_digest
+        from pruningbench.training.checkpoints import Checkpoints
 
         samples = context.open_dataset(self.data)
-        state = context.cache.tensors("weights", self._identity(samples), lambda: self._train(samples, context))
+        identity = self._identity(samples)
+        stages = [Checkpoints(context.cache, {**identity, "stage": stage}) for stage in (0, 1)]
+        state = context.cache.tensors("weights", identity, lambda: self._train(samples, context, stages))
+        for checkpoints in stages:
+            checkpoints.clear()
         model = self._untrained(samples)
         model.network.load_state_dict(state)
         model.network.to(context.device).eval()
@@ -123,7 +131,7 @@ class DigitsModel(NewWeights):
             norm_init=self.norm_init,
         )
 
-    def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
+    def _train(self, samples: Samples, context: Context, kept: Sequence[Checkpoints]) -> dict[str, Tensor]:
         from pruningbench.training.fit import fit
         from pruningbench.training.settings import FitSettings
         from pruningbench_timm.augmentation import SceneAugmentation
@@ -139,7 +147,7 @@ class DigitsModel(NewWeights):
                     epochs, "adamw", self.lr, weight_decay=0.05, schedule=schedule, warmup=0.1, batch_size=32
                 )
                 fit(model, samples, settings, seed=derive_seed(self.seed, stage), augment=augment,
-                    report=context.report)  # fmt: skip
+                    checkpoints=kept[stage], report=context.report)  # fmt: skip
         return {name: value.detach().clone() for name, value in model.network.state_dict().items()}
 
 

@@ -26,6 +26,13 @@ class TensorCache(Protocol):
         """Return the tensors stored under `identity` in `room`, making and storing them if absent."""
         ...
 
+    def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
+        """Return the tensors stored under `identity` in `room`, or None."""
+        return None
+
+    def forget(self, room: str, identity: Any) -> None:
+        """Remove the tensors stored under `identity` in `room`, if there are any."""
+
 
 def _silent(_message: str) -> None:
     return None

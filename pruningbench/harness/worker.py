@@ -176,6 +176,8 @@ class Worker:
         context = self._context(seed, dense=session.loan.model, as_loaded=session.loan.model)
         rounds = cell.rounds if cell.pruner is None else 1
         job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell), rounds)
+        if recipe.trains:
+            job.identity = session.network_identity(cell)
         lenders = (session.loan, self.shelf, self.models)
         with isolated_randomness(seed), lending(f"recipe {cell.recipe.label!r}", self.blame, *lenders):
             masks = recipe.run(job)
