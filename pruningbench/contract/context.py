@@ -82,6 +82,7 @@ class Context:
     _of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
     _pruned: VisionModel | None = field(default=None, repr=False)
     as_loaded: VisionModel | None = None
+    _of_loaded: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Without a model as loaded of its own, it is the dense model."""
@@ -126,6 +127,8 @@ class Context:
             return self._of_dense
         if model is self._pruned:
             return self._of_pruned
+        if model is self.as_loaded:
+            return self._of_loaded
         # a third model, such as an encoder: kept with its memo, so that no other object gets its id
         return self._of_others.setdefault(id(model), (model, {}))[1]
 

@@ -203,7 +203,7 @@ class Worker:
             context = self._context(
                 seed, kind=ComparingContext, reference=reference, as_loaded=session.loan.model, batch_size=batch_size,
                 _memo=memo, _of_dense=reference.memo, _of_pruned=session.of_pruned,
-                _of_others=session.of_others, _pruned=model,
+                _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,
             )  # fmt: skip
             with isolated_randomness(seed):
                 return measure(run, model, context, may_lack=bool(job.kept.get(run.label)))
