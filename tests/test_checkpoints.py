@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 from kit.runs import run
-from kit.toysuite import TOY_SUITE, toy_environment
+from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 
 from pruningbench.base.identity import tensors_digest
 from pruningbench.base.randomness import random_state, set_random_state
-from pruningbench.contract import ArraySamples, Preprocessing, VisionModel
-from pruningbench.plugins import Registry
+from pruningbench.contract import ArraySamples, Context, Preprocessing, VisionModel
+from pruningbench.harness.shelves import DataShelf, load_model
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.store.cache import Cache
+from pruningbench.suite.binding import bind
 from pruningbench.training import checkpoints
 from pruningbench.training import fit as fitting
 from pruningbench.training.checkpoints import ROOM, Checkpoints
@@ -179,43 +180,45 @@ MODEL = {
     "use": "digits-resnet", "plain_epochs": 2, "epochs": 3, "channels": [4, 4, 4, 4], "stem_width": 2,
     "data": {"use": "digits", "split": "train", "classes": [0, 1]},
 }  # fmt: skip
-SCRIPT = (
-    f"MODEL = {MODEL}"
-    + """
-import torch
-from pruningbench.plugins import load_registry
-from pruningbench.suite.binding import bind
-from pruningbench.harness.shelves import DataShelf, load_model
-from pruningbench.contract import Context
-from pruningbench.store.cache import Cache
-from pruningbench.training import checkpoints
-checkpoints.PAUSE, checkpoints.SHARE = 0.0, 1e9
-registry = load_registry()
-context = lambda seed: Context(torch.device("cpu"), seed, Cache(), shelf, report=lambda text: print(text, flush=True))
-shelf = DataShelf(registry, lambda: context(0))
-model = load_model(bind(registry, "model", MODEL), context)
-print(model.fingerprint)
-"""
-)
 
 
-def script(folder: Path) -> subprocess.Popen[str]:
-    environment = {**toy_environment(), "PRUNINGBENCH_CACHE": str(folder), "PRUNINGBENCH_PLUGINS": ""}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True)
+def load(cache: Path, report: Callable[[str], None]) -> str:
+    """Train the model, or take it from the cache; return the hash of its weights."""
+    registry = load_registry()
+    shelf = DataShelf(registry, lambda: context(0))
+
+    def context(seed: int) -> Context:
+        return Context(torch.device("cpu"), seed, Cache(cache), shelf, report=report)
+
+    return load_model(bind(registry, "model", MODEL), context).fingerprint
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """A forked child has no threads of its own, and equal bits need equal numbers of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_kill_9_in_the_midst_of_training_a_model_gives_the_same_weights(tmp_path: Path) -> None:
-    killed = script(tmp_path / "killed")
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        if line.startswith("epoch 2/3"):  # of the second stage
-            break
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        load(tmp_path / "killed", lambda text: os.write(writing, f"{text}\n".encode()) and None)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        for line in lines:
+            if line.startswith("epoch 2/3"):  # of the second stage
+                break
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert len(list((tmp_path / "killed" / ROOM).glob("*/*.safetensors"))) >= 2
-    again = script(tmp_path / "killed").communicate()[0].split("\n")
-    whole: dict[str, Any] = {}
-    exec(SCRIPT, whole)  # in the cache of this test, which is empty
-    assert again[-2] == whole["model"].fingerprint and len(again[-2]) == 16
+    again: list[str] = []
+    weights = load(tmp_path / "killed", again.append)
+    assert weights == load(tmp_path / "whole", lambda _: None)
     assert again[0] == "epoch 2/2 was done before" and again[1].endswith("/3 was done before")
     assert not list((tmp_path / "killed" / ROOM).glob("*/*.safetensors"))
