@@ -380,8 +380,9 @@ def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun
     task = use.component
     assert isinstance(task, Task)  # noqa: S101 - binding checked the kind
     metrics = {name: bind(registry, "metric", name, use.plugin) for name in task.metrics}
+    requested = {extra.label for extra in suite.metrics}
     for extra in suite.metrics:
-        if extra.name in metrics and metrics[extra.name].label == extra.name:
+        if extra.name in metrics and extra.name not in requested:
             del metrics[extra.name]  # the suite's own settings of a metric replace the task's default
         metrics[extra.label] = extra
     return TaskRun(label, use, tuple(metrics.values()))
