@@ -97,9 +97,9 @@ def test_an_interrupted_training_ends_with_the_same_bits(fields: dict[str, Any],
     digest, losses, _ = train(None, settings, masked=masked)
     for stop in (2, 4):  # killed in the midst: what epoch `stop` did is lost, the epochs before are not
         with pytest.raises(KilledError):
-            train(Checkpoints(Cache(), "training"), settings, masked=masked, stop=stop)
+            train(Checkpoints(Cache(), {"training": 1}), settings, masked=masked, stop=stop)
         torch.manual_seed(stop)  # a new process has other random states
-    kept = Checkpoints(Cache(), "training")
+    kept = Checkpoints(Cache(), {"training": 1})
     again, their_losses, said = train(kept, settings, masked=masked)
     assert (again, their_losses) == (digest, losses)
     assert said[0] == "epoch 3/5 was done before" and len(said) == 1 + 2
@@ -110,14 +110,14 @@ def test_an_interrupted_training_ends_with_the_same_bits(fields: dict[str, Any],
 
 def test_trainings_of_other_settings_share_nothing() -> None:
     settings = FitSettings(epochs=EPOCHS, batch_size=16)
-    train(Checkpoints(Cache(), "one"), settings, masked=False)
-    _, _, said = train(Checkpoints(Cache(), "other"), settings, masked=False)
+    train(Checkpoints(Cache(), {"training": 1}), settings, masked=False)
+    _, _, said = train(Checkpoints(Cache(), {"training": 2}), settings, masked=False)
     assert len(said) == EPOCHS
 
 
 def test_short_trainings_store_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PAUSE", 60.0)
-    train(Checkpoints(Cache(), "training"), FitSettings(epochs=2, batch_size=16), masked=False)
+    train(Checkpoints(Cache(), {"training": 1}), FitSettings(epochs=2, batch_size=16), masked=False)
     assert not (Cache().folder / ROOM).exists()
 
 

@@ -112,7 +112,7 @@ def checkpoints_of(job: RecipeJob, stage: str) -> Checkpoints | None:
     """Return where a stage of a job's training is stored while it is unfinished; None to store nothing."""
     from pruningbench.training.checkpoints import Checkpoints
 
-    return None if job.identity is None else Checkpoints(job.context.cache, {"job": job.identity, "stage": stage})
+    return None if job.identity is None else Checkpoints(job.context.cache, {**job.identity, "stage": stage})
 
 
 def prune_in_rounds(job: RecipeJob, rounds: int) -> Masks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -50,8 +50,8 @@ class RecipeJob:
         model: a copy of the dense model, which the recipe may change.
         sparsity: target share of prunable weights to prune, in [0, 1); 0 asks for the dense reference, the network
             trained as the pruned ones are.
-        identity: plain JSON of everything that determines the trained network, under which an unfinished training is
-            stored (`pruningbench.training.checkpoints`); None to store nothing.
+        identity: everything that determines the trained network, as plain JSON values by name; under it an unfinished
+            training is stored (`pruningbench.training.checkpoints`). None to store nothing.
         rounds: for the dense reference, the number of trainings in succession: the largest `Recipe.rounds_of` of the
             suite's sparsities; 1 otherwise.
         prune: prunes the job's model in place to a sparsity, by applying masks from the suite's pruner.
@@ -72,7 +72,7 @@ class RecipeJob:
     shared: Callable[[Any, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
     move: Callable[[VisionModel, float, int], Motion] | None = None
     rounds: int = 1
-    identity: Any = None
+    identity: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

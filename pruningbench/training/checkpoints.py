@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,10 +29,10 @@ class Checkpoints:
 
     Args:
         cache: where states are stored.
-        identity: plain JSON of everything that determines the training.
+        identity: everything that determines the training, as plain JSON values by name.
     """
 
-    def __init__(self, cache: TensorCache, identity: Any) -> None:
+    def __init__(self, cache: TensorCache, identity: Mapping[str, Any]) -> None:
         self._cache, self._identity = cache, identity
         self._epochs: set[int] = set()
         self._next = time.monotonic() + PAUSE
@@ -75,7 +76,7 @@ class Checkpoints:
             self._cache.forget(ROOM, self._key(epoch))
 
     def _key(self, epoch: int) -> Any:
-        return {"training": self._identity, "epoch": epoch, "torch": torch.__version__}
+        return {**self._identity, "epoch": epoch, "torch": torch.__version__}
 
 
 def restore(state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
