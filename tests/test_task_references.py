@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from pruningbench_recipes.basic import Finetune
 from pruningbench_transfer.similarity import linear_cka
 
 from pruningbench.base.identity import derive_seed, tensors_digest
-from pruningbench.contract import Context, RecipeJob, VisionModel
+from pruningbench.contract import Concepts, Context, RecipeJob, VisionModel
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness import comparing
 from pruningbench.harness.shelves import load_model
@@ -199,3 +199,17 @@ def test_a_suite_that_grows_by_a_round_measures_again_what_compares(
     made_of = table.loc[("magnitude", label, 0.5, 0), "made_of"]
     assert made_of["reference"] == f"{label} {table.loc[('dense', label, 0.0, 0), 'made_of']['network']}"
     assert made_of["rounds"] == "3"
+
+
+def test_concepts_whose_reference_is_missing_lose_the_drift_and_say_why() -> None:
+    from pruningbench_interpretability.concept_metrics import ConceptConcentration, ConceptDrift
+
+    ones = torch.ones(1, 1)
+    alone = Concepts(ones, torch.zeros(1, dtype=torch.int64), torch.ones(1), ones, torch.zeros(1, dtype=torch.int64),
+                     torch.zeros(1, dtype=torch.int64), torch.zeros(1, 4), ones, 1)  # fmt: skip
+    assert not ConceptDrift().applies(alone)  # nothing to compare with was asked for
+    lacking = replace(alone, lacking="there is no dense reference")
+    assert ConceptDrift().applies(lacking) and ConceptConcentration().applies(lacking)
+    with pytest.raises(PruningBenchError, match="there is no dense reference"):
+        ConceptDrift().values(lacking)
+    assert len(ConceptConcentration().values(lacking)) == 1

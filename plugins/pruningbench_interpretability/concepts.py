@@ -55,7 +55,9 @@ class ConceptExtraction(Task):
     scramble: bool = param(True, doc="randomise the sequence for each image; false = one plain sequence, as published")
     judged: int | None = param(64, doc="maximum number of images per class to average the importance over; none = all")
     encoder: ModelRef | None = param(
-        None, doc="model whose embedding measures how alike crops are; none = the dense model"
+        None,
+        doc="model whose embedding measures how alike crops are; none = the dense "
+        "model that the recipe's networks are compared with",
     )
     exhibits: int = param(6, doc="crops per concept kept for figures", identity=False)
 
@@ -147,15 +149,17 @@ class ConceptExtraction(Task):
         from pruningbench_interpretability.craft import embed_crops, find_concepts
 
         def make() -> tuple[Tensor, Concepts | None, str]:
-            # the same encoder for every network, whatever recipe trained it
-            encoder = (context.as_loaded or model) if self.encoder is None else context.open_model(self.encoder)
-            embeddings = embed_crops(encoder, model, chosen, craft, context)
+            dense, lacking = None, ""
             try:
                 dense = context.dense
             except PruningBenchError as error:
-                return embeddings, None, str(error)  # only the metrics that compare are lost
+                if self.encoder is None:
+                    raise
+                lacking = str(error)  # only the metrics that compare are lost
+            encoder = (dense or model) if self.encoder is None else context.open_model(self.encoder)
+            embeddings = embed_crops(encoder, model, chosen, craft, context)
             if dense is None:
-                return embeddings, None, ""
+                return embeddings, None, lacking
             return embeddings, find_concepts(dense, chosen, craft, context, embeddings, None), ""
 
         if self.samples == "correct" or not context.compares:

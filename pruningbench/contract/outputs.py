@@ -350,7 +350,7 @@ class Concepts(Outputs):
         crop_classes: (P,) int64, the class of each crop's image.
         crop_images: (P,) int64, the position of its image in the data set.
         crop_boxes: (P, 4) float32, where each crop lies: xmin, ymin, xmax, ymax in pixels, maximum exclusive.
-        embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for every measured network.
+        embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for all networks of a recipe.
         top: number of leading concepts of each class that count as its explanation.
         dense: the concepts of the dense model on the same crops, or None.
         lacking: why there are none although the dense model was asked for; "" otherwise.
