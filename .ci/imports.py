@@ -92,9 +92,9 @@ def main() -> int:
         targets = (f"{other} ({count})" for other, count in sorted(counts.items()) if other != name)
         lines.append(f"{name} -> {', '.join(targets) or 'nothing'}")
     between = {name: set(counts) - {name} for name, counts in rooms.items()}
-    bad = [f"circle of rooms: {', '.join(group)}" for group in circles(between)]
-    bad += [f"circle of files: {', '.join(group)}" for group in circles(edges)]
-    sys.stdout.write("\n".join([*lines, "", *(bad or ["no circles"])]) + "\n")
+    bad = [f"import cycle of packages: {', '.join(group)}" for group in circles(between)]
+    bad += [f"import cycle of files: {', '.join(group)}" for group in circles(edges)]
+    sys.stdout.write("\n".join([*lines, "", *(bad or ["no import cycles"])]) + "\n")
     return 1 if bad else 0
 
 

@@ -212,7 +212,7 @@ def _checked(pruner: str, batches: Iterable[Batch] | None) -> list[Batch]:
     for number, batch in enumerate(batches if batches is not None else (), 1):
         where = f"pruner {pruner!r}: batch {number}"
         if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not isinstance(batch[0], torch.Tensor):
-            raise UsageError(f"{where} is no (images, labels) pair; labels may be None where none are needed")
+            raise UsageError(f"{where} is not an (images, labels) pair; labels may be None if the pruner needs none")
         images, labels = batch
         if labels is not None:
             if not isinstance(labels, torch.Tensor) or labels.ndim != 1 or labels.dtype not in integers:

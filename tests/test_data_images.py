@@ -93,7 +93,7 @@ def test_damaged_images_are_named_with_the_remedy(damage: Callable[[bytes], byte
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "x.png"
     samples = EncodedSamples(["x"], lambda _i: gone.read_bytes(), name=lambda _i: str(gone), fingerprint="f")
-    with pytest.raises(DataError, match=r"x.png: the image is gone; replace or remove it"):
+    with pytest.raises(DataError, match=r"x.png: the image no longer exists; replace or remove it"):
         samples[0]
 
 

@@ -121,7 +121,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
         load(**RESNET, checkpoint=str(path))
     assert not proof.exists()
     torch.save(nn.Linear(2, 2), path)  # a whole module is code as well
-    with pytest.raises(PruningBenchError, match=r"it asks for torch\.nn\.modules\.linear\.Linear"):
+    with pytest.raises(PruningBenchError, match=r"it would import torch\.nn\.modules\.linear\.Linear"):
         load(**RESNET, checkpoint=str(path))
 
 

@@ -336,7 +336,7 @@ def test_wrong_data_is_said_with_the_pruners_name(kind: Any) -> None:
     with pytest.raises(PruningBenchError, match=f"'{name}' needs data"):
         kind().prune(context(net, []), 0.5)
     wrong = [(x, y + 4) for x, y in data()]
-    with pytest.raises(PruningBenchError, match="labels run from . to 7, the network has 4 outputs"):
+    with pytest.raises(PruningBenchError, match="labels run from . to 7, but the network has 4 outputs"):
         kind().prune(context(net, wrong), 0.5)
     with pytest.raises(PruningBenchError, match=r"'0.weight' are NaN or infinite|'8.weight' are NaN or infinite"):
         kind().prune(context(net, [(x * float("nan"), y) for x, y in data()]), 0.5)

@@ -196,7 +196,7 @@ def test_a_folder_that_goes_in_mid_run_is_said(way: str, tmp_path: Path, toy_reg
     prepared = prepare(suite_from_text(SMALL, toy_registry), toy_registry, out, RunOptions(device="cpu"))
     from pruningbench.harness.run import execute
 
-    with pytest.raises(PruningBenchError, match="was deleted or moved away while the run was going on"):
+    with pytest.raises(PruningBenchError, match="was deleted or moved during the run"):
         execute(prepared, toy_registry, Remover())
     assert not out.exists()
     if way == "moved":

@@ -43,7 +43,9 @@ def error_consistency(correct_a: Tensor, correct_b: Tensor) -> float:
         ValueError: if the shapes differ.
     """
     if correct_a.shape != correct_b.shape or correct_a.ndim != 1:
-        raise ValueError(f"trials must be (T,) of both, got {tuple(correct_a.shape)} and {tuple(correct_b.shape)}")
+        raise ValueError(
+            f"both arrays of trials must be (T,), got {tuple(correct_a.shape)} and {tuple(correct_b.shape)}"
+        )
     if not len(correct_a):
         return float("nan")
     a, b = correct_a.bool().cpu().numpy(), correct_b.bool().cpu().numpy()

@@ -36,12 +36,13 @@ def decisions_of(samples: Samples, name: str) -> HumanDecisions:
     images = len(samples)
     if human.answers.ndim != 2 or human.answers.shape[1] != images or len(human.truth) != images:
         raise PruningBenchError(
-            f"{name!r} has {images} images, but answers {tuple(human.answers.shape)} and {len(human.truth)} categories"
+            f"{name!r} has {images} images, but answers of shape {tuple(human.answers.shape)} and "
+            f"{len(human.truth)} categories"
         )
     if len(human.conditions) != images:
-        raise PruningBenchError(f"{name!r} has {images} images, but conditions of {len(human.conditions)}")
+        raise PruningBenchError(f"{name!r} has {images} images, but conditions for {len(human.conditions)}")
     if not bool((human.answers != NOT_SHOWN).any()):
-        raise PruningBenchError(f"{name!r} has no image that anybody was shown")
+        raise PruningBenchError(f"{name!r} has no image that was shown to anyone")
     return human
 
 
@@ -85,7 +86,9 @@ def pool(parts: Sequence[Responses]) -> Responses:
     humans = [part.human for part in parts if isinstance(part.human, HumanDecisions)]
     categories = humans[0].categories
     if any(human.categories != categories for human in humans):
-        raise PruningBenchError("data sets with different categories have no common average; measure them apart")
+        raise PruningBenchError(
+            "data sets with different categories have no common average; measure them in separate tasks"
+        )
     most = max(len(human.subjects) for human in humans)
     answers = [
         torch.cat([human.answers, human.answers.new_full((most - len(human.subjects), len(human.truth)), NOT_SHOWN)])

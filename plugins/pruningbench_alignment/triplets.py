@@ -68,7 +68,7 @@ def check_triplets(triplets: Tensor, images: int) -> None:
         raise ValueError(f"triplets must be (T, 3), got {tuple(triplets.shape)}")
     if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < images):
         wrong = int(triplets.min()) if int(triplets.min()) < 0 else int(triplets.max())
-        raise ValueError(f"a triplet names image {wrong}, but there are {images}")
+        raise ValueError(f"a triplet names image {wrong}, but there are {images} images")
 
 
 def _vectors(embeddings: Tensor, similarity: Similarity) -> Tensor:

@@ -123,7 +123,7 @@ def read_stimuli(folder: Path) -> dict[str, Stimulus]:
 def _answer_files(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*subject*.csv"))
     if not found:
-        raise DataError(f"{folder}: holds no files of answers (*subject*.csv)")
+        raise DataError(f"{folder}: holds no answer files (*subject*.csv)")
     return found
 
 
@@ -137,7 +137,9 @@ def read_answers(path: Path) -> list[Answer]:
     columns = {(name or "").strip().lower(): name for name in header}
     for column in COLUMNS:
         if column not in columns:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(columns)) or 'none'}")
+            raise DataError(
+                f"{path}: there is no column {column!r}; the columns are: {one_line(', '.join(columns)) or 'none'}"
+            )
     found = []
     for line, row in rows:
         values = {column: row[columns[column]].strip() for column in COLUMNS}
@@ -150,10 +152,12 @@ def _answer(values: dict[str, str], where: str) -> Answer:
     if stimulus is None:
         raise DataError(f"{where}: column 'imagename' holds {values['imagename']!r}, which names no stimulus")
     if values["category"] not in CATEGORIES:
-        raise DataError(f"{where}: column 'category' holds {values['category']!r}, which is none of the 16 categories")
+        raise DataError(
+            f"{where}: column 'category' holds {values['category']!r}, which is not one of the 16 categories"
+        )
     response = values["object_response"].lower()
     if response not in CATEGORIES and response not in SILENT:
-        raise DataError(f"{where}: column 'object_response' holds {response!r}, which is none of the 16 categories")
+        raise DataError(f"{where}: column 'object_response' holds {response!r}, which is not one of the 16 categories")
     return Answer(
         subject=values["subj"],
         image=(condition_name(values["condition"]), stimulus.image[1]),
@@ -182,7 +186,7 @@ def _match(stimuli_folder: Path, answers_folder: Path, stimuli: dict[str, Stimul
     for name, stimulus in stimuli.items():
         if stimulus.image not in judged:
             raise DataError(
-                f"{stimuli_folder / name}: nobody in {answers_folder} was shown this image (column 'imagename')"
+                f"{stimuli_folder / name}: {answers_folder} has no answer to this image (column 'imagename')"
             )
 
 

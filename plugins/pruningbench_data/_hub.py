@@ -117,12 +117,12 @@ def _asked(repo: str, revision: str, ask: Callable[[], T]) -> T:
     except LocalEntryNotFoundError as error:
         raise FetchError(f"{repo}: {_unreachable(error)}") from None
     except EntryNotFoundError as error:
-        raise FetchError(f"{repo}: a file is not there at {revision} ({_first(error)})") from None
+        raise FetchError(f"{repo}: a file is missing at {revision} ({_first(error)})") from None
     except OSError as error:
         if error.errno is not None:
             where = error.filename or "the hub's cache"
             raise FetchError(
-                f"{repo}: {where} cannot be written ({error.strerror}); free some space or set HF_HOME"
+                f"{repo}: {where} cannot be written ({error.strerror}); free some space, or set HF_HOME"
             ) from None
         raise FetchError(f"{repo}: {_unreachable(error)}") from None
     except Exception as error:  # noqa: BLE001 - errors of the client's HTTP library, which changes with its version

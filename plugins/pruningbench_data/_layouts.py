@@ -24,7 +24,7 @@ def class_folders(root: Path) -> list[str]:
     found = [readable(root, name) for name in folders]
     if not found:
         loose = any(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-        what = "holds images, but they must stand in one folder per class" if loose else "holds no class folders"
+        what = "holds images, but they must lie in one folder per class" if loose else "holds no class folders"
         raise DataError(f"{root}: {what} (layout: {root.name}/CLASS/IMAGE)")
     return found
 
@@ -69,7 +69,7 @@ def readable(folder: Path, name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{printable(folder / name)}: the name is no UTF-8; rename it") from None
+        raise DataError(f"{printable(folder / name)}: the name is not UTF-8; rename it") from None
     return name
 
 
@@ -81,7 +81,7 @@ def inside(root: Path, name: str, where: str) -> Path:
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        raise DataError(f"{where}: {name!r} is no path below {root}")
+        raise DataError(f"{where}: {name!r} is not a path below {root}")
     return root / name
 
 
@@ -102,7 +102,7 @@ def _images(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> li
         status = folder.stat()
         here = (status.st_dev, status.st_ino)
         if here in above:
-            raise DataError(f"{folder}: is a link to a folder that it lies in; remove it")
+            raise DataError(f"{folder}: is a link to a folder that contains it; remove the link")
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -119,7 +119,7 @@ class ParquetImages:
         largest = len(names) - 1 if names else MOST_CLASSES - 1
         wrong = [value for value in values if type(value) is not int or not 0 <= value <= largest]
         if wrong:
-            raise DataError(f"{where} holds {str(wrong[0])[:80]}, but must lie in 0..{largest}")
+            raise DataError(f"{where} holds {str(wrong[0])[:80]}, but labels must lie in 0..{largest}")
         names = names or [str(i) for i in range(max(values, default=-1) + 1)]
         return values, names
 
@@ -150,11 +150,11 @@ class ParquetImages:
                 if size > LARGEST_GROUP:
                     raise DataError(
                         f"{path}: row group {number} holds more than {LARGEST_GROUP:,} bytes of images; write it with "
-                        "fewer rows a group"
+                        "fewer rows per group"
                     )
         rows = sum(batch.num_rows for batch in found)
         if rows != self._starts[group + 1] - self._starts[group] or any(b.num_rows != AT_ONCE for b in found[:-1]):
-            raise DataError(f"{path}: row group {number} has {rows} rows, not those that the file states")
+            raise DataError(f"{path}: row group {number} has {rows} rows, but the file states another number")
         return found
 
     def where(self, row: int) -> str:
@@ -198,7 +198,9 @@ def _named(path: Path) -> Iterator[None]:
 def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
     for name in filter(None, (columns.image, columns.label, columns.key)):
         if name not in schema.names:
-            raise DataError(f"{path}: there is no column {name!r}; there are: {one_line(', '.join(schema.names))}")
+            raise DataError(
+                f"{path}: there is no column {name!r}; the columns are: {one_line(', '.join(schema.names))}"
+            )
 
 
 def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
@@ -212,5 +214,5 @@ def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
         feature = feature.get(key) or {} if isinstance(feature, dict) else None
     names = (feature.get("names") or []) if isinstance(feature, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where}: names of column {columns.label!r} must be a list of texts")
+        raise DataError(f"{where}: names of column {columns.label!r} must be a list of strings")
     return names

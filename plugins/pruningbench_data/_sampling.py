@@ -18,7 +18,7 @@ class Limited(Dataset):
     """
 
     limit: int | None = param(None, doc="maximum number of samples, >= 1; null keeps all")
-    seed: int = param(0, doc="seed of the choice that a limit makes, >= 0")
+    seed: int = param(0, doc="seed of the random choice of samples under a limit, >= 0")
 
     def problem(self) -> str | None:
         """Check the ranges."""
@@ -69,7 +69,7 @@ class Sampled(Limited):
         relabelled = {known[name]: place for place, name in enumerate(kept)}
         positions = [i for i, label in enumerate(labels) if label in relabelled]
         if not positions:
-            raise UsageError(f"no sample is of the classes {list(kept)}")
+            raise UsageError(f"no sample belongs to the classes {list(kept)}")
         new = [relabelled[labels[i]] for i in positions]
         order = _by_rank([keys[i] for i in positions], self.seed)
         if self.balanced:

@@ -50,7 +50,7 @@ def _trial(line: str, objects: Sequence[str], where: str) -> Triplet:
     try:
         a, b, c = (objects[_place(word)] for word in line.replace(",", " ").split())
     except (ValueError, IndexError, OverflowError):
-        raise DataError(f"{where}: {line[:80]!r} is not three objects in 0..{len(objects) - 1}") from None
+        raise DataError(f"{where}: {line[:80]!r} does not hold three object numbers in 0..{len(objects) - 1}") from None
     return a, b, c
 
 
@@ -85,7 +85,7 @@ def open_nights(
     header, table = read_table(path)
     for column in (*COLUMNS, *(("is_imagenet",) if images != "all" else ())):
         if column not in header:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(header))}")
+            raise DataError(f"{path}: there is no column {column!r}; the columns are: {one_line(', '.join(header))}")
     rows = [row for _, row in table if row["split"] == split]
     rows = [row for row in rows if _wanted(votes, images, row, f"{path}, triplet {row['id']}")]
     if not rows:
@@ -115,7 +115,7 @@ def _number(row: dict[str, str], column: str, where: str) -> float:
     except ValueError:
         value = nan
     if not isfinite(value):
-        raise DataError(f"{where}: column {column!r} holds {row[column][:80]!r}, which is no number")
+        raise DataError(f"{where}: column {column!r} holds {row[column][:80]!r}, which is not a number")
     return value
 
 

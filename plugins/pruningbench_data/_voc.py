@@ -87,7 +87,7 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
             raise DataError(f"{path}: an annotation must not define entities")
         tree = ElementTree.fromstring(content)  # noqa: S314 - entities, which make parsers explode, are refused above
     except FileNotFoundError:
-        raise DataError(f"{path}: the annotation lacks") from None
+        raise DataError(f"{path}: the annotation is missing") from None
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: the annotation cannot be read ({one_line(error)})") from None
     boxes = []
@@ -109,9 +109,9 @@ def _corners(thing: ElementTree.Element, where: str) -> list[float]:
         try:
             values.append(float(text))
         except ValueError:
-            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no number") from None
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is not a number") from None
         if not abs(values[-1]) <= LARGEST_PIXELS:
-            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no place in an image")
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is not a position in an image")
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(f"{where}: its box is inverted (xmin, ymin, xmax, ymax are {', '.join(texts.values())})")
     return [values[0] - 1, values[1] - 1, values[2], values[3]]
@@ -126,12 +126,12 @@ def read_mask(path: Path, values: Sequence[int]) -> Tensor:
     try:
         mode, indices = decode_stored(read_encoded(path))
     except FileNotFoundError:
-        raise DataError(f"{path}: the mask lacks") from None
+        raise DataError(f"{path}: the mask is missing") from None
     except OSError as error:
         raise DataError(f"{path}: the mask cannot be decoded ({error})") from None
     if mode not in ("P", "L"):
         raise DataError(
-            f"{path}: the mask holds colours ({mode}), not palette indices: it was converted by some tool; fetch the "
+            f"{path}: the mask holds colours ({mode}), not palette indices: another program converted it; fetch the "
             "data again"
         )
     return torch.from_numpy(np.isin(indices, values))

@@ -49,7 +49,7 @@ class Photos(OnDisk, Limited):
         if unknown:
             return f"names: there is no photograph {unknown[0]!r}; there are: {', '.join(PHOTOS)}"
         if not self.names or len(set(self.names)) < len(self.names):
-            return f"names must be given once each, and at least one, got {list(self.names)}"
+            return f"names must list at least one photograph, each once, got {list(self.names)}"
         return super().problem()
 
     def folder(self) -> Path:

@@ -165,7 +165,7 @@ def unsuited(network: nn.Module) -> str | None:
     """Return why per-sample gradients do not exist in this network, or None if they do."""
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            return f"batch norm {name!r} keeps no running statistics, so a sample has no gradient of its own"
+            return f"batch norm {name!r} keeps no running statistics, so the gradient of a sample depends on its batch"
     return None
 
 

@@ -140,14 +140,16 @@ def _output(network: nn.Module, images: Tensor, pruner: str) -> Tensor:
     output = network(images)
     if not isinstance(output, Tensor) or output.ndim < 2:
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
-        raise PruningBenchError(f"pruner {pruner!r} needs one (B, ...) output tensor, the network's has {what}")
+        raise PruningBenchError(
+            f"pruner {pruner!r} needs one (B, ...) output tensor, but the network's output has {what}"
+        )
     return output
 
 
 def _given_labels(labels: Tensor | None, pruner: str) -> Tensor:
     if labels is None:
         raise PruningBenchError(
-            f"pruner {pruner!r} needs labels and got none: give them, or set its fisher to 'true' (labels drawn from "
+            f"pruner {pruner!r} needs labels, but got none: give them, or set its fisher to 'true' (labels drawn from "
             "the model) or 'gram' (no head needed)"
         )
     return labels.to(torch.int64)
@@ -164,7 +166,7 @@ def _draw_labels(output: Tensor, generator: torch.Generator, pruner: str) -> Ten
 def _check_logits(output: Tensor, pruner: str) -> None:
     if output.ndim != 2:
         raise PruningBenchError(
-            f"pruner {pruner!r} needs (B, classes) logits for its labels, the output is {tuple(output.shape)}: "
+            f"pruner {pruner!r} needs (B, classes) logits for its labels, but the output is {tuple(output.shape)}: "
             "set its fisher to 'gram'"
         )
 
@@ -176,5 +178,5 @@ def _check_targets(output: Tensor, draw: Draw, pruner: str) -> None:
     low, high = int(draw.targets.min()), int(draw.targets.max())
     if low < 0 or high >= output.shape[1]:
         raise PruningBenchError(
-            f"pruner {pruner!r}: labels run from {low} to {high}, the network has {output.shape[1]} outputs"
+            f"pruner {pruner!r}: labels run from {low} to {high}, but the network has {output.shape[1]} outputs"
         )

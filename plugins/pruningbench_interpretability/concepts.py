@@ -132,9 +132,9 @@ class ConceptExtraction(Task):
         wanted = tuple(shared[: self.classes]) if isinstance(self.classes, int) else self.classes
         lacking = [name for name in wanted if name not in shared]
         if lacking or not wanted:
-            named = f"class {lacking[0]!r}" if lacking else "no class"
+            named = f"class {lacking[0]!r}" if lacking else "any class"
             shown = ", ".join(map(repr, shared[:10])) or "none"
-            raise PruningBenchError(f"{named} is in both data set and model; they share {shown}")
+            raise PruningBenchError(f"data set and model do not share {named}; they share {shown}")
         return tuple(model.classes.index(name) for name in wanted)
 
     def _of_dense(

@@ -156,7 +156,7 @@ def solve(operators: list[Holes | Stencil], right: Tensor, *, tolerance: Tensor,
     """
     finest = operators[0]
     if not isinstance(finest, Holes):
-        raise TypeError("the finest operator must be one of holes")
+        raise TypeError("the finest operator must be a Holes operator")
     solution, residual = torch.zeros_like(right), right.clone()
     direction, before = torch.zeros_like(right), torch.ones_like(tolerance)
     for _ in range(iterations):

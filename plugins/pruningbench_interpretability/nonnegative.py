@@ -187,7 +187,7 @@ def _lengths(rows: Tensor, name: str) -> Tensor:
     """Return the lengths (N,) float64 of rows (N, D)."""
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
     if not bool(lengths.isfinite().all()):
-        raise ValueError(f"{name} must be finite, and no row longer than 1e150")
+        raise ValueError(f"{name} must be finite, and the norm of each row at most 1e150")
     return lengths
 
 

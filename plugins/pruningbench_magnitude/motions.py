@@ -62,7 +62,8 @@ class MovementMotion(Motion):
             for name, parameter in self.parameters.items():
                 if not parameter.requires_grad:
                     raise UsageError(
-                        f"pruner 'movement' ranks by what training does, but {name!r} is frozen: leave it out of scope"
+                        f"pruner 'movement' ranks weights by their training, but {name!r} is frozen: exclude it "
+                        "in the scope"
                     )
                 if parameter.grad is not None:
                     self.scores[name] -= ((parameter + self._held[name]) * parameter.grad).float()

@@ -71,11 +71,12 @@ class NOfM(Pruner):
         kept = round((1 - sparsity) * self.m)
         if self.n is not None and not _same(sparsity, self.n, self.m):
             return (
-                f"{self.n}:{self.m} is sparsity {1 - self.n / self.m:g}, not {sparsity:g}: ask for that one, or set n "
+                f"{self.n}:{self.m} is sparsity {1 - self.n / self.m:g}, not {sparsity:g}: request that sparsity, "
+                "or set n "
                 f"and m{_remedy(sparsity)}"
             )
         if not 1 <= kept < self.m or not _same(sparsity, kept, self.m):
-            return f"sparsity {sparsity:g} is no n of {self.m}: set another m{_remedy(sparsity)}"
+            return f"sparsity {sparsity:g} is not a multiple of 1/{self.m}: set another m{_remedy(sparsity)}"
         return None
 
     def cost(self, outline: Outline) -> Cost:

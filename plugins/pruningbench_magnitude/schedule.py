@@ -43,5 +43,5 @@ class CubicSchedule:
 def span_problem(begin: float, end: float, interval: int) -> str | None:
     """Return what is wrong with a schedule's shares and interval, or None."""
     if not 0 <= begin < end <= 1:
-        return f"begin and end are {begin:g} and {end:g}, must be shares with 0 <= begin < end <= 1"
-    return None if interval >= 1 else f"interval is {interval}, must be at least 1 step"
+        return f"begin and end are {begin:g} and {end:g}, but must be shares with 0 <= begin < end <= 1"
+    return None if interval >= 1 else f"interval is {interval}, but must be at least 1 step"

@@ -41,7 +41,7 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], images: Tensor, prune
     if not isinstance(output, Tensor) or output.ndim != 2:
         what = f"{tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
-            f"pruner {pruner!r} needs a network with outputs (B, C), {type(network).__name__} gives {what}"
+            f"pruner {pruner!r} needs a network with outputs (B, C), but {type(network).__name__} gives {what}"
         )
     return output
 
@@ -104,7 +104,7 @@ def input_shape(context: PruningContext, size: int, pruner: str) -> tuple[int, .
     shape = told.get("input_size") if isinstance(told, Mapping) else None
     if shape is None:
         raise UsageError(
-            f"pruner {pruner!r} cannot tell the input size of {type(context.network).__name__}: "
+            f"pruner {pruner!r} does not know the input size of {type(context.network).__name__}: "
             "set image_size, or give batches"
         )
     return tuple(int(length) for length in shape)

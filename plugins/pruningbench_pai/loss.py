@@ -85,7 +85,7 @@ def hessian_gradient(
         passes = 0
         for place, (images, labels) in enumerate(labelled(context, pruner)):
             if place >= len(seen) or not torch.equal(labels.cpu(), seen[place]):
-                raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, they differ")
+                raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, but they differ")
             loss = _summed_loss(context.network, at, images, labels, temperature, pruner)
             first = gradients(loss, at, graph=True)
             along = torch.stack([(first[name] * gradient[name]).sum() for name in at]).sum()
@@ -94,5 +94,5 @@ def hessian_gradient(
                     total[name] += second
             passes += 1
     if passes != len(seen):
-        raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, they differ")
+        raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, but they differ")
     return {name: value / sum(map(len, seen)) for name, value in total.items()}

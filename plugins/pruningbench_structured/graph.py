@@ -171,26 +171,26 @@ class _Reader:
             if kind in (kinds.LN, kinds.GN, kinds.IN):
                 return f"{name} ({type(module).__name__}) mixes channels or shifts those that are zero"
             if kind == kinds.PARAMETER:
-                return "a parameter outside of the layers is added to its channels"
+                return "a parameter outside the layers is added to its channels"
             if kind == kinds.ELEMENTWISE:
                 operation = re.sub(r".*\(|Backward\d*\)?$|\)$", "", str(module))
                 if not _CHANNELWISE.fullmatch(operation.lower()):
                     return f"{operation} may mix its channels"
             elif kind == kinds.DEPTHWISE_CONV and module.in_channels != module.out_channels:
-                return f"{name} has other inputs than outputs in each group"
+                return f"{name} has different numbers of inputs and outputs per group"
             elif kind not in (
                 kinds.CONV, kinds.DEPTHWISE_CONV, kinds.LINEAR, kinds.BN, kinds.CONCAT, kinds.RESHAPE, kinds.PRELU
             ):  # fmt: skip
                 return f"{name or kind.name.lower()} cuts or mixes its channels"
             if getattr(module, "transposed", False) and module.groups > 1:
-                return f"{name} is a transposed convolution in groups"
+                return f"{name} is a grouped transposed convolution"
             weight = getattr(module, "weight", None)
             if weight is not None and weight not in self._names:
-                return f"the weights of {name} are computed from others"
+                return f"the weights of {name} are computed from other parameters"
             if weight in self._tied:
                 return f"the weights of {name} are shared"
             if kind in _maps(kinds) and self._names[weight] not in self._prunable:
-                return f"{self._names[weight]} may not be pruned in this scope"
+                return f"{self._names[weight]} is outside the scope"
         return None
 
     def _cuts_outputs(self, dep: Any) -> bool:

@@ -64,7 +64,7 @@ class Repository:
                 continue
             except GatedRepoError as error:
                 raise MissingDataError(
-                    f"{self}: asks for consent first; agree at https://huggingface.co/{self.name} and log in "
+                    f"{self}: requires consent; agree at https://huggingface.co/{self.name} and log in "
                     "with `hf auth login`"
                 ) from error
             except RepositoryNotFoundError as error:
@@ -73,7 +73,7 @@ class Repository:
                 ) from error
             except RevisionNotFoundError as error:
                 raise MissingDataError(
-                    f"{self.name} has no revision {self.revision!r}; leave `revision` out for the main branch"
+                    f"{self.name}: has no revision {self.revision!r}; leave `revision` out for the main branch"
                 ) from error
             except Exception as error:  # anything that the connection, the disk or a proxy may raise
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -24,7 +24,7 @@ def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor
         PruningBenchError: for a data set without labels, or with classes that `classes` lacks.
     """
     if samples.labels is None:
-        raise PruningBenchError("the data set has no labels, so there is nothing to predict")
+        raise PruningBenchError("the data set has no labels to predict")
     found = samples.labels_among(classes)
     lacking = [name for name in samples.classes if name not in classes]
     if lacking or found is None:

@@ -31,9 +31,13 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> flo
 
 kind_option = click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind. Repeatable.")
 older_option = click.option(
-    "--older-than", "older", callback=_age, metavar="AGE", help="Only what was not used for so long: 12h, 30d, 2w."
+    "--older-than",
+    "older",
+    callback=_age,
+    metavar="AGE",
+    help="Only entries not used for this long, e.g. 12h, 30d or 2w.",
 )
-yes_option = click.option("--yes", is_flag=True, help="Remove without asking.")
+yes_option = click.option("--yes", is_flag=True, help="Remove without confirmation.")
 
 
 @click.group()
@@ -47,8 +51,8 @@ def cache() -> None:
 @cache.command("list")
 @kind_option
 @older_option
-@click.option("--all", "every", is_flag=True, help="A line for each entry with what it is made of.")
-@click.option("--json", is_flag=True, help="For machines: every entry with its files.")
+@click.option("--all", "every", is_flag=True, help="List each entry with its inputs.")
+@click.option("--json", is_flag=True, help="Print JSON: every entry with its files.")
 def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) -> int:
     """List the contents of the cache: kind, size, age, last use, and what each entry was made from."""
     from pruningbench.base.files import default_cache_folder
@@ -71,7 +75,7 @@ def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) 
         for entry in own if every else ():
             age, used = span(now - entry.made), span(now - entry.used)
             say(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
-    say(f"in all {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
+    say(f"total {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
     return 0
 
 
@@ -108,15 +112,15 @@ def verify(kinds: tuple[str, ...], yes: bool) -> int:
     damaged = [(entry, text) for entry in chosen if (text := problem(entry))]
     for entry, text in damaged:
         complain("damaged", f"{entry.files[0]}: {text}")
-    say(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are sound")
+    say(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are intact")
     if not damaged:
         return 0
-    if not _agreed(f"remove the {len(damaged)} damaged?", yes):
-        say("nothing was removed; --yes removes what is damaged")
+    if not _agreed(f"remove the {len(damaged)} damaged entries?", yes):
+        say("nothing was removed; --yes removes damaged entries")
         return 1
     for entry, _ in damaged:
         entry.remove()
-    say(f"removed {len(damaged)}")
+    say(f"removed {len(damaged)} damaged entries")
     return 0
 
 
@@ -140,7 +144,7 @@ def _agreed(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        say(f"{question} nobody can be asked here: add --yes", err=True)
+        say(f"{question} there is no terminal to confirm on: add --yes", err=True)
         return False
     return click.confirm(question)
 

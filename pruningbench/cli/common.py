@@ -28,7 +28,7 @@ not_option = click.option(
 )  # fmt: skip
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N",
-    help="A rehearsal on N samples of each data set, in a run folder of its own.",
+    help="Rehearse on N samples of each data set, in a separate run folder.",
 )  # fmt: skip
 
 

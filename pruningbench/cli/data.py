@@ -28,7 +28,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--json", is_flag=True, help="For machines, with citation, homepage and checksum.")
+@click.option("--json", is_flag=True, help="Print JSON, with citation, homepage and checksum.")
 def list_(json: bool) -> int:
     """List the data sets with their status (whether they are present), size and licence."""
     from pruningbench.images.fetch import data_folder
@@ -66,7 +66,7 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
     try:
         found = bind(registry, "dataset", name).component
     except PruningBenchError as error:
-        return {**row, "status": "yours to name", "missing": str(error)}
+        return {**row, "status": "needs fields", "missing": str(error)}
     assert isinstance(found, Dataset)  # noqa: S101 - bind checked the kind
     row["missing"] = found.missing()
     row["status"] = "missing" if row["missing"] else "there" if found.folder() else "built in"
@@ -89,7 +89,7 @@ def fetch(name: str, settings: tuple[str, ...]) -> int:
     """Download the data set NAME, check it and put it in place; continue where an interrupted fetch ended."""
     found = _bound(name, settings)
     if found.missing() is None:
-        say(f"{name} is there" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
+        say(f"{name} is available" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
         return 0
     card = found.card
     if found.downloads():
@@ -97,7 +97,7 @@ def fetch(name: str, settings: tuple[str, ...]) -> int:
         complain(name, f"{size}licence: {card.licence}; checksum: {card.checksum}")
     with progress_bar() as progress:
         found.fetch(progress)
-    say(f"{name} is there: {found.folder()}")
+    say(f"{name} is available: {found.folder()}")
     return 0
 
 

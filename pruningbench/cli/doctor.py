@@ -66,7 +66,7 @@ def doctor() -> int:
         problems.append(f"PRUNINGBENCH_DATA={data} is not a folder")
     for text in problems:
         say(f"problem      {displayable(text)}", err=True)
-    say("all is well" if not problems else f"{len(problems)} problem(s)")
+    say("no problems" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
 
 

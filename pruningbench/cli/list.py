@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("list")
 @click.argument("kind", required=False)
-@click.option("--json", is_flag=True, help="For machines.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None, json: bool) -> int:
     """List suites, components and everything else that plugins add; KIND is suites, models, datasets, pruners, ..."""
     from pruningbench.contract.component import KINDS

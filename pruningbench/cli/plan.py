@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 @only_option
 @not_option
 @limit_option
-@click.option("--device", default="auto", show_default=True, help="Whose memory counts: cpu, cuda, cuda:N, mps, auto.")
-@click.option("--json", is_flag=True, help="For machines: counts, shared work, missing data, costs, every cell.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device whose memory is compared: cpu, cuda, cuda:N, mps, auto."
+)
+@click.option("--json", is_flag=True, help="Print JSON: counts, shared work, missing data, costs, every cell.")
 def plan(
     suite: str,
     out: Path | None,
@@ -120,16 +122,16 @@ def _text(made: Plan, described: dict[str, Any]) -> str:
         "shared work",
         f"  {work['model_loads']} model loads serve {work['cells']} cells",
         f"  {work['scoring_passes']} scoring passes serve {work['scored_once']} pruned cells",
-        f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned at once",
+        f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned in one step",
         f"  {work['trainings']} trainings serve {work['trained']} cells that are trained",
     ]
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
     lines += _costs(described)
     if described["missing"]:
-        lines += ["missing (nothing can run until it is there)", *(f"  {text}" for text in described["missing"])]
+        lines += ["missing (required before anything can run)", *(f"  {text}" for text in described["missing"])]
     elif not described["fetched_when_run"]:
-        lines.append("missing       nothing: all data and weights are at hand")
+        lines.append("missing       nothing: all data and weights are available")
     if described["fetched_when_run"]:
         lines += ["fetched when the suite runs", *(f"  {text}" for text in described["fetched_when_run"])]
     return "\n".join(displayable(line).rstrip() for line in lines)

@@ -37,20 +37,22 @@ if TYPE_CHECKING:
 @not_option
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
-@click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
-@click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
+@click.option("--executor", default="serial", show_default=True, help="Executor that runs the cells.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
 @click.option(
     "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
+@click.option("--retry-failed", is_flag=True, help="Repeat task runs that are not ok.")
 @click.option(
     "--accept-changed",
     is_flag=True,
     help="Keep finished rows although weights, data or code have changed since, marked; otherwise they are "
     "measured again.",
 )
-@click.option("--no-cache", is_flag=True, help="Compute everything anew: neither read nor fill this machine's cache.")
-@click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
+@click.option("--no-cache", is_flag=True, help="Compute everything again: neither read nor write this machine's cache.")
+@click.option(
+    "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
+)
 def run(
     suite: str,
     out: Path | None,
@@ -109,7 +111,7 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     def died(what: str) -> bool:
         blamed = DeathWatch(folder.running).blame(what)
         if blamed:
-            complain("warning", f"the working process {what}; starting it again")
+            complain("warning", f"the worker process {what}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)

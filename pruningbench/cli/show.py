@@ -16,8 +16,8 @@ from pruningbench.cli.common import registry_with_warnings, say, say_json
 @click.command()
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("--json", is_flag=True, help="For machines.")
-@click.option("--markdown", is_flag=True, help="For documentation; without NAME all components of the kind.")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", is_flag=True, help="Print Markdown; without NAME, for all components of the kind.")
 @click.option(
     "--update", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Write the markdown of all components below the marker of FILE.",
@@ -80,7 +80,7 @@ def _text(described: dict[str, Any]) -> str:
     lines.append("Fields")
     for field in described["fields"]:
         default = "required" if field["required"] else f"default {jsonlib.dumps(field['default'])}"
-        knob = "" if field["identity"] else "; a knob: it changes no result"
+        knob = "" if field["identity"] else "; does not change results"
         lines.append(f"  {field['name']}: {field['type']}  ({default}{knob})")
         if field["doc"]:
             lines.append(f"      {field['doc']}")

@@ -61,6 +61,12 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def range_problem(owner: Any, name: str) -> str:
+    """Return the message that the field `name` of a dataclass instance is out of the range that its `doc` states."""
+    doc = next(field.metadata["doc"] for field in dataclasses.fields(owner) if field.name == name)
+    return f"{name} is {getattr(owner, name)}, out of its range: {doc}"
+
+
 @dataclass(frozen=True)
 class Component:
     """Base of models, data sets, pruners, recipes, tasks, metrics and methods.

@@ -67,7 +67,7 @@ class PruningContext:
                 if left == 0:
                     return
         if left == samples:
-            raise PruningBenchError(f"pruner {pruner!r} needs data and got no images: give at least one batch")
+            raise PruningBenchError(f"pruner {pruner!r} needs data, but got no images: give at least one batch")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def check_weights(network: nn.Module) -> None:
         bad = int((~torch.isfinite(tensor.detach())).sum())
         if bad:
             raise ScoreError(
-                f"weights of {name!r}: {bad} of {tensor.numel()} are NaN or infinite, nothing can be ranked"
+                f"weights of {name!r}: {bad} of {tensor.numel()} are NaN or infinite, which cannot be ranked"
             )
 
 

@@ -127,7 +127,7 @@ def paired_bootstrap(
     """
     values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if values.shape != reference.shape or values.ndim not in (1, 2):
-        raise ValueError(f"paired values must be (N,) or (N, K) alike, got {values.shape} and {reference.shape}")
+        raise ValueError(f"paired values must have one shape, (N,) or (N, K), got {values.shape} and {reference.shape}")
     if statistic is mean and values.ndim == 1:
         with np.errstate(invalid="ignore"):  # infinity minus infinity: undefined, and counted as such
             return bootstrap(values - reference, level=level, resamples=resamples)

@@ -82,7 +82,7 @@ def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[
         return load_model(use, lambda seed: worker.context(seed, cache))
 
     for problem in sources.look_into(_in_order(wanted, sources), open_model, worker.shelf.open):
-        driver.teller.warn(f"{problem}: its finished task runs stay as they are")
+        driver.teller.warn(f"{problem}: its finished task runs are kept unchanged")
     sources.save()
 
 

@@ -96,7 +96,7 @@ class Driver:
         unreadable = damaged(self.folder, self.journal.records)
         for file in unreadable.values():
             if file not in self._named:
-                self.teller.warn(f"{file}: is damaged; what it belongs to is measured again")
+                self.teller.warn(f"{file}: is damaged; its task is measured again")
         self._named |= set(unreadable.values())
         state = assess(self.plan, self.journal.records, parts_of, retry, unreadable)
         crashed = self.deaths.crashed

@@ -57,7 +57,7 @@ def kept_network(
         try:
             return _restored(stored, fresh())
         except (RuntimeError, ValueError, KeyError) as error:  # its layout differs from the network's current one
-            report(f"the kept network is made again ({error})")
+            report(f"the network in the cache does not fit and is made again ({error})")
             cache.forget(ROOM, identity)
             cache.tensors(ROOM, identity, compute)
     return made[0]

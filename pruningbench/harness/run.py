@@ -133,8 +133,8 @@ def _notes(folder: RunFolder, state: State) -> tuple[str, ...]:
         return ()
     runs = "1 finished task run is" if state.unknown == 1 else f"{state.unknown} finished task runs are"
     return (
-        f"{folder.path}: {runs} of an older version of pruningbench, which did not keep what rows are made of: they "
-        "stay, marked as unchecked; to measure them again, choose another --out",
+        f"{folder.path}: {runs} from an older version of pruningbench, which did not record what rows are made of: "
+        "they are kept, marked as unchecked; to measure them again, choose another --out",
     )
 
 
@@ -221,7 +221,7 @@ def finished_summary(prepared: Prepared) -> Summary:
     """
     plan, results = prepared.plan, prepared.folder.results
     if plan.cells and plan.tasks and not results.exists():
-        raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to begin anew")
+        raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to start over")
     records, _ = read_journal(results)
     sources = Sources(prepared.folder.sources, plan)
     left = assess(plan, records, sources.contents.parts, prepared.retry).task_runs

@@ -57,7 +57,7 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
         if not died(what):
-            raise ChildDiedError(f"the working process {what} before it began any cell; see `pruningbench doctor`")
+            raise ChildDiedError(f"the worker process {what} before it began any cell; see `pruningbench doctor`")
 
 
 def _fork(work: Callable[[], int]) -> tuple[int, int]:
@@ -149,4 +149,4 @@ def _wait_for(pid: int) -> int:
 def _describe(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"left without a word (exit status {os.WEXITSTATUS(status)})"
+    return f"exited without a message (exit status {os.WEXITSTATUS(status)})"

@@ -68,7 +68,7 @@ class Teller:
 
         def report(plugin: str, what: str) -> None:
             self.failed[plugin] = what
-            failed.append(f"observer {plugin!r} is not called again in this run, it failed in {what}")
+            failed.append(f"observer {plugin!r} failed and is not called again in this run: {what}")
 
         self.door.tell(hook, report, self.failed, run=self.run, **arguments)
         for message in failed:

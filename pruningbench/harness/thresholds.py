@@ -84,7 +84,7 @@ def ties_of(masks: Masks) -> float:
 
 
 def _remark(share: float, zeros: float, network: nn.Module) -> str:
-    what = f"undecided scores: {share:.0%} of the decision is by ties, which fall by place"
+    what = f"undecided scores: {share:.0%} of the decision is by ties, broken by position"
     norms = zero_norms(network)
     if norms and zeros:
         return (
@@ -92,4 +92,4 @@ def _remark(share: float, zeros: float, network: nn.Module) -> str:
             f"the first {norms[0]!r}: start them at one (models of timm: `norm_init: one`)"
         )
     known = f"{what}; {zeros:.0%} of the scores are 0" if zeros else what
-    return f"{known}: score more data, or by something that tells weights apart"
+    return f"{known}: score more data, or choose scores that tie less"

@@ -161,7 +161,7 @@ def _check(item: Download, path: Path) -> None:
     record = path.with_name(f"{path.name}.sha256")
     if item.sha256 or item.md5:
         wanted, found = (item.sha256, sha256) if item.sha256 else (item.md5, md5)
-        remedy = "run the same command again; if it stays so, the source has changed or is not to be trusted"
+        remedy = "run the same command again; if this repeats, the source has changed or cannot be trusted"
     elif record.exists():
         wanted, found = _recorded(record), sha256
         remedy = f"the source has changed since the first download; delete {record} to accept the new file"
@@ -240,7 +240,7 @@ def _failed(item: Download, part: Path, error: Exception) -> FetchError:
     if isinstance(error, HTTPError):
         return FetchError(f"{item.url}: the server answers {error.code} {one_line(error.reason)}; try later, {by_hand}")
     reason = one_line(getattr(error, "reason", error))
-    kept = f"the {_size(part):,} bytes fetched so far are kept: the same command goes on from there"
+    kept = f"the {_size(part):,} bytes fetched so far are kept: the same command continues from there"
     return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({kept}), {by_hand}")
 
 
@@ -257,7 +257,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
         for part in parts.glob("*.part*"):
             part.unlink(missing_ok=True)
         raise FetchError(
-            f"no space left for {folder}; what was half-written is removed: free some space, or set "
+            f"no space left for {folder}; the partial download was removed: free some space, or set "
             "PRUNINGBENCH_DATA to a folder on a larger disk, and run the command again"
         ) from None
 

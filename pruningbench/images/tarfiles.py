@@ -81,7 +81,7 @@ def _to_the_end(tar: tarfile.TarFile, stream: _Bounded) -> Iterator[tarfile.TarI
         yield member
         kept.members.clear()  # otherwise all of them would be kept
     if len(stream.last) < tarfile.BLOCKSIZE or stream.last.strip(b"\0"):  # a block of zeros is the end marker
-        raise tarfile.ReadError(f"its header at byte {tar.offset:,} is damaged or lacks")
+        raise tarfile.ReadError(f"its header at byte {tar.offset:,} is damaged or missing")
     for _ in range(MOST_PADDING):  # a compressed stream has its checksum at its end
         if not stream.read(LARGEST_HEADER):
             return

@@ -95,15 +95,17 @@ def _stated(url: str, response: Any, asked: int, size: int | None, part: Path) -
     start, total = 0, _length(url, response)
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         if not asked:
-            raise FetchError(f"{url}: the server answers with a part of the file (206), though all of it was asked for")
+            raise FetchError(
+                f"{url}: the server answers with a part of the file (206), although the whole file was requested"
+            )
         given = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
         if given is None or int(given[1]) != asked:
             part.unlink()
-            raise CutError("the server sent another part than was asked for")
+            raise CutError("the server sent another part than requested")
         start = asked
         total = int(given[3]) if given[3] != "*" else None if total is None else asked + total
     elif response.status != HTTPStatus.OK:
-        raise FetchError(f"{url}: the server answers {response.status}, which brings no file")
+        raise FetchError(f"{url}: the server answers {response.status}, which carries no file")
     if size is not None and total not in (None, size):
         raise FetchError(
             f"{url}: the server states {total:,} bytes, but the file has {size:,}: the source has changed or is not to "
@@ -120,7 +122,7 @@ def _length(url: str, response: Any) -> int | None:
     if text is None or getattr(response, "chunked", False):  # chunks state their own lengths, which apply
         return None
     if not _NUMBER.fullmatch(text.strip()):
-        raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is no number of bytes")
+        raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is not a number of bytes")
     return int(text)
 
 
@@ -173,10 +175,10 @@ def _opener() -> OpenerDirector:
                 target = ""
             if not _WEB.match(target):
                 where = headers.get("Location") or "nowhere"
-                raise FetchError(f"{req.full_url}: sends on to {where[:200]!r}; only http and https are followed")
+                raise FetchError(f"{req.full_url}: redirects to {where[:200]!r}; only http and https are followed")
             if req.full_url.lower().startswith("https:") and not target.lower().startswith("https:"):
                 raise FetchError(
-                    f"{req.full_url}: sends on to {target[:200]!r}, which is not encrypted; it is not followed"
+                    f"{req.full_url}: redirects to {target[:200]!r}, which is not encrypted; it is not followed"
                 )
             return super().http_error_302(req, fp, code, msg, headers)
 

@@ -61,7 +61,7 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
         folder = expanded(run)
         path = folder / RESULTS
         if not path.is_file():
-            raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
+            raise RunFolderError(f"{folder}: is not a run folder (it has no {RESULTS}); give the folder of a run")
         records, _ = read_journal(path)
         name = folder.resolve().name
         marks = read_marks(RunFolder(folder).stale)

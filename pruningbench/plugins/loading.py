@@ -94,7 +94,7 @@ def _check_version(module: ModuleType) -> None:
     stated = getattr(module, STATED, "1.0")
     match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated) if isinstance(stated, str) else None
     if match is None:
-        raise PluginError(f"{STATED} is {stated!r}, must be text like {CONTRACT_VERSION!r}")
+        raise PluginError(f"{STATED} is {stated!r}, but must be text like {CONTRACT_VERSION!r}")
     major, minor = map(int, match.groups())
     own_major, own_minor = map(int, CONTRACT_VERSION.split("."))
     if (major, minor) > (own_major, own_minor):

@@ -128,7 +128,7 @@ def _check_component(what: str, kind: str, found: Any) -> None:
     if not (isinstance(found, type) and issubclass(found, Component)):
         raise PluginError(f"{what} is {found!r}, not a Component class")
     if getattr(found, "kind", None) != kind:
-        raise PluginError(f"{what}: {found.__name__} is no {kind}")
+        raise PluginError(f"{what}: {found.__name__} is not a {kind}")
     if not getattr(vars(found).get("__dataclass_params__"), "frozen", False):
         raise PluginError(f"{what}: {found.__name__} lacks @dataclass(frozen=True)")
     abstract = sorted(getattr(found, "__abstractmethods__", ()))

@@ -52,7 +52,7 @@ class Registry:
             if other.plugin.distribution == plugin.distribution:
                 raise PluginError(
                     f"{kind} {name!r} is registered twice: by plugin {other.plugin} and by plugin {plugin}; "
-                    "the first one stays"
+                    "the first is used"
                 )
         registration = Registration(kind, name, target, plugin)
         registration.check()
@@ -123,4 +123,4 @@ class Registry:
 
 def _ambiguous(kind: str, name: str, found: list[Registration]) -> str:
     full = " and ".join(repr(one.full_name) for one in found)
-    return f"{kind} {name!r} is registered by {len(found)} distributions; say which one: {full}"
+    return f"{kind} {name!r} is registered by {len(found)} distributions; write the full name: {full}"

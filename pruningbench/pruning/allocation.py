@@ -72,7 +72,7 @@ def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allo
     if allocation == "erk":
         raw = {name: sum(shape) / weights[name] for name, shape in shapes.items()}
         return _water_fill(raw, weights, 1 - sparsity, dict.fromkeys(names, 0.0))
-    raise ValueError(f"{allocation!r} fixes no number of weights a layer")
+    raise ValueError(f"{allocation!r} does not fix the number of weights per layer")
 
 
 def _water_fill(
@@ -121,5 +121,5 @@ def layer_keep_counts(shapes: Mapping[str, tuple[int, ...]], sparsity: float, al
                 missing -= step
                 moved += 1
         if not moved:  # pragma: no cover - target lies in [0, total], so some layer can always move
-            raise AssertionError("no layer can take the rest of the weights")
+            raise AssertionError("no layer has room for the remaining weights")
     return keep

@@ -138,7 +138,7 @@ def diagnose(
     layouts = _layouts(network)
     layers = {name: _layer(name, mask, *layouts.get(name, (1, False))) for name, mask in masks.items()}
     shape = input_shape or told_shape(network)
-    reason = "" if paths else "not asked for"
+    reason = "" if paths else "not requested"
     if paths and shape is None:
         reason = "the shape of an input is unknown: give input_shape"
     if reason or shape is None:

@@ -61,7 +61,7 @@ def watch_inputs(
     for name in parameters:
         if name not in recorder.seen:
             raise PruningBenchError(
-                f"pruner {pruner!r}: {name!r} meets no input in a linear map or convolution: exclude it in the scope"
+                f"pruner {pruner!r}: {name!r} is used by no linear map or convolution: exclude it in the scope"
             )
 
 
@@ -115,7 +115,7 @@ def without_inputs(network: nn.Module) -> str | None:
     """Return why the inputs of a weight are not defined in this network, or None if they are."""
     for name, module in network.named_modules():
         if isinstance(module, (nn.modules.conv._ConvTransposeNd, nn.Bilinear)):
-            return f"{name!r} is a {type(module).__name__}: no linear map or convolution of its input"
+            return f"{name!r} is a {type(module).__name__}: it is not a linear map or convolution of its input"
     return None
 
 

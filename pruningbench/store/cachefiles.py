@@ -79,7 +79,7 @@ def header(path: Path) -> dict[str, str]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
-            raise ValueError("it is no file of tensors")
+            raise ValueError("it is not a file of tensors")
         try:
             notes = json.loads(file.read(length)).get("__metadata__", {})
         except (ValueError, AttributeError, RecursionError) as error:

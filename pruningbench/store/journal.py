@@ -46,7 +46,9 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
             )
         if (group and record.group != group[-1].group) or record.part != len(group) + 1:
             if record.part != 1:
-                raise RunFolderError(f"{path}:{number}: line {record.part} of its task follows another task")
+                raise RunFolderError(
+                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task"
+                )
             group = []  # an unfinished task that was later measured again
         group.append(record)
         if record.part == record.parts:
@@ -95,8 +97,8 @@ class Journal:
         """
         if os.fstat(self._file).st_nlink < self._links or not os.path.lexists(self.path):
             raise RunFolderError(
-                f"{self.path}: was deleted or moved away while the run was going on; what is finished went with it: "
-                "move it back, or run the same command again to begin anew"
+                f"{self.path}: was deleted or moved during the run, together with the finished tasks: "
+                "move it back, or run the same command again to start over"
             )
 
     def append(self, records: Sequence[Record]) -> None:
@@ -120,7 +122,7 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._file, size)
             raise PruningBenchError(
-                f"{self.path}: cannot be written ({error.strerror}); what is finished is safe: make room and "
+                f"{self.path}: cannot be written ({error.strerror}); finished tasks are safe: make room and "
                 "run the same command again"
             ) from error
         self.records += numbered

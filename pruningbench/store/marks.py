@@ -71,6 +71,6 @@ def _words(record: Record, mark: Mark | None) -> str:
     if record.stale:
         return f"accepted: {record.stale}"
     if record.status == "ok" and not record.made_of:
-        return "unchecked: measured by a version that did not keep what rows are made of"
+        return "unchecked: measured by a version that did not record what rows are made of"
     unread = sorted(name for name, text in record.made_of.items() if text.endswith(" unread"))
     return f"version alone: the code of {', '.join(unread)} cannot be read" if unread else ""

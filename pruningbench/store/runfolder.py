@@ -139,7 +139,7 @@ class RunFolder:
         if self.environment.exists() or self.results.exists():
             self._check_same_suite(digest, resolved)
         elif not {p.name for p in self.path.iterdir() if not p.name.startswith(".")} <= {"masks", "figures"}:
-            raise RunFolderError(f"{self.path}: holds other files and is no run folder; choose another --out")
+            raise RunFolderError(f"{self.path}: holds other files and is not a run folder; choose another --out")
 
     def _check_same_suite(self, digest: str, resolved: dict[str, Any]) -> None:
         try:
@@ -166,7 +166,7 @@ class RunFolder:
             stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value
         except (OSError, UnicodeDecodeError, SuiteError):
             return f"its {SUITE} cannot be read"
-        return stored if isinstance(stored, dict) else f"its {SUITE} is no suite"
+        return stored if isinstance(stored, dict) else f"its {SUITE} is not a suite"
 
     def create(self, suite_yaml: str, digest: str) -> None:
         """Create the folder with its resolved suite; an existing folder gets the grown suite.
@@ -202,7 +202,7 @@ class RunFolder:
         try:
             stored: dict[str, Any] = json.loads(read_plain(self.environment))
             if not isinstance(stored.get("resumed", []), list):
-                raise TypeError("`resumed` is no list")
+                raise TypeError("`resumed` is not a list")
         except FileNotFoundError:
             stored = {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -258,9 +258,7 @@ class RunFolder:
 
 
 def _foreign(path: Path, why: str) -> RunFolderError:
-    return RunFolderError(
-        f"{path}: {why}, and a run folder keeps its files in itself; remove it, or choose another --out"
-    )
+    return RunFolderError(f"{path}: {why}, but a run folder holds only plain files; remove it, or choose another --out")
 
 
 def suite_difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

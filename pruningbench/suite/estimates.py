@@ -42,8 +42,8 @@ def skeleton_of(use: Use) -> nn.Module | str:
     try:
         skeleton = model.skeleton()
     except Exception as error:  # noqa: BLE001 - third-party component; loading it will say more
-        return f"its skeleton cannot be built ({_line(error)})"
-    return "the model does not tell its architecture" if skeleton is None else skeleton
+        return f"its network cannot be built without weights ({_line(error)})"
+    return "the model does not declare its architecture" if skeleton is None else skeleton
 
 
 def estimate(
@@ -85,7 +85,7 @@ def estimate(
         reason = component.refuses(skeleton)
         cost = component.cost(known) if known else None
     except Exception as error:  # noqa: BLE001 - third-party component; pruning will say more
-        return CostEstimate(*labels, unknown=f"the pruner cannot tell ({_line(error)})")
+        return CostEstimate(*labels, unknown=f"the pruner's estimate failed ({_line(error)})")
     reason = reason or (cost.refusal if cost else None)
     if reason:
         return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")

@@ -304,7 +304,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     if not kept_cells or not kept_tasks:
         given = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
         lost = "task" if kept_cells else "cell"
-        raise UsageError(f"{given}: no {lost} of suite {suite.name!r} is left by all of these together")
+        raise UsageError(f"{given}: no {lost} of suite {suite.name!r} matches all of these together")
     return Plan(suite, kept_cells, kept_tasks)
 
 

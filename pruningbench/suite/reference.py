@@ -143,7 +143,7 @@ def update(path: Path, generated: str, kind: Kind) -> None:
     if path.exists():
         text = path.read_text("utf-8")
         if _MARK not in text:
-            raise UsageError(f"{path} has no line {mark!r}: add it where the reference shall begin")
+            raise UsageError(f"{path} has no line {mark!r}: add it where the reference should begin")
         head = text.partition(_MARK)[0]
     write_whole(path, f"{head}{mark}\n\n{displayable_lines(generated.rstrip())}\n".encode())
 
@@ -188,7 +188,7 @@ def _promises(component: type[Component]) -> list[str]:
 
 def _row(field: dict[str, Any]) -> str:
     default = "required" if field["required"] else f"`{_cell(json.dumps(field['default']))}`"
-    knob = "" if field["identity"] else " A knob: it changes no result."
+    knob = "" if field["identity"] else " It does not change results."
     doc = _cell(_text(field["doc"]))
     return f"| `{field['name']}` | {default} | {_cell(field['type'])} | {doc}{'.' if knob else ''}{knob} |"
 

@@ -85,7 +85,7 @@ def seeded(use: Use, registry: Registry) -> Iterator[str]:
     differs = prune(use, network(), 0).digest != prune(use, network(), 1).digest
     states = isinstance(use.component, Pruner) and use.component.seeded
     if differs and not states:
-        yield "its masks depend on the seed, and it says seeded = False"
+        yield "its masks depend on the seed, but it declares seeded = False"
 
 
 def leaves_no_trace(use: Use, registry: Registry) -> Iterator[str]:
