@@ -152,5 +152,5 @@ def read_counts(path: Path) -> NDArray[np.int64]:
         raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds {kind}; fetch it again")
     if (counts < 0).any() or (counts != np.floor(counts)).any():
         raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds fractional counts in {kind}; fetch it again")
-    whole: NDArray[np.int64] = counts.astype(np.int64)
-    return whole
+    integers: NDArray[np.int64] = counts.astype(np.int64)
+    return integers

@@ -108,8 +108,8 @@ class Hub(OnDisk, Sampled):
         else:
             root = self.folder()
             there = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
-            wanted = split_files([path.relative_to(root).as_posix() for path in there], self.split)
-            paths = [root] if root.is_file() else [root / name for name in wanted]
+            paths_of_split = split_files([path.relative_to(root).as_posix() for path in there], self.split)
+            paths = [root] if root.is_file() else [root / name for name in paths_of_split]
             if not paths:
                 names = ", ".join(path.name for path in there) or "none"
                 raise DataError(f"{root}: has no parquet file of split {self.split!r} (files there: {names})")
@@ -117,7 +117,7 @@ class Hub(OnDisk, Sampled):
             paths,
             self.split,
             Columns(self.image, self.label),
-            taken=self.taken,
+            select=self.taken,
             chosen=self.chosen,
             remedy="fetch the file again" if self.repo else "replace the file",
         )

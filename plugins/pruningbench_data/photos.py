@@ -54,8 +54,8 @@ class Photos(OnDisk, Limited):
 
     def folder(self) -> Path:
         """Return scikit-image's data folder."""
-        found = find_spec("skimage")
-        return Path(found.origin).parent / "data" if found and found.origin else Path("skimage/data")
+        spec = find_spec("skimage")
+        return Path(spec.origin).parent / "data" if spec and spec.origin else Path("skimage/data")
 
     def needs(self) -> Sequence[str]:
         """Return the files of the photographs."""

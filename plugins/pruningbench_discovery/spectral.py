@@ -44,8 +44,8 @@ def second_eigenvectors(connected: Tensor, weak: float) -> Tensor:
     else:
         vector, converged = _lanczos(strong, scale, weak)
         if not bool(converged.all()):
-            rest = ~converged
-            vector[rest] = _dense(strong[rest], scale[rest], weak)
+            remaining = ~converged
+            vector[remaining] = _dense(strong[remaining], scale[remaining], weak)
     unscaled = scale * vector
     length: Tensor = unscaled.norm(dim=1, keepdim=True)
     return unscaled / length

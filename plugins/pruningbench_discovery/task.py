@@ -90,20 +90,20 @@ class Discovery(Task):
         truth: list[Tensor] = []
         foreground: list[Tensor] = []
         masks: list[Tensor] = []
-        shown: list[Tensor] = []
+        exhibited: list[Tensor] = []
         sizes: list[tuple[int, int]] = []
         for batch in model.batches(samples, context.batch_size, index=chosen):
             truth += _true_boxes(batch, samples)
             size = (int(batch.images.shape[-2]), int(batch.images.shape[-1]))
-            found = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
-            predicted += found_boxes(found.boxes)
+            regions = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
+            predicted += found_boxes(regions.boxes)
             sizes += [(batch.images.shape[-2], batch.images.shape[-1])] * len(batch.images)
             if batch.masks is not None:
-                foreground += found.foreground.cpu().unbind()
+                foreground += regions.foreground.cpu().unbind()
                 masks += batch.masks.cpu().unbind()
-            if len(shown) < self.exhibits:
-                wanted = batch.images[: self.exhibits - len(shown)]
-                shown += model.preprocessing.denormalise(wanted).cpu().unbind()
+            if len(exhibited) < self.exhibits:
+                images = batch.images[: self.exhibits - len(exhibited)]
+                exhibited += model.preprocessing.denormalise(images).cpu().unbind()
         masked = 0 < len(masks) == len(truth)
         yield (
             "",
@@ -113,7 +113,7 @@ class Discovery(Task):
                 foreground=foreground if masked else None,
                 masks=masks if masked else None,
                 sizes=sizes,
-                exhibit=_exhibit(shown, samples, predicted, truth),
+                exhibit=_exhibit(exhibited, samples, predicted, truth),
             ),
         )
 

@@ -61,26 +61,28 @@ def draws(context: PruningContext, pruner: str, fisher: Fisher, samples: int, se
     Raises:
         PruningBenchError: without images, or if the network or the labels do not fit `fisher`.
     """
-    given = list(context.first_images(pruner, samples))
+    batches = list(context.first_images(pruner, samples))
     if fisher == "empirical":
-        return [Draw(images, _given_labels(labels, pruner)) for images, labels in given]
+        return [Draw(images, _given_labels(labels, pruner)) for images, labels in batches]
     with torch.no_grad():
-        outputs = [_output(context.network, images, pruner) for images, _ in given]
+        outputs = [_output(context.network, images, pruner) for images, _ in batches]
     generator = generator_for(seed, "hessian", fisher)
     if fisher == "true":
-        return [Draw(images, _draw_labels(o, generator, pruner)) for (images, _), o in zip(given, outputs, strict=True)]
+        return [
+            Draw(images, _draw_labels(o, generator, pruner)) for (images, _), o in zip(batches, outputs, strict=True)
+        ]
     features = torch.cat([output.flatten(1) for output in outputs])
-    found = []
-    for images, _ in given:
+    drawn = []
+    for images, _ in batches:
         noise = torch.randn(len(images), len(features), generator=generator, dtype=torch.float64)
-        found.append(Draw(images, noise.to(features) @ features / len(features) ** 0.5))
-    return found
+        drawn.append(Draw(images, noise.to(features) @ features / len(features) ** 0.5))
+    return drawn
 
 
 def per_sample_gradients(
     network: nn.Module,
     parameters: Mapping[str, nn.Parameter],
-    given: Sequence[Draw],
+    draws: Sequence[Draw],
     pruner: str,
     method: Method = "auto",
 ) -> Iterator[dict[str, Tensor]]:
@@ -96,7 +98,7 @@ def per_sample_gradients(
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     chunk = chunk_samples(size)
     mapped = method == "vmap" or (method == "auto" and next(iter(parameters.values())).device.type != "cpu")
-    for draw in given:
+    for draw in draws:
         for start in range(0, len(draw.images), chunk):
             part = Draw(draw.images[start : start + chunk], draw.targets[start : start + chunk])
             gradients = (_mapped if mapped else _looped)(network, parameters, part, pruner)
@@ -139,9 +141,9 @@ def _mapped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Dr
 def _output(network: nn.Module, images: Tensor, pruner: str) -> Tensor:
     output = network(images)
     if not isinstance(output, Tensor) or output.ndim < 2:
-        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+        received = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
         raise PruningBenchError(
-            f"pruner {pruner!r} needs one (B, ...) output tensor, but the network's output has {what}"
+            f"pruner {pruner!r} needs one (B, ...) output tensor, but the network's output has {received}"
         )
     return output
 

@@ -78,8 +78,8 @@ def _maps(
         grid = patches.reshape(len(chunk), 1, rows, columns)
         parts.append(interpolate(grid, (height, width), mode="bilinear", align_corners=False)[:, 0])
         start += len(chunk)
-        each = attentions.numel() * attentions.element_size() // len(chunk)
-        together = max(1, min(settings.batch_size, MOST_BYTES // each))
+        bytes_per_image = attentions.numel() * attentions.element_size() // len(chunk)
+        together = max(1, min(settings.batch_size, MOST_BYTES // bytes_per_image))
     return torch.cat(parts)
 
 

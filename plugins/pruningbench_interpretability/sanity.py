@@ -122,11 +122,11 @@ class ModelRandomisation(_Alike):
 
         if outputs.explain is None:
             raise ValueError("the attributions cannot be recomputed")
-        found = []
+        similarities = []
         for stage in range(1, self.stages + 1):
             explain = outputs.explain.randomised(outputs.seed, stage / self.stages)
-            found.append(_compare(outputs.maps, explain(outputs.images, outputs.targets), self.similarity))
-        return torch.stack(found).mean(dim=0)
+            similarities.append(_compare(outputs.maps, explain(outputs.images, outputs.targets), self.similarity))
+        return torch.stack(similarities).mean(dim=0)
 
 
 @dataclass(frozen=True)

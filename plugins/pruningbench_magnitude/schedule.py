@@ -30,13 +30,13 @@ class CubicSchedule:
         last = max(round(end * steps), 1)
         return cls(min(initial, final), final, min(round(begin * steps), last - 1), last, interval)
 
-    def sparsity_after(self, done: int) -> float | None:
-        """Return the sparsity to prune to after `done` steps, or None if no pruning is due."""
-        if not self.begin < done <= self.end:
+    def sparsity_after(self, steps: int) -> float | None:
+        """Return the sparsity to prune to after `steps` steps, or None if no pruning is due."""
+        if not self.begin < steps <= self.end:
             return None
-        if done < self.end and (done - self.begin) % self.interval:
+        if steps < self.end and (steps - self.begin) % self.interval:
             return None
-        tau = (done - self.begin) / (self.end - self.begin)
+        tau = (steps - self.begin) / (self.end - self.begin)
         return self.final + (self.initial - self.final) * (1 - tau) ** 3 if tau < 1 else self.final
 
 

@@ -48,9 +48,9 @@ def not_path_like(network: nn.Module, *, smooth: bool) -> str | None:
     """
     for name, module in network.named_modules():
         kind = type(module).__name__
-        for word, what in _BY_MODULE.items():
+        for word, description in _BY_MODULE.items():
             if word in kind:
-                return f"{name or kind} is {what}, which is not positively homogeneous"
+                return f"{name or kind} is {description}, which is not positively homogeneous"
         rectifier = isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU))
         if not smooth and not rectifier and any(word in kind for word in _SMOOTH):
             return f"{name or kind} ({kind}) has no on-off gates like those of ReLU"

@@ -75,8 +75,8 @@ def _mean_gradients(context: PruningContext, samples: int) -> dict[str, Tensor]:
             if labels is None:
                 raise PruningBenchError("pruner 'structured' with importance taylor needs labels: give them, or use l2")
             loss = cross_entropy(context.network(images), labels, reduction="sum")
-            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            for name, gradient in zip(total, found, strict=True):
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
                     total[name] += in_double(gradient)
             count += len(images)
