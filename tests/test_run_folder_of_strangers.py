@@ -20,8 +20,8 @@ from pruningbench.base.files import not_plain, open_plain, read_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.driver import Driver
+from pruningbench.harness.observing import Observers
 from pruningbench.harness.run import RunOptions, prepare
-from pruningbench.harness.telling import Teller
 from pruningbench.hookspecs import RunInfo, hookimpl
 from pruningbench.leaderboard import draw_figures
 from pruningbench.leaderboard.results import load_results
@@ -255,4 +255,4 @@ def test_a_driver_needs_a_journal_of_its_own(mine: Path, toy_registry: Registry)
         suite_from_text(SMALL, toy_registry), toy_registry, mine.parent / "new", RunOptions(device="cpu")
     ).plan
     with pytest.raises(RunFolderError, match="results.jsonl: cannot be read"):
-        Driver(prepared_plan, RunFolder(mine), Teller(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))
+        Driver(prepared_plan, RunFolder(mine), Observers(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))

@@ -48,12 +48,12 @@ def open_coco(
     paths = [line.strip() for line in read_text(folder / LIST).splitlines() if line.strip()]
     for line in paths:
         inside(folder, line, str(folder / LIST))
-    found = boxes_of(folder / ANNOTATIONS, paths, crowd)
-    paths_with_boxes = [path for path in paths if len(found[path])]
+    boxes_by_path = boxes_of(folder / ANNOTATIONS, paths, crowd)
+    paths_with_boxes = [path for path in paths if len(boxes_by_path[path])]
     if not paths_with_boxes:
         raise DataError(f"{folder / LIST}: none of the {len(paths)} images listed has a box in {ANNOTATIONS}")
     keys = [paths_with_boxes[i] for i in select(paths_with_boxes)]
-    images, boxes = [folder / key for key in keys], [found[key] for key in keys]
+    images, boxes = [folder / key for key in keys], [boxes_by_path[key] for key in keys]
     return EncodedSamples(
         [PurePosixPath(key).name for key in keys],
         lambda i: read_encoded(images[i]),

@@ -61,7 +61,7 @@ def contents(paths: Sequence[Path]) -> list[str]:
     names = [os.fspath(path.resolve()) for path in paths]
     stored = _stored_digests(names)
     digests: dict[str, str] = {}
-    new: _Digests = {}
+    unstored: _Digests = {}
     todo = []
     for name, stat in zip(names, stats, strict=True):
         size, changed, digest = stored.get(name, (-1, -1, ""))
@@ -73,8 +73,8 @@ def contents(paths: Sequence[Path]) -> list[str]:
         for (name, stat), digest in zip(todo, pool.map(_hash, [name for name, _ in todo]), strict=True):
             digests[name] = digest
             if time.time() - stat.st_mtime > SETTLED:
-                new[name] = (stat.st_size, stat.st_mtime_ns, digest)
-    _store_digests(new)
+                unstored[name] = (stat.st_size, stat.st_mtime_ns, digest)
+    _store_digests(unstored)
     return [digests[name] for name in names]
 
 
@@ -96,13 +96,13 @@ def _stored_digests(names: Iterable[str]) -> _Digests:
         return {}
 
 
-def _store_digests(new: _Digests) -> None:
+def _store_digests(digests: _Digests) -> None:
     """Store digests for the next run; an unwritable cache costs time, but does not affect results."""
-    if not new:
+    if not digests:
         return
     try:
         with closing(_database()) as database, database:
-            rows = [(name, *values) for name, values in new.items()]
+            rows = [(name, *values) for name, values in digests.items()]
             database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
     except (sqlite3.Error, OSError):
         return

@@ -28,7 +28,7 @@ class Limited(Dataset):
             return f"seed is {self.seed}, but must be at least 0"
         return None
 
-    def taken(self, keys: Sequence[str]) -> list[int]:
+    def select(self, keys: Sequence[str]) -> list[int]:
         """Return the positions that the limit keeps, in ascending order."""
         return sorted(_by_rank(keys, self.seed)[: self.limit])
 
@@ -74,8 +74,8 @@ class Sampled(Limited):
         order = _by_rank([keys[i] for i in positions], self.seed)
         if self.balanced:
             order = self._in_turns(order, new, len(classes))
-        taken = sorted(order[: self.limit])
-        return Choice(tuple(positions[i] for i in taken), tuple(new[i] for i in taken), classes)
+        limited = sorted(order[: self.limit])
+        return Choice(tuple(positions[i] for i in limited), tuple(new[i] for i in limited), classes)
 
     def _in_turns(self, order: Sequence[int], labels: Sequence[int], classes: int) -> list[int]:
         """Return positions ordered so that every prefix holds the classes evenly."""

@@ -48,15 +48,15 @@ def open_voc(
     """
     for name in names:
         inside(root, name, f"{root}: the list of images")
-    found = {name: read_boxes(root / f"Annotations/{name}.xml", classes, difficult) for name in names}
-    names_with_boxes = [name for name in names if len(found[name])]
+    boxes_by_name = {name: read_boxes(root / f"Annotations/{name}.xml", classes, difficult) for name in names}
+    names_with_boxes = [name for name in names if len(boxes_by_name[name])]
     if not names_with_boxes:
         raise DataError(f"{root}: none of the {len(names)} images shows an object of {list(classes)}")
     keys = [names_with_boxes[i] for i in select(names_with_boxes)]
     images = [root / f"JPEGImages/{key}.jpg" for key in keys]
     masks = [root / f"SegmentationClass/{key}.png" for key in keys] if void is not None else []
     values = [CLASSES.index(name) + 1 for name in classes] + ([VOID] if void == "object" else [])
-    boxes = [found[key] for key in keys]
+    boxes = [boxes_by_name[key] for key in keys]
     return EncodedSamples(
         keys,
         lambda i: read_encoded(images[i]),

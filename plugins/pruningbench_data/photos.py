@@ -71,7 +71,7 @@ class Photos(OnDisk, Limited):
         from pruningbench.images.decode import read_encoded
         from pruningbench_data._digests import contents, fingerprint
 
-        keys = [self.names[i] for i in self.taken(self.names)]
+        keys = [self.names[i] for i in self.select(self.names)]
         paths = [self.folder() / PHOTOS[name] for name in keys]
         return EncodedSamples(
             keys,

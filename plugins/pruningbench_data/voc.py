@@ -79,7 +79,7 @@ class _Voc(OnDisk, Limited):
             self.classes or CLASSES,
             difficult=self.difficult,
             void=self.void if self.annotation == "masks" else None,
-            select=self.taken,
+            select=self.select,
             remedy=self.remedy(),
         )
 

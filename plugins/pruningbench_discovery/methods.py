@@ -104,7 +104,7 @@ def discover(method: DiscoveryMethod, patches: Patches, settings: DiscoverySetti
     return Regions(boxes, pixels_of(discovery.foreground, patches.size, size))
 
 
-def found_boxes(boxes: Tensor) -> list[Tensor]:
+def existing_boxes(boxes: Tensor) -> list[Tensor]:
     """Return the boxes that exist among each image's K in (B, K, 4), on the CPU."""
     import torch
 

@@ -110,15 +110,15 @@ def per_sample_gradients(
 
 def _looped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Draw, pruner: str) -> dict[str, Tensor]:
     samples = len(draw.images)
-    found = {name: p.new_empty(samples, p.numel(), requires_grad=False) for name, p in parameters.items()}
+    rows_by_name = {name: p.new_empty(samples, p.numel(), requires_grad=False) for name, p in parameters.items()}
     for i in range(samples):
         output = _output(network, draw.images[i : i + 1], pruner)
         _check_targets(output, draw, pruner)
         loss = draw.losses(output, draw.targets[i : i + 1]).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for rows, gradient in zip(found.values(), gradients, strict=True):
+        for rows, gradient in zip(rows_by_name.values(), gradients, strict=True):
             rows[i] = 0 if gradient is None else gradient.flatten()
-    return found
+    return rows_by_name
 
 
 def _mapped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Draw, pruner: str) -> dict[str, Tensor]:

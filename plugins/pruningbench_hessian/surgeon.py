@@ -108,8 +108,8 @@ def removal_ranks(removals: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
     ranks = torch.empty_like(keys, dtype=torch.float64)
     ranks[keys.argsort(stable=True)] = torch.arange(len(keys), dtype=torch.float64, device=keys.device)
     sizes = [order.numel() for order, _ in reversed(removals)]
-    found = []
+    ranks_of_chunks = []
     for (order, _), part in zip(reversed(removals), torch.split(ranks, sizes), strict=True):
         in_order = part.view(order.shape).flip(0)
-        found.append(torch.empty_like(in_order).scatter_(1, order, in_order))
-    return found[::-1]
+        ranks_of_chunks.append(torch.empty_like(in_order).scatter_(1, order, in_order))
+    return ranks_of_chunks[::-1]

@@ -269,7 +269,7 @@ class _Merger:
 
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """Return the classes of joined positions, ordered by their first position."""
-        found: dict[int, list[int]] = {}
+        members_by_class: dict[int, list[int]] = {}
         for position in range(len(self._parent)):
-            found.setdefault(self._root(position), []).append(position)
-        return tuple(tuple(members) for members in found.values())
+            members_by_class.setdefault(self._root(position), []).append(position)
+        return tuple(tuple(members) for members in members_by_class.values())

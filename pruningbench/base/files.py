@@ -109,9 +109,9 @@ def read_plain(path: Path, *, most: int = -1) -> bytes:
 
 def default_cache_folder() -> Path:
     """Return ``$PRUNINGBENCH_CACHE``, or the user's cache folder of this platform."""
-    named = os.environ.get("PRUNINGBENCH_CACHE")
-    if named:
-        return expanded(named)
+    setting = os.environ.get("PRUNINGBENCH_CACHE")
+    if setting:
+        return expanded(setting)
     from platformdirs import user_cache_path
 
     return user_cache_path("pruningbench", appauthor=False)

@@ -157,10 +157,10 @@ def parse_yaml(text: str, source: str) -> Document:
     return document
 
 
-def _unfit(what: str, text: str) -> str:
+def _unfit(subject: str, text: str) -> str:
     if len(text) > _LONGEST:
-        return f"{what} of more than {_LONGEST} characters"
-    return f"{what} holds a lone surrogate, which is not a character"
+        return f"{subject} of more than {_LONGEST} characters"
+    return f"{subject} holds a lone surrogate, which is not a character"
 
 
 def _clipped(message: object) -> str:
@@ -216,19 +216,19 @@ class _Builder:
         raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: use plain values")
 
     def _items(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-        seen: dict[str, int] = {}
+        line_of_key: dict[str, int] = {}
         for key_node, value_node in node.value:
             line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
-            here = f"{self.document.source}:{line}:{column}"
+            place = f"{self.document.source}:{line}:{column}"
             if not isinstance(key_node, yaml.ScalarNode):
-                raise SuiteError(f"{here}: a key must be plain text")
+                raise SuiteError(f"{place}: a key must be plain text")
             key = str(key_node.value)
             if len(key) > _LONGEST or _SURROGATE.search(key):
-                raise SuiteError(f"{here}: {_unfit('a key', key)}")
+                raise SuiteError(f"{place}: {_unfit('a key', key)}")
             if key == "<<":
-                raise SuiteError(f"{here}: merge keys (<<) are not supported; write the fields out")
-            if key in seen:
-                raise SuiteError(f"{here}: key {key!r} is repeated here (first on line {seen[key]})")
-            seen[key] = line
+                raise SuiteError(f"{place}: merge keys (<<) are not supported; write the fields out")
+            if key in line_of_key:
+                raise SuiteError(f"{place}: key {key!r} is repeated here (first on line {line_of_key[key]})")
+            line_of_key[key] = line
             self.document.marks[(*path, f"?{key}")] = (line, column)
             yield key, self.build(value_node, (*path, key), parents)

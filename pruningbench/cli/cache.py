@@ -23,10 +23,10 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> flo
     """Parse ``30d``, ``12h`` or ``2w`` as seconds."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
+    if not match:
         raise click.BadParameter(f"{value!r} must be a number with h, d or w, for example 30d")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 kind_option = click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind. Repeatable.")
@@ -59,20 +59,20 @@ def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) 
 
     chosen, now = _chosen(kinds, older), time.time()
     if json:
-        listed = [
+        rows = [
             {"kind": e.kind, "files": [str(f) for f in e.files], "size": e.size, "made": e.made, "used": e.used,
              "origin": e.origin}
             for e in chosen
         ]  # fmt: skip
-        say_json({"folder": str(default_cache_folder()), "entries": listed})
+        say_json({"folder": str(default_cache_folder()), "entries": rows})
         return 0
     say(f"cache folder  {default_cache_folder()}")
     groups = dict.fromkeys(entry.kind for entry in chosen)
     width = max(map(len, groups), default=0)
     for kind in groups:
-        own = [entry for entry in chosen if entry.kind == kind]
-        say(f"  {kind:<{width}}  {_summary(own)}, oldest {span(now - min(e.made for e in own))}")
-        for entry in own if every else ():
+        of_kind = [entry for entry in chosen if entry.kind == kind]
+        say(f"  {kind:<{width}}  {_summary(of_kind)}, oldest {span(now - min(e.made for e in of_kind))}")
+        for entry in of_kind if every else ():
             age, used = span(now - entry.made), span(now - entry.used)
             say(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
     say(f"total {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
@@ -129,14 +129,14 @@ def _chosen(kinds: Sequence[str], older: float | None) -> list[CacheEntry]:
     from pruningbench.errors import UsageError, did_you_mean
     from pruningbench.store.cachefiles import entries
 
-    found = entries(default_cache_folder())
-    known = sorted({entry.kind for entry in found})
+    stored = entries(default_cache_folder())
+    stored_kinds = sorted({entry.kind for entry in stored})
     for kind in kinds:
-        if kind not in known:
-            hint = did_you_mean(kind, known) or f"; there are: {', '.join(known) or 'none, it is empty'}"
+        if kind not in stored_kinds:
+            hint = did_you_mean(kind, stored_kinds) or f"; there are: {', '.join(stored_kinds) or 'none, it is empty'}"
             raise UsageError(f"--kind {kind}: the cache holds no {kind}{hint}")
     now = time.time()
-    return [e for e in found if (not kinds or e.kind in kinds) and (older is None or now - e.used >= older)]
+    return [e for e in stored if (not kinds or e.kind in kinds) and (older is None or now - e.used >= older)]
 
 
 def _agreed(question: str, yes: bool) -> bool:

@@ -47,9 +47,9 @@ def say_json(value: Any) -> None:
     click.echo(displayable_json(value, indent=2))
 
 
-def complain(what: str, message: object) -> None:
+def complain(subject: str, message: object) -> None:
     """Print ``WHAT: MESSAGE`` as one line on standard error, whatever the message contains."""
-    click.echo(f"{what}: {displayable(message)}", err=True)
+    click.echo(f"{subject}: {displayable(message)}", err=True)
 
 
 def announce(plan: Plan) -> None:

@@ -115,9 +115,9 @@ def guarded(work: Callable[[], Any]) -> int:
     try:
         code = work()
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except PruningBenchError as error:
         complain("error", error)

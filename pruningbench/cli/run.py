@@ -108,10 +108,10 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     if not can_supervise():
         return work()
 
-    def died(what: str) -> bool:
-        blamed = DeathWatch(folder.running).blame(what)
+    def died(how: str) -> bool:
+        blamed = DeathWatch(folder.running).blame(how)
         if blamed:
-            complain("warning", f"the worker process {what}; starting it again")
+            complain("warning", f"the worker process {how}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)
@@ -132,8 +132,8 @@ def report(folder: Path, summary: Summary) -> int:
         complain("warning", error)
         drawn = "not drawn"
     say()
-    done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
-    say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    counts = f"{summary.computed} task runs computed now, {summary.resumed} done before"
+    say(f"{summary.cells} cells: {counts if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
     say(f"figures      {folder / 'figures'} ({drawn})")
     say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
@@ -145,7 +145,7 @@ def report(folder: Path, summary: Summary) -> int:
         return 1
     say(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
-        what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-        say(displayable(f"  {record.status}: {what}, task {record.task}: {last_line(record.error)}"), err=True)
+        condition = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        say(displayable(f"  {record.status}: {condition}, task {record.task}: {last_line(record.error)}"), err=True)
     say("run the same command with --retry-failed to try them again", err=True)
     return 1

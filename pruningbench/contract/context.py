@@ -67,9 +67,9 @@ class Context:
     component: Callable[[Kind, ComponentRef], Use] = _no_components
     report: Callable[[str], None] = _silent
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _of_dense: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _of_pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
+    _dense_values: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _pruned_values: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _other_values: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
     _pruned: VisionModel | None = field(default=None, repr=False)
 
     def generator(self, *parts: object) -> torch.Generator:
@@ -102,11 +102,11 @@ class Context:
 
     def _memo_of(self, model: VisionModel) -> dict[Any, Any]:
         if model is self.dense:
-            return self._of_dense
+            return self._dense_values
         if model is self._pruned:
-            return self._of_pruned
+            return self._pruned_values
         # a third model, such as an encoder: kept with its memo, so that no other object gets its id
-        return self._of_others.setdefault(id(model), (model, {}))[1]
+        return self._other_values.setdefault(id(model), (model, {}))[1]
 
     def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
         """Return the embeddings of samples; each image passes through each model once, however many tasks ask.
@@ -136,8 +136,8 @@ class Context:
         import torch
 
         rows: dict[int, Tensor] = self.of_model(model, ("rows", view, samples.fingerprint), dict)
-        wanted = list(range(len(samples))) if index is None else [int(i) for i in index]
-        lacking = [i for i in dict.fromkeys(wanted) if i not in rows]
+        positions = list(range(len(samples))) if index is None else [int(i) for i in index]
+        lacking = [i for i in dict.fromkeys(positions) if i not in rows]
         before: tuple[Tensor, Tensor] | None = None
         with torch.inference_mode():
             for batch in model.batches(samples, self.batch_size, index=lacking):
@@ -150,9 +150,9 @@ class Context:
                 before = (batch.index, out)
             if before is not None:
                 rows.update(_by_position(*before))
-        if not wanted:
+        if not positions:
             raise ValueError("no samples to compute features of")
-        return torch.stack([rows[i] for i in wanted])
+        return torch.stack([rows[i] for i in positions])
 
 
 def _by_position(index: Tensor, out: Tensor) -> zip[tuple[int, Tensor]]:

@@ -186,8 +186,8 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
     unknown = sorted(set(scores) - set(parameters))
     missing = [name for name in parameters if name not in scores]
     if unknown or missing:
-        what = f"unknown parameter {unknown[0]!r}" if unknown else f"no scores for {missing[0]!r}"
-        raise ScoreError(f"scores: {what} ({len(unknown)} unknown, {len(missing)} missing)")
+        problem = f"unknown parameter {unknown[0]!r}" if unknown else f"no scores for {missing[0]!r}"
+        raise ScoreError(f"scores: {problem} ({len(unknown)} unknown, {len(missing)} missing)")
     checked = {}
     for name, parameter in parameters.items():
         score = scores[name].detach()

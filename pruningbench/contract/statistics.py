@@ -134,9 +134,11 @@ def paired_bootstrap(
     columns = values.reshape(len(values), -1).shape[1]
 
     def difference(pairs: Floats) -> float:
-        mine, other = pairs[:, :columns], pairs[:, columns:]
+        own_values, reference_values = pairs[:, :columns], pairs[:, columns:]
         flat = values.ndim == 1
-        return statistic(mine[:, 0] if flat else mine) - statistic(other[:, 0] if flat else other)
+        return statistic(own_values[:, 0] if flat else own_values) - statistic(
+            reference_values[:, 0] if flat else reference_values
+        )
 
     pairs = np.concatenate([values.reshape(len(values), -1), reference.reshape(len(values), -1)], axis=1)
     return bootstrap(pairs, difference, level=level, resamples=resamples)

@@ -50,14 +50,14 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
         status = _wait_for(child)
         # only the exit code in the pipe counts: a component can exit the process with any status
         with os.fdopen(report, "rb") as pipe:
-            said = pipe.read().decode()
-        if said:
-            return int(said)
-        what = _describe(status)
+            message = pipe.read().decode()
+        if message:
+            return int(message)
+        how = _describe(status)
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
-        if not died(what):
-            raise ChildDiedError(f"the worker process {what} before it began any cell; see `pruningbench doctor`")
+        if not died(how):
+            raise ChildDiedError(f"the worker process {how} before it began any cell; see `pruningbench doctor`")
 
 
 def _fork(work: Callable[[], int]) -> tuple[int, int]:

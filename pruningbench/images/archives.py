@@ -80,8 +80,8 @@ def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
         for member in members:
             places.add(member.name, folder=member.isdir())
             if not (member.isreg() or member.isdir()) or member.issparse():
-                what = "a link" if member.issym() or member.islnk() else "not a regular file"
-                raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {what})")
+                kind = "a link" if member.issym() or member.islnk() else "not a regular file"
+                raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {kind})")
             done += member.size
             _check_size(archive, done)
             # "data" removes setuid bits and owners; it is not trusted to keep links inside (CVE-2025-4517),
@@ -114,7 +114,7 @@ class _Places:
 
     def __init__(self, archive: Path, into: Path) -> None:
         self._archive, self._into = archive, into
-        self._taken: set[str] = set()
+        self._unpacked_names: set[str] = set()
         self._count = 0
 
     def add(self, name: str, *, folder: bool) -> None:
@@ -138,9 +138,9 @@ class _Places:
         if folder:
             return
         key = unicodedata.normalize("NFC", str(path)).casefold()
-        if key in self._taken and os.path.lexists(self._into / path):
+        if key in self._unpacked_names and os.path.lexists(self._into / path):
             raise self._refused(f"it holds {name!r} twice, or in two spellings that this disk does not distinguish")
-        self._taken.add(key)
+        self._unpacked_names.add(key)
 
     def _refused(self, why: str) -> FetchError:
         return FetchError(f"{self._archive}: unsafe archive refused ({why})")

@@ -65,8 +65,8 @@ def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allo
         if len(shapes[names[-1]]) == 2:  # the last linear map keeps at least a fifth
             floor[names[-1]] = max(floor[names[-1]], 0.2)
         # a high sparsity may leave less than the floors ask for: scale them down to fit
-        asked = sum(floor[name] * weights[name] for name in names)
-        scale = min(1.0, (1 - sparsity) * sum(weights.values()) / asked) if asked else 1.0
+        guaranteed = sum(floor[name] * weights[name] for name in names)
+        scale = min(1.0, (1 - sparsity) * sum(weights.values()) / guaranteed) if guaranteed else 1.0
         floor = {name: scale * share for name, share in floor.items()}
         return _water_fill(dict.fromkeys(names, 1.0), weights, 1 - sparsity, floor)
     if allocation == "erk":

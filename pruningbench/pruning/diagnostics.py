@@ -183,12 +183,12 @@ def _counts(layers: Sequence[LayerDiagnosis]) -> dict[str, Any]:
 
 def _layouts(network: nn.Module) -> dict[str, tuple[int, bool]]:
     """Return (groups, whether rows are inputs) for the weights of convolutions, under every name."""
-    found = {}
+    layouts = {}
     for prefix, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, nn.modules.conv._ConvNd):
             name = f"{prefix}.weight" if prefix else "weight"
-            found[name] = (module.groups, module.transposed)
-    return found
+            layouts[name] = (module.groups, module.transposed)
+    return layouts
 
 
 def _layer(name: str, mask: Tensor, groups: int, transposed: bool) -> LayerDiagnosis:

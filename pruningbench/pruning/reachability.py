@@ -79,7 +79,7 @@ def reached_weights(
                 result = torch.func.functional_call(network, {**replaced, **weights}, (signal,))
             outputs = torch.cat([_Signal.apply(output.flatten()) for output in _tensors(result)])
             total = outputs.sum()
-            found = (
+            computed = (
                 torch.autograd.grad(total, list(weights.values()), allow_unused=True)
                 if total.requires_grad
                 else [None] * len(weights)
@@ -89,7 +89,7 @@ def reached_weights(
             raise NotPathLikeError(f"an input of shape {tuple(shape)} makes the network fail ({line})") from error
     reached = {
         name: torch.zeros_like(mask) if gradient is None else (gradient > 0).to(mask.device) & mask
-        for (name, mask), gradient in zip(masks.items(), found, strict=True)
+        for (name, mask), gradient in zip(masks.items(), computed, strict=True)
     }
     return reached, (outputs.detach() > 0).cpu()
 

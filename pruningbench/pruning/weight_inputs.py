@@ -162,19 +162,19 @@ class _Recorder(TorchFunctionMode):
         ):
             self._record(weight, columns)
 
-    def _attention(self, func: Any, given: dict[str, Any]) -> None:
-        sides = [given["query"], given["key"], given["value"]]
-        if id(given["in_proj_weight"]) in self._watched:
+    def _attention(self, func: Any, arguments: dict[str, Any]) -> None:
+        sides = [arguments["query"], arguments["key"], arguments["value"]]
+        if id(arguments["in_proj_weight"]) in self._watched:
             for group, side in enumerate(sides):
-                self._record(given["in_proj_weight"], _tokens(side), group, len(sides))
+                self._record(arguments["in_proj_weight"], _tokens(side), group, len(sides))
         for side, weight in zip(sides, ("q_proj_weight", "k_proj_weight", "v_proj_weight"), strict=True):
-            if id(given.get(weight)) in self._watched and given.get(weight) is not None:
-                self._record(given[weight], _tokens(side))
-        if id(given["out_proj_weight"]) in self._watched:
+            if id(arguments.get(weight)) in self._watched and arguments.get(weight) is not None:
+                self._record(arguments[weight], _tokens(side))
+        if id(arguments["out_proj_weight"]) in self._watched:
             # with the identity as its projection, attention returns what the projection would have received
-            weight = given["out_proj_weight"]
+            weight = arguments["out_proj_weight"]
             identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
-            met, _ = func(**{**given, "out_proj_weight": identity, "out_proj_bias": None})
+            met, _ = func(**{**arguments, "out_proj_weight": identity, "out_proj_bias": None})
             self._record(weight, _tokens(met))
 
 

@@ -135,15 +135,15 @@ class Journal:
 def _numbered(records: Iterable[Record]) -> list[Record]:
     from dataclasses import replace
 
-    listed = list(records)
-    return [replace(record, part=i, parts=len(listed)) for i, record in enumerate(listed, start=1)]
+    items = list(records)
+    return [replace(record, part=i, parts=len(items)) for i, record in enumerate(items, start=1)]
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
     """Keep only the lines of the last attempt at each (cell, task)."""
     last: dict[tuple[str, str], int] = {}
-    listed = list(records)
-    for record in listed:
+    items = list(records)
+    for record in items:
         key = (record.cell, record.task)
         last[key] = max(last.get(key, 0), record.attempts)
-    return [record for record in listed if record.attempts == last[record.cell, record.task]]
+    return [record for record in items if record.attempts == last[record.cell, record.task]]

@@ -39,11 +39,11 @@ def read_marks(path: Path) -> dict[Group, Mark]:
 
 def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
     """Write marks durably, so that a table made before everything is measured again knows them."""
-    listed = [
+    entries = [
         {"cell": cell, "task": task, "attempt": attempt, "why": mark.why, "now": mark.cell}
         for (cell, task, attempt), mark in marks.items()
     ]
-    write_whole(path, (json.dumps(listed, indent=1) + "\n").encode(), durable=True)
+    write_whole(path, (json.dumps(entries, indent=1) + "\n").encode(), durable=True)
 
 
 def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tuple[Record, str]]:
@@ -52,16 +52,16 @@ def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tup
     Among several attempts at a task on a cell, the last valid one is shown. If none is valid, the last one is shown
     with what has changed, unless its cell has since been measured under another key.
     """
-    listed = list(records)
-    sound = latest(record for record in listed if record.group not in marks)
+    items = list(records)
+    sound = latest(record for record in items if record.group not in marks)
     measured = {(record.cell, record.task) for record in sound}
-    rest = [
+    invalid = [
         record
-        for record in latest(record for record in listed if (record.cell, record.task) not in measured)
+        for record in latest(record for record in items if (record.cell, record.task) not in measured)
         if (marks[record.group].cell, record.task) not in measured
     ]
-    shown = {id(record) for record in (*sound, *rest)}
-    return [(record, _words(record, marks.get(record.group))) for record in listed if id(record) in shown]
+    chosen = {id(record) for record in (*sound, *invalid)}
+    return [(record, _words(record, marks.get(record.group))) for record in items if id(record) in chosen]
 
 
 def _words(record: Record, mark: Mark | None) -> str:

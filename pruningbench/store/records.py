@@ -125,12 +125,12 @@ class Record:
             TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
                 range.
         """
-        known = {f.name for f in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
+        names = {f.name for f in fields(cls)}
+        accepted = {name: value for name, value in values.items() if name in names}
         for name in NUMBERS:
-            if name in kept:
-                kept[name] = math.nan if kept[name] is None else float(kept[name])
-        record = cls(**kept)
+            if name in accepted:
+                accepted[name] = math.nan if accepted[name] is None else float(accepted[name])
+        record = cls(**accepted)
         for name, types in _TYPES.items():
             value = getattr(record, name)
             if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):

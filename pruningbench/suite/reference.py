@@ -50,18 +50,18 @@ class Description:
 
 def describe(component: type[Component]) -> Description:
     """Split a component's docstring; Cost, Needs and Source each begin a part that ends where the next part begins."""
-    first, _, rest = inspect.cleandoc(component.__doc__ or "").partition("\n")
+    first, _, remainder = inspect.cleandoc(component.__doc__ or "").partition("\n")
     body, parts = [], {"Cost": "", "Needs": "", "Source": ""}
-    for paragraph in re.split(r"\n\s*\n", rest.strip()):
+    for paragraph in re.split(r"\n\s*\n", remainder.strip()):
         if paragraph.lstrip().startswith("* "):
             body.append(_list_items(paragraph))
             continue
-        text, *found = _PARTS.split(" ".join(paragraph.split()))
+        text, *sections = _PARTS.split(" ".join(paragraph.split()))
         if text.strip():
             body.append(text.strip())
-        for word, said in zip(found[::2], found[1::2], strict=True):
+        for word, content in zip(sections[::2], sections[1::2], strict=True):
             key = word.removesuffix("s") if word.startswith("Source") else word
-            parts[key] = f"{parts[key]} {said.strip().replace(_ORDER, '')}".strip()
+            parts[key] = f"{parts[key]} {content.strip().replace(_ORDER, '')}".strip()
     return Description(first, tuple(body), parts["Cost"], parts["Needs"], parts["Source"])
 
 
@@ -156,11 +156,11 @@ def below_the_marker(text: str) -> str | None:
 
 def _section(entry: Registration) -> str:
     component = entry.load()
-    said = describe(component)
-    lines = [f"## {entry.name}", "", f"**{_text(said.summary)}**", ""]
-    for paragraph in said.body:
+    description = describe(component)
+    lines = [f"## {entry.name}", "", f"**{_text(description.summary)}**", ""]
+    for paragraph in description.body:
         lines += [_text(paragraph), ""]
-    for title, part in (("Cost", said.cost), ("Needs", said.needs), ("Sources", said.sources)):
+    for title, part in (("Cost", description.cost), ("Needs", description.needs), ("Sources", description.sources)):
         if part:
             lines.append(f"* {title}: {_text(part)}")
     notes = _promises(component)
