@@ -137,7 +137,7 @@ def test_paths(call: Callable[..., Done], tmp_path: Path) -> None:
         ("did you mean 'imagenet", ["imagenett"]),
         ("must be FIELD=VALUE", ["voc07", "--set", "split"]),
         ("split", ["voc07", "--set", "split=tset"]),
-        ("no value that YAML can read", ["voc07", "--set", "split=["]),
+        ("is not a YAML value", ["voc07", "--set", "split=["]),
     ],
 )
 def test_requests_that_cannot_be_met_are_one_line(call: Callable[..., Done], words: str, arguments: list[str]) -> None:

@@ -175,7 +175,9 @@ def test_a_revision_that_is_gone_is_named_but_a_cached_one_works(hub: HubServer)
     hub.forget("dataset", REPO, old)
     Hub(repo=REPO, revision=old).fetch()
     assert len(Hub(repo=REPO, revision=old).load(None)) == 5  # type: ignore[arg-type]
-    with pytest.raises(FetchError, match=f"{REPO}: commit {'0' * 40} is not there any more; see .*/commits/main"):
+    with pytest.raises(
+        FetchError, match=f"{REPO}: commit {'0' * 40} no longer exists; set `revision` to a commit of .*/commits/main"
+    ):
         Hub(repo=REPO, revision="0" * 40).fetch()
 
 

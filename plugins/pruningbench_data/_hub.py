@@ -113,8 +113,8 @@ def _call_hub(repo: str, revision: str, ask: Callable[[], T]) -> T:
         raise FetchError(f"{repo}: the hub has no such data set, or it is private ({page})") from None
     except RevisionNotFoundError:
         raise FetchError(
-            f"{repo}: commit {revision} is not there any more; see {page}/commits/main for those that are and set "
-            "`revision` to one (results on it are not ranked with earlier ones)"
+            f"{repo}: commit {revision} no longer exists; set `revision` to a commit of {page}/commits/main "
+            "(results on it are not ranked with earlier ones)"
         ) from None
     except LocalEntryNotFoundError as error:
         raise FetchError(f"{repo}: {_unreachable(error)}") from None

@@ -64,7 +64,7 @@ class Chosen:
 
 
 def grid_of(model: VisionModel, chosen: Chosen, craft: Craft) -> CropGrid:
-    """Return where the crops of the chosen images lie; (0, 0) pixels where there are no images.
+    """Return where the crops of the chosen images lie; those of a (1, 1)-pixel image where there are no images.
 
     Raises:
         PruningBenchError: for images of several sizes.

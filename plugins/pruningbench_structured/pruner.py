@@ -125,8 +125,9 @@ class Structured(Pruner):
         removed, most = order.nearest(graph, context.parameters, sequence, requested)
         if most < requested:
             raise UsageError(
-                f"pruner 'structured' reaches sparsity {most / total:.3f} at most on this network, {sparsity:g} was "
-                f"asked for: ask for less{self._why(graph)}"
+                f"pruner 'structured' reaches at most sparsity {most / total:.3f} on this network, but "
+                f"{sparsity:g} was "
+                f"requested: request less{self._why(graph)}"
             )
         return removed
 

@@ -135,7 +135,7 @@ def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
         try:
             fields[key.strip()] = parse_yaml(value, f"--set {key}").value
         except SuiteError:
-            raise UsageError(f"--set {text}: {value!r} is no value that YAML can read") from None
+            raise UsageError(f"--set {text}: {value!r} is not a YAML value") from None
     dataset = bind(registry_with_warnings(), "dataset", {"use": name, **fields}).component
     assert isinstance(dataset, Dataset)  # noqa: S101 - bind checked the kind
     return dataset

@@ -48,7 +48,8 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
     if format == "csv":
         return _csv(boards)
     if format not in FORMATS:
-        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+        hint = did_you_mean(format, FORMATS) or f"; formats are: {', '.join(FORMATS)}"
+        raise UsageError(f"unknown format {format!r}{hint}")
     if not boards:
         return "No results."
     if format == "markdown":

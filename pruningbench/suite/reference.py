@@ -180,7 +180,7 @@ def _promises(component: type[Component]) -> list[str]:
     """Return notes on the unusual properties that a pruner's class declares for its masks."""
     notes = []
     if getattr(component, "exact", True) is False:
-        notes.append("The number of pruned weights follows the pattern, not exactly the sparsity asked for.")
+        notes.append("The number of pruned weights follows the pattern, not exactly the requested sparsity.")
     if getattr(component, "updates_weights", False):
         notes.append("Changes weights that are kept.")
     return notes
