@@ -41,7 +41,7 @@ def test_folders_are_classes(root: Path) -> None:
 
 
 def test_missing_folders_and_splits_are_named(root: Path) -> None:
-    with pytest.raises(MissingDataError, match="data set folder: .*nothing is not there"):
+    with pytest.raises(MissingDataError, match="data set folder: .*nothing is missing"):
         opened(Folder(path="nothing"))
     class_folders(root / "mine/val", {"a": 1})
     with pytest.raises(MissingDataError, match=r"mine has no split 'test' \(folders there: val\)"):
@@ -113,7 +113,7 @@ def test_a_task_holds_its_ten_classes(root: Path) -> None:
     assert len(samples) == 30
     few = opened(ImageNetTask(task=3, split="train", limit=20, balanced=True))
     assert torch.bincount(few.labels).tolist() == [2] * 10
-    with pytest.raises(MissingDataError, match=f"train/{TASK_CLASSES[4].split()[0]} is not there"):
+    with pytest.raises(MissingDataError, match=f"train/{TASK_CLASSES[4].split()[0]} is missing"):
         opened(ImageNetTask(task=4, split="train"))
     assert "0..9" in (ImageNetTask(task=10).problem() or "")
 

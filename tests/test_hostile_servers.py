@@ -140,7 +140,7 @@ def test_an_answer_without_the_file_is_no_empty_file(server: FileServer, folder:
 )
 def test_no_redirect_leaves_the_web(server: FileServer, folder: Path, place: str) -> None:
     item = answer(server, f"HTTP/1.1 302 Found\nLocation: {place}\nContent-Length: 0")
-    assert f"sends on to '{place}'; only http and https are followed" in refused(folder, item)
+    assert f"redirects to '{place}'; only http and https are followed" in refused(folder, item)
     assert len(server.asked) == 1
 
 

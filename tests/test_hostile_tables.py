@@ -254,8 +254,8 @@ def test_what_is_no_file_of_cifar_is_refused(root: Path, kind: str) -> None:
         (lambda text: text.replace("7,0,1,6", "7,0,1,inf"), "column 'votes' holds 'inf', which is not a number"),
         (lambda text: text.replace("7,0,1,6", "7,0,1," + "9" * 5000), "column 'votes' holds '999"),
         (lambda text: text.replace("distort/000/007_0.png", "/etc/hostname"), "triplet 7: column 'left_path': '/etc/"),
-        (lambda text: text.replace("ref/000/007.png", "../../x.png"), "column 'ref_path': '../../x.png' is no path"),
-        (lambda text: text.replace("ref/000/007.png", ""), "column 'ref_path': '' is no path"),
+        (lambda text: text.replace("ref/000/007.png", "../../x.png"), "column 'ref_path': '../../x.png' is not a path"),
+        (lambda text: text.replace("ref/000/007.png", ""), "column 'ref_path': '' is not a path"),
         (lambda text: text.replace("\n7,", '\n"7' + "7" * 200_000 + ","), "is not CSV"),
     ],
 )
@@ -267,11 +267,11 @@ def test_tables_of_triplets_hold_numbers_and_paths(nights: Path, change: Callabl
 
 def test_a_short_row_and_bytes_that_are_no_text(nights: Path) -> None:
     (nights / "data.csv").write_text(f"{NIGHTS_HEAD}\n7,0,1,6,,,,test\n")
-    assert "'ref_path': '' is no path" in refused(first(Nights()))
+    assert "'ref_path': '' is not a path" in refused(first(Nights()))
     (nights / "data.csv").write_bytes(f"{NIGHTS_HEAD}\n{NIGHTS_ROWS}".encode() + b"\xff")
     assert "data.csv, line 6: byte 0xff is not UTF-8" in refused(first(Nights()))
     (nights / "data.csv").write_bytes(b"")
-    assert "column 'id' lacks" in refused(first(Nights()))
+    assert "there is no column 'id'" in refused(first(Nights()))
 
 
 @pytest.mark.parametrize("line", ["0 1 inf", "0 1 nan", "0 1 2.5", "0 1 1e300", "0 1 " + "9" * 500])

@@ -76,7 +76,7 @@ def test_one_of_two_networks_in_a_checkpoint_is_chosen_by_its_prefix(tmp_path: P
         load(**RESNET, checkpoint=str(path))
     model = load(**RESNET, checkpoint=str(path), prefix="teacher.")
     assert torch.equal(model.network.state_dict()["fc.weight"], state["fc.weight"])
-    with pytest.raises(UsageError, match="none of its names begins with 'other\\.'"):
+    with pytest.raises(UsageError, match="no name begins with 'other\\.'"):
         load(**RESNET, checkpoint=str(path), prefix="other.")
 
 

@@ -95,7 +95,7 @@ def test_variants_are_named_by_experiment():
         (None, "no human answers"),
         (HumanLabelCounts(torch.ones(3, 2)), "HumanLabelCounts"),
         (decisions([[0, 1]]), r"answers \(1, 2\)"),
-        (decisions([[0, 1, 1]], conditions=("a",)), "conditions of 1"),
+        (decisions([[0, 1, 1]], conditions=("a",)), "conditions for 1"),
         (decisions([[NOT_SHOWN] * 3]), "nobody|anybody"),
     ],
 )

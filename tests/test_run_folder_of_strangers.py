@@ -96,7 +96,7 @@ def test_links_for_folders_are_refused(name: str, mine: Path, toy_registry: Regi
         "figures": lambda: draw_figures(mine), "cache": lambda: folder.private_cache,
     }  # fmt: skip
     for act in (places[name], lambda: run(SMALL + "seeds: [0, 1]\n", toy_registry, mine)):
-        with pytest.raises(RunFolderError, match=f"{name}: is a link, and a run folder keeps its files in itself"):
+        with pytest.raises(RunFolderError, match=f"{name}: is a link, but a run folder holds only plain files"):
             act()
     assert outside(mine) == before
 

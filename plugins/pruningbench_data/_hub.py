@@ -28,7 +28,7 @@ def local_files(repo: str, revision: str, split: str) -> list[Path] | None:
     """Return the split's files in the hub's cache, or None if any is missing, without network access."""
     from huggingface_hub import try_to_load_from_cache
 
-    listing = _noted(repo, revision)
+    listing = _stored_listing(repo, revision)
     if listing is None:
         return None
     paths = [try_to_load_from_cache(repo, name, revision=revision, repo_type="dataset")
@@ -44,7 +44,7 @@ def fetch_files(repo: str, revision: str, split: str, progress: Progress) -> Non
     Raises:
         FetchError: without network access, for an unknown data set, commit or split, or for a wrong hash.
     """
-    listing = _noted(repo, revision) or _ask_listing(repo, revision)
+    listing = _stored_listing(repo, revision) or _ask_listing(repo, revision)
     names = split_files(list(listing), split)
     if not names:
         parquet_files = ", ".join(name for name in listing if name.endswith(".parquet")) or "none"
@@ -62,7 +62,7 @@ def _notes(repo: str, revision: str) -> Path:
     return data_folder() / "hub" / repo.replace("/", "--") / f"{revision}.json"
 
 
-def _noted(repo: str, revision: str) -> dict[str, str] | None:
+def _stored_listing(repo: str, revision: str) -> dict[str, str] | None:
     """Return the hash of each file of a commit, as recorded when it was fetched."""
     try:
         noted = read_json(_notes(repo, revision))

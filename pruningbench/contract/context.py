@@ -67,9 +67,9 @@ class Context:
     component: Callable[[Kind, ComponentRef], Use] = _no_components
     report: Callable[[str], None] = _silent
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _dense_values: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _pruned_values: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _other_values: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
+    _of_dense: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _of_pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
     _pruned: VisionModel | None = field(default=None, repr=False)
 
     def generator(self, *parts: object) -> torch.Generator:
@@ -102,11 +102,11 @@ class Context:
 
     def _memo_of(self, model: VisionModel) -> dict[Any, Any]:
         if model is self.dense:
-            return self._dense_values
+            return self._of_dense
         if model is self._pruned:
-            return self._pruned_values
+            return self._of_pruned
         # a third model, such as an encoder: kept with its memo, so that no other object gets its id
-        return self._other_values.setdefault(id(model), (model, {}))[1]
+        return self._of_others.setdefault(id(model), (model, {}))[1]
 
     def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
         """Return the embeddings of samples; each image passes through each model once, however many tasks ask.

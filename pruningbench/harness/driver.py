@@ -167,12 +167,12 @@ class Driver:
                 self.journal.append(_merged(unchanged, records) if unchanged else records)
                 if event.status != "ok":
                     failed.add(cell.key)
-                self._tell(cell, records)
+                self._report(cell, records)
                 self.observers.task_done(cell, task, records)
             case CellDone():
                 self.observers.cell_done(cell, ok=cell.key not in failed)
 
-    def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
+    def _report(self, cell: Cell, records: Sequence[Record]) -> None:
         """Warn about notes in the records, and about degenerate outputs once per model, task and variant."""
         if records[0].notes:
             self.observers.warn(f"{cell.label}: {records[0].notes}")
