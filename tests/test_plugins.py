@@ -247,7 +247,7 @@ WRONG_CLASSES = {
     "no-class": "is 3, not a Component class",
     "no-dataclass": "NoDataclass lacks @dataclass(frozen=True)",
     "abstract": "Abstract does not define prune",
-    "data": "Data is no pruner",
+    "data": "Data is not a pruner",
     "no-target": "'toy_classes' is not 'module:name'",
 }
 

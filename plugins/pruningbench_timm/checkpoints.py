@@ -127,7 +127,7 @@ def load_weights(
     for pattern in ignore:
         matched = fnmatch.filter(named, pattern)
         if not matched:
-            raise UsageError(f"{source}: ignore pattern {pattern!r} matches no name of it, {_some(named)}")
+            raise UsageError(f"{source}: ignore pattern {pattern!r} matches none of the names, {_some(named)}")
         named = {name: tensor for name, tensor in named.items() if name not in matched}
     problem = misfit(own, named)
     if problem:

@@ -73,7 +73,7 @@ class Repository:
                 ) from error
             except RevisionNotFoundError as error:
                 raise MissingDataError(
-                    f"{self.name}: has no revision {self.revision!r}; leave `revision` out for the main branch"
+                    f"{self.name} has no revision {self.revision!r}; leave `revision` out for the main branch"
                 ) from error
             except Exception as error:  # anything that the connection, the disk or a proxy may raise
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -304,7 +304,7 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     if not selected_cells or not selected_tasks:
         options = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
         kind = "task" if selected_cells else "cell"
-        raise UsageError(f"{options}: no {kind} of suite {suite.name!r} matches all of these together")
+        raise UsageError(f"{options}: no {kind} of suite {suite.name!r} is left")
     return Plan(suite, selected_cells, selected_tasks)
 
 
