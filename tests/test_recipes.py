@@ -101,7 +101,7 @@ def test_a_lower_sparsity_lies_on_the_path_of_a_higher(rate: float, a: float, b:
         ({"levels": [0.5, 0.4]}, "levels are"),
         ({"levels": [0.5, 1.0]}, "levels are"),
         ({"rewind": "early", "epochs": 2, "early_epochs": 2}, "early_epochs is 2"),
-        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 0}, "epochs is 0, out of its range: passes over the training data, >= 1"),
         ({"recalibrate": 1}, "recalibrate is 1"),
         ({"recalibrate": -1}, "recalibrate is -1"),
     ],

@@ -106,7 +106,7 @@ def read_stimuli(folder: Path) -> dict[str, Stimulus]:
     if not names:
         raise DataError(f"{folder}: holds no stimuli (session-N/*.png)")
     stimuli: dict[str, Stimulus] = {}
-    seen: dict[Image, str] = {}
+    name_of_image: dict[Image, str] = {}
     for name in names:
         stimulus = parse_name(Path(name).name)
         if stimulus is None:
@@ -114,9 +114,9 @@ def read_stimuli(folder: Path) -> dict[str, Stimulus]:
                 f"{folder / name}: the name is not TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE with one of the "
                 "16 categories"
             )
-        if stimulus.image in seen:
-            raise DataError(f"{folder / name}: shows the same image and condition as {seen[stimulus.image]}")
-        stimuli[name], seen[stimulus.image] = stimulus, name
+        if stimulus.image in name_of_image:
+            raise DataError(f"{folder / name}: shows the same image and condition as {name_of_image[stimulus.image]}")
+        stimuli[name], name_of_image[stimulus.image] = stimulus, name
     return stimuli
 
 

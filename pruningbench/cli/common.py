@@ -20,7 +20,7 @@ set_option = click.option(
 )  # fmt: skip
 only_option = click.option(
     "--only", multiple=True, metavar="KIND=LABEL",
-    help="Only these cells or tasks, by exact label (* is any text), e.g. --only model=digits-vit. Repeatable.",
+    help="Only these cells or tasks, by exact label (* matches any text), e.g. --only model=digits-vit. Repeatable.",
 )  # fmt: skip
 not_option = click.option(
     "--not", "without", multiple=True, metavar="KIND=LABEL",

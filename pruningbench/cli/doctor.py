@@ -49,8 +49,8 @@ def doctor() -> int:
         say(f"plugin       {displayable(plugin)}: {count} registered")
         for package in unread_packages({entry.where.partition(":")[0] for entry in registered}):
             say(
-                f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so an edit is not "
-                "noticed: its version alone counts, and its rows are marked"
+                f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so edits are not "
+                "noticed: only its version is compared, and its rows are marked"
             )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
     problems += registry.clashes()

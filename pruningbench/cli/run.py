@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-changed",
     is_flag=True,
-    help="Keep finished rows although weights, data or code have changed since, marked; otherwise they are "
+    help="Keep and mark finished rows whose weights, data or code have changed; without this option they are "
     "measured again.",
 )
 @click.option("--no-cache", is_flag=True, help="Compute everything again: neither read nor write this machine's cache.")

@@ -126,11 +126,11 @@ class Record:
                 range.
         """
         names = {f.name for f in fields(cls)}
-        accepted = {name: value for name, value in values.items() if name in names}
+        arguments = {name: value for name, value in values.items() if name in names}
         for name in NUMBERS:
-            if name in accepted:
-                accepted[name] = math.nan if accepted[name] is None else float(accepted[name])
-        record = cls(**accepted)
+            if name in arguments:
+                arguments[name] = math.nan if arguments[name] is None else float(arguments[name])
+        record = cls(**arguments)
         for name, types in _TYPES.items():
             value = getattr(record, name)
             if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
