@@ -30,7 +30,7 @@ class ModelVsHuman(Task):
     main_data = "data.0"
 
     data: tuple[DatasetRef, ...] = param(doc="data sets with people's decisions")
-    conditions: bool = param(False, doc="measure each condition as well")
+    conditions: bool = param(False, doc="also measure each condition separately")
     lowest: float = param(0.2, doc="conditions with people's mean accuracy below this are left out, in [0, 1]")
 
     def problem(self) -> str | None:
@@ -68,8 +68,8 @@ class ModelVsHuman(Task):
             raise next(iter(lacking.values()))
         if not responses_by_name:
             raise PruningBenchError(
-                f"no condition is left to compare: in each, people's accuracy is below {self.lowest:g} or nothing is "
-                "manipulated; set `lowest`"
+                f"no condition is left to compare: people's accuracy is below {self.lowest:g}, or the images "
+                "are not manipulated, in each of them; lower `lowest`"
             )
         yield "", pool(list(responses_by_name.values()))
         if len(responses_by_name) > 1:

@@ -58,7 +58,10 @@ class Images:
         if counts is not None:
             beyond = [self.index[row] for row in rows if self.index[row] >= len(counts)]
             if beyond:
-                raise DataError(f"image {beyond[0]} has no counts: there are {len(counts)} (column 'index' is wrong)")
+                raise DataError(
+                    f"image {beyond[0]} has no counts: the file holds counts for {len(counts)} images "
+                    "(column 'index' is wrong)"
+                )
             columns = [self.classes.index(name) for name in choice.classes]
             chosen = counts[np.ix_([self.index[row] for row in rows], columns)]
             samples.human = HumanLabelCounts(torch.from_numpy(np.ascontiguousarray(chosen)))

@@ -148,8 +148,8 @@ def _check(repo: str, name: str, path: Path, published: str) -> None:
     path.unlink()
     blob.unlink(missing_ok=True)
     raise FetchError(
-        f"{repo}: wrong checksum of {name} (expected {published}, got {actual}); the file is removed: run the same "
-        "command again, and if it stays so, do not trust the source"
+        f"{repo}: wrong checksum of {name} (expected {published}, got {actual}); the file was removed: run the same "
+        "command again; if this repeats, do not trust the source"
     )
 
 

@@ -132,8 +132,8 @@ def _check_same(masked: nn.Module, smaller: nn.Module, inputs: Tensor) -> None:
         off = float((a - b).abs().max()) if a.shape == b.shape else float("inf")
         if not off <= 1e-3 * max(float(a.abs().max()), 1e-3):
             raise PruningBenchError(
-                f"structured pruning: {kind} without the channels does not compute what it does with zeros in their "
-                f"place (outputs off by {off:.2g}): exclude the layers that mix channels in the scope"
+                f"structured pruning: {kind} gives other outputs without the channels than with zeros in their place "
+                f"(largest difference {off:.2g}): exclude the layers that mix channels in the scope"
             )
 
 

@@ -62,7 +62,7 @@ def fit(
     """
     labels = model.labels_of(samples)
     if labels is None or not len(samples):
-        raise TrainingError("training needs labelled samples, and this data set has none")
+        raise TrainingError("training needs labelled samples, but this data set has none")
     steps = number_of_steps(samples, settings)
     steps_done = steps // settings.epochs * first_epoch
     losses = []
