@@ -201,7 +201,7 @@ class VisionModel:
         """
         import torch
 
-        from pruningbench.images.ahead import read_ahead
+        from pruningbench.images.reading_ahead import read_ahead
 
         order = list(range(len(samples))) if index is None else [int(i) for i in index]
         source = samples.resized(self.preprocessing)

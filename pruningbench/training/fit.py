@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.images.ahead import read_ahead
+from pruningbench.images.reading_ahead import read_ahead
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.stepping import Stepper, train_epoch
 from pruningbench.training.settings import FitSettings
