@@ -23,8 +23,8 @@ from pruningbench.contract import EncodedSamples, Preprocessing, Sample, Samples
 from pruningbench.contract.encoded import ResizedSamples
 from pruningbench.errors import DataError, UsageError
 from pruningbench.images import rows as resizing
-from pruningbench.images.reading_ahead import read_ahead
 from pruningbench.images.decode import decode
+from pruningbench.images.reading_ahead import read_ahead
 
 SMALL = Preprocessing((0.5,) * 3, (0.5,) * 3, size=16, crop=0.8)
 
