@@ -167,8 +167,8 @@ def test_run_resume_and_leaderboard(
         (["list", "pruner-s"], "did you mean 'pruners'"),
         (["show", "pruner", "magnitud"], "did you mean 'magnitude'"),
         (["show", "prunner", "magnitude"], "did you mean 'pruner'"),
-        (["leaderboard", "mine"], "holds no run"),
-        (["leaderboard", "absent"], "holds no run"),
+        (["leaderboard", "mine"], "is not a run folder"),
+        (["leaderboard", "absent"], "is not a run folder"),
     ],
 )
 def test_wrong_requests(arguments: list[str], words: str, pruningbench: Command, tmp_path: Path) -> None:

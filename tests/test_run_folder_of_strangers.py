@@ -214,7 +214,7 @@ def test_the_command_line_says_that_a_folder_was_deleted(tmp_path: Path, suite_f
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
-    assert "was deleted" in err and "holds no run" not in err and "Traceback" not in err
+    assert "was deleted" in err and "is not a run folder" not in err and "Traceback" not in err
     assert not out
 
 
