@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,7 +73,7 @@ class SweetSpot:
         margin: largest loss of the metric that counts as none, in the metric's units; NaN if unknown.
         points: one for each measured sparsity, ascending.
         obstacle: why there can be no sweet spot, whatever the values; "" if there can be.
-        sentence: the same in words, with a full stop.
+        words: returns `sentence`.
     """
 
     model: str
@@ -89,12 +90,17 @@ class SweetSpot:
     margin: float
     points: tuple[SweetPoint, ...]
     obstacle: str = ""
-    sentence: str = field(default="", compare=False)
+    words: Callable[[SweetSpot], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, str, str]:
         """Task, variant and metric."""
         return (self.task, self.variant, self.metric)
+
+    @property
+    def sentence(self) -> str:
+        """The result in words, with a full stop; made when it is asked for, because a board has thousands."""
+        return self.words(self) if self.words else ""
 
     @property
     def sparsities(self) -> tuple[float, ...]:

@@ -27,7 +27,6 @@ from pruningbench.leaderboard.provenance import mark_of, notes, sounder, told_ap
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
 from pruningbench.leaderboard.references import References, as_loaded
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Failure, Row, RowKey
-from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.leaderboard.verdicts import with_verdicts
 from pruningbench.plugins import Registry, load_registry
 
@@ -91,7 +90,7 @@ def _board(
         failed=_failures(group.measurements),
         notes=(*_notes(rows, repeated), *_inapplicable(kept, columns), *notes(kept)),
     )
-    comparison = BoardComparison(tuple(kept), pairs, references, sweet_spots(board))
+    comparison = BoardComparison(tuple(kept), pairs, references, board)
     said, failed = statements(registry, comparison)
     return replace(board, statements=said, notes=(*board.notes, *failed))
 
