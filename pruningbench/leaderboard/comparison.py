@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pruningbench.contract.reporting import Interval, Measurement
+from pruningbench.contract.findings import Interval, SweetSpot
+from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.labels import compact
@@ -21,6 +22,7 @@ class BoardComparison:
     measurements: Sequence[Measurement]
     pairs: Pairs
     references: References
+    sweet_spots: Sequence[SweetSpot] = ()
 
     def reference(self, model: str, recipe: str) -> str:
         """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.errors import RunFolderError
+from pruningbench.leaderboard.dimensions import dimensions_of
 from pruningbench.store.marks import read_marks
 from pruningbench.store.runfolder import RESULTS, RunFolder
 from pruningbench.store.table import FLOATS, TEXTS, WHOLE, read_table, whole_characters
@@ -22,7 +23,7 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
-    "chance", "chance_p", "degenerate", "ties", "inapplicable",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable", "dimension",
 )  # fmt: skip
 DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
 
@@ -36,8 +37,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
-    number of samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and is possible during a
-    run; it sees the finished tasks.
+    number of samples of each data set that a rehearsal used, 0 for all. ``dimension`` is the ability that the task
+    measures. Reading needs no lock and is possible during a run; it sees the finished tasks.
 
     Args:
         runs: run folders.
@@ -76,15 +77,28 @@ def _frame(tables: Sequence[dict[str, NDArray[Any]]], columns: Sequence[str]) ->
     import numpy as np
     import pandas as pd
 
-    joined = {}
+    joined: dict[str, pd.Series] = {}
     for name in columns:
         pieces = [table.pop(name) for table in tables]
         if len(pieces) == 1:
             (whole,) = pieces
         else:
             whole = np.concatenate(pieces) if pieces else np.empty(0, _dtype(name))
+        if name == "dimension":
+            whole = _completed(joined["task"].to_numpy(), whole)
         joined[name] = pd.Series(whole, dtype=_text_dtype() if name in (*TEXTS, "run", "mark") else _dtype(name))
     return pd.DataFrame(joined, columns=list(columns), copy=False)
+
+
+def _completed(tasks: NDArray[Any], dimensions: NDArray[Any]) -> NDArray[Any]:
+    """Return dimensions, with that of the task where none is stated."""
+    import numpy as np
+
+    missing = dimensions == ""
+    if missing.any():
+        of_task = dimensions_of(dict.fromkeys(zip(tasks, dimensions, strict=True)))
+        dimensions[missing] = np.array([of_task[task] for task in tasks[missing]], dtype=object)
+    return dimensions
 
 
 def _dtype(name: str) -> Any:

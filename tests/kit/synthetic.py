@@ -70,7 +70,7 @@ def _lines(cell: int, model: str, pruner: str, recipe: str, sparsity: float, see
             tested = task == "classification" and metric == "accuracy"
             record = Record(
                 suite="synthetic", cell=f"{cell:016x}", model=model, pruner=pruner, recipe=recipe, sparsity=sparsity,
-                seed=seed, task=task, sparsity_achieved=sparsity, sparsity_total=sparsity * 0.9, variant=variant,
+                seed=seed, task=task, dimension=task, sparsity_achieved=sparsity, sparsity_total=sparsity * 0.9, variant=variant,
                 metric=metric, value=value, ci_low=value - draw.random() / 9, ci_high=value + draw.random() / 9, n=500,
                 unit="fraction", higher_is_better={"gini": None, "loss": False, "deletion": False}.get(metric, True),
                 chance=0.1 if tested else float("nan"), chance_p=1e-9 if tested and value > 0.15 else float("nan"),
