@@ -61,6 +61,27 @@ def cut(word: str, width: int) -> str:
     return word if len(word) <= width else word[: max(width - 1, 0)] + "."
 
 
+def split_labels(text: str) -> list[str]:
+    """Return the labels of a list that is separated by commas; commas in parentheses or quotes are part of a label.
+
+    Blanks around labels and empty labels are dropped.
+    """
+    labels, depth, quote, start = [], 0, "", 0
+    for i, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"" and depth:
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth = max(depth - 1, 0)
+        elif character == "," and not depth:
+            labels.append(text[start:i].strip())
+            start = i + 1
+    return [label for label in (*labels, text[start:].strip()) if label]
+
+
 def safe_name(parts: Sequence[str]) -> str:
     """Return a file name of ASCII letters, digits and ``._-`` for any labels, without an extension.
 

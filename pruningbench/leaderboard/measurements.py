@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pruningbench.leaderboard.rows import ColumnKey, RowKey
+
 
 class Line(Mapping[Any, Any]):
     """One measurement, see `pruningbench.contract.Measurement`: a view into columns."""
@@ -83,3 +85,14 @@ class Measurements(Sequence[Line]):
 
     def __len__(self) -> int:
         return len(self.places)
+
+
+def row_key(measurement: Mapping[Any, Any]) -> RowKey:
+    """Return model, pruner, recipe and sparsity."""
+    m = measurement
+    return (m["model"], m["pruner"], m["recipe"], float(m["sparsity"]))
+
+
+def column_key(measurement: Mapping[Any, Any]) -> ColumnKey:
+    """Return task, variant and metric."""
+    return (measurement["task"], measurement["variant"], measurement["metric"])
