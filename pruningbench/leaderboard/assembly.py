@@ -19,9 +19,7 @@ from pruningbench.leaderboard.references import References, as_loaded
 from pruningbench.leaderboard.rows import Column, ColumnKey, Row, RowKey
 
 
-def differences_of(
-    kept: Measurements, pairs: Pairs, references: References
-) -> dict[RowKey, dict[ColumnKey, Entry]]:
+def differences_of(kept: Measurements, pairs: Pairs, references: References) -> dict[RowKey, dict[ColumnKey, Entry]]:
     """Compare each pruned model with its dense reference of the same seed, and average over seeds."""
     if not pairs.available:
         return {}

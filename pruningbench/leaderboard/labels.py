@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from pruningbench.base.text import displayable
 
@@ -27,6 +28,23 @@ def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
         if len(set(short)) == len(listed):
             return dict(zip(listed, short, strict=True))
     return dict(zip(listed, lines, strict=True))
+
+
+def numbered(short: Mapping[str, str], longest: int) -> dict[str, str]:
+    """Replace the middle of short forms longer than `longest` characters; those that then look alike get a number.
+
+    Args:
+        short: label -> short form, as `compact` returns it.
+        longest: at least 12.
+    """
+    used: Counter[str] = Counter()
+    result = {}
+    for label, text in short.items():
+        cut_text = elide(text, longest)
+        used[cut_text] += 1
+        again = used[cut_text]
+        result[label] = cut_text if again == 1 else f"{elide(text, longest - 6)} #{again}"
+    return result
 
 
 def elide(text: str, longest: int) -> str:

@@ -33,7 +33,7 @@ def without_repeats(measurements: Measurements) -> tuple[Measurements, int]:
 
     The one without a mark is kept, else the last one.
     """
-    marks = measurements.columns.get("mark")
+    marks = measurements.columns.get("mark", ())
     kept: dict[tuple[Any, ...], int] = {}
     repeated = 0
     for place, (status, *key) in zip(measurements.places, measurements.tuples(*_SAME), strict=True):
@@ -43,7 +43,7 @@ def without_repeats(measurements: Measurements) -> tuple[Measurements, int]:
         earlier = kept.setdefault(same, place)
         if earlier != place:
             repeated += 1
-            if marks is None or not _mark(marks[place]) or _mark(marks[earlier]):
+            if not marks or not _mark(marks[place]) or _mark(marks[earlier]):
                 kept[same] = place
     return measurements.at(list(kept.values())), repeated
 
@@ -77,9 +77,9 @@ def marks_sentences(marks: Iterable[object]) -> list[str]:
 def _parts(measurements: Measurements) -> list[str]:
     """Return one sentence for each component that has the same name but was not the same in all rows."""
     owners = {part: measurements.columns[owner] for part, owner in _OWNERS.items()}
-    metrics, made_of = measurements.columns["metric"], measurements.columns.get("made_of")
+    metrics, made_of = measurements.columns["metric"], measurements.columns.get("made_of", ())
     seen: dict[tuple[str, str, str], None] = {}
-    for place in measurements.places if made_of is not None else ():
+    for place in measurements.places if made_of else ():
         parts = made_of[place]
         for part, text in (parts if isinstance(parts, Mapping) else {}).items():
             if part in owners:

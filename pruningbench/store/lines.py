@@ -47,7 +47,7 @@ def fast_parser() -> Callable[[bytes], Line | None]:
     """
     import msgspec
 
-    decode = msgspec.json.Decoder(_structure()).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(_structure()).decode
     refusals = (msgspec.MsgspecError, ValueError, RecursionError)
 
     def parse(line: bytes) -> Line | None:

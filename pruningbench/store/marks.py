@@ -72,7 +72,9 @@ def remark(status: str, stale: str, made_of: Mapping[str, str]) -> str:
     """Return what a reader of a table should know about a measurement without a mark, in one line, or "".
 
     Args:
-        status, stale, made_of: the fields of its `Record`.
+        status: the field of its `Record`, as are the others.
+        stale: what differs from the parts that ``--accept-changed`` accepted.
+        made_of: what it was made from.
     """
     if stale:
         return f"accepted: {stale}"

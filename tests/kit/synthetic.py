@@ -9,7 +9,18 @@ from pathlib import Path
 
 from pruningbench.store.records import Record
 
-PRUNERS = ("random", "magnitude", "magnitude(allocation=erk)", "taylor", "wanda", "snip", "grasp", "synflow", "obs", "fo")
+PRUNERS = (
+    "random",
+    "magnitude",
+    "magnitude(allocation=erk)",
+    "taylor",
+    "wanda",
+    "snip",
+    "grasp",
+    "synflow",
+    "obs",
+    "fo",
+)
 RECIPES = ("none", "finetune")
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.98, 0.99)
 TASKS = (("classification", "", ("accuracy", "loss")),
@@ -60,7 +71,7 @@ def _conditions(models: int, seeds: int) -> Iterator[tuple[str, str, str, float,
 
 def _lines(cell: int, model: str, pruner: str, recipe: str, sparsity: float, seed: int) -> Iterator[str]:
     """Yield the lines of a cell: those of a task together, as a run writes them."""
-    draw = random.Random(cell)  # noqa: S311 - values for a benchmark
+    draw = random.Random(cell)
     hashes = [f"{draw.getrandbits(64):016x}" for _ in range(3)]
     for task in dict.fromkeys(task for task, _, _ in TASKS):
         pairs = [(variant, metric) for name, variant, metrics in TASKS if name == task for metric in metrics]
