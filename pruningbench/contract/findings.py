@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["kept", "lost", "open"]
 """Whether a value is shown to be kept, shown to be lost, or neither."""
+
+FRACTION = "fraction"
+"""Unit of metrics whose values per sample lie in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,29 @@ class Interval:
     high: float
     n: int
     seeds: int
+
+    def signed(self) -> str:
+        """Return the value and its limits with their signs: ``+0.043 [+0.021, +0.065]``."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def widened(value: float, limit: float, n: int) -> float:
+    """Return a limit of a difference of shares, moved away from the value by the uncertainty of one more sample.
+
+    If few samples differ, a bootstrap interval of shares is too narrow: with no difference among n samples its width
+    is zero, although up to about 3 / n may differ. The variance therefore gets one differing sample more, 1 / n^2.
+
+    Args:
+        value: mean of paired differences of values in [0, 1].
+        limit: lower or upper limit of its 95 % interval.
+        n: number of samples.
+
+    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics in
+    Medicine 2005, who add half a sample to each cell of the paired table.
+    """
+    if not n:
+        return math.nan
+    return value + math.copysign(math.hypot(limit - value, 1.96 / n), limit - value if limit != value else -1.0)
 
 
 @dataclass(frozen=True)
@@ -72,7 +99,7 @@ class SweetSpot:
         margin: largest loss of the metric that counts as none, in the metric's units; NaN if unknown.
         points: one for each measured sparsity, ascending.
         obstacle: why there can be no sweet spot, whatever the values; "" if there can be.
-        sentence: the same in words, with a full stop.
+        words: returns `sentence`.
     """
 
     model: str
@@ -89,12 +116,17 @@ class SweetSpot:
     margin: float
     points: tuple[SweetPoint, ...]
     obstacle: str = ""
-    sentence: str = field(default="", compare=False)
+    words: Callable[[SweetSpot], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, str, str]:
         """Task, variant and metric."""
         return (self.task, self.variant, self.metric)
+
+    @property
+    def sentence(self) -> str:
+        """The result in words, with a full stop; made when it is asked for, because a board has thousands."""
+        return self.words(self) if self.words else ""
 
     @property
     def sparsities(self) -> tuple[float, ...]:

@@ -20,7 +20,6 @@ from pruningbench.leaderboard.partition import Group, partition
 from pruningbench.leaderboard.provenance import notes, told_apart, without_repeats
 from pruningbench.leaderboard.references import References
 from pruningbench.leaderboard.rows import Board, Column, Row
-from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.leaderboard.verdicts import with_verdicts
 from pruningbench.plugins import Registry, load_registry
 
@@ -90,7 +89,7 @@ def _board(
         failed=failures(measurements),
         notes=(*_notes(rows, repeated), *_inapplicable(kept, columns), *notes(kept)),
     )
-    comparison = BoardComparison(kept, pairs, references, sweet_spots(board))
+    comparison = BoardComparison(kept, pairs, references, board)
     said, failed = statements(registry, comparison)
     return replace(board, statements=said, notes=(*board.notes, *failed))
 

@@ -179,7 +179,7 @@ def _ranked(contest: Contest, grids: Sequence[Grid], pruners: Sequence[str], dra
                 1 + sum(bool(means[i] - other >= threshold) for other in ordered),
                 len(ordered) - sum(bool(other - means[i] >= threshold) for other in ordered),
             ),
-            collapsed=sum(grid.collapsed(pruners[i]) for grid in grids),
+            collapsed=sum(grid.collapsed.get(pruners[i], 0) for grid in grids),
         )
         for i in order
     )  # fmt: skip

@@ -16,8 +16,9 @@ from pruningbench.leaderboard.sweetspots import sweet_spots
 def finding_values(board: Board) -> dict[str, Any]:
     """Return ``{"sweet_spots": [...], "pareto": [...], "contests": [...]}`` of a board as JSON values.
 
-    The items have the fields of `SweetSpot`, `ParetoFront` and `Contest`; a sweet spot also has ``sparsities``,
-    ``kept_up_to``, ``shown_up_to`` and ``lost_at``. NaN becomes null, and infinity the text "inf" or "-inf".
+    The items have the fields of `SweetSpot`, `ParetoFront` and `Contest`; a sweet spot also has ``sentence``,
+    ``sparsities``, ``kept_up_to``, ``shown_up_to`` and ``lost_at``. NaN becomes null, and infinity the text "inf" or
+    "-inf".
     """
     return {
         "sweet_spots": [{**json_value(spot), **_derived(spot)} for spot in sweet_spots(board)],
@@ -27,14 +28,14 @@ def finding_values(board: Board) -> dict[str, Any]:
 
 
 def _derived(spot: SweetSpot) -> dict[str, Any]:
-    names = ("sparsities", "kept_up_to", "shown_up_to", "lost_at")
+    names = ("sentence", "sparsities", "kept_up_to", "shown_up_to", "lost_at")
     return {name: json_value(getattr(spot, name)) for name in names}
 
 
 def json_value(value: Any) -> Any:
     """Return dataclasses, tuples and numbers as JSON values."""
     if is_dataclass(value):
-        return {field.name: json_value(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: json_value(getattr(value, field.name)) for field in fields(value) if field.name != "words"}
     if isinstance(value, (tuple, list)):
         return [json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -29,13 +29,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
-from pruningbench.contract.findings import Interval, State, SweetPoint, SweetSpot
+from pruningbench.contract.findings import FRACTION, Interval, State, SweetPoint, SweetSpot, widened
 from pruningbench.contract.reporting import percent
 from pruningbench.contract.task import ACCURACY
 from pruningbench.errors import UsageError
-from pruningbench.leaderboard.aggregation import Entry, Z
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Row, Verdict
@@ -43,11 +44,11 @@ from pruningbench.leaderboard.verdicts import blind
 
 EPSILON = 0.01
 """Largest loss of accuracy that counts as none: one point."""
-FRACTION = "fraction"
-"""Unit of metrics whose values per sample lie in [0, 1]."""
 
 Condition = tuple[str, str, str]
 """Model, pruner and recipe."""
+_Accurate = tuple[Row, State, Interval | None]
+"""A row, whether its accuracy is kept, and the difference of its accuracy."""
 
 
 def sweet_spots(board: Board, *, epsilon: float = EPSILON) -> tuple[SweetSpot, ...]:
@@ -79,10 +80,14 @@ def sweet_spots(board: Board, *, epsilon: float = EPSILON) -> tuple[SweetSpot, .
     for condition, rows in conditions.items():
         rows.sort(key=lambda row: row.sparsity)
         reference = dense.get((condition[0], rows[0].reference))
+        # an accuracy that was not measured on this model is none of its conditions
+        own = [c for c in accuracies if reference is not None and c.key in reference.cells]
+        measured = [(row, *_accuracy(row, own, epsilon)) for row in rows]
         for column in board.columns:
             if column.higher_is_better is not None and any(column.key in row.cells for row in rows):
-                spot = _spot(condition, rows, reference, column, accuracies, epsilon)
-                spots.append(replace(spot, sentence=_sentence(spot, column, names)))
+                spot = _spot(condition, measured, reference, column, epsilon)
+                obstacle = _obstacle(reference, column, own, spot.points)
+                spots.append(replace(spot, obstacle=obstacle, words=partial(_sentence, column.header, names)))
     return tuple(spots)
 
 
@@ -94,37 +99,26 @@ def accuracy_columns(board: Board) -> tuple[Column, ...]:
 def not_worse(change: Entry, column: Column, margin: float) -> bool:
     """Return whether a paired difference shows that a metric is not worse than its reference by more than a margin.
 
-    The limit of the interval on the worse side has to be at least ``-margin``. If few samples differ, a bootstrap
-    interval of shares is too narrow: with no difference among n samples its width is zero, although up to about 3 / n
-    may differ. For metrics of the unit ``fraction``, the variance therefore has one differing sample more, 1 / n^2.
-
-    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics in
-    Medicine 2005, who add half a sample to each cell of the paired table.
+    The limit of the interval on the worse side has to be at least ``-margin``. For metrics of the unit ``fraction`` it
+    is `pruningbench.contract.widened` first.
     """
     sign = 1.0 if column.higher_is_better else -1.0
     value, limit = sign * change.value, sign * (change.low if column.higher_is_better else change.high)
     if not math.isfinite(limit) or math.isnan(margin):
         return False
-    if column.unit == FRACTION and change.n:
-        limit = value - math.hypot(value - limit, Z / change.n)
+    if column.unit == FRACTION:
+        limit = widened(value, min(limit, value), change.n)
     return limit >= -margin
 
 
 def _spot(
-    condition: Condition,
-    rows: Sequence[Row],
-    reference: Row | None,
-    column: Column,
-    accuracies: Sequence[Column],
-    epsilon: float,
+    condition: Condition, rows: Sequence[_Accurate], reference: Row | None, column: Column, epsilon: float
 ) -> SweetSpot:
     margin = _margin(reference, column, epsilon)
-    # an accuracy that was not measured on this model is none of its conditions
-    own = [c for c in accuracies if reference is not None and c.key in reference.cells]
-    points = tuple(_point(row, column, margin, own, epsilon) for row in rows if column.key in row.cells)
+    points = tuple(_point(one, column, margin) for one in rows if column.key in one[0].cells)
     return SweetSpot(
-        *condition, rows[0].reference, *column.key, column.dimension, bool(column.higher_is_better), column.unit,
-        epsilon, margin, points, _obstacle(reference, column, own, points),
+        *condition, rows[0][0].reference, *column.key, column.dimension, bool(column.higher_is_better), column.unit,
+        epsilon, margin, points,
     )  # fmt: skip
 
 
@@ -135,10 +129,10 @@ def _margin(reference: Row | None, column: Column, epsilon: float) -> float:
     return epsilon * abs(entry.value) if entry else math.nan
 
 
-def _point(row: Row, column: Column, margin: float, accuracies: Sequence[Column], epsilon: float) -> SweetPoint:
+def _point(accurate: _Accurate, column: Column, margin: float) -> SweetPoint:
+    row, accuracy, least = accurate
     change = row.differences.get(column.key)
     verdict: Verdict | Literal[""] = row.verdicts.get(column.key, "")
-    accuracy, least = _accuracy(row, accuracies, epsilon)
     sign = 1.0 if column.higher_is_better else -1.0
     excludes_zero = change is not None and min(sign * change.low, sign * change.high) > 0
     return SweetPoint(
@@ -149,7 +143,7 @@ def _point(row: Row, column: Column, margin: float, accuracies: Sequence[Column]
         verdict=verdict,
         state=_state(row, column, margin),
         accuracy=accuracy,
-        accuracy_difference=_interval(least),
+        accuracy_difference=least,
         collapsed=row.collapsed,
     )
 
@@ -163,7 +157,7 @@ def _state(row: Row, column: Column, margin: float) -> State:
     return "lost" if row.verdicts.get(column.key) == "worse" else "open"
 
 
-def _accuracy(row: Row, accuracies: Sequence[Column], epsilon: float) -> tuple[State, Entry | None]:
+def _accuracy(row: Row, accuracies: Sequence[Column], epsilon: float) -> tuple[State, Interval | None]:
     """Return whether all accuracies are kept, and the difference of the one with the lowest limit."""
     states: list[State] = [_state(row, column, epsilon) for column in accuracies]
     known = [(column, row.differences[column.key]) for column in accuracies if column.key in row.differences]
@@ -172,7 +166,7 @@ def _accuracy(row: Row, accuracies: Sequence[Column], epsilon: float) -> tuple[S
         state: State = "lost"
     else:
         state = "kept" if states and all(one == "kept" for one in states) else "open"
-    return state, least[1] if least else None
+    return state, _interval(least[1] if least else None)
 
 
 def _interval(change: Entry | None) -> Interval | None:
@@ -191,10 +185,10 @@ def _obstacle(reference: Row | None, column: Column, accuracies: Sequence[Column
     return ""
 
 
-def _sentence(spot: SweetSpot, column: Column, names: Mapping[str, str]) -> str:
+def _sentence(header: str, names: Mapping[str, str], spot: SweetSpot) -> str:
     """Return one sentence about sweet spots, and one about where the metric is kept."""
     who = f"{elide(spot.model, 34)}, {names[spot.pruner]}, {names[spot.recipe]}"
-    what = elide(column.header, 40)
+    what = elide(header, 40)
     best = spot.best
     if best is not None and best.difference is not None:
         change = difference_text(best.difference)
