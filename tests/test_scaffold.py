@@ -60,6 +60,7 @@ def test_values_and_contracts_of_every_kind_hold_unchanged(packages: list[Path])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow  # trains a network for each kind
 def test_suites_of_every_kind_run(packages: list[Path]) -> None:
     tests = [str(path) for folder in packages for path in folder.glob("tests/test_suite.py")]
@@ -68,6 +69,7 @@ def test_suites_of_every_kind_run(packages: list[Path]) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow  # mypy --strict reads torch
 def test_types_of_every_kind(packages: list[Path]) -> None:
     for folder in packages:
