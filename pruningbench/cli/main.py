@@ -24,6 +24,7 @@ COMMANDS = {
     "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
     "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables from one or more runs."),
     "data": ("pruningbench.cli.data:data", "List data sets, fetch one, or print its folder."),
+    "plugin": ("pruningbench.cli.plugin:plugin", "Make a new plugin, or check one."),
     "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),
 }
