@@ -24,7 +24,7 @@ CONTENT_LIMIT = 16 * 2**30
 SETTLED = 2.0
 """Minimum age in seconds of a file whose hash is stored: later changes then show in its times."""
 _TABLE = "CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, state TEXT, sha256 TEXT)"
-_Known = dict[str, tuple[str, str]]
+_Digests = dict[str, tuple[str, str]]
 """Path -> state of the file (`_state`) and its SHA-256."""
 
 
@@ -61,23 +61,23 @@ def contents(paths: Sequence[Path]) -> list[str]:
     if sum(stat.st_size for stat in stats) > CONTENT_LIMIT:
         return [f"size {stat.st_size}" for stat in stats]
     names = [os.fspath(path.resolve()) for path in paths]
-    known = {} if must_reread() else _noted(names)
-    found: dict[str, str] = {}
-    fresh: _Known = {}
+    stored = {} if must_reread() else _stored_digests(names)
+    digests: dict[str, str] = {}
+    unstored: _Digests = {}
     todo = []
     for name, stat in zip(names, stats, strict=True):
-        state, digest = known.get(name, ("", ""))
+        state, digest = stored.get(name, ("", ""))
         if state == _state(stat):
-            found[name] = digest
+            digests[name] = digest
         else:
             todo.append((name, stat))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for (name, stat), digest in zip(todo, pool.map(_hash, [name for name, _ in todo]), strict=True):
-            found[name] = digest
+            digests[name] = digest
             if time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED:
-                fresh[name] = (_state(stat), digest)
-    _note(fresh)
-    return [found[name] for name in names]
+                unstored[name] = (_state(stat), digest)
+    _store_digests(unstored)
+    return [digests[name] for name in names]
 
 
 def _state(stat: os.stat_result) -> str:
@@ -93,7 +93,7 @@ def _hash(name: str) -> str:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from None
 
 
-def _noted(names: Iterable[str]) -> _Known:
+def _stored_digests(names: Iterable[str]) -> _Digests:
     """Return the cached entries of these files, or none if the cache cannot be read."""
     try:
         with closing(_database()) as database:
@@ -103,13 +103,13 @@ def _noted(names: Iterable[str]) -> _Known:
         return {}
 
 
-def _note(fresh: _Known) -> None:
+def _store_digests(digests: _Digests) -> None:
     """Store digests for the next run; an unwritable cache costs time, but does not affect results."""
-    if not fresh:
+    if not digests:
         return
     try:
         with closing(_database()) as database, database:
-            rows = [(name, *values) for name, values in fresh.items()]
+            rows = [(name, *values) for name, values in digests.items()]
             database.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", rows)
     except (sqlite3.Error, OSError):
         return

@@ -15,6 +15,7 @@ class DenseSimilarity(Task):
     The dense model is the reference of the cell's recipe: as loaded or, if the recipe trains, trained by it.
     """
 
+    dimension = "similarity"
     metrics = ("linear-cka", "neuron-similarity")
 
     data: DatasetRef = param(doc="any images; labels are not needed")
@@ -22,7 +23,7 @@ class DenseSimilarity(Task):
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Features]]:
         """Yield the features of all images."""
         if context.dense is None:
-            raise PruningBenchError("dense-similarity compares with the dense model, and there is none here")
+            raise PruningBenchError("dense-similarity needs the dense model, which this context lacks")
         samples = context.open_dataset(self.data)
         features, dense = context.features(model, samples), context.features(context.dense, samples)
         yield "", Features(features, dense, samples.labels)

@@ -32,6 +32,7 @@ class RidgeZeroShot(Task):
     for pruning: use the same data as `source_train`. Source: arXiv 2509.24066.
     """
 
+    dimension = "transfer"
     metrics = ("accuracy",)
     main_data = "source_test"
 
@@ -67,7 +68,7 @@ class RidgeZeroShot(Task):
 
         dense = context.as_loaded  # the published protocol: heads of the backbone before any pruning and training
         if dense is None:
-            raise PruningBenchError("ridge-zero-shot fits its heads on the dense model, and there is none here")
+            raise PruningBenchError("ridge-zero-shot needs the dense model to fit its heads, which this context lacks")
         fitted, tested = context.open_dataset(train), context.open_dataset(test)
         labels, truth = shared_labels(fitted, tested)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,7 @@ set_option = click.option(
 )  # fmt: skip
 only_option = click.option(
     "--only", multiple=True, metavar="KIND=LABEL",
-    help="Only these cells or tasks, by exact label (* is any text), e.g. --only model=digits-vit. Repeatable.",
+    help="Only these cells or tasks, by exact label (* matches any text), e.g. --only model=digits-vit. Repeatable.",
 )  # fmt: skip
 not_option = click.option(
     "--not", "without", multiple=True, metavar="KIND=LABEL",
@@ -28,7 +30,7 @@ not_option = click.option(
 )  # fmt: skip
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N",
-    help="A rehearsal on N samples of each data set, in a run folder of its own.",
+    help="Rehearse on N samples of each data set, in a separate run folder.",
 )  # fmt: skip
 
 
@@ -42,14 +44,25 @@ def say(text: object = "", *, err: bool = False) -> None:
     click.echo(displayable_lines(text), err=err)
 
 
+def say_lines(lines: Iterable[tuple[str, bool]]) -> None:
+    """Print lines, each with whether it is of little weight; such lines are grey on a terminal, unless NO_COLOR is set.
+
+    Source: https://no-color.org: any value of NO_COLOR but "" turns colours off.
+    """
+    grey = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line, light in lines:
+        shown = displayable_lines(line)
+        click.echo(click.style(shown, dim=True) if light and grey else shown)
+
+
 def say_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(displayable_json(value, indent=2))
 
 
-def complain(what: str, message: object) -> None:
+def complain(subject: str, message: object) -> None:
     """Print ``WHAT: MESSAGE`` as one line on standard error, whatever the message contains."""
-    click.echo(f"{what}: {displayable(message)}", err=True)
+    click.echo(f"{subject}: {displayable(message)}", err=True)
 
 
 def announce(plan: Plan) -> None:

@@ -17,6 +17,7 @@ from pruningbench.cli.common import (
     parse_shard,
     registry_with_warnings,
     say,
+    say_lines,
     set_option,
     table_width,
     with_limit,
@@ -37,23 +38,25 @@ if TYPE_CHECKING:
 @not_option
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
-@click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
-@click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
+@click.option("--executor", default="serial", show_default=True, help="Executor that runs the cells.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
 @click.option(
     "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
+@click.option("--retry-failed", is_flag=True, help="Repeat task runs that are not ok.")
 @click.option(
     "--accept-changed",
     is_flag=True,
-    help="Keep finished rows although weights, data or code have changed since, marked; otherwise they are "
+    help="Keep and mark finished rows whose weights, data or code have changed; without this option they are "
     "measured again.",
 )
 @click.option(
     "--verify-data", is_flag=True, help="Read all weights and data again, even if no file seems to have changed."
 )
-@click.option("--no-cache", is_flag=True, help="Compute everything anew: neither read nor fill this machine's cache.")
-@click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
+@click.option("--no-cache", is_flag=True, help="Compute everything again: neither read nor write this machine's cache.")
+@click.option(
+    "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
+)
 def run(
     suite: str,
     out: Path | None,
@@ -119,10 +122,10 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     if not can_supervise():
         return work()
 
-    def died(what: str) -> bool:
-        blamed = DeathWatch(folder.running).blame(what)
+    def died(how: str) -> bool:
+        blamed = DeathWatch(folder.running).blame(how)
         if blamed:
-            complain("warning", f"the working process {what}; starting it again")
+            complain("warning", f"the worker process {how}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)
@@ -131,20 +134,21 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 def report(folder: Path, summary: Summary) -> int:
     """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code."""
     from pruningbench.errors import PruningBenchError
-    from pruningbench.leaderboard import build, draw_figures, render
+    from pruningbench.leaderboard import build, draw_figures
     from pruningbench.leaderboard.results import load_results
+    from pruningbench.leaderboard.text import terminal_lines
 
     table = load_results(folder, details=True)
     if (table["status"] == "ok").any():
-        say(render(build(table, [folder]), "table", width=table_width()))
+        say_lines(terminal_lines(build(table, [folder]), table_width()))
     try:
         drawn = f"{len(draw_figures(folder))} pictures"
     except PruningBenchError as error:  # for example, the disk is full; the numbers are stored
         complain("warning", error)
         drawn = "not drawn"
     say()
-    done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
-    say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    counts = f"{summary.computed} task runs computed now, {summary.resumed} done before"
+    say(f"{summary.cells} cells: {counts if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
     say(f"figures      {folder / 'figures'} ({drawn})")
     say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
@@ -156,7 +160,7 @@ def report(folder: Path, summary: Summary) -> int:
         return 1
     say(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
-        what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-        say(displayable(f"  {record.status}: {what}, task {record.task}: {last_line(record.error)}"), err=True)
+        condition = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        say(displayable(f"  {record.status}: {condition}, task {record.task}: {last_line(record.error)}"), err=True)
     say("run the same command with --retry-failed to try them again", err=True)
     return 1

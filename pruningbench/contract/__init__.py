@@ -30,6 +30,7 @@ from pruningbench.contract.component import (
     Refers,
     Use,
     param,
+    range_problem,
 )
 from pruningbench.contract.context import Context, TensorCache
 from pruningbench.contract.cost import Cost, Outline
@@ -37,6 +38,7 @@ from pruningbench.contract.dataset import DataCard, Dataset
 from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
 from pruningbench.contract.executor import Executor, Work
+from pruningbench.contract.findings import FRACTION, Interval, SweetPoint, SweetSpot, widened
 from pruningbench.contract.human import (
     NO_ANSWER,
     NOT_SHOWN,
@@ -84,7 +86,6 @@ from pruningbench.contract.reporting import (
     Drawing,
     ExhibitDrawer,
     FigureDrawer,
-    Interval,
     Measurement,
     ReportedRun,
     ShownExhibit,
@@ -94,7 +95,7 @@ from pruningbench.contract.reporting import (
 )
 from pruningbench.contract.sample import Sample
 from pruningbench.contract.samples import ArraySamples, Samples
-from pruningbench.contract.task import Metric, Task
+from pruningbench.contract.task import ACCURACY, Metric, Task
 from pruningbench.contract.vision import Augmentation, Batch, Facet, Grid, VisionModel, collate
 from pruningbench.errors import (
     CollapseWarning,
@@ -122,8 +123,10 @@ from pruningbench.hookspecs import (
 )
 
 __all__ = [
+    "ACCURACY",
     "CONTRACT_VERSION",
     "DENSE_TRAINING",
+    "FRACTION",
     "KINDS",
     "NOT_SHOWN",
     "NO_ANSWER",
@@ -215,6 +218,8 @@ __all__ = [
     "ShownExhibit",
     "ShownSample",
     "Statement",
+    "SweetPoint",
+    "SweetSpot",
     "Task",
     "TensorCache",
     "UsageError",
@@ -246,9 +251,11 @@ __all__ = [
     "parse_json",
     "percent",
     "printable",
+    "range_problem",
     "read_file",
     "read_json",
     "read_text",
     "tensors_digest",
+    "widened",
     "write_whole",
 ]

@@ -31,7 +31,7 @@ class Degenerate:
     remedy: str = ""
 
 
-COLLAPSED = "the network is most likely destroyed: prune less, or train what is left"
+COLLAPSED = "the network is probably destroyed: prune less, or train after pruning"
 
 
 def one_answer(answers: Tensor, truth: Tensor | None, what: str) -> Degenerate | None:

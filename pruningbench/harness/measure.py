@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, bootstrap, mean
+from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.plan import TaskRun
@@ -66,6 +67,7 @@ class Measured:
         exhibits: arrays for figures, by variant.
         inapplicable: requested metrics that apply to nothing that the task yields.
         failures: the parts without a value; the measurements remain valid.
+        dimension: the ability that the task measures.
     """
 
     measurements: list[MetricValue] = field(default_factory=list)
@@ -73,6 +75,7 @@ class Measured:
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     inapplicable: tuple[str, ...] = ()
     failures: list[Failure] = field(default_factory=list)
+    dimension: str = ""
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
@@ -92,7 +95,7 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
     task = run.task.component
     if not isinstance(task, Task):
         raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
-    measured = Measured()
+    measured = Measured(dimension=dimension_of(task, run.task.name))
     errors: list[Exception] = []
     seen: list[str] = []
     for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):
@@ -155,7 +158,7 @@ def _check(label: str, variant: object, outputs: object, seen: list[str]) -> Non
     if not isinstance(outputs, Outputs):
         raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
     if not isinstance(variant, str):
-        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is no text")
+        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is not text")
     if variant in seen:
         raise PluginError(f"task {label!r} yielded variant {variant!r} twice")
     seen.append(variant)
@@ -190,7 +193,7 @@ def _apply(
     statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
     if statistic is mean and array.ndim == 2:
         if not array.shape[1]:
-            raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
+            raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: it has no values per sample")
         array = array.mean(axis=1)  # one value per sample, because differences are paired by sample
     estimate = bootstrap(array, statistic)
     chance, chance_p = _chance(metric, label, outputs, array, main=main)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+SCHEMA = 1
+"""Version of the journal's lines that this version reads; a line names its own in ``schema`` if it is not 1. Fields may
+be added without a new version, because readers drop the ones that they do not know."""
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
 NUMBERS = (
@@ -29,6 +32,8 @@ class Record:
             prunable and over all parameters. All are in [0, 1].
         seed: seed of the cell.
         task, variant, metric: what was measured; the metric is "" if the task failed.
+        dimension: the ability that the task measures; "" in records of versions that did not store it, and of tasks
+            that were never started.
         value: the statistic; `ci_low` and `ci_high` are its 95 % bootstrap interval over samples.
         n: number of samples on which the metric is defined; `undefined`: number of samples on which it is NaN.
         unit, higher_is_better: of the metric; `ceiling`: the value that people reach on the same samples; `chance`: the
@@ -70,6 +75,7 @@ class Record:
     sparsity_total: float = math.nan
     variant: str = ""
     metric: str = ""
+    dimension: str = ""
     value: float = math.nan
     ci_low: float = math.nan
     ci_high: float = math.nan
@@ -125,25 +131,25 @@ class Record:
             TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
                 range.
         """
-        known = {f.name for f in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
+        names = {f.name for f in fields(cls)}
+        arguments = {name: value for name, value in values.items() if name in names}
         for name in NUMBERS:
-            if name in kept:
-                kept[name] = math.nan if kept[name] is None else float(kept[name])
-        record = cls(**kept)
+            if name in arguments:
+                arguments[name] = math.nan if arguments[name] is None else float(arguments[name])
+        record = cls(**arguments)
         for name, types in _TYPES.items():
             value = getattr(record, name)
             if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
-                raise TypeError(f"{name} is {value!r}")
+                raise TypeError(f"{name} has the wrong type: {value!r}")
         for parts in (record.made_of, record.accepted):
             if not all(isinstance(text, str) for pair in parts.items() for text in pair):
-                raise TypeError(f"parts are {parts!r}")
+                raise TypeError(f"parts must be text, got {parts!r}")
         if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
         if not 0 <= record.sparsity < 1 or not all(-(2**63) <= getattr(record, name) < 2**63 for name in INTEGERS):
-            raise ValueError("a sparsity or a whole number out of range")
+            raise ValueError("a sparsity or a whole number is out of range")
         if not all(math.isfinite(getattr(record, name)) for name in TIMES):
-            raise ValueError("a time that is none")
+            raise ValueError("a time is not a finite number")
         return record
 
     @property
