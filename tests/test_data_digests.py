@@ -51,6 +51,6 @@ def test_a_stored_digest_saves_reading_unless_everything_is_verified(
 
 def test_a_file_that_has_just_changed_is_not_stored(tmp_path: Path) -> None:
     write(tmp_path / "a", b"one")  # its modification time is old, but not that of its status
-    assert _digests._noted([str(tmp_path / "a")]) == {}
+    assert _digests._stored_digests([str(tmp_path / "a")]) == {}
     contents([tmp_path / "a"])
-    assert _digests._noted([str(tmp_path / "a")]) == {}
+    assert _digests._stored_digests([str(tmp_path / "a")]) == {}
