@@ -17,7 +17,7 @@ from scipy import stats
 
 from pruningbench.leaderboard import Row, render
 from pruningbench.leaderboard.contests import ALL_MODELS, Contest, contests
-from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, studentised_range
+from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, smallest_p, studentised_range
 from pruningbench.leaderboard.places import Cells, block_ranks, interval_of_ranks, places
 from pruningbench.leaderboard.ranking import ranks
 from pruningbench.leaderboard.summary import rank_sentences
@@ -146,13 +146,27 @@ def test_few_blocks_are_ties() -> None:
     one = contest(rows_of(QUALITY, seeds=(0,)))
     assert one.blocks == 1 and math.isnan(one.p) and math.isnan(one.critical_difference) and not one.decided
     assert one.groups == (tuple(QUALITY),) and {c.places for c in one.contestants} == {(1, 4)}
-    assert "no difference is tested" in one.sentence
-    two = contest(rows_of(QUALITY, seeds=(0, 1)))
-    assert two.blocks == 2 and not two.decided and len(two.groups) == 1
-    assert two.sentence == (
-        "accuracy, none, on net: no difference shown (Friedman p = .11 over 2 blocks; "
-        "mean ranks good 1, fair 2, poor 3, bad 4)."
+    assert one.sentence == (
+        "accuracy, none, on net: mean ranks good 1, fair 2, poor 3, bad 4; "
+        "one task and seed is too little to test differences."
     )
+    two = contest(rows_of(QUALITY, seeds=(0, 1)))
+    assert two.blocks == 2 and not two.decided and not two.testable and len(two.groups) == 1
+    assert two.sentence.endswith("2 blocks of tasks, models and seeds are too little to test differences.")
+    alike = contest(rows_of(dict.fromkeys(QUALITY, 0.5)))
+    assert alike.testable and alike.sentence == (
+        "accuracy, none, on net: no difference shown (Friedman p = 1 over 3 blocks; "
+        "mean ranks bad 2.5, fair 2.5, good 2.5, poor 2.5)."
+    )
+
+
+@pytest.mark.parametrize(("competitors", "fewest"), [(2, 4), (3, 3), (4, 3), (9, 2)])
+def test_how_many_blocks_a_test_needs(competitors: int, fewest: int) -> None:
+    for blocks in range(2, 6):
+        p = smallest_p(competitors, blocks)
+        assert p == pytest.approx(friedman(np.tile(np.arange(1.0, competitors + 1), (blocks, 1)))[1])
+        assert (p <= 0.05) == (blocks >= fewest)
+    assert smallest_p(4, 1) == 1
 
 
 def test_equal_pruners_share_ranks() -> None:
@@ -294,12 +308,15 @@ def test_sentences_of_the_summary() -> None:
     held = contests(board(rows_of(QUALITY, models=("net", "other", "third"))))
     said = rank_sentences(held)
     assert len(said) == 2 and all("on 3 models" in sentence for sentence in said)
-    undecided = rank_sentences(contests(board(rows_of(QUALITY, seeds=(0, 1)))))
-    assert undecided == ["No difference between pruners is shown (Friedman's test) in accuracy (none, p = .11), "
-                         "sharpness (none, p = .11)."]  # fmt: skip
-    single = rank_sentences(contests(board(rows_of(QUALITY, seeds=(0,)))))
-    assert single == ["Best mean rank on a single task and seed, which no test supports: accuracy (none) good, "
-                      "sharpness (none) good."]  # fmt: skip
+    undecided = rank_sentences(contests(board(rows_of(dict.fromkeys(QUALITY, 0.5)))))
+    assert undecided == [
+        "No difference between pruners is shown (Friedman's test) in accuracy (none, p = 1), sharpness (none, p = 1)."
+    ]
+    for seeds in ((0,), (0, 1)):
+        assert rank_sentences(contests(board(rows_of(QUALITY, seeds=seeds)))) == [
+            "Best mean rank, on too few tasks, models and seeds for a test: "
+            "accuracy (none) good, sharpness (none) good."
+        ]
 
 
 def test_contests_of_measured_runs(tmp_path: Path) -> None:

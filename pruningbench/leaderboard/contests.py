@@ -14,11 +14,11 @@ A contest compares the pruners of one recipe in one dimension, on one model or o
 * *Blocks.* A block is a task, a model and a seed: the cells inside share images and networks and are no independent
   evidence. In each block, the pruners are ranked by their mean place over its cells; `mean_rank` is the mean of these
   ranks over the blocks.
-* *Ties.* Friedman's test asks whether the pruners differ at all. If it does not reject at .05, or if there is only one
-  block, all of them are tied. Else two pruners are tied unless their mean ranks differ by the critical difference of
-  Nemenyi's test or more. The test treats blocks as independent; seeds share the images of a task and tasks share
-  networks, so a difference that it does not show is not shown by fewer blocks either, and one that it shows should be
-  seen on further data sets.
+* *Ties.* Friedman's test asks whether the pruners differ at all. If it does not reject at .05, or cannot because there
+  are too few blocks (fewer than three, or four for two pruners), all of them are tied. Else two pruners are tied unless
+  their mean ranks differ by the critical difference of Nemenyi's test or more. The tests take blocks as independent,
+  although seeds share the images of a task, and tasks share networks: a difference that they show holds for these data
+  and models, and has yet to be seen on others.
 * *Interval.* 1000 draws: the seeds are drawn with replacement, and each value is moved by its standard error over
   samples (from its stored interval), each independently. Values on the same images move together in truth, so the
   interval is rather too wide than too narrow. Tasks and models are fixed.
@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pruningbench.leaderboard.coverage import Grid, cells_of, grid_of
-from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of
+from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, smallest_p
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.places import block_ranks, interval_of_ranks
 from pruningbench.leaderboard.rows import Board, Column, Row
@@ -102,6 +102,11 @@ class Contest:
     critical_difference: float
     groups: tuple[tuple[str, ...], ...]
     sentence: str = field(default="", compare=False)
+
+    @property
+    def testable(self) -> bool:
+        """Whether there are enough blocks for Friedman's test to show a difference, if all of them agree."""
+        return smallest_p(len(self.contestants), self.blocks) <= LEVEL
 
     @property
     def decided(self) -> bool:
@@ -198,8 +203,11 @@ def _sentence(contest: Contest) -> str:
         return f"{what}: no ranks, because fewer than two pruners have all cells."
     names = compact(contestant.pruner for contestant in contest.contestants)
     ranks = ", ".join(f"{names[c.pruner]} {_rank(c.mean_rank)}" for c in contest.contestants)
-    if contest.blocks < 2:
-        return f"{what}: mean ranks {ranks}; one task and seed, so that no difference is tested."
+    if not contest.testable:
+        few = (
+            "one task and seed is" if contest.blocks == 1 else f"{contest.blocks} blocks of tasks, models and seeds are"
+        )
+        return f"{what}: mean ranks {ranks}; {few} too little to test differences."
     test = f"Friedman p = {p_text(contest.p)} over {contest.blocks} blocks"
     if not contest.decided:
         return f"{what}: no difference shown ({test}; mean ranks {ranks})."
