@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -242,6 +244,35 @@ def test_collapsed_rows_come_last_and_may_be_undefined() -> None:
     # places of good: 1, 3, 3; of bad: 2, 1, 1; of worst: 3, 2, 2: two of them share a mean place
     assert [c.mean_rank for c in found.contestants] == [1, 2.5, 2.5]
     assert {c.pruner: c.collapsed for c in found.contestants} == {"good": 2, "bad": 0, "worst": 0}
+
+
+values_of_pruners = st.lists(st.lists(st.integers(0, 5), min_size=9, max_size=9), min_size=2, max_size=4)
+
+
+@given(values_of_pruners, st.randoms(use_true_random=False))
+def test_ranks_depend_on_the_order_of_values_only(drawn: list[list[int]], random: Random) -> None:
+    """Neither a monotone change of a metric, nor its direction with its sign, nor the order of rows matters."""
+
+    def rows(change: Callable[[int], float]) -> list[Row]:
+        return [
+            row(
+                sparsity, {ACCURACY: 0.0}, pruner=f"p{i}", seeds=(0, 1, 2),
+                by_seed={ACCURACY: {seed: (change(values[3 * j + seed]), math.nan) for seed in range(3)}},
+            )
+            for i, values in enumerate(drawn) for j, sparsity in enumerate((0.5, 0.8, 0.9))
+        ]  # fmt: skip
+
+    shuffled = rows(lambda value: math.exp(value))
+    random.shuffle(shuffled)
+    down = (replace(COLUMNS[0], higher_is_better=False),)
+    (plain,) = contests(board(rows(float), COLUMNS[:1]), draws=0)
+    assert contests(board(shuffled, COLUMNS[:1]), draws=0)[0].groups == plain.groups
+    ranks_of = [{c.pruner: c.mean_rank for c in plain.contestants}]
+    for other in (board(shuffled, COLUMNS[:1]), board(rows(lambda value: -value), down)):
+        ranks_of.append({c.pruner: c.mean_rank for c in contests(other, draws=0)[0].contestants})
+    assert ranks_of[0] == ranks_of[1] == ranks_of[2]
+    # ranks of n pruners always add up to n (n + 1) / 2
+    assert sum(ranks_of[0].values()) == pytest.approx(len(drawn) * (len(drawn) + 1) / 2)
 
 
 # intervals

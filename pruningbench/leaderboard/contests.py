@@ -135,15 +135,15 @@ def contests(board: Board, *, draws: int = 1000) -> tuple[Contest, ...]:
     for row in board.rows:
         if not row.dense:
             by_recipe.setdefault(row.recipe, {}).setdefault(row.model, []).append(row)
-    held = []
+    listed = []
     for dimension, columns in dimensions.items():
         for recipe, of_models in by_recipe.items():
             grids = [grid for model in models if (grid := grid_of(of_models.get(model, ()), columns, SPARSITIES))]
             scopes = [(grid.model, [grid]) for grid in grids]
             if len(grids) > 1:
                 scopes.insert(0, (ALL_MODELS, grids))
-            held += [_contest(model, recipe, dimension, scope, draws) for model, scope in scopes]
-    return tuple(contest for contest in held if contest.contestants or contest.model)
+            listed += [_contest(model, recipe, dimension, scope, draws) for model, scope in scopes]
+    return tuple(contest for contest in listed if contest.contestants or contest.model)
 
 
 def _contest(model: str, recipe: str, dimension: str, grids: Sequence[Grid], draws: int) -> Contest:
