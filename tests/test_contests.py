@@ -307,6 +307,19 @@ def test_seeds_are_drawn_within_their_model_and_together_over_tasks() -> None:
     assert [low[0], high[0]] == pytest.approx((1 + k / 3).tolist())
 
 
+def test_interval_contains_the_mean_rank() -> None:
+    """Forty tasks agree on an order within the noise: every draw turns some round, but the interval keeps the estimate."""
+    keys = [(f"task-{i}", "", "hits") for i in range(40)]
+    columns = tuple(column(key, "sharpness") for key in keys)
+    rows = [
+        row(s, dict.fromkeys(keys, q), by_seed={key: {0: (q, 0.196)} for key in keys}, pruner=pruner)
+        for pruner, q in (("good", 0.6), ("fair", 0.5)) for s in (0.5, 0.8, 0.9)
+    ]  # fmt: skip
+    good, fair = contest(rows, "sharpness", columns=columns).contestants
+    assert (good.mean_rank, good.low) == (1, 1) and 1 < good.high < 1.5
+    assert (fair.mean_rank, fair.high) == (2, 2) and 1.5 < fair.low < 2
+
+
 def test_values_without_intervals_and_draws() -> None:
     found = contest(rows_of(QUALITY), draws=0)
     assert all(math.isnan(c.low) and math.isnan(c.high) for c in found.contestants)

@@ -19,9 +19,10 @@ A contest compares the pruners of one recipe in one dimension, on one model or o
   their mean ranks differ by the critical difference of Nemenyi's test or more. The tests take blocks as independent,
   although seeds share the images of a task, and tasks share networks: a difference that they show holds for these data
   and models, and has yet to be seen on others.
-* *Interval.* 1000 draws: the seeds are drawn with replacement, and each value is moved by its standard error over
+* *Interval.* Up to 1000 draws: the seeds are drawn with replacement, and each value is moved by its standard error over
   samples (from its stored interval), each independently. Values on the same images move together in truth, so the
-  interval is rather too wide than too narrow. Tasks and models are fixed.
+  interval is rather too wide than too narrow. Noise moves ranks towards the middle; the interval is extended to the
+  mean rank where it would not contain it. Tasks and models are fixed.
 
 Sources: M. Friedman, The use of ranks to avoid the assumption of normality, JASA 1937; P. Nemenyi, Distribution-free
 multiple comparisons, 1963; J. Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 2006.
@@ -179,7 +180,7 @@ def _ranked(contest: Contest, grids: Sequence[Grid], pruners: Sequence[str], dra
     ordered = [float(means[i]) for i in order]
     contestants = tuple(
         Contestant(
-            pruners[i], float(means[i]), float(low[i]), float(high[i]),
+            pruners[i], float(means[i]), float(min(low[i], means[i])), float(max(high[i], means[i])),
             places=(
                 1 + sum(bool(means[i] - other >= threshold) for other in ordered),
                 len(ordered) - sum(bool(other - means[i] >= threshold) for other in ordered),
