@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from scipy import stats
 
 from pruningbench.leaderboard import Row, render
 from pruningbench.leaderboard.contests import ALL_MODELS, Contest, contests
-from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, studentised_range
+from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, smallest_p, studentised_range
 from pruningbench.leaderboard.places import Cells, block_ranks, interval_of_ranks, places
 from pruningbench.leaderboard.ranking import ranks
 from pruningbench.leaderboard.summary import rank_sentences
@@ -146,13 +148,27 @@ def test_few_blocks_are_ties() -> None:
     one = contest(rows_of(QUALITY, seeds=(0,)))
     assert one.blocks == 1 and math.isnan(one.p) and math.isnan(one.critical_difference) and not one.decided
     assert one.groups == (tuple(QUALITY),) and {c.places for c in one.contestants} == {(1, 4)}
-    assert "no difference is tested" in one.sentence
-    two = contest(rows_of(QUALITY, seeds=(0, 1)))
-    assert two.blocks == 2 and not two.decided and len(two.groups) == 1
-    assert two.sentence == (
-        "accuracy, none, on net: no difference shown (Friedman p = .11 over 2 blocks; "
-        "mean ranks good 1, fair 2, poor 3, bad 4)."
+    assert one.sentence == (
+        "accuracy, none, on net: mean ranks good 1, fair 2, poor 3, bad 4; "
+        "one task and seed is too little to test differences."
     )
+    two = contest(rows_of(QUALITY, seeds=(0, 1)))
+    assert two.blocks == 2 and not two.decided and not two.testable and len(two.groups) == 1
+    assert two.sentence.endswith("2 blocks of tasks, models and seeds are too little to test differences.")
+    alike = contest(rows_of(dict.fromkeys(QUALITY, 0.5)))
+    assert alike.testable and alike.sentence == (
+        "accuracy, none, on net: no difference shown (Friedman p = 1 over 3 blocks; "
+        "mean ranks bad 2.5, fair 2.5, good 2.5, poor 2.5)."
+    )
+
+
+@pytest.mark.parametrize(("competitors", "fewest"), [(2, 4), (3, 3), (4, 3), (9, 2)])
+def test_how_many_blocks_a_test_needs(competitors: int, fewest: int) -> None:
+    for blocks in range(2, 6):
+        p = smallest_p(competitors, blocks)
+        assert p == pytest.approx(friedman(np.tile(np.arange(1.0, competitors + 1), (blocks, 1)))[1])
+        assert (p <= 0.05) == (blocks >= fewest)
+    assert smallest_p(4, 1) == 1
 
 
 def test_equal_pruners_share_ranks() -> None:
@@ -230,6 +246,35 @@ def test_collapsed_rows_come_last_and_may_be_undefined() -> None:
     assert {c.pruner: c.collapsed for c in found.contestants} == {"good": 2, "bad": 0, "worst": 0}
 
 
+values_of_pruners = st.lists(st.lists(st.integers(0, 5), min_size=9, max_size=9), min_size=2, max_size=4)
+
+
+@given(values_of_pruners, st.randoms(use_true_random=False))
+def test_ranks_depend_on_the_order_of_values_only(drawn: list[list[int]], random: Random) -> None:
+    """Neither a monotone change of a metric, nor its direction with its sign, nor the order of rows matters."""
+
+    def rows(change: Callable[[int], float]) -> list[Row]:
+        return [
+            row(
+                sparsity, {ACCURACY: 0.0}, pruner=f"p{i}", seeds=(0, 1, 2),
+                by_seed={ACCURACY: {seed: (change(values[3 * j + seed]), math.nan) for seed in range(3)}},
+            )
+            for i, values in enumerate(drawn) for j, sparsity in enumerate((0.5, 0.8, 0.9))
+        ]  # fmt: skip
+
+    shuffled = rows(lambda value: math.exp(value))
+    random.shuffle(shuffled)
+    down = (replace(COLUMNS[0], higher_is_better=False),)
+    (plain,) = contests(board(rows(float), COLUMNS[:1]), draws=0)
+    assert contests(board(shuffled, COLUMNS[:1]), draws=0)[0].groups == plain.groups
+    ranks_of = [{c.pruner: c.mean_rank for c in plain.contestants}]
+    for other in (board(shuffled, COLUMNS[:1]), board(rows(lambda value: -value), down)):
+        ranks_of.append({c.pruner: c.mean_rank for c in contests(other, draws=0)[0].contestants})
+    assert ranks_of[0] == ranks_of[1] == ranks_of[2]
+    # ranks of n pruners always add up to n (n + 1) / 2
+    assert sum(ranks_of[0].values()) == pytest.approx(len(drawn) * (len(drawn) + 1) / 2)
+
+
 # intervals
 
 
@@ -260,6 +305,19 @@ def test_seeds_are_drawn_within_their_model_and_together_over_tasks() -> None:
     low, high = interval_of_ranks(cells, 1000)
     k = stats.binom.ppf([0.025, 0.975], 3, 1 / 3)
     assert [low[0], high[0]] == pytest.approx((1 + k / 3).tolist())
+
+
+def test_interval_contains_the_mean_rank() -> None:
+    """Forty tasks agree on an order within the noise: every draw turns some round, but the interval keeps the estimate."""
+    keys = [(f"task-{i}", "", "hits") for i in range(40)]
+    columns = tuple(column(key, "sharpness") for key in keys)
+    rows = [
+        row(s, dict.fromkeys(keys, q), by_seed={key: {0: (q, 0.196)} for key in keys}, pruner=pruner)
+        for pruner, q in (("good", 0.6), ("fair", 0.5)) for s in (0.5, 0.8, 0.9)
+    ]  # fmt: skip
+    good, fair = contest(rows, "sharpness", columns=columns).contestants
+    assert (good.mean_rank, good.low) == (1, 1) and 1 < good.high < 1.5
+    assert (fair.mean_rank, fair.high) == (2, 2) and 1.5 < fair.low < 2
 
 
 def test_values_without_intervals_and_draws() -> None:
@@ -294,12 +352,15 @@ def test_sentences_of_the_summary() -> None:
     held = contests(board(rows_of(QUALITY, models=("net", "other", "third"))))
     said = rank_sentences(held)
     assert len(said) == 2 and all("on 3 models" in sentence for sentence in said)
-    undecided = rank_sentences(contests(board(rows_of(QUALITY, seeds=(0, 1)))))
-    assert undecided == ["No difference between pruners is shown (Friedman's test) in accuracy (none, p = .11), "
-                         "sharpness (none, p = .11)."]  # fmt: skip
-    single = rank_sentences(contests(board(rows_of(QUALITY, seeds=(0,)))))
-    assert single == ["Best mean rank on a single task and seed, which no test supports: accuracy (none) good, "
-                      "sharpness (none) good."]  # fmt: skip
+    undecided = rank_sentences(contests(board(rows_of(dict.fromkeys(QUALITY, 0.5)))))
+    assert undecided == [
+        "No difference between pruners is shown (Friedman's test) in accuracy (none, p = 1), sharpness (none, p = 1)."
+    ]
+    for seeds in ((0,), (0, 1)):
+        assert rank_sentences(contests(board(rows_of(QUALITY, seeds=seeds)))) == [
+            "Best mean rank, on too few tasks, models and seeds for a test: "
+            "accuracy (none) good, sharpness (none) good."
+        ]
 
 
 def test_contests_of_measured_runs(tmp_path: Path) -> None:

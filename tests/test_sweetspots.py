@@ -165,6 +165,19 @@ def test_limits_enclose_the_sparsity(changes: list[tuple[Entry, Entry, bool]]) -
                 assert point.difference is not None and point.difference.low > 0
 
 
+@given(st.lists(st.tuples(states, states), min_size=1, max_size=4), st.floats(0.001, 0.1), st.floats(1, 5))
+def test_a_larger_epsilon_keeps_every_sweet_spot(
+    changes: list[tuple[Entry, Entry]], epsilon: float, factor: float
+) -> None:
+    rows = [pruned((i + 1) / 8, accuracy, sharpness) for i, (accuracy, sharpness) in enumerate(changes)]
+    found = board([dense(), *rows])
+    for strict, lax in zip(
+        sweet_spots(found, epsilon=epsilon), sweet_spots(found, epsilon=factor * epsilon), strict=True
+    ):
+        assert set(strict.sparsities) <= set(lax.sparsities)
+        assert strict.shown_up_to <= lax.shown_up_to and strict.lost_at <= lax.lost_at
+
+
 # the limit of a loss
 
 
@@ -239,6 +252,9 @@ def test_words_table_and_json(tmp_path: Path) -> None:
     header, only = sweet_spot_table(sweet_spots(found))
     cells = dict(zip(header, only, strict=True))
     assert (cells["sweet spots"], cells["kept up to"], cells["lost at"]) == ("50%, 80%", "90%", "")
+    shown = render([found], "markdown").partition("**Sweet spots**")[2].strip().splitlines()
+    assert [cell.strip() for cell in shown[-1].split("|")][1:5] == ["net", "a", "none", "sharpness"]
+    assert len(shown) == 3 and "**Sweet spots**" not in render([board([dense(), pruned(0.5, WORSE)])], "markdown")
     values = json.loads(render([found], "json"))[0]
     assert values["sweet_spots"][1]["sparsities"] == [0.5, 0.8] and values["sweet_spots"][1]["lost_at"] == "inf"
     assert values["sweet_spots"][1]["sentence"] == spot.sentence

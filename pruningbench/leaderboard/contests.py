@@ -14,14 +14,15 @@ A contest compares the pruners of one recipe in one dimension, on one model or o
 * *Blocks.* A block is a task, a model and a seed: the cells inside share images and networks and are no independent
   evidence. In each block, the pruners are ranked by their mean place over its cells; `mean_rank` is the mean of these
   ranks over the blocks.
-* *Ties.* Friedman's test asks whether the pruners differ at all. If it does not reject at .05, or if there is only one
-  block, all of them are tied. Else two pruners are tied unless their mean ranks differ by the critical difference of
-  Nemenyi's test or more. The test treats blocks as independent; seeds share the images of a task and tasks share
-  networks, so a difference that it does not show is not shown by fewer blocks either, and one that it shows should be
-  seen on further data sets.
-* *Interval.* 1000 draws: the seeds are drawn with replacement, and each value is moved by its standard error over
+* *Ties.* Friedman's test asks whether the pruners differ at all. If it does not reject at .05, or cannot because there
+  are too few blocks (fewer than three, or four for two pruners), all of them are tied. Else two pruners are tied unless
+  their mean ranks differ by the critical difference of Nemenyi's test or more. The tests take blocks as independent,
+  although seeds share the images of a task, and tasks share networks: a difference that they show holds for these data
+  and models, and has yet to be seen on others.
+* *Interval.* Up to 1000 draws: the seeds are drawn with replacement, and each value is moved by its standard error over
   samples (from its stored interval), each independently. Values on the same images move together in truth, so the
-  interval is rather too wide than too narrow. Tasks and models are fixed.
+  interval is rather too wide than too narrow. Noise moves ranks towards the middle; the interval is extended to the
+  mean rank where it would not contain it. Tasks and models are fixed.
 
 Sources: M. Friedman, The use of ranks to avoid the assumption of normality, JASA 1937; P. Nemenyi, Distribution-free
 multiple comparisons, 1963; J. Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 2006.
@@ -34,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pruningbench.leaderboard.coverage import Grid, cells_of, grid_of
-from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of
+from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, smallest_p
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.places import block_ranks, interval_of_ranks
 from pruningbench.leaderboard.rows import Board, Column, Row
@@ -104,6 +105,11 @@ class Contest:
     sentence: str = field(default="", compare=False)
 
     @property
+    def testable(self) -> bool:
+        """Whether there are enough blocks for Friedman's test to show a difference, if all of them agree."""
+        return smallest_p(len(self.contestants), self.blocks) <= LEVEL
+
+    @property
     def decided(self) -> bool:
         """Whether Friedman's test shows that the pruners differ."""
         return self.p <= LEVEL
@@ -130,15 +136,15 @@ def contests(board: Board, *, draws: int = 1000) -> tuple[Contest, ...]:
     for row in board.rows:
         if not row.dense:
             by_recipe.setdefault(row.recipe, {}).setdefault(row.model, []).append(row)
-    held = []
+    listed = []
     for dimension, columns in dimensions.items():
         for recipe, of_models in by_recipe.items():
             grids = [grid for model in models if (grid := grid_of(of_models.get(model, ()), columns, SPARSITIES))]
             scopes = [(grid.model, [grid]) for grid in grids]
             if len(grids) > 1:
                 scopes.insert(0, (ALL_MODELS, grids))
-            held += [_contest(model, recipe, dimension, scope, draws) for model, scope in scopes]
-    return tuple(contest for contest in held if contest.contestants or contest.model)
+            listed += [_contest(model, recipe, dimension, scope, draws) for model, scope in scopes]
+    return tuple(contest for contest in listed if contest.contestants or contest.model)
 
 
 def _contest(model: str, recipe: str, dimension: str, grids: Sequence[Grid], draws: int) -> Contest:
@@ -174,7 +180,7 @@ def _ranked(contest: Contest, grids: Sequence[Grid], pruners: Sequence[str], dra
     ordered = [float(means[i]) for i in order]
     contestants = tuple(
         Contestant(
-            pruners[i], float(means[i]), float(low[i]), float(high[i]),
+            pruners[i], float(means[i]), float(min(low[i], means[i])), float(max(high[i], means[i])),
             places=(
                 1 + sum(bool(means[i] - other >= threshold) for other in ordered),
                 len(ordered) - sum(bool(other - means[i] >= threshold) for other in ordered),
@@ -198,8 +204,11 @@ def _sentence(contest: Contest) -> str:
         return f"{what}: no ranks, because fewer than two pruners have all cells."
     names = compact(contestant.pruner for contestant in contest.contestants)
     ranks = ", ".join(f"{names[c.pruner]} {_rank(c.mean_rank)}" for c in contest.contestants)
-    if contest.blocks < 2:
-        return f"{what}: mean ranks {ranks}; one task and seed, so that no difference is tested."
+    if not contest.testable:
+        few = (
+            "one task and seed is" if contest.blocks == 1 else f"{contest.blocks} blocks of tasks, models and seeds are"
+        )
+        return f"{what}: mean ranks {ranks}; {few} too little to test differences."
     test = f"Friedman p = {p_text(contest.p)} over {contest.blocks} blocks"
     if not contest.decided:
         return f"{what}: no difference shown ({test}; mean ranks {ranks})."

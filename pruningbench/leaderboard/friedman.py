@@ -40,6 +40,18 @@ def friedman(ranks: NDArray[np.float64]) -> tuple[float, float]:
     return statistic, float(np.clip(chdtrc(competitors - 1, statistic), 0.0, 1.0))
 
 
+def smallest_p(competitors: int, blocks: int) -> float:
+    """Return the p-value of Friedman's test if all blocks agree without ties, the smallest that it can have.
+
+    1 for fewer than two blocks or competitors.
+    """
+    from scipy.special import chdtrc
+
+    if competitors < 2 or blocks < 2:
+        return 1.0
+    return float(chdtrc(competitors - 1, blocks * (competitors - 1)))
+
+
 def critical_difference(competitors: int, blocks: int, level: float = 0.05) -> float:
     """Return how much two mean ranks must differ at least so that Nemenyi's test calls them different.
 

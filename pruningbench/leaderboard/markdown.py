@@ -24,6 +24,7 @@ from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.ranking import RANK
 from pruningbench.leaderboard.references import compared_with
 from pruningbench.leaderboard.rows import Board, Column, Row
+from pruningbench.leaderboard.sweetspots import sweet_spot_table, sweet_spots
 
 FEW = 6
 """Largest number of metrics for which a table with intervals is still readable."""
@@ -67,7 +68,15 @@ def table(board: Board) -> str:
     parts.append(_escaped(caption(board, ranked)))
     if board.statements:
         parts.append("\n".join(f"* {_escaped(statement)}" for statement in board.statements))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_sweet_spots(board)])
+
+
+def _sweet_spots(board: Board) -> list[str]:
+    """Return a heading and a table of the sweet spots; nothing if there are none."""
+    header, *rows = (list(map(_escaped, row)) for row in sweet_spot_table(sweet_spots(board)))
+    if not rows:
+        return []
+    return ["**Sweet spots**", "\n".join([_line(header), _line([":--"] * len(header)), *map(_line, rows)])]
 
 
 def _header(columns: Sequence[Column], extra: Sequence[str], ranked: bool, degenerate: bool) -> list[str]:

@@ -81,17 +81,17 @@ def rank_sentences(held: Iterable[Contest]) -> list[str]:
     undecided = [
         f"{elide(dimension, 34)} ({recipes[recipe]}, p = {p_text(contest.p)})"
         for (dimension, recipe), contest in widest.items()
-        if contest.blocks > 1 and not contest.decided
+        if contest.testable and not contest.decided
     ]
     if undecided:
         sentences.append(f"No difference between pruners is shown (Friedman's test) in {', '.join(undecided)}.")
     untested = [
         f"{elide(dimension, 34)} ({recipes[recipe]}) {names[contest.contestants[0].pruner]}"
         for (dimension, recipe), contest in widest.items()
-        if contest.blocks == 1
+        if not contest.testable
     ]
     if untested:
-        sentences.append(f"Best mean rank on a single task and seed, which no test supports: {', '.join(untested)}.")
+        sentences.append(f"Best mean rank, on too few tasks, models and seeds for a test: {', '.join(untested)}.")
     return sentences
 
 
