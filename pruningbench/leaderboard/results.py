@@ -66,7 +66,7 @@ def _table(folder: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
 
     path = folder / RESULTS
     if not path.is_file():
-        raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
+        raise RunFolderError(f"{folder}: is not a run folder (it has no {RESULTS}); give the folder of a run")
     table = read_table(path, columns, read_marks(RunFolder(folder).stale))
     name = whole_characters(folder.resolve().name)
     return {**table, "run": np.full(len(table["mark"]), name, dtype=object)}
