@@ -69,3 +69,37 @@ def _parts(measurements: Sequence[Measurement]) -> list[str]:
         for (part, owner), texts in seen.items()
         if len(texts) > 1
     ]
+
+
+def parts_of(measurement: Measurement) -> Mapping[str, str]:
+    """Return the parts that a measurement was made from; empty if they are unknown."""
+    made_of = measurement.get("made_of")
+    return made_of if isinstance(made_of, Mapping) else {}
+
+
+def part_name(part: str, measurement: Measurement) -> str:
+    """Name a part for people: ``code of pruner magnitude``, ``weights of model net``, ``data of task transfer``."""
+    if part.startswith("metric "):
+        return f"code of metric {part.removeprefix('metric ')}"
+    if part.startswith("task "):
+        return f"{part.removeprefix('task ')} of task {measurement['task']}"
+    if part == "data":
+        return "data for scoring or training"
+    owner = _OWNERS.get(part)
+    if owner is None:
+        return part
+    return f"{'code' if part in _CODE else part} of {owner} {measurement[owner]}"
+
+
+def changed_parts(before: Measurement, after: Measurement) -> tuple[str, ...]:
+    """Return the inputs in which two measurements of a metric differ: ``code of pruner a (x -> y)``.
+
+    Code of other metrics and the pruned network, which is an output, are left out.
+    """
+    old, new = parts_of(before), parts_of(after)
+    own = f"metric {after['metric']}"
+    return tuple(
+        f"{part_name(part, after)} ({old[part]} -> {new[part]})"
+        for part in old
+        if part in new and old[part] != new[part] and part != "network" and (part[:7] != "metric " or part == own)
+    )

@@ -1,0 +1,381 @@
+"""`compare`: planted regressions, errors under no change, and what is not comparable."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.boards import failure, record, write_run
+from kit.paired import N, correct, dense, measured, store
+from kit.toysuite import Command
+from scipy import stats
+
+import pruningbench as pb
+from pruningbench.cli.main import cli, guarded
+from pruningbench.contract.statistics import Floats, bootstrap
+from pruningbench.errors import RunFolderError, UsageError
+from pruningbench.leaderboard.aggregation import Entry
+from pruningbench.leaderboard.comparing import judged
+from pruningbench.leaderboard.contrast import Change, Contrast, Place
+from pruningbench.leaderboard.contrast_text import LONGEST_COMMENT, render_contrast
+from pruningbench.leaderboard.inference import holm
+from pruningbench.leaderboard.matching import obstacle
+from pruningbench.store.records import Record
+from pruningbench.store.runfolder import RunFolder
+
+MADE = {"weights": "w1", "libraries": "timm 1.0", "pruner": "mine 1.0 v1 aa", "metric accuracy": "m", "network": "n1"}
+
+
+def worse_by(share: float, of: Floats) -> Floats:
+    """The same values, with the last `share` of the samples that are right now wrong."""
+    values = of.copy()
+    right = np.flatnonzero(values == 1)
+    values[right[len(right) - round(share * len(values)) :]] = 0
+    return values
+
+
+def two(tmp_path: Path, *pairs: tuple[tuple[Record, Floats], tuple[Record, Floats]]) -> tuple[Path, Path]:
+    store(tmp_path / "before" / "run", *(pair[0] for pair in pairs))
+    store(tmp_path / "after" / "run", *(pair[1] for pair in pairs))
+    return tmp_path / "before" / "run", tmp_path / "after" / "run"
+
+
+# what is better and worse
+
+
+def test_a_planted_regression_is_found_in_runs_of_the_same_name(tmp_path: Path) -> None:
+    a, b = correct(0.8), correct(0.7, 1)
+    before, after = two(
+        tmp_path,
+        (dense(correct(0.9)), dense(correct(0.9))),
+        (measured(a, pruner="a"), measured(worse_by(0.1, a), pruner="a")),
+        (measured(b, pruner="b"), measured(worse_by(0.005, b), pruner="b")),
+        (measured(worse_by(0.1, a), pruner="c"), measured(a, pruner="c")),
+    )
+    contrast = pb.compare(before, after)
+    (worse,), (better,) = contrast.worse, contrast.better
+    assert (worse.place.pruner, better.place.pruner) == ("a", "c")
+    expected = bootstrap(worse_by(0.1, a) - a)
+    assert (worse.before, worse.after) == pytest.approx((0.8, 0.7))
+    entry = worse.difference
+    assert (entry.value, entry.low, entry.high, entry.n) == (expected.value, expected.low, expected.high, N)
+    p = stats.binomtest(0, 20).pvalue
+    assert entry.p == pytest.approx(p)
+    tested = [c.difference.p for c in contrast.changes]
+    assert [c.difference.p_holm for c in contrast.changes] == holm(tested)
+    assert contrast.failure() == "1 worse" and contrast.failure("missing") == "" and contrast.failure("none") == ""
+    swapped = pb.compare(after, before)
+    assert [c.place for c in swapped.worse] == [better.place] and [c.place for c in swapped.better] == [worse.place]
+
+
+def test_a_metric_that_should_fall_turns_the_verdict_and_one_without_direction_has_none(tmp_path: Path) -> None:
+    a = correct(0.8)
+    before, after = two(
+        tmp_path,
+        (measured(a, higher_is_better=False), measured(worse_by(0.2, a), higher_is_better=False)),
+        (measured(a, pruner="b", higher_is_better=None), measured(worse_by(0.2, a), pruner="b", higher_is_better=None)),
+    )
+    contrast = pb.compare(before, after)
+    assert [c.verdict for c in contrast.changes] == ["better", None]
+    assert math.isnan(contrast.changes[1].difference.p_holm)
+
+
+def test_the_same_run_twice_has_no_changes(tmp_path: Path) -> None:
+    a = correct(0.8)
+    store(tmp_path / "run", dense(correct(0.9), artifact="d", made_of=MADE), measured(a, artifact="k", made_of=MADE))
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    contrast = pb.compare(tmp_path / "run", tmp_path / "copy")
+    assert all(change.same for change in contrast.changes) and len(contrast.changes) == 2
+    assert not (contrast.better or contrast.worse or contrast.new or contrast.gone or contrast.incomparable)
+    assert contrast.failure("any") == "" and contrast.parts == {} and contrast.notes == ()
+
+
+def test_seeds_are_paired_and_tested_together(tmp_path: Path) -> None:
+    values = {seed: correct(0.8, seed) for seed in range(3)}
+    before, after = two(
+        tmp_path, *((measured(v, seed=s), measured(worse_by(0.1, v), seed=s)) for s, v in values.items())
+    )
+    (change,) = pb.compare(before, after).changes
+    assert change.seeds == (0, 1, 2) and change.difference.seeds == 3
+    assert change.difference.value == pytest.approx(-0.1) and change.verdict == "worse"
+
+
+def test_under_no_change_few_comparisons_call_anything_different(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    runs, metrics, samples = 200, 6, 40
+    ease = rng.normal(size=(runs, metrics, samples))
+    for side in ("before", "after"):
+        values = (ease + rng.normal(size=ease.shape) > 0).astype(float)
+        values[:, ::2] += rng.normal(scale=0.1, size=values[:, ::2].shape)  # half are tested by Student's test
+        write(
+            tmp_path / side, *(measured(values[i, k], variant=f"{i} {k}") for i in range(runs) for k in range(metrics))
+        )
+    changes = pb.compare(tmp_path / "before", tmp_path / "after").changes
+    assert len(changes) == runs * metrics
+    comparisons = [changes[i : i + metrics] for i in range(0, len(changes), metrics)]
+    assert all(len({change.place.variant.split()[0] for change in own}) == 1 for own in comparisons)
+    wrong = sum(any(c.verdict for c in judged(own, {"before": set(), "after": set()})) for own in comparisons)
+    assert 0 < wrong <= stats.binom.ppf(0.99, runs, 0.05)
+
+
+def test_a_real_loss_is_found_with_high_probability(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    found = 0
+    for i in range(20):
+        a = (rng.random(N) < 0.8).astype(float)
+        b = np.where(rng.random(N) < 0.15, 0.0, a)
+        before, after = two(tmp_path / f"{i}", (measured(a), measured(b)))
+        found += bool(pb.compare(before, after).worse)
+    assert found == 20
+
+
+@pytest.mark.parametrize(("low", "verdict"), [("after", None), ("before", "better"), ("", "better")])
+def test_a_value_at_chance_is_never_called_better(tmp_path: Path, low: str, verdict: str | None) -> None:
+    a = correct(0.6)
+    chance = {side: {"chance": 0.5, "chance_p": 0.9 if side == low else 1e-9} for side in ("before", "after")}
+    before, after = two(tmp_path, (measured(a, **chance["before"]), measured(correct(0.9), **chance["after"])))
+    assert pb.compare(before, after).changes[0].verdict == verdict
+    assert pb.compare(after, before).changes[0].verdict == ("worse" if verdict else None)
+
+
+# margins
+
+
+def test_a_loss_within_the_margin_is_tolerated(tmp_path: Path) -> None:
+    a = correct(0.8)
+    before, after = two(tmp_path, (measured(a), measured(worse_by(0.1, a))))
+    (change,) = pb.compare(before, after).worse
+    low = change.difference.low
+    assert pb.compare(before, after, margin=-low * 0.99).worse
+    wide = pb.compare(before, after, margin=-low * 1.01)
+    assert not wide.worse and [c.place for c in wide.tolerated] == [change.place] and wide.failure("any") == ""
+    assert pb.compare(before, after, margin={"other": 0.5}).worse
+    assert not pb.compare(before, after, margin={"accuracy": 0.5}).worse
+
+
+def test_what_may_be_a_loss_beyond_the_margin_is_undecided(tmp_path: Path) -> None:
+    a, b = correct(0.8), correct(0.8, 5)
+    before, after = two(tmp_path, (measured(a), measured(b)))
+    contrast = pb.compare(before, after, margin=0.001)
+    assert len(contrast.undecided) == 1 and contrast.failure() == ""
+    assert contrast.failure("any") == "1 not shown to be within the margin"
+    lower = two(tmp_path / "lower", (measured(a, higher_is_better=False), measured(a, higher_is_better=False)))
+    assert pb.compare(*lower, margin=0.001).changes[0].within_margin is True
+
+
+@pytest.mark.parametrize("margin", [0, -1, math.nan, math.inf, True, "x", {"accuracy": -1}])
+def test_margins_that_are_none_are_refused(tmp_path: Path, margin: object) -> None:
+    with pytest.raises(UsageError, match="margin must be a positive number"):
+        pb.compare(tmp_path, tmp_path, margin=margin)  # type: ignore[arg-type]
+
+
+# what is not compared
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data_fingerprint": "d2"}, "other data: d1 before, d2 after"),
+        ({"limit": 20}, "other limit: all samples before, 20 samples after"),
+        ({"seed": 3}, "other seeds: 0 before, 3 after"),
+        ({"plan": "q"}, "requested differently"),
+        ({"unit": "ms"}, "other unit of the metric"),
+        ({"higher_is_better": False}, "other higher is better of the metric"),
+        (
+            {"made_of": {**MADE, "weights": "w2"}},
+            r"other reference: weights of model net differ \(w1 before, w2 after\)",
+        ),
+    ],
+)
+def test_what_is_not_comparable_says_why(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    a = correct(0.8)
+    fields = {"plan": "p", "made_of": MADE}
+    before, after = two(tmp_path, (measured(a, **fields), measured(worse_by(0.2, a), **{**fields, **change})))
+    contrast = pb.compare(before, after)
+    (one,) = contrast.incomparable
+    assert re.search(words, one.reason), one.reason
+    assert not contrast.changes and contrast.failure() == "nothing could be compared"
+    if "made_of" in change:
+        assert pb.compare(before, after, other_weights=True).worse
+
+
+def test_stale_values_and_values_without_samples_are_not_compared(tmp_path: Path) -> None:
+    a = correct(0.8)
+    before, after = two(
+        tmp_path, (measured(a), measured(a)), (measured(a, pruner="b"), measured(worse_by(0.1, a), pruner="b"))
+    )
+    cell = record("a").cell
+    mark = {"cell": cell, "task": "sorting", "attempt": 1, "why": "the code changed", "now": cell}
+    (after / "stale.json").write_text(json.dumps([mark]))
+    RunFolder(before).samples_file(record("b").cell, "sorting").unlink()
+    reasons = {one.place.pruner: one.reason for one in pb.compare(before, after).incomparable}
+    assert reasons["a"] == "stale after: the code changed"
+    assert reasons["b"].startswith("no per-sample values before")
+
+
+def test_new_gone_failed_and_undefined_values(tmp_path: Path) -> None:
+    a = correct(0.8)
+    nothing = np.full(N, np.nan)
+    store(tmp_path / "old", measured(a, pruner="gone"), measured(a, pruner="fails"), measured(a, pruner="void"),
+          measured(a, pruner="seeds", seed=0), measured(a, pruner="seeds", seed=1), measured(a, pruner="kept"))  # fmt: skip
+    store(tmp_path / "later", measured(a, pruner="new"), measured(nothing, pruner="void"),
+          measured(a, pruner="seeds", seed=0), measured(a, pruner="kept"))  # fmt: skip
+    with (tmp_path / "later" / "results.jsonl").open("a") as file:
+        error = "Traceback\nValueError: no\x1b[2J luck"
+        file.write(json.dumps(failure("fails", error).to_json()) + "\n")
+    contrast = pb.compare(tmp_path / "old", tmp_path / "later")
+    gone = {one.place.pruner: (one.seeds, one.reason) for one in contrast.gone}
+    assert gone == {
+        "gone": ((0,), ""),
+        "fails": ((0,), "failed: ValueError: no\\x1b[2J luck"),
+        "void": ((0,), "undefined after: the metric is not defined on any sample"),
+        "seeds": ((1,), ""),
+    }
+    assert [(one.place.pruner, one.reason) for one in contrast.new] == [("new", "")]
+    assert contrast.failure() == "" and contrast.failure("missing") == "4 gone"
+    assert {change.place.pruner for change in contrast.changes} == {"seeds", "kept"}
+
+
+def test_what_differs_between_the_sides_is_named(tmp_path: Path) -> None:
+    a = correct(0.8)
+    later = {**MADE, "pruner": "mine 1.1 v2 bb", "libraries": "timm 1.1", "metric other": "x", "network": "n2"}
+    before, after = two(
+        tmp_path, (measured(a, made_of={**MADE, "metric other": "y"}), measured(worse_by(0.1, a), made_of=later))
+    )
+    packages = {"torch": "2.6.0", "numpy": "2.0"}
+    for folder, changed in ((before, {}), (after, {"torch": "2.7.0"})):
+        (folder / "environment.json").write_text(json.dumps({"packages": {**packages, **changed}, "device": "cpu"}))
+    contrast = pb.compare(before, after)
+    assert list(contrast.parts) == [
+        "libraries of model net (timm 1.0 -> timm 1.1)", "code of pruner a (mine 1.0 v1 aa -> mine 1.1 v2 bb)",
+    ]  # fmt: skip
+    assert contrast.notes == ("torch 2.6.0 before, 2.7.0 after",)
+    for damaged in (b"", b"[]", b"{", b'{"packages": 3, "plugins": "x", "device": null}', b"\xff"):
+        (after / "environment.json").write_bytes(damaged)
+        assert pb.compare(before, after).notes == ()
+
+
+def test_repeated_values_count_once_and_marked_ones_last(tmp_path: Path) -> None:
+    a = correct(0.8)
+    store(tmp_path / "old", measured(a, made_of=MADE))
+    store(tmp_path / "one", measured(a, made_of=MADE))
+    store(tmp_path / "two", measured(worse_by(0.1, a), made_of=MADE, stale="the code changed"))
+    contrast = pb.compare(tmp_path / "old", [tmp_path / "one", tmp_path / "two"])
+    assert [change.difference.value for change in contrast.changes] == [0.0]
+    assert pb.compare(tmp_path / "old", [tmp_path / "two"]).notes == (
+        "1 compared value after: accepted: the code changed",
+    )
+
+
+@given(st.data())
+def test_matching_is_symmetric(data: st.DataObject) -> None:
+    choice = st.sampled_from
+    sides = [
+        {**vars(record()), "mark": data.draw(choice(["", "stale: x", "accepted: y"])), "run": "r",
+         "limit": data.draw(choice([0, 5])), "data_fingerprint": data.draw(choice(["d", "e"])),
+         "made_of": data.draw(choice([{}, {"weights": "v"}, {"weights": "w"}])), "plan": data.draw(choice(["", "p", "q"])),
+         "value": data.draw(choice([math.nan, 0.5]))}
+        for _ in range(2)
+    ]  # fmt: skip
+    assert bool(obstacle(*sides)) == bool(obstacle(*reversed(sides)))
+    assert (obstacle(sides[0], sides[0]) == "") == (not sides[0]["mark"].startswith("stale"))
+
+
+# output
+
+
+def _big(count: int, name: str) -> Contrast:
+    changes = tuple(
+        Change(Place(f"{name}{i}", "p|`*_<b>", "none", 0.5, "t", "", "m"), (0,), 0.5, 0.4,
+               Entry(-0.1, -0.2, -0.05, 9, 1, p=0.0, p_holm=0.0), True, verdict="worse")
+        for i in range(count)
+    )  # fmt: skip
+    return Contrast("a", "b", changes, (), (), ())
+
+
+def test_markdown_fits_a_comment_and_shows_names_literally(tmp_path: Path) -> None:
+    text = render_contrast(_big(5000, "<script>alert(1)</script>@someone" + "x" * 10_000), "markdown")
+    assert 30_000 < len(text) <= LONGEST_COMMENT
+    first, *_ = text.splitlines()
+    assert first == "**❌ pruningbench failed: 5000 worse, 0 better; 5000 values compared**"
+    assert "<script" not in text.replace("`", "") or "`<script" in text
+    assert "more\n\n</details>" in text and text.count("<details") == text.count("</details>") == 1
+    for line in text.splitlines():
+        if line.startswith("| ") and not line.startswith("| :"):
+            assert line.replace("\\|", "").count("|") == 10
+    table = render_contrast(_big(50, "n"))
+    assert "… and 10 more: --format json lists all" in table
+    assert len(json.loads(render_contrast(_big(50, "n"), "json"))["changes"]) == 50
+
+
+def test_hostile_names_show_as_text(tmp_path: Path) -> None:
+    a = correct(0.8)
+    name = "\x1b[31m\u202ex\n| # <img src=x onerror=y> [l](javascript:z)"
+    before, after = two(tmp_path, (measured(a, pruner=name), measured(worse_by(0.1, a), pruner=name)))
+    contrast = pb.compare(before, after)
+    for format in ("table", "markdown", "json"):
+        text = render_contrast(contrast, format)
+        assert "\x1b" not in text and "\u202e" not in text
+    assert "\\[l\\]" in render_contrast(contrast, "markdown") or "`" in render_contrast(contrast, "markdown")
+    assert "&lt;img" in render_contrast(contrast, "markdown")
+    assert str(contrast) == render_contrast(contrast)
+
+
+def test_output_is_the_same_each_time(tmp_path: Path) -> None:
+    a = correct(0.8)
+    before, after = two(tmp_path, *((measured(a, pruner=p), measured(worse_by(0.1, a), pruner=p)) for p in "edcba"))
+    for format in ("table", "markdown", "json"):
+        assert len({render_contrast(pb.compare(before, after), format) for _ in range(2)}) == 1
+    assert [c.place.pruner for c in pb.compare(before, after).worse] == list("abcde")
+
+
+def call(*arguments: object) -> int:
+    return guarded(lambda: cli.main([str(a) for a in arguments], prog_name="pruningbench", standalone_mode=False))
+
+
+def test_the_command_is_a_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = correct(0.8)
+    before, after = two(tmp_path, (measured(a), measured(worse_by(0.1, a))))
+    assert call("compare", before, after) == 1
+    assert "failed: 1 worse, 0 better; 1 value compared" in capsys.readouterr().out
+    out = tmp_path / "c.md"
+    assert call("compare", before, after, "--fail-on", "none", "--format", "markdown", "--out", out) == 0
+    assert out.read_text().startswith("**✅ pruningbench not judged: 1 worse")
+    assert call("compare", before, after, "--margin", "accuracy=.3") == 0
+    assert call("compare", before, after, "--out", tmp_path / "c.md" / "below") == 2
+    assert call("compare", before, tmp_path / "nothing") == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error and "holds no run" in error and error.count("\n") == 2
+
+
+def test_the_command_in_a_process(tmp_path: Path, pruningbench: Command) -> None:
+    a = correct(0.8)
+    before, after = two(tmp_path, (measured(a), measured(worse_by(0.1, a))))
+    assert "1 worse" in pruningbench("compare", before, after, check=1).stdout
+
+
+@pytest.mark.parametrize("margin", ["x", "accuracy=", "nan", ".1 .2", "a=.1 .2", "0"])
+def test_wrong_margins_are_usage_errors(tmp_path: Path, margin: str) -> None:
+    folder = write_run(tmp_path / "run", [record()])
+    options = [part for text in margin.split() for part in ("--margin", text)]
+    assert call("compare", folder, folder, *options) == 2
+
+
+def test_wrong_inputs_are_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [record()])
+    with pytest.raises(RunFolderError, match="nowhere: holds no run"):
+        pb.compare(folder, tmp_path / "nowhere")
+    contrast = pb.compare(folder, folder)
+    with pytest.raises(UsageError, match="fail-on 'wors' is none of .*did you mean 'worse'"):
+        contrast.failure("wors")
+    with pytest.raises(UsageError, match="format 'html' is none of"):
+        render_contrast(contrast, "html")
+    assert replace(contrast, changes=()).failure() == "nothing could be compared"
