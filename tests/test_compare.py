@@ -115,7 +115,7 @@ def test_under_no_change_few_comparisons_call_anything_different(tmp_path: Path)
     for side in ("before", "after"):
         values = (ease + rng.normal(size=ease.shape) > 0).astype(float)
         values[:, ::2] += rng.normal(scale=0.1, size=values[:, ::2].shape)  # half are tested by Student's test
-        write(
+        store(
             tmp_path / side, *(measured(values[i, k], variant=f"{i} {k}") for i in range(runs) for k in range(metrics))
         )
     changes = pb.compare(tmp_path / "before", tmp_path / "after").changes
