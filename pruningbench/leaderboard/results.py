@@ -35,8 +35,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
     number of samples of each data set that a rehearsal used, 0 for all. ``trust`` is "" for a run folder; for a
     submission it says whether ``pruningbench verify`` has checked it: ``self-reported`` (it has not), ``checked``,
-    ``re-run (n of m cells)`` or ``failed verification``. Reading needs no lock and is possible during a run; it sees the
-    finished tasks.
+    ``re-run (n of m cells)`` or ``failed verification``. Reading needs no lock and is possible during a run;
+    it sees the finished tasks.
 
     Args:
         runs: run folders, submission files, folders of submissions, or other sources (`pruningbench.store.origins`).

@@ -52,8 +52,6 @@ ENVIRONMENT_KEYS = (
     "device_name", "cuda", "threads", "interop_threads", "deterministic_algorithms", "seeds",
 )  # fmt: skip
 """What a submission says about the environment: nothing that names a user, a host or a time."""
-FREE_TEXT = ("error", "notes", "remarks", "stale")
-"""Fields of a record that hold messages, from which paths and names are removed."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -240,7 +238,12 @@ def _scrubbed(value: Any) -> Any:
 
 
 def _line(record: Record) -> bytes:
-    clean = replace(record, **{name: scrubbed(getattr(record, name)) for name in FREE_TEXT})
+    """Return the line of a record, with paths and names removed from the fields that hold messages."""
+    clean = replace(
+        record,
+        error=scrubbed(record.error), notes=scrubbed(record.notes),
+        remarks=scrubbed(record.remarks), stale=scrubbed(record.stale),
+    )  # fmt: skip
     return json.dumps(clean.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 

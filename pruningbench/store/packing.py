@@ -79,7 +79,8 @@ def pack(samples: Mapping[TaskRun, Mapping[str, Array]]) -> tuple[Index, dict[st
     tasks: dict[str, list[str]] = {}
     for cell, task in sorted(samples):
         tasks.setdefault(task, []).append(cell)
-    index, stored = Index(), {}
+    index = Index()
+    stored: dict[str, Array] = {}
     for task, cells in tasks.items():
         names = sorted({name for cell in cells for name in samples[cell, task]})
         columns = {}

@@ -170,7 +170,7 @@ def _check_members(path: Path) -> None:
                 members = file.infolist()
     except SubmissionError:
         raise
-    except Exception as error:  # readers of archives raise nearly anything for a damaged one
+    except Exception as error:  # noqa: BLE001 - readers of archives raise nearly anything for a damaged one
         why = one_line(error) or type(error).__name__
         raise SubmissionError(f"is no zip archive, or a damaged one ({why})") from None
     names = [info.orig_filename for info in members]
