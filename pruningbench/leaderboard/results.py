@@ -6,11 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.files import expanded
-from pruningbench.errors import RunFolderError
 from pruningbench.store.journal import read_journal
 from pruningbench.store.marks import read_marks, standing
-from pruningbench.store.runfolder import RESULTS, RunFolder
+from pruningbench.store.origins import origins
+from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,7 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
-    "chance", "chance_p", "degenerate", "ties", "inapplicable",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable", "trust",
 )  # fmt: skip
 DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
 
@@ -28,17 +27,19 @@ RunPath = str | os.PathLike[str]
 
 
 def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) -> pd.DataFrame:
-    """Return the measurements of one or more run folders as one table.
+    """Return the measurements of one or more runs as one table.
 
     If a task was tried again, the table holds only the last attempt that is still valid. The column ``mark`` says
     what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
-    number of samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and is possible during a
-    run; it sees the finished tasks.
+    number of samples of each data set that a rehearsal used, 0 for all. ``trust`` is "" for a run folder; for a
+    submission it says whether ``pruningbench verify`` has checked it: ``self-reported`` (it has not), ``checked``,
+    ``re-run (n of m cells)`` or ``failed verification``. Reading needs no lock and is possible during a run;
+    it sees the finished tasks.
 
     Args:
-        runs: run folders.
+        runs: run folders, submission files, folders of submissions, or other sources (`pruningbench.store.origins`).
         details: add the columns ``undefined`` (number of samples on which the metric is NaN), ``prepare_seconds``
             (time of pruning and training), ``ceiling`` (the value that people reach on the same samples), ``notes``
             (which component changed what it borrowed), ``remarks`` (what is degenerate, and what may help), and
@@ -50,23 +51,19 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
         journal.
 
     Raises:
-        RunFolderError: if a folder holds no run, or its journal is damaged.
+        UsageError: if a source holds no run, is no submission, or is damaged.
     """
     import pandas as pd
 
-    listed = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     columns = [*COLUMNS, *(DETAILS if details else ())]
     rows = []
-    for run in listed:
-        folder = expanded(run)
-        path = folder / RESULTS
-        if not path.is_file():
-            raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
-        records, _ = read_journal(path)
-        name = folder.resolve().name
-        marks = read_marks(RunFolder(folder).stale)
+    for origin in origins(runs):
+        folder = RunFolder(origin.folder)
+        records, _ = read_journal(folder.results)
+        own = {"run": origin.run, "trust": origin.trust}
+        marks = read_marks(folder.stale)
         rows += [
-            {key: _text(value) for key, value in {**vars(record), "run": name, "mark": mark}.items()}
+            {key: _text(value) for key, value in {**vars(record), **own, "mark": mark}.items()}
             for record, mark in standing(records, marks)
         ]
     frame = pd.DataFrame(rows, columns=columns)
