@@ -23,9 +23,10 @@ from pruningbench.cli.main import cli, guarded
 from pruningbench.contract.statistics import Floats, bootstrap
 from pruningbench.errors import RunFolderError, UsageError
 from pruningbench.leaderboard.aggregation import Entry
+from pruningbench.leaderboard.changes import Change, Place
 from pruningbench.leaderboard.comparing import judged
-from pruningbench.leaderboard.contrast import Change, Contrast, Place
-from pruningbench.leaderboard.contrast_text import LONGEST_COMMENT, render_contrast
+from pruningbench.leaderboard.contrast import Contrast
+from pruningbench.leaderboard.contrast_formats import LONGEST_COMMENT, render_contrast
 from pruningbench.leaderboard.inference import holm
 from pruningbench.leaderboard.matching import obstacle
 from pruningbench.store.records import Record

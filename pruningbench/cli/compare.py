@@ -40,7 +40,7 @@ def compare(
     from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
     from pruningbench.leaderboard.comparing import compare as compare_results
-    from pruningbench.leaderboard.contrast_text import headline, render_contrast
+    from pruningbench.leaderboard.contrast_formats import render_contrast
 
     contrast = compare_results(before, after, margin=_margin(margins), other_weights=other_weights)
     text = render_contrast(contrast, format_, fail_on=fail_on)
@@ -51,7 +51,7 @@ def compare(
             write_whole(out, (text + "\n").encode())
         except OSError as error:
             raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
-        say(f"{headline(contrast, fail_on)}\n{out}")
+        say(f"{contrast.headline(fail_on)}\n{out}")
     return 1 if contrast.failure(fail_on) else 0
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from pruningbench.contract.reporting import Measurement
 from pruningbench.errors import UsageError
 from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.changes import Change, Place, Unmatched
 from pruningbench.leaderboard.collapse import at_chance, collapsed, main_columns
-from pruningbench.leaderboard.contrast import Change, Contrast, Place, Unmatched
+from pruningbench.leaderboard.contrast import Contrast
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.environments import changed_environment
 from pruningbench.leaderboard.inference import LEVEL, holm

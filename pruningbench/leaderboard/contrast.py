@@ -6,66 +6,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pruningbench.base.text import displayable, displayable_lines
 from pruningbench.errors import UsageError, did_you_mean
-from pruningbench.leaderboard.aggregation import Entry
-from pruningbench.leaderboard.rows import Verdict
+from pruningbench.leaderboard.changes import Change, Unmatched
+from pruningbench.leaderboard.contrast_words import change_words, column_words, grouped_lines, row_words
+from pruningbench.leaderboard.inference import LEVEL
+from pruningbench.leaderboard.numbers import number
 
 FAIL_ON = ("worse", "missing", "any", "none")
 """What `Contrast.failure` may look for."""
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """What a value was measured on and by: the row and the column of a board."""
-
-    model: str
-    pruner: str
-    recipe: str
-    sparsity: float
-    task: str
-    variant: str
-    metric: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """A value that both sides measured, on the same samples and seeds.
-
-    Attributes:
-        place: where it stands.
-        seeds: the seeds that are compared, ascending.
-        before, after: means over these seeds; NaN if the metric is undefined on both sides.
-        difference: after minus before, paired over samples, with a 95 % interval, the two-sided p-value `p`, and
-            `p_holm`, adjusted for all tests of the comparison (NaN if it is not one of them).
-        higher_is_better: direction of the metric; without one there is no verdict.
-        unit: unit of the metric.
-        verdict: ``better`` or ``worse`` if the adjusted p-value is at most `inference.LEVEL`; else None.
-        within_margin: whether the interval excludes a loss as large as the margin; None without a margin.
-        same: whether both values are equal and were made from the same network, data and code, so that nothing is
-            tested.
-        parts: what the two values were made from differently, in words.
-    """
-
-    place: Place
-    seeds: tuple[int, ...]
-    before: float
-    after: float
-    difference: Entry
-    higher_is_better: bool | None
-    unit: str = ""
-    verdict: Verdict | None = None
-    within_margin: bool | None = None
-    same: bool = False
-    parts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Unmatched:
-    """A value that only one side has, or that cannot be compared, and the reason ("" if there is none)."""
-
-    place: Place
-    seeds: tuple[int, ...]
-    reason: str = ""
+SHOWN = 40
+"""Largest number of values that a section of the text lists."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +91,72 @@ class Contrast:
         }
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
+    def changed_sections(self) -> dict[str, tuple[Change, ...]]:
+        """Return the changes that a reader should see, by title; without empty sections."""
+        sections = {
+            "worse": self.worse,
+            "better": self.better,
+            "worse, by less than the margin": self.tolerated,
+            "undecided: not significantly worse, but the loss may be as large as the margin": self.undecided,
+        }
+        return {title: changes for title, changes in sections.items() if changes}
+
+    def listed_sections(self) -> dict[str, list[str]]:
+        """Return lines on everything else, by title; without empty sections."""
+        sections = {
+            "not comparable": grouped_lines(self.incomparable),
+            "gone": grouped_lines(self.gone),
+            "new": grouped_lines(self.new),
+            "made from other parts": [
+                f"{part}: {count} {'value' if count == 1 else 'values'}" for part, count in self.parts.items()
+            ],
+            "notes": list(self.notes),
+        }
+        return {title: lines for title, lines in sections.items() if lines}
+
+    def headline(self, fail_on: str = "worse") -> str:
+        """Return the verdict and the counts in one line."""
+        why = self.failure(fail_on)
+        verdict = "not judged" if fail_on == "none" else "failed" if why else "passed"
+        verdict += f" ({why})" if why and not self.changes else ""
+        counts = [f"{len(self.worse)} worse", f"{len(self.better)} better"]
+        counts += [f"{len(self.tolerated)} worse within the margin"] if self.tolerated else []
+        counts += [f"{len(self.undecided)} undecided"] if self.undecided else []
+        for name, listed in (("new", self.new), ("gone", self.gone), ("not comparable", self.incomparable)):
+            counts += [f"{len(listed)} {name}"] if listed else []
+        compared = len(self.changes)
+        unchanged = sum(change.same for change in self.changes)
+        same = f", {unchanged} of them identical" if unchanged else ""
+        return f"{verdict}: {', '.join(counts)}; {compared} {'value' if compared == 1 else 'values'} compared{same}"
+
+    def legend(self) -> str:
+        """Say how the numbers are to be read."""
+        margin = " Within the margin: the interval excludes a loss as large as the margin." if self.margins else ""
+        return (
+            "Differences are after minus before, paired over samples, with 95 % intervals; p is corrected for all "
+            f"tests of this comparison (Holm); significant at {number(LEVEL, 2)}.{margin}"
+        )
+
+    def text(self, fail_on: str = "worse") -> str:
+        """Return the comparison as plain text, two lines for each changed value, at most `SHOWN` of a kind."""
+        lines = [f"{self.before_name} -> {self.after_name}", self.headline(fail_on)]
+        for title, changes in self.changed_sections().items():
+            lines += ["", f"{title}:"]
+            for change in changes[:SHOWN]:
+                lines += [f"  {row_words(change.place)}", f"    {column_words(change)}: {change_words(change)}"]
+            lines += _rest(len(changes))
+        for title, listed in self.listed_sections().items():
+            lines += ["", f"{title}:", *(f"  {line}" for line in listed[:SHOWN]), *_rest(len(listed))]
+        lines += ["", self.legend()] if self.changes else []
+        return displayable_lines("\n".join(map(displayable, lines)))
+
     def _with(self, wanted: Callable[[Change], bool]) -> tuple[Change, ...]:
         chosen = [change for change in self.changes if wanted(change)]
         return tuple(sorted(chosen, key=lambda change: (change.difference.p_holm, change.difference.p, change.place)))
 
     def __str__(self) -> str:
-        from pruningbench.leaderboard.contrast_text import as_text
+        return self.text()
 
-        return as_text(self)
+
+def _rest(count: int) -> list[str]:
+    return [f"  … and {count - SHOWN} more: --format json lists all"] if count > SHOWN else []

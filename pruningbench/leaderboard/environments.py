@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pruningbench.base.files import read_plain
 from pruningbench.base.reading import one_line, parse_json
 from pruningbench.errors import DataError
 from pruningbench.leaderboard.results import RunPath
+from pruningbench.store.origins import origins
 from pruningbench.store.runfolder import RunFolder
 
 LARGEST = 1 << 20
@@ -35,14 +37,14 @@ def changed_environment(before: Sequence[RunPath], after: Sequence[RunPath]) -> 
 
 def _gathered(sources: Sequence[RunPath]) -> dict[str, set[str]]:
     values: dict[str, set[str]] = {}
-    for source in sources:
-        for name, value in _values(_environment(source)):
+    for origin in origins(sources):
+        for name, value in _values(_environment(origin.folder)):
             values.setdefault(one_line(name, 60), set()).add(one_line(value, 100))
     return values
 
 
-def _environment(source: RunPath) -> dict[str, Any]:
-    path = RunFolder(source).environment
+def _environment(folder: Path) -> dict[str, Any]:
+    path = RunFolder(folder).environment
     try:
         environment = parse_json(read_plain(path, most=LARGEST), str(path))
     except (OSError, DataError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pruningbench.base.text import last_line
 from pruningbench.contract.reporting import Measurement
-from pruningbench.leaderboard.contrast import Place, Unmatched
+from pruningbench.leaderboard.changes import Place, Unmatched
 from pruningbench.leaderboard.provenance import mark_of, part_name, parts_of
 
 Pair = tuple[Measurement, Measurement]
