@@ -22,6 +22,7 @@ from pruningbench.leaderboard.partition import column_key
 from pruningbench.leaderboard.provenance import changed_parts, mark_of, parts_of
 from pruningbench.leaderboard.results import RunPath, load_results
 from pruningbench.leaderboard.rows import Column, ColumnKey
+from pruningbench.store.origins import pinned
 
 Margin = float | Mapping[str, float]
 """A margin for metrics with values in [0, 1], or one for each metric named."""
@@ -60,8 +61,9 @@ def compare(
         UsageError: for a margin that is not a positive number.
     """
     _check_margin(margin)
+    before, after = pinned(before), pinned(after)
     old, new = _loaded(before, "before"), _loaded(after, "after")
-    sides = _Sides({"before": Pairs(_listed(before)), "after": Pairs(_listed(after))})
+    sides = _Sides({"before": Pairs(before), "after": Pairs(after)})
     matches = match(old, new, other_weights=other_weights)
     blind = {"before": _blind(old), "after": _blind(new)}
     changes: list[Change] = []
@@ -80,7 +82,7 @@ def compare(
         tuple(matches.gone),
         tuple(matches.incomparable),
         margin is not None,
-        (*changed_environment(_listed(before), _listed(after)), *_marks(matches.pairs.values())),
+        (*changed_environment(before, after), *_marks(matches.pairs.values())),
     )
 
 
@@ -99,16 +101,12 @@ class _Sides(Pairs):
         return self._values(measurement) is None and self._draws(measurement)[0] is None
 
 
-def _listed(source: RunPath | Sequence[RunPath]) -> list[RunPath]:
-    return [source] if isinstance(source, (str, os.PathLike)) else list(source)
+def _name(sources: Sequence[RunPath]) -> str:
+    return " + ".join(os.fspath(source) for source in sources)
 
 
-def _name(source: RunPath | Sequence[RunPath]) -> str:
-    return " + ".join(os.fspath(path) for path in _listed(source))
-
-
-def _loaded(source: RunPath | Sequence[RunPath], side: str) -> list[dict[Any, Any]]:
-    frame = load_results(_listed(source), details=True)
+def _loaded(sources: Sequence[RunPath], side: str) -> list[dict[Any, Any]]:
+    frame = load_results(sources, details=True)
     return [{**row, "side": side} for row in frame.to_dict("records")]
 
 

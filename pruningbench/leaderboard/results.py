@@ -21,7 +21,7 @@ COLUMNS = (
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
     "chance", "chance_p", "degenerate", "ties", "inapplicable", "trust",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of", "revision")
 
 RunPath = str | os.PathLike[str]
 
@@ -44,7 +44,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             (time of pruning and training), ``ceiling`` (the value that people reach on the same samples), ``notes``
             (which component changed what it borrowed), ``remarks`` (what is degenerate, and what may help), and
             ``plan``, ``artifact`` and ``made_of`` (the plan key of what was requested, the artifact key of what the
-            measurement was made from, and the parts of the latter).
+            measurement was made from, and the parts of the latter), and ``revision`` (the commit of published results,
+            "" for files on this machine).
 
     Returns:
         One row per measurement and one row per failed task, with the columns `COLUMNS`, in the order of the
@@ -60,7 +61,7 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     for origin in origins(runs):
         folder = RunFolder(origin.folder)
         records, _ = read_journal(folder.results)
-        own = {"run": origin.run, "trust": origin.trust}
+        own = {"run": origin.run, "trust": origin.trust, "revision": origin.revision}
         marks = read_marks(folder.stale)
         rows += [
             {key: _text(value) for key, value in {**vars(record), **own, "mark": mark}.items()}

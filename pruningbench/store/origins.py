@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pruningbench.base.files import default_cache_folder, expanded
@@ -39,7 +39,7 @@ class Origin:
     Attributes:
         folder: the run folder.
         run: name of the run in tables; the name of the folder.
-        source: the source as it was given, for messages.
+        source: the source as it was given, for messages; if there is a revision, a source that names it.
         trust: "" for a run folder; for a submission ``self-reported``, ``checked``, ``re-run (n of m cells)`` or
             ``failed verification`` (`pruningbench.store.trust`).
         digest: digest of the submission; "" for a run folder.
@@ -56,7 +56,22 @@ class Origin:
 
 Opener = Callable[[str], Sequence[Origin]]
 """Returns the origins behind the part of a source after its scheme."""
-_openers: dict[str, Opener] = {}
+
+
+def _published(rest: str) -> Sequence[Origin]:
+    """Open ``hub:OWNER/NAME[@REVISION]``: the submissions in a data set on a hub.
+
+    What their author says about having verified them does not count, so that they are self-reported.
+    """
+    from pruningbench.store.hub import fetch_published
+    from pruningbench.store.trust import SELF_REPORTED
+
+    published = fetch_published(rest)
+    opened = (from_submission(file, published.address, revision=published.revision) for file in published.files)
+    return [replace(origin, trust=SELF_REPORTED) for origin in opened]
+
+
+_openers: dict[str, Opener] = {"hub": _published}
 
 
 def register_scheme(scheme: str, opener: Opener) -> None:
@@ -90,6 +105,23 @@ def origin(source: Source) -> Origin:
     if len(opened) != 1:
         raise UsageError(f"{printable(source)}: holds {len(opened)} submissions; give one of them")
     return opened[0]
+
+
+def pinned(sources: Source | Iterable[Source]) -> list[Source]:
+    """Return sources with the revision of each place that changes: ``hub:OWNER/NAME@COMMIT`` for ``hub:OWNER/NAME``.
+
+    What reads sources more than once then reads the same results each time.
+
+    Raises:
+        UsageError, FetchError: as `origins`.
+    """
+    several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    fixed: list[Source] = []
+    for source in several:
+        opened = origins(source)
+        revisions = all(origin.revision for origin in opened)
+        fixed += dict.fromkeys(origin.source for origin in opened) if opened and revisions else [source]
+    return fixed
 
 
 def _open(source: str) -> Sequence[Origin]:

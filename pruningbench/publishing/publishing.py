@@ -1,0 +1,178 @@
+"""Publishes results: a data set with submissions, tables and a card, and a space that shows them as a site."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pruningbench.base.reading import one_line
+from pruningbench.errors import UsageError
+from pruningbench.plugins import Registry
+from pruningbench.publishing.card import check_licence, space_card
+from pruningbench.publishing.dataset import Item, check_extra, dataset_files, without_superseded
+from pruningbench.publishing.gathering import gather, is_site, site_content
+from pruningbench.publishing.hub import BRANCH, Edit, Hub
+from pruningbench.site.build import site_files
+from pruningbench.site.source import load_source
+from pruningbench.store.hub import ask_listing, fetch_listed, submissions_in
+from pruningbench.store.hubclient import Kind, is_repo
+
+_KEPT = frozenset({".gitattributes", ".gitignore"})
+"""Files of a space that a new site leaves alone."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A repository after a publication.
+
+    Attributes:
+        kind: ``dataset`` or ``space``.
+        page: address of its page; "" in a dry run.
+        commit: its commit, 40 hex digits; "" in a dry run.
+        sizes: size in bytes of each file, by name.
+        deleted: names of the files that were removed.
+    """
+
+    kind: Kind
+    page: str
+    commit: str
+    sizes: dict[str, int] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
+
+
+def publish(
+    folder: Path,
+    repo: str,
+    registry: Registry,
+    *,
+    private: bool = False,
+    with_site: bool = True,
+    licence: str = "cc-by-4.0",
+    message: str = "",
+    dry_run: bool = False,
+) -> list[Pushed]:
+    """Publish the runs and submissions in a folder, or a site.
+
+    The data set ``repo`` gets the submissions in one commit, together with the tables and the card of everything that
+    it then holds. The space of the same name gets the site of the same results in another commit. If somebody else
+    commits meanwhile, tables and site are made again from what is there then, so that nothing is lost. Submissions
+    that a new one contains in full (earlier states of the same run) are removed.
+
+    Args:
+        folder: a run folder, a submission, a folder of several, or a site, of which only the space is made.
+        repo: ``OWNER/NAME``.
+        registry: the installed components.
+        private: create private repositories, and refuse public ones.
+        with_site: make the space.
+        licence: identifier of the licence of the results.
+        message: of the commits; names the submissions by default.
+        dry_run: neither ask the hub nor write anything; the tables and the site are those of `folder` alone.
+
+    Returns:
+        One element per repository.
+
+    Raises:
+        UsageError: if there is nothing to publish, `repo` is no name, no token is known, or pyarrow is missing.
+        PublishError: if the hub refuses it. FetchError: if what is published there already cannot be read.
+    """
+    if not is_repo(repo):
+        raise UsageError(f"repo {one_line(repo, 100)!r} must be OWNER/NAME")
+    check_licence(licence)
+    if is_site(folder):
+        if not with_site:
+            raise UsageError(f"{folder}: is a site, so that nothing is left to publish without it")
+        files = site_content(folder)
+        return [_only_site(repo, files, private=private, licence=licence, message=message, dry_run=dry_run)]
+    check_extra()
+    with tempfile.TemporaryDirectory(prefix="pruningbench-") as room:
+        items = gather(folder, registry, Path(room))
+        work = _Publication(repo, items, registry, licence=licence, with_site=with_site, message=message)
+        return work.preview() if dry_run else work.carry_out(private=private)
+
+
+class _Publication:
+    """Submissions on their way to a data set and a space."""
+
+    def __init__(
+        self, repo: str, items: Sequence[Item], registry: Registry, *, licence: str, with_site: bool, message: str
+    ) -> None:
+        self.repo, self.items, self.registry = repo, items, registry
+        self.licence, self.with_site = licence, with_site
+        self.message = message or one_line("Publish " + ", ".join(item.run for item in items), 120)
+        self.prepared: dict[Kind, Edit] = {}
+
+    def preview(self) -> list[Pushed]:
+        """Return what would be published if nothing were there yet."""
+        files = self._dataset_files([])
+        pushed = [Pushed("dataset", "", "", _sizes(files))]
+        if self.with_site:
+            pushed.append(Pushed("space", "", "", _sizes(self._site([item.path for item in self.items]))))
+        return pushed
+
+    def carry_out(self, *, private: bool) -> list[Pushed]:
+        """Publish, and return the commits."""
+        hub = Hub()
+        kinds: list[Kind] = ["dataset", "space"] if self.with_site else ["dataset"]
+        for kind in kinds:
+            hub.make(kind, self.repo, private=private)
+        pushed = []
+        for kind in kinds:
+            prepare = self._dataset_edit if kind == "dataset" else lambda: self._space_edit(hub)
+            commit = hub.push(kind, self.repo, prepare, self.message)
+            edit = self.prepared[kind]
+            page = hub.page(kind, self.repo)
+            pushed.append(Pushed(kind, page, commit, _sizes(edit.files), tuple(sorted(edit.deleted))))
+        return pushed
+
+    def _dataset_edit(self) -> tuple[str, Edit]:
+        commit, listing = ask_listing(self.repo, BRANCH)
+        names = submissions_in(listing)
+        paths = fetch_listed(self.repo, commit, listing) if names else ()
+        there = {name: Item.of(path) for name, path in zip(names, paths, strict=True)}
+        kept = without_superseded(there.values(), self.items)
+        files = self._dataset_files(kept)
+        gone = {part for name, item in there.items() if item not in kept for part in (name, item.table)}
+        edit = self.prepared["dataset"] = Edit(files, frozenset(gone & listing.keys() - files.keys()))
+        return commit, edit
+
+    def _dataset_files(self, others: Sequence[Item]) -> dict[str, bytes]:
+        return dataset_files(
+            self.repo, self.items, others, licence=self.licence, registry=self.registry, with_site=self.with_site
+        )
+
+    def _space_edit(self, hub: Hub) -> tuple[str, Edit]:
+        head = hub.head("space", self.repo)  # before the data set, so that a newer site is never replaced by an older
+        commit, listing = ask_listing(self.repo, BRANCH)
+        files = self._site(fetch_listed(self.repo, commit, listing))
+        edit = self.prepared["space"] = Edit(files, head.names - files.keys() - _KEPT)
+        return head.commit, edit
+
+    def _site(self, paths: Sequence[Path]) -> dict[str, bytes]:
+        files = {file.address: file.content for file in site_files(load_source(paths, registry=self.registry))}
+        return {**files, "README.md": space_card(self.repo, licence=self.licence).encode()}
+
+
+def _only_site(
+    repo: str, files: dict[str, bytes], *, private: bool, licence: str, message: str, dry_run: bool
+) -> Pushed:
+    content = {**files, "README.md": space_card(repo, licence=licence).encode()}
+    if dry_run:
+        return Pushed("space", "", "", _sizes(content))
+    hub = Hub()
+    hub.make("space", repo, private=private)
+    deleted: list[str] = []
+
+    def prepare() -> tuple[str, Edit]:
+        head = hub.head("space", repo)
+        gone = head.names - content.keys() - _KEPT
+        deleted[:] = sorted(gone)
+        return head.commit, Edit(content, gone)
+
+    commit = hub.push("space", repo, prepare, message or "Publish the site")
+    return Pushed("space", hub.page("space", repo), commit, _sizes(content), tuple(deleted))
+
+
+def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
+    return {name: len(content) for name, content in sorted(files.items())}
