@@ -20,6 +20,8 @@ from pruningbench.store.submission_format import SUFFIX, first_problem
 
 FORMAT, SCHEMA = "pruningbench-verification", 1
 LARGEST = 1 << 22
+VALUES = "values"
+"""Name of the check that compares values with their samples."""
 SELF_REPORTED, CHECKED, FAILED = "self-reported", "checked", "failed verification"
 
 
@@ -40,7 +42,7 @@ class Rerun(BaseModel):
         cells: keys of the cells that were chosen.
         agreed: keys of those cells whose values all agree within the tolerances of their metrics.
         of: number of cells in the submission.
-        largest: largest deviation, as a multiple of the metric's tolerance; where it was seen is in `where`.
+        largest: largest deviation, as a multiple of the metric's tolerance; None if it is not finite.
         where: cell, task, variant and metric of the largest deviation; "" if all values are equal.
     """
 
@@ -49,7 +51,7 @@ class Rerun(BaseModel):
     cells: list[str]
     agreed: list[str]
     of: int = Field(ge=1)
-    largest: float = 0.0
+    largest: float | None = 0.0
     where: str = ""
 
 
@@ -74,14 +76,21 @@ class Verification(BaseModel):
 
     @property
     def passed(self) -> bool:
-        """Whether at least one check was made and none failed."""
-        return any(check.passed for check in self.checks) and all(check.passed is not False for check in self.checks)
+        """Whether no check failed, and values were compared with their samples."""
+        return not self.failed and any(check.name == VALUES and check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check failed."""
+        return any(check.passed is False for check in self.checks)
 
     @property
     def word(self) -> str:
         """The word for rows of this submission."""
-        if not self.passed:
+        if self.failed:
             return FAILED
+        if not self.passed:
+            return SELF_REPORTED
         if self.rerun is None or not self.rerun.cells:
             return CHECKED
         return f"re-run ({len(set(self.rerun.agreed))} of {self.rerun.of} cells)"
