@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]")
-_POSIX = r"(?<![\w.:/~])~?/(?:[^\s/:\"'<>|(),;\[\]{}]+/)*[^\s/:\"'<>|(),;\[\]{}]+/?"
+_POSIX = r"(?<![\w.:/~)\]}>])~?/(?:[^\s/:\"'<>|(),;\[\]{}]+/)*[^\s/:\"'<>|(),;\[\]{}]+/?"
 _WINDOWS = r"(?<![\w])[A-Za-z]:[\\/](?:[^\s\\/:\"'<>|]+[\\/])*[^\s\\/:\"'<>|]*|\\\\[^\s\\]+\\[^\s\"'<>|]*"
 _QUOTED = re.compile(r"""(["'])(~?/[^"'\n]*|[A-Za-z]:[\\/][^"'\n]*)\1""")
 _PATH = re.compile(f"{_POSIX}|{_WINDOWS}")
