@@ -23,6 +23,7 @@ from pruningbench.cli.main import cli, guarded
 from pruningbench.errors import PruningBenchError, PublishError, RunFolderError, UsageError
 from pruningbench.plugins import Registry
 from pruningbench.publishing import hub as writing
+from pruningbench.publishing.dataset import Item, without_superseded
 from pruningbench.publishing.publishing import Pushed, publish
 
 __all__ = ["finished", "members"]  # fixtures of the kit
@@ -170,8 +171,7 @@ def test_two_publishers_at_the_same_time_lose_nothing(
         assert pushed.commit in chain(hub, "dataset")
     runs = {name.rpartition("-")[0] for name in pb.load_results(f"hub:{REPO}")["run"]}
     assert runs == {"first", "second", "third"}
-    names = {name.split("/")[1].rpartition("-")[0] for name in files_of(hub, "dataset") if name.startswith("submi")}
-    assert names == runs
+    assert published_runs(hub) == runs
     _, text = card_of(files_of(hub, "dataset"))
     assert all(f"| {run}-" in text for run in runs)
     pages = b"".join(content for name, content in files_of(hub, "space").items() if name.endswith((".js", ".html")))
@@ -204,28 +204,38 @@ def test_a_commit_is_tried_again_when_the_branch_has_moved(
     publish(one, REPO, toy_registry, with_site=False)
     assert [commit[-1] for commit in hub.writes.commits] == [status, status, 200]
     hub.writes.statuses = [status] * 99
-    with pytest.raises(PublishError, match="others have committed to this space during each of 10 tries"):
+    with pytest.raises(PublishError, match="others have committed to this data set during each of 10 tries"):
         publish(one, REPO, toy_registry)
     assert len(hub.writes.commits) == 3 + writing.TRIES
 
 
-def test_an_earlier_state_of_the_same_run_is_replaced(
-    hub: HubServer, tmp_path: Path, members: Members, toy_registry: Registry
+def test_what_a_new_submission_holds_is_removed_only_if_asked_for(
+    hub: HubServer, tmp_path: Path, one: Path, other: Path, members: Members, toy_registry: Registry
 ) -> None:
-    lines = members["results.jsonl"].splitlines(keepends=True)
-    first_cell = json.loads(lines[0])["cell"]
-    part = {"results.jsonl": b"".join(line for line in lines if json.loads(line)["cell"] == first_cell)}
-    early, late = tmp_path / "early", tmp_path / "late"
-    for folder, content in ((early, part), (late, {})):
-        folder.mkdir()
-        forge(folder / "x.pbsub.zip", members, content, name="mine")
-    publish_only = {"with_site": False}
-    index = json.loads(members["samples.json"])
-    if len(index) and b"cell" in members["samples.json"]:
-        pytest.importorskip("numpy")
-    publish(late, REPO, toy_registry, **publish_only)
-    before = files_of(hub, "dataset")
-    assert sum(name.endswith(".pbsub.zip") for name in before) == 1
+    (tmp_path / "again").mkdir()
+    forge(tmp_path / "again" / "x.pbsub.zip", members, name="again")  # the values of `one`
+    publish(one, REPO, toy_registry, with_site=False)
+    publish(other, REPO, toy_registry, with_site=False)
+    publish(tmp_path / "again", REPO, toy_registry, with_site=False)
+    assert published_runs(hub) == {"first", "second", "again"}
+    (dataset,) = publish(tmp_path / "again", REPO, toy_registry, with_site=False, replace=True)
+    assert published_runs(hub) == {"second", "again"} and len(dataset.deleted) == 2
+    assert not any("first" in name for name in files_of(hub, "dataset"))
+
+
+def test_an_earlier_state_is_a_subset_of_values(tmp_path: Path) -> None:
+    def item(name: str, *values: int) -> Item:
+        made = Item(tmp_path, name)
+        vars(made)["values"] = frozenset((value,) for value in values)
+        return made
+
+    old = [item("a", 1), item("b", 1, 2), item("c", 1, 3), item("d", 1, 2, 4)]
+    assert [kept.run for kept in without_superseded(old, [item("d", 1, 2, 4)])] == ["c", "d"]
+
+
+def published_runs(hub: HubServer) -> set[str]:
+    names = {Path(name).name for name in files_of(hub, "dataset") if name.startswith("submissions/")}
+    return {name.rpartition("-")[0] for name in names}
 
 
 # refusals
@@ -247,6 +257,7 @@ def call(*arguments: object) -> int:
         ("429", "too many requests", 1),
         ("500", "the hub has a problem", 1),
         ("400", "the hub refuses it", 1),
+        ("down", "the hub has a problem", 1),
         ("unreachable", "the hub cannot be reached", 1),
         ("public", "exists and is public; make it private", 1),
     ],
@@ -264,8 +275,10 @@ def test_refusals_are_one_line_without_the_token(
     elif trouble == "not the owner":
         hub.writes.tokens = {TOKEN: {"anyone"}}
         hub.commit("dataset", REPO, {})
-    elif trouble == "unreachable":
+    elif trouble == "down":
         hub.down = True
+    elif trouble == "unreachable":
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     elif trouble == "public":
         hub.commit("dataset", REPO, {})
         options = ["--private"]
@@ -303,7 +316,7 @@ def test_nothing_to_publish_is_said(hub: HubServer, tmp_path: Path, one: Path, t
         publish(one, REPO, toy_registry, licence="Own Words")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.pbsub.zip").write_bytes(b"no zip")
-    with pytest.raises(UsageError, match="is no zip archive"):
+    with pytest.raises(UsageError, match=r"x.pbsub.zip: is no submission"):
         publish(tmp_path / "bad", REPO, toy_registry)
     monkeypatch.setattr("pruningbench.publishing.dataset.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"pip install pruningbench\[hub\]$"):
@@ -346,7 +359,7 @@ def test_a_site_is_published_as_it_is(hub: HubServer, one: Path, tmp_path: Path,
 
 def test_what_is_there_but_damaged_stops_the_publication(hub: HubServer, one: Path, toy_registry: Registry) -> None:
     hub.commit("dataset", REPO, {"submissions/x.pbsub.zip": b"no zip"})
-    with pytest.raises(PruningBenchError, match="is no zip archive"):
+    with pytest.raises(PruningBenchError, match=r"x.pbsub.zip: is no submission"):
         publish(one, REPO, toy_registry, with_site=False)
     assert not hub.writes.commits
     with pytest.raises(RunFolderError):

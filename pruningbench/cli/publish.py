@@ -22,8 +22,13 @@ NOUNS = {"dataset": "data set", "space": "space"}
 @click.option("--no-site", is_flag=True, help="Publish the data set only.")
 @click.option("--licence", default="cc-by-4.0", show_default=True, help="Licence of the results.")
 @click.option("--message", default="", help="First line of the commits; names the submissions by default.")
+@click.option(
+    "--replace", is_flag=True, help="Remove submissions whose values a new one holds: earlier states of a run."
+)
 @click.option("--dry-run", is_flag=True, help="List the files with their sizes; ask and write nothing.")
-def publish(folder: Path, repo: str, private: bool, no_site: bool, licence: str, message: str, dry_run: bool) -> int:
+def publish(
+    folder: Path, repo: str, private: bool, no_site: bool, licence: str, message: str, replace: bool, dry_run: bool
+) -> int:
     """Publish runs, submissions or a site on a hub: a data set, and a space with pages to browse.
 
     DIR is a run folder, a submission, a folder of several, or the folder of a site. The token is the one that
@@ -33,7 +38,7 @@ def publish(folder: Path, repo: str, private: bool, no_site: bool, licence: str,
 
     pushed = publish_results(
         folder, repo, registry_with_warnings(), private=private, with_site=not no_site, licence=licence,
-        message=message, dry_run=dry_run,
+        message=message, replace=replace, dry_run=dry_run,
     )  # fmt: skip
     for one in pushed:
         _show(one, repo, listed=dry_run)

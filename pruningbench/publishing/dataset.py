@@ -93,7 +93,7 @@ class Item:
 
 
 def without_superseded(items: Iterable[Item], new: Sequence[Item]) -> list[Item]:
-    """Return the items without those that are fully contained in a new one: an earlier state of the same run."""
+    """Return the items without those whose values a new one holds: earlier states of the same run."""
     return [item for item in items if not any(item.run != other.run and item.values <= other.values for other in new)]
 
 

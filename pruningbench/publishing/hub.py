@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pruningbench.errors import PruningBenchError, PublishError, UsageError
+from pruningbench.store.hub import Listed
 from pruningbench.store.hubclient import NOUNS, Kind, explained, status_of
 from pruningbench.version import __version__
 
@@ -28,24 +29,34 @@ BRANCH = "main"
 
 
 @dataclass(frozen=True)
-class Head:
-    """The newest commit of a repository: 40 hex digits, and the names of its files."""
-
-    commit: str
-    names: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Edit:
     """What a commit changes.
 
     Attributes:
-        files: content of the files that it adds or replaces, by name.
-        deleted: names of the files that it removes.
+        parent: the newest commit when the edit was prepared, 40 hex digits.
+        there: the files of that commit.
+        files: content of all files that the new commit is to hold, by name.
+        deleted: names of the files that it is not to hold.
     """
 
+    parent: str
+    there: Mapping[str, Listed]
     files: Mapping[str, bytes]
     deleted: frozenset[str] = field(default_factory=frozenset)
+
+    def operations(self) -> list[Any]:
+        """Return what differs from the newest commit, as the hub's client takes it."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        changed = {
+            name: content
+            for name, content in sorted(self.files.items())
+            if name not in self.there or not self.there[name].is_of(content)
+        }
+        return [
+            *(CommitOperationDelete(name) for name in sorted(self.deleted)),
+            *(CommitOperationAdd(name, content) for name, content in changed.items()),
+        ]
 
 
 class Hub:
@@ -84,55 +95,46 @@ class Hub:
                 "or leave out --private"
             )
 
-    def head(self, kind: Kind, repo: str) -> Head:
-        """Return the newest commit.
-
-        Raises:
-            PublishError: if it cannot be read.
-        """
-        info = self._info(kind, repo)
-        return Head(str(info.sha), frozenset(str(file.rfilename) for file in info.siblings or ()))
-
-    def push(self, kind: Kind, repo: str, prepare: Callable[[], tuple[str, Edit]], message: str) -> str:
+    def push(self, kind: Kind, repo: str, prepare: Callable[[], Edit], message: str) -> tuple[str, Edit]:
         """Commit an edit, and prepare it again whenever the branch has moved meanwhile.
 
         Args:
             kind: of the repository.
             repo: ``OWNER/NAME``.
-            prepare: returns the commit that the edit is made for, and the edit.
+            prepare: returns the edit of the newest commit.
             message: first line of the commit's message.
 
         Returns:
-            The commit, 40 hex digits; an earlier one if nothing has changed.
+            The commit, 40 hex digits (its parent if nothing differs), and the edit.
 
         Raises:
             PublishError: if the hub refuses it, or the branch has moved `TRIES` times.
         """
         for attempt in range(1, TRIES + 1):
-            parent, edit = prepare()
-            commit = self._committed(kind, repo, parent, edit, message)
+            edit = prepare()
+            commit = self._committed(kind, repo, edit, message)
             if commit is not None:
-                return commit
+                return commit, edit
             time.sleep(PAUSE * attempt * 2 * random.SystemRandom().random())
         raise PublishError(
             f"{repo}: others have committed to this {NOUNS[kind]} during each of {TRIES} tries; run the same command "
             "again later"
         )
 
-    def _committed(self, kind: Kind, repo: str, parent: str, edit: Edit, message: str) -> str | None:
-        """Return the commit, or None if `parent` is no longer the newest one."""
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    def _committed(self, kind: Kind, repo: str, edit: Edit, message: str) -> str | None:
+        """Return the commit, or None if the parent is no longer the newest one."""
         from huggingface_hub.errors import HfHubHTTPError
 
+        operations = edit.operations()
+        if not operations:
+            return edit.parent
+
         def commit() -> str | None:
-            operations: list[Any] = [
-                *(CommitOperationDelete(name) for name in sorted(edit.deleted)),
-                *(CommitOperationAdd(name, content) for name, content in sorted(edit.files.items())),
-            ]
             try:
                 made = self._api.create_commit(
-                    repo, operations, commit_message=message, repo_type=kind, revision=BRANCH, parent_commit=parent
-                )
+                    repo, operations, commit_message=message, repo_type=kind, revision=BRANCH,
+                    parent_commit=edit.parent,
+                )  # fmt: skip
             except HfHubHTTPError as error:
                 if status_of(error) in _MOVED:
                     return None

@@ -16,8 +16,9 @@ from pruningbench.publishing.gathering import gather, is_site, site_content
 from pruningbench.publishing.hub import BRANCH, Edit, Hub
 from pruningbench.site.build import site_files
 from pruningbench.site.source import load_source
-from pruningbench.store.hub import ask_listing, fetch_listed, submissions_in
+from pruningbench.store.hub import FOLDER, ask_listing, fetch_listed
 from pruningbench.store.hubclient import Kind, is_repo
+from pruningbench.store.origins import from_published
 
 _KEPT = frozenset({".gitattributes", ".gitignore"})
 """Files of a space that a new site leaves alone."""
@@ -51,14 +52,14 @@ def publish(
     with_site: bool = True,
     licence: str = "cc-by-4.0",
     message: str = "",
+    replace: bool = False,
     dry_run: bool = False,
 ) -> list[Pushed]:
     """Publish the runs and submissions in a folder, or a site.
 
     The data set ``repo`` gets the submissions in one commit, together with the tables and the card of everything that
     it then holds. The space of the same name gets the site of the same results in another commit. If somebody else
-    commits meanwhile, tables and site are made again from what is there then, so that nothing is lost. Submissions
-    that a new one contains in full (earlier states of the same run) are removed.
+    commits meanwhile, tables and site are made again from what is there then, so that nothing is lost.
 
     Args:
         folder: a run folder, a submission, a folder of several, or a site, of which only the space is made.
@@ -68,6 +69,7 @@ def publish(
         with_site: make the space.
         licence: identifier of the licence of the results.
         message: of the commits; names the submissions by default.
+        replace: remove submissions that are there if a new one holds all their values: earlier states of a run.
         dry_run: neither ask the hub nor write anything; the tables and the site are those of `folder` alone.
 
     Returns:
@@ -88,7 +90,9 @@ def publish(
     check_extra()
     with tempfile.TemporaryDirectory(prefix="pruningbench-") as room:
         items = gather(folder, registry, Path(room))
-        work = _Publication(repo, items, registry, licence=licence, with_site=with_site, message=message)
+        work = _Publication(
+            repo, items, registry, licence=licence, with_site=with_site, message=message, replace=replace
+        )
         return work.preview() if dry_run else work.carry_out(private=private)
 
 
@@ -96,12 +100,19 @@ class _Publication:
     """Submissions on their way to a data set and a space."""
 
     def __init__(
-        self, repo: str, items: Sequence[Item], registry: Registry, *, licence: str, with_site: bool, message: str
+        self,
+        repo: str,
+        items: Sequence[Item],
+        registry: Registry,
+        *,
+        licence: str,
+        with_site: bool,
+        message: str,
+        replace: bool,
     ) -> None:
         self.repo, self.items, self.registry = repo, items, registry
-        self.licence, self.with_site = licence, with_site
+        self.licence, self.with_site, self.replace = licence, with_site, replace
         self.message = message or one_line("Publish " + ", ".join(item.run for item in items), 120)
-        self.prepared: dict[Kind, Edit] = {}
 
     def preview(self) -> list[Pushed]:
         """Return what would be published if nothing were there yet."""
@@ -119,35 +130,35 @@ class _Publication:
             hub.make(kind, self.repo, private=private)
         pushed = []
         for kind in kinds:
-            prepare = self._dataset_edit if kind == "dataset" else lambda: self._space_edit(hub)
-            commit = hub.push(kind, self.repo, prepare, self.message)
-            edit = self.prepared[kind]
+            prepare = self._dataset_edit if kind == "dataset" else self._space_edit
+            commit, edit = hub.push(kind, self.repo, prepare, self.message)
             page = hub.page(kind, self.repo)
             pushed.append(Pushed(kind, page, commit, _sizes(edit.files), tuple(sorted(edit.deleted))))
         return pushed
 
-    def _dataset_edit(self) -> tuple[str, Edit]:
+    def _dataset_edit(self) -> Edit:
         commit, listing = ask_listing(self.repo, BRANCH)
-        names = submissions_in(listing)
-        paths = fetch_listed(self.repo, commit, listing) if names else ()
-        there = {name: Item.of(path) for name, path in zip(names, paths, strict=True)}
-        kept = without_superseded(there.values(), self.items)
+        published = fetch_listed(self.repo, commit, listing)
+        opened = from_published(published)
+        there = {
+            f"{FOLDER}/{path.name}": Item(path, origin.run)
+            for path, origin in zip(published.files, opened, strict=True)
+        }
+        kept = without_superseded(there.values(), self.items) if self.replace else list(there.values())
         files = self._dataset_files(kept)
         gone = {part for name, item in there.items() if item not in kept for part in (name, item.table)}
-        edit = self.prepared["dataset"] = Edit(files, frozenset(gone & listing.keys() - files.keys()))
-        return commit, edit
+        return Edit(commit, listing, files, frozenset(gone & listing.keys() - files.keys()))
 
     def _dataset_files(self, others: Sequence[Item]) -> dict[str, bytes]:
         return dataset_files(
             self.repo, self.items, others, licence=self.licence, registry=self.registry, with_site=self.with_site
         )
 
-    def _space_edit(self, hub: Hub) -> tuple[str, Edit]:
-        head = hub.head("space", self.repo)  # before the data set, so that a newer site is never replaced by an older
+    def _space_edit(self) -> Edit:
+        head, pages = ask_listing(self.repo, BRANCH, "space")  # before the data set: no newer site is ever replaced
         commit, listing = ask_listing(self.repo, BRANCH)
-        files = self._site(fetch_listed(self.repo, commit, listing))
-        edit = self.prepared["space"] = Edit(files, head.names - files.keys() - _KEPT)
-        return head.commit, edit
+        files = self._site(fetch_listed(self.repo, commit, listing).files)
+        return Edit(head, pages, files, frozenset(pages.keys() - files.keys() - _KEPT))
 
     def _site(self, paths: Sequence[Path]) -> dict[str, bytes]:
         files = {file.address: file.content for file in site_files(load_source(paths, registry=self.registry))}
@@ -162,16 +173,13 @@ def _only_site(
         return Pushed("space", "", "", _sizes(content))
     hub = Hub()
     hub.make("space", repo, private=private)
-    deleted: list[str] = []
 
-    def prepare() -> tuple[str, Edit]:
-        head = hub.head("space", repo)
-        gone = head.names - content.keys() - _KEPT
-        deleted[:] = sorted(gone)
-        return head.commit, Edit(content, gone)
+    def prepare() -> Edit:
+        head, pages = ask_listing(repo, BRANCH, "space")
+        return Edit(head, pages, content, frozenset(pages.keys() - content.keys() - _KEPT))
 
-    commit = hub.push("space", repo, prepare, message or "Publish the site")
-    return Pushed("space", hub.page("space", repo), commit, _sizes(content), tuple(deleted))
+    commit, edit = hub.push("space", repo, prepare, message or "Publish the site")
+    return Pushed("space", hub.page("space", repo), commit, _sizes(content), tuple(sorted(edit.deleted)))
 
 
 def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:

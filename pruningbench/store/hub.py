@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pruningbench.base.files import default_cache_folder, read_plain, write_whole
 from pruningbench.base.reading import one_line, parse_json
 from pruningbench.errors import DataError, FetchError, PruningBenchError, UsageError
-from pruningbench.store.hubclient import explained, is_repo
+from pruningbench.store.hubclient import Kind, explained, is_repo
 from pruningbench.store.submission_format import LARGEST_FILE, SUFFIX
 
 T = TypeVar("T")
@@ -32,6 +32,13 @@ class Listed:
 
     size: int
     digest: str
+
+    def is_of(self, content: bytes) -> bool:
+        """Whether this is the file with this content."""
+        if len(self.digest) == 64:
+            return hashlib.sha256(content).hexdigest() == self.digest
+        blob = b"blob %d\0" % len(content) + content
+        return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.digest
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,19 @@ def fetch_published(address: str) -> Published:
     known = _noted(repo, revision)
     if known is None:
         revision, known = ask_listing(repo, revision)
-    return Published(repo, revision, fetch_listed(repo, revision, known))
-
-
-def fetch_listed(repo: str, revision: str, listing: Mapping[str, Listed]) -> tuple[Path, ...]:
-    """Fetch the submissions in the listing of a commit; see `fetch_published`."""
-    wanted = {name: listing[name] for name in submissions_in(listing)}
-    if not wanted:
+    published = fetch_listed(repo, revision, known)
+    if not published.files:
         raise UsageError(f"hub:{repo}: holds no submissions ({FOLDER}/*{SUFFIX}) at {revision[:12]}")
+    return published
+
+
+def fetch_listed(repo: str, revision: str, listing: Mapping[str, Listed]) -> Published:
+    """Fetch the submissions in the listing of a commit, of which there may be none; see `fetch_published`."""
+    wanted = {name: listing[name] for name in submissions_in(listing)}
     _check_sizes(repo, wanted)
     files = tuple(_fetched(repo, revision, name, listed) for name, listed in wanted.items())
     _note(repo, revision, wanted)
-    return files
+    return Published(repo, revision, files)
 
 
 def submissions_in(names: Iterable[str]) -> list[str]:
@@ -98,7 +106,7 @@ def parse_address(address: str) -> tuple[str, str]:
     return repo, revision or "main"
 
 
-def ask_listing(repo: str, revision: str) -> tuple[str, dict[str, Listed]]:
+def ask_listing(repo: str, revision: str, kind: Kind = "dataset") -> tuple[str, dict[str, Listed]]:
     """Ask the hub for the commit that a revision names, and its files.
 
     Raises:
@@ -106,7 +114,9 @@ def ask_listing(repo: str, revision: str) -> tuple[str, dict[str, Listed]]:
     """
     from huggingface_hub import HfApi
 
-    info = _asked(repo, lambda: HfApi().dataset_info(repo, revision=revision, files_metadata=True))
+    info: Any = _asked(
+        repo, kind, lambda: HfApi().repo_info(repo, repo_type=kind, revision=revision, files_metadata=True)
+    )
     if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
         raise FetchError(f"{repo}: the hub names no commit for {revision!r}; check HF_ENDPOINT")
     return info.sha, {str(file.rfilename): _listed(file) for file in info.siblings or ()}
@@ -118,13 +128,13 @@ def _listed(file: Any) -> Listed:
     return Listed(size if isinstance(size, int) and size >= 0 else LARGEST_FILE + 1, str(digest))
 
 
-def _asked(repo: str, ask: Callable[[], T]) -> T:
+def _asked(repo: str, kind: Kind, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except PruningBenchError:
         raise
     except Exception as error:  # noqa: BLE001 - errors of the client's HTTP library, which changes with its version
-        raise FetchError(explained(error, "dataset", repo)) from None
+        raise FetchError(explained(error, kind, repo)) from None
 
 
 def _check_sizes(repo: str, wanted: Mapping[str, Listed]) -> None:
@@ -145,7 +155,9 @@ def _fetched(repo: str, revision: str, name: str, listed: Listed) -> Path:
     cached = try_to_load_from_cache(repo, name, revision=revision, repo_type="dataset")
     path = Path(cached) if isinstance(cached, str) else None
     if path is None or not path.is_file():
-        path = Path(_asked(repo, lambda: hf_hub_download(repo, name, revision=revision, repo_type="dataset")))
+        path = Path(
+            _asked(repo, "dataset", lambda: hf_hub_download(repo, name, revision=revision, repo_type="dataset"))
+        )
     if path.stat().st_size == listed.size and digest_of(path, listed.digest) == listed.digest:
         return path
     blob = path.resolve()

@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pruningbench.base.files import default_cache_folder, expanded
 from pruningbench.base.reading import printable
 from pruningbench.errors import RunFolderError, SubmissionError, UsageError, did_you_mean
 from pruningbench.store.runfolder import RESULTS
+
+if TYPE_CHECKING:
+    from pruningbench.store.hub import Published
 
 Source = str | os.PathLike[str]
 MOST_BYTES = 4 << 30
@@ -58,20 +62,35 @@ Opener = Callable[[str], Sequence[Origin]]
 """Returns the origins behind the part of a source after its scheme."""
 
 
-def _published(rest: str) -> Sequence[Origin]:
-    """Open ``hub:OWNER/NAME[@REVISION]``: the submissions in a data set on a hub.
-
-    What their author says about having verified them does not count, so that they are self-reported.
-    """
+def _of_hub(address: str) -> Sequence[Origin]:
+    """Open ``hub:OWNER/NAME[@REVISION]``: the submissions in a data set on a hub."""
     from pruningbench.store.hub import fetch_published
+
+    return from_published(fetch_published(address))
+
+
+def from_published(published: Published) -> list[Origin]:
+    """Return fetched submissions as readable run folders.
+
+    They are self-reported: what their author says about having verified them does not count.
+
+    Raises:
+        SubmissionError: as `from_submission`; the message names the data set and the file in it.
+    """
     from pruningbench.store.trust import SELF_REPORTED
 
-    published = fetch_published(rest)
-    opened = (from_submission(file, published.address, revision=published.revision) for file in published.files)
-    return [replace(origin, trust=SELF_REPORTED) for origin in opened]
+    opened = []
+    for path in published.files:
+        try:
+            origin = from_submission(path, published.address, revision=published.revision)
+        except SubmissionError as error:
+            place = f"hub:{published.repo}: {path.name}"
+            raise SubmissionError(str(error).replace(printable(path), place)) from None
+        opened.append(replace(origin, trust=SELF_REPORTED))
+    return opened
 
 
-_openers: dict[str, Opener] = {"hub": _published}
+_openers: dict[str, Opener] = {"hub": _of_hub}
 
 
 def register_scheme(scheme: str, opener: Opener) -> None:
