@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet
@@ -15,7 +15,8 @@ import pytest
 import yaml
 from huggingface_hub import constants
 from kit.hubserver import HubServer
-from kit.submissions import edited, finished, forge, members
+from kit.publishing import REPO, TOKEN, hub, one, other
+from kit.submissions import finished, forge, members
 from pytest import CaptureFixture, MonkeyPatch
 
 import pruningbench as pb
@@ -26,42 +27,9 @@ from pruningbench.publishing import hub as writing
 from pruningbench.publishing.dataset import Item, without_superseded
 from pruningbench.publishing.publishing import Pushed, publish
 
-__all__ = ["finished", "members"]  # fixtures of the kit
+__all__ = ["finished", "hub", "members", "one", "other"]  # fixtures of the kit
 
-REPO = "someone/results"
-TOKEN = "hf_" + "planted" * 5
 Members = Mapping[str, bytes]
-
-
-@pytest.fixture
-def hub(monkeypatch: MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    monkeypatch.setattr(writing, "PAUSE", 0.01)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
-    with HubServer() as server:
-        server.point_client_here(monkeypatch, tmp_path / "hf")
-        server.writes.tokens = {TOKEN: {"someone"}}
-        yield server
-
-
-@pytest.fixture
-def one(tmp_path: Path, members: Members) -> Path:
-    """A folder with one submission."""
-    (tmp_path / "one").mkdir()
-    forge(tmp_path / "one" / "a.pbsub.zip", members, name="first")
-    return tmp_path / "one"
-
-
-@pytest.fixture
-def other(tmp_path: Path, members: Members) -> Path:
-    """A folder with another submission, whose values are others."""
-    (tmp_path / "other").mkdir()
-
-    def relabel(row: dict[str, object]) -> None:
-        row["artifact"] = "0" * 16
-
-    forge(tmp_path / "other" / "b.pbsub.zip", members, edited(members, relabel), name="second")
-    return tmp_path / "other"
 
 
 def files_of(hub: HubServer, kind: str, repo: str = REPO) -> dict[str, bytes]:
@@ -198,13 +166,14 @@ def chain(hub: HubServer, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("status", [409, 412])
 def test_a_commit_is_tried_again_when_the_branch_has_moved(
-    hub: HubServer, one: Path, toy_registry: Registry, status: int
+    hub: HubServer, one: Path, toy_registry: Registry, status: int, monkeypatch: MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writing, "TRIES", 3)
     hub.writes.statuses = [status, status]
     publish(one, REPO, toy_registry, with_site=False)
     assert [commit[-1] for commit in hub.writes.commits] == [status, status, 200]
     hub.writes.statuses = [status] * 99
-    with pytest.raises(PublishError, match="others have committed to this data set during each of 10 tries"):
+    with pytest.raises(PublishError, match="others have committed to this data set during each of 3 tries"):
         publish(one, REPO, toy_registry)
     assert len(hub.writes.commits) == 3 + writing.TRIES
 
