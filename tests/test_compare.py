@@ -189,7 +189,7 @@ def test_margins_that_are_none_are_refused(tmp_path: Path, margin: object) -> No
         ({"seed": 3}, "other seeds: 0 before, 3 after"),
         ({"plan": "q"}, "requested differently"),
         ({"unit": "ms"}, "other unit of the metric"),
-        ({"higher_is_better": False}, "other higher is better of the metric"),
+        ({"higher_is_better": False}, "other direction of the metric: higher is better before, lower is better after"),
         (
             {"made_of": {**MADE, "weights": "w2"}},
             r"other reference: weights of model net differ \(w1 before, w2 after\)",

@@ -17,8 +17,7 @@ from pruningbench.leaderboard.contrast import Contrast
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.environments import changed_environment
 from pruningbench.leaderboard.inference import LEVEL, holm
-from pruningbench.leaderboard.matching import Pair, match
-from pruningbench.leaderboard.partition import column_key
+from pruningbench.leaderboard.matching import Pair, direction_of, match
 from pruningbench.leaderboard.provenance import changed_parts, mark_of, parts_of
 from pruningbench.leaderboard.results import RunPath, load_results
 from pruningbench.leaderboard.rows import Column, ColumnKey
@@ -126,9 +125,8 @@ def _change(place: Place, pairs: Sequence[Pair], sides: _Sides) -> Change | Unma
         return Unmatched(place, seeds, _unpaired(pairs, sides))
     if math.isnan(entry.p):
         return Unmatched(place, seeds, f"too few samples for a test (n = {entry.n})")
-    direction = first["higher_is_better"]
     return Change(
-        place, seeds, before.value, after.value, entry, direction if isinstance(direction, bool) else None,
+        place, seeds, before.value, after.value, entry, direction_of(first),
         str(first["unit"] or ""), same=same, parts=parts,
     )  # fmt: skip
 
@@ -153,18 +151,22 @@ def _unpaired(pairs: Sequence[Pair], sides: _Sides) -> str:
 def _blind(measurements: Sequence[Measurement]) -> set[tuple[_Row, str]]:
     """Return the rows and tasks whose networks are not better than chance; all tasks of a row that has collapsed."""
     measured = [m for m in measurements if m["status"] == "ok" and m["metric"]]
-    keys = dict.fromkeys(map(column_key, measured))
+    keys = dict.fromkeys(map(_column, measured))
     main = main_columns(measured, [Column(*key, "", None, "", (math.nan, math.nan), "") for key in keys])
     rows: dict[_Row, dict[ColumnKey, list[Measurement]]] = {}
     for m in measured:
         row = (m["model"], m["pruner"], m["recipe"], float(m["sparsity"]))
-        rows.setdefault(row, {}).setdefault(column_key(m), []).append(m)
+        rows.setdefault(row, {}).setdefault(_column(m), []).append(m)
     blind: set[tuple[_Row, str]] = set()
     for row, by_column in rows.items():
         low = at_chance(by_column, main)
         tasks = {key[0] for key in (by_column if collapsed(by_column, main, low) else low)}
         blind |= {(row, task) for task in tasks}
     return blind
+
+
+def _column(m: Measurement) -> ColumnKey:
+    return (m["task"], m["variant"], m["metric"])
 
 
 def judged(changes: Sequence[Change], blind: Mapping[str, set[tuple[_Row, str]]]) -> list[Change]:

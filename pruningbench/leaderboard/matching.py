@@ -107,9 +107,12 @@ def _obstacles(before: Measurement, after: Measurement, other_weights: bool) -> 
     if before["data_fingerprint"] != after["data_fingerprint"]:
         old, new = (str(m["data_fingerprint"] or "unknown")[:25] for m in (before, after))
         yield f"other data: {old} before, {new} after"
-    for name in ("unit", "higher_is_better"):
-        if before[name] != after[name]:
-            yield f"other {name.replace('_', ' ')} of the metric: {before[name]} before, {after[name]} after"
+    for what, old, new in (
+        ("unit", str(before["unit"] or "none"), str(after["unit"] or "none")),
+        ("direction", _WORDS[direction_of(before)], _WORDS[direction_of(after)]),
+    ):
+        if old != new:
+            yield f"other {what} of the metric: {old} before, {new} after"
     if before.get("plan") and after.get("plan") and before["plan"] != after["plan"]:
         yield "requested differently: the scope, the data, or a field that no label shows"
     old, new = (parts_of(m).get("weights", "") for m in (before, after))
@@ -120,6 +123,15 @@ def _obstacles(before: Measurement, after: Measurement, other_weights: bool) -> 
         yield UNDEFINED_BEFORE
     if undefined[1] and not undefined[0]:
         yield UNDEFINED_AFTER
+
+
+_WORDS = {True: "higher is better", False: "lower is better", None: "none"}
+
+
+def direction_of(m: Measurement) -> bool | None:
+    """Return whether higher values are better; None if neither direction is."""
+    direction = m["higher_is_better"]
+    return None if direction is None or isinstance(direction, float) else bool(direction)  # NaN in some tables
 
 
 class _Side:

@@ -99,6 +99,7 @@ def without_superseded(items: Iterable[Item], new: Sequence[Item]) -> list[Item]
 
 def parquet_bytes(results: pd.DataFrame) -> bytes:
     """Return measurements as a parquet file; all files of a data set have the same columns and types."""
+    import pandas
     import pyarrow
     import pyarrow.parquet
 
@@ -111,7 +112,9 @@ def parquet_bytes(results: pd.DataFrame) -> bytes:
         columns[name] = pyarrow.array([*map(float, results[name])], pyarrow.float64())
     for name in _COUNTS:
         columns[name] = pyarrow.array([*map(int, results[name])], pyarrow.int64())
-    directions = [value if isinstance(value, bool) else None for value in results["higher_is_better"]]
+    known = [not pandas.isna(value) for value in results["higher_is_better"]]
+    pairs = zip(results["higher_is_better"], known, strict=True)
+    directions = [bool(value) if is_known else None for value, is_known in pairs]
     columns["higher_is_better"] = pyarrow.array(directions, pyarrow.bool_())
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer, compression="zstd")
