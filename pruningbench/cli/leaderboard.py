@@ -20,15 +20,17 @@ FORMATS = {"table": "txt", "markdown": "md", "csv": "csv", "json": "json"}
     help="Add columns, by name and separated by commas: `pruningbench list columns` lists them.",
 )  # fmt: skip
 def leaderboard(runs: tuple[Path, ...], out: Path | None, format_: str, columns: str | None) -> int:
-    """Make the leaderboard of one or more run folders."""
+    """Make the leaderboard of run folders, submissions, or published results (hub:OWNER/NAME)."""
     from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
     from pruningbench.leaderboard import build, render
     from pruningbench.leaderboard.results import load_results
+    from pruningbench.store.origins import pinned
 
     width = table_width() if out is None else None
     asked = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    boards = build(load_results(runs, details=True), runs, columns=asked, registry=registry_with_warnings())
+    sources = pinned(runs)
+    boards = build(load_results(sources, details=True), sources, columns=asked, registry=registry_with_warnings())
     text = render(boards, format_, width=width)
     if out is None:
         say(text)

@@ -18,7 +18,8 @@ from pruningbench.cli.common import registry_with_warnings, say
 def site(runs: tuple[Path, ...], out: Path, title: str | None) -> int:
     """Make a folder of pages that opens from disk: answers, table, curves, and a page for each component and run."""
     from pruningbench.site import build_site
+    from pruningbench.store.origins import pinned
 
-    built = build_site(runs, out, title=title, registry=registry_with_warnings())
+    built = build_site(pinned(runs), out, title=title, registry=registry_with_warnings())
     say(f"site  {built.folder / 'index.html'} ({built.files} files, {built.size / 1e6:.1f} MB)")
     return 0

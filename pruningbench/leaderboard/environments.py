@@ -17,7 +17,7 @@ LARGEST = 1 << 20
 """Bytes of the largest file with an environment that is read."""
 MOST = 20
 """Number of differences that are named."""
-_PLAIN = ("pruningbench", "python", "platform", "device", "device_name", "threads")
+_PLAIN = ("pruningbench", "python", "machine", "device", "device_name", "threads")
 
 
 def changed_environment(before: Sequence[RunPath], after: Sequence[RunPath]) -> list[str]:

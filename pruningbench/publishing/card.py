@@ -61,7 +61,7 @@ def dataset_card(repo: str, entries: Sequence[Entry], tables: str, *, licence: s
         "configs": [{"config_name": "measurements", "data_files": "measurements/*.parquet"}],
     }
     shown = tables if len(tables) <= LARGEST_TABLE else "The tables are in `tables/leaderboard.md`.\n"
-    site = f"\nThe same results as pages to browse: the space [{repo}](../../spaces/{repo}).\n" if with_site else ""
+    site = f"\nThe same results as pages to browse: the space [{repo}](/spaces/{repo}).\n" if with_site else ""
     return f"""{_front_matter(metadata)}
 # Pruned vision models, measured by pruningbench
 
@@ -116,7 +116,7 @@ def space_card(repo: str, *, licence: str) -> str:
     return f"""{_front_matter(metadata)}
 # Pruned vision models, measured by pruningbench
 
-The pages are made from the data set [{repo}](../../datasets/{repo}) by `pruningbench publish`; changes belong there.
+The pages are made from the data set [{repo}](/datasets/{repo}) by `pruningbench publish`; changes belong there.
 """
 
 
