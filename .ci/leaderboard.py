@@ -184,12 +184,15 @@ def problems(board: Board, registry: Registry) -> Iterator[str]:
     Nothing is computed but tables.
     """
     results = board.results()
-    for name in sorted(set(board.suites) ^ results.keys()):
-        yield f"results/{name}{SUFFIX}: " + ("is missing" if name in board.suites else "is of no suite listed here")
+    for name in sorted(set(board.suites) - results.keys()):
+        yield f"results/{name}{SUFFIX}: is missing"
     for name, file in results.items():
         submission = open_submission(file)
-        if name in board.suites:
-            yield from _other_suite(name, submission, load_suite(name, registry, board.settings), registry)
+        if submission.manifest.suite in board.suites:
+            suite = load_suite(submission.manifest.suite, registry, board.settings)
+            yield from _other_suite(name, submission, suite, registry)
+        else:
+            yield f"results/{file.name}: is of the suite {submission.manifest.suite!r}, which is not published here"
         verification = read_verification(file)
         if verification is None or verification.submission != submission.digest or not verification.passed:
             yield f"results/{file.name}: no verification of it has passed"
