@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pruningbench.cli.progress import make_observer
@@ -49,12 +49,18 @@ class Board:
         runs: the run folders.
         suites: names of the suites.
         settings: changes to each suite.
+        files: files of suites that are not shipped, by name.
     """
 
     folder: Path = ROOT / "leaderboard"
     runs: Path = ROOT / "runs" / "leaderboard"
     suites: tuple[str, ...] = SUITES
     settings: tuple[str, ...] = SETTINGS
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def suite(self, name: str, registry: Registry) -> Suite:
+        """Return a suite as it is published."""
+        return load_suite(self.files.get(name, name), registry, self.settings)
 
     def result(self, name: str) -> Path:
         """Return the submission of a suite."""
@@ -109,7 +115,7 @@ def make(board: Board, registry: Registry, rerun: int = 0, device: str = "auto")
 
 def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
     """Run what is stale or missing of a suite and return its run folder."""
-    suite = load_suite(name, registry, board.settings)
+    suite = board.suite(name, registry)
     folder = board.runs / name
     if not folder.exists() and board.result(name).exists():
         open_submission(board.result(name)).write_folder(folder)
@@ -189,7 +195,7 @@ def problems(board: Board, registry: Registry) -> Iterator[str]:
     for name, file in results.items():
         submission = open_submission(file)
         if submission.manifest.suite in board.suites:
-            suite = load_suite(submission.manifest.suite, registry, board.settings)
+            suite = board.suite(submission.manifest.suite, registry)
             yield from _other_suite(name, submission, suite, registry)
         else:
             yield f"results/{file.name}: is of the suite {submission.manifest.suite!r}, which is not published here"
