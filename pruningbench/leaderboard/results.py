@@ -67,9 +67,10 @@ def _table(origin: Origin, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     folder = RunFolder(origin.folder)
-    table = read_table(folder.results, columns, read_marks(folder.stale))
-    rows = len(table["mark"])
     own = {"run": whole_characters(origin.run), "trust": origin.trust}
+    stored = [name for name in columns if name not in own]
+    table = read_table(folder.results, stored, read_marks(folder.stale))
+    rows = len(table["mark"])
     return {**table, **{name: np.full(rows, text, dtype=object) for name, text in own.items()}}
 
 
