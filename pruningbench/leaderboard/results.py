@@ -6,22 +6,27 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.store.journal import read_journal
-from pruningbench.store.marks import read_marks, standing
-from pruningbench.store.origins import origins
+from pruningbench.leaderboard.dimensions import dimensions_of
+from pruningbench.store.marks import read_marks
+from pruningbench.store.origins import Origin, origins
 from pruningbench.store.runfolder import RunFolder
+from pruningbench.store.table import FLOATS, TEXTS, WHOLE, read_table, whole_characters
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 COLUMNS = (
     "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "sparsity_total",
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
-    "chance", "chance_p", "degenerate", "ties", "inapplicable", "trust",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable", "dimension", "trust",
 )  # fmt: skip
 DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of", "revision")
+
+OWN = ("run", "mark", "trust", "revision")
+"""Columns of text that are not in the journal."""
 
 RunPath = str | os.PathLike[str]
 
@@ -33,10 +38,10 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
-    number of samples of each data set that a rehearsal used, 0 for all. ``trust`` is "" for a run folder; for a
-    submission it says whether ``pruningbench verify`` has checked it: ``self-reported`` (it has not), ``checked``,
-    ``re-run (n of m cells)`` or ``failed verification``. Reading needs no lock and is possible during a run;
-    it sees the finished tasks.
+    number of samples of each data set that a rehearsal used, 0 for all. ``dimension`` is the ability that the task
+    measures. ``trust`` is "" for a run folder; for a submission it says whether ``pruningbench verify`` has checked it:
+    ``self-reported`` (it has not), ``checked``, ``re-run (n of m cells)`` or ``failed verification``. Reading needs no
+    lock and is possible during a run; it sees the finished tasks.
 
     Args:
         runs: run folders, submission files, folders of submissions, or other sources (`pruningbench.store.origins`).
@@ -54,24 +59,60 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     Raises:
         UsageError: if a source holds no run, is no submission, or is damaged.
     """
+    columns = [*COLUMNS, *(DETAILS if details else ())]
+    return _frame([_table(origin, columns) for origin in origins(runs)], columns)
+
+
+def _table(origin: Origin, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the columns of a run."""
+    import numpy as np
+
+    folder = RunFolder(origin.folder)
+    own = {"run": whole_characters(origin.run), "trust": origin.trust, "revision": origin.revision}
+    stored = [name for name in columns if name not in own]
+    table = read_table(folder.results, stored, read_marks(folder.stale))
+    rows = len(table["mark"])
+    return {**table, **{name: np.full(rows, text, dtype=object) for name, text in own.items()}}
+
+
+def _frame(tables: Sequence[dict[str, NDArray[Any]]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return one table of all runs; the columns of `tables` are taken out of them one by one, to save memory."""
+    import numpy as np
     import pandas as pd
 
-    columns = [*COLUMNS, *(DETAILS if details else ())]
-    rows = []
-    for origin in origins(runs):
-        folder = RunFolder(origin.folder)
-        records, _ = read_journal(folder.results)
-        own = {"run": origin.run, "trust": origin.trust, "revision": origin.revision}
-        marks = read_marks(folder.stale)
-        rows += [
-            {key: _text(value) for key, value in {**vars(record), **own, "mark": mark}.items()}
-            for record, mark in standing(records, marks)
-        ]
-    frame = pd.DataFrame(rows, columns=columns)
-    types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
-    return frame.astype({**types, "higher_is_better": "object", "n": "int64"})
+    joined: dict[str, pd.Series] = {}
+    for name in columns:
+        pieces = [table.pop(name) for table in tables]
+        if len(pieces) == 1:
+            (whole,) = pieces
+        else:
+            whole = np.concatenate(pieces) if pieces else np.empty(0, _dtype(name))
+        if name == "dimension":
+            whole = _completed(joined["task"].to_numpy(), whole)
+        joined[name] = pd.Series(whole, dtype=_text_dtype() if name in (*TEXTS, *OWN) else _dtype(name))
+    return pd.DataFrame(joined, columns=list(columns), copy=False)
 
 
-def _text(value: Any) -> Any:
-    """Escape lone surrogates, which come from file names that are not UTF-8, because no table can hold them."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+def _completed(tasks: NDArray[Any], dimensions: NDArray[Any]) -> NDArray[Any]:
+    """Return dimensions, with that of the task where none is stated."""
+    import numpy as np
+
+    missing = dimensions == ""
+    if missing.any():
+        of_task = dimensions_of(dict.fromkeys(zip(tasks, dimensions, strict=True)))
+        dimensions[missing] = np.array([of_task[task] for task in tasks[missing]], dtype=object)
+    return dimensions
+
+
+def _dtype(name: str) -> Any:
+    return "float64" if name in FLOATS else "int64" if name in WHOLE else "object"
+
+
+def _text_dtype() -> Any:
+    """Return the dtype that pandas gives to text, stored as shared Python strings: equal texts take memory once."""
+    import numpy as np
+    import pandas as pd
+
+    if str(pd.Series(["text"]).dtype) == "object":  # before pandas 3
+        return "object"
+    return pd.StringDtype("python", na_value=np.nan)

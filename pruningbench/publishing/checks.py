@@ -187,16 +187,17 @@ def check_ranges(evidence: Evidence) -> Outcome:
 
 def check_masks(evidence: Evidence) -> Outcome:
     """Check that pruned cells have masks that prune what the suite asks for, and that sparsities agree with them."""
-    problems = []
     masks = evidence.submission.masks
-    measured = {r.cell: r for r in evidence.records if r.status == "ok"}
-    for key in sorted(masks.keys() - measured.keys()):
-        if key not in evidence.cells:
-            problems.append(f"cell {key}: has masks, but the suite does not ask for it")
-    for key, record in measured.items():
+    problems = []
+    totals: dict[str, int] = {}
+    problems += [
+        f"cell {key}: has masks, but the suite does not ask for it" for key in masks.keys() - evidence.cells.keys()
+    ]
+    measured = {(r.cell, r.sparsity_achieved): r for r in evidence.records if r.status == "ok"}
+    for (key, _), record in measured.items():
         cell = evidence.cells.get(key)
         if cell is None:
-            continue
+            continue  # check_coverage reports it
         if cell.pruner is None:
             if key in masks or record.sparsity_achieved > ZEROS:
                 problems.append(f"{place(record)}: is dense, but has masks or a sparsity")
@@ -205,6 +206,11 @@ def check_masks(evidence: Evidence) -> Outcome:
         if summary is None:
             problems.append(f"{place(record)}: the digest of its masks is missing")
             continue
+        prunable = totals.setdefault(key_of(cell.model), summary.total)
+        if prunable != summary.total:
+            problems.append(
+                f"{place(record)}: its masks cover {summary.total} weights, those of other cells {prunable}"
+            )
         pruned = summary.total - summary.kept
         exact = isinstance(cell.pruner.component, Pruner) and cell.pruner.component.exact
         if summary.kept > summary.total or (exact and pruned != number_to_prune(cell.sparsity, summary.total)):

@@ -20,8 +20,8 @@ from pruningbench.harness.run import with_known_labels
 from pruningbench.harness.sources import Sources
 from pruningbench.plugins import Registry
 from pruningbench.publishing.scrubbing import paths_in, scrubbed
-from pruningbench.store.journal import latest, read_journal
-from pruningbench.store.marks import read_marks, standing
+from pruningbench.store.journal import read_journal
+from pruningbench.store.marks import read_marks, shown
 from pruningbench.store.packing import TaskRun, pack
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
@@ -165,9 +165,9 @@ def _finished(folder: RunFolder, plan: Plan) -> list[Record]:
             f"{where}: is not finished: {state.task_runs} of {plan.task_runs()} task runs are missing (first: "
             f"{first_job.cell.label}, {first_job.tasks[0].label}); run the suite to its end"
         )
-    valid = [record for record, _ in standing(records, read_marks(folder.stale))]
+    valid = shown([record.group for record in records], read_marks(folder.stale))
     planned = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks_of(cell)}
-    return [record for record in latest(valid) if (record.cell, record.task) in planned]
+    return [record for record, is_valid in zip(records, valid, strict=True) if is_valid and record.group[:2] in planned]
 
 
 def _samples(folder: RunFolder, records: Iterable[Record]) -> dict[TaskRun, dict[str, Any]]:
