@@ -23,6 +23,7 @@ COMMANDS = {
     "list": ("pruningbench.cli.list:list_", "List suites and components."),
     "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
     "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables of one run or several."),
+    "site": ("pruningbench.cli.site:site", "Make pages that open from disk: answers, table, curves."),
     "data": ("pruningbench.cli.data:data", "List the data sets, fetch one, or say where it stands."),
     "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),

@@ -1,0 +1,64 @@
+"""What the pages of a site are made from: runs, their results, boards, and the installed components."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pruningbench.base.files import expanded
+from pruningbench.leaderboard.board import build
+from pruningbench.leaderboard.results import load_results
+from pruningbench.leaderboard.rows import Board
+from pruningbench.plugins import Registry, load_registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the pages are made from; nothing of it is changed.
+
+    Attributes:
+        runs: the run folders.
+        results: `load_results` of the runs with details.
+        boards: the boards of the results.
+        registry: the installed components.
+        title: name of the site.
+    """
+
+    runs: tuple[Path, ...]
+    results: pd.DataFrame
+    boards: tuple[Board, ...]
+    registry: Registry
+    title: str
+
+    @cached_property
+    def run_names(self) -> tuple[str, ...]:
+        """Name of each run as the results spell it, in the order of `runs`."""
+        return tuple(run.resolve().name for run in self.runs)
+
+
+def load_source(
+    runs: Sequence[str | os.PathLike[str]], *, title: str | None = None, registry: Registry | None = None
+) -> Source:
+    """Read runs and make their boards.
+
+    Args:
+        runs: run folders.
+        title: name of the site; by default the names of the suites.
+        registry: the installed plugins by default.
+
+    Raises:
+        RunFolderError: if a folder holds no run, or its journal is damaged.
+    """
+    registry = registry or load_registry()
+    folders = tuple(expanded(run) for run in runs)
+    results = load_results(folders, details=True)
+    boards = tuple(build(results, folders, registry=registry))
+    suites = dict.fromkeys(suite for board in boards for suite in board.suites)
+    return Source(folders, results, boards, registry, title or " + ".join(suites) or "pruningbench")
