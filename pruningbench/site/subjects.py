@@ -1,0 +1,113 @@
+"""What the pages of single things share: what they are made from, and the parts that all of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from pruningbench.base.text import displayable
+from pruningbench.leaderboard.labels import elide
+from pruningbench.leaderboard.provenance import mark_of
+from pruningbench.site.components import Catalogue
+from pruningbench.site.html import Content, Html, e
+from pruningbench.site.links import PageKind
+from pruningbench.site.pictures import PicturePage
+from pruningbench.site.source import Source
+from pruningbench.site.tables import LABELS, LONGEST, Lines
+
+STYLES = ("assets/details.css",)
+FULL = 500
+"""Number of pages of a kind that hold tables; later ones only say what the thing is, so that a site stays small."""
+PLURALS: dict[PageKind, str] = {kind: f"{kind}s" for kind in (*LABELS, "task", "metric", "run")}
+"""Each kind of page in the plural, which is also its place in the index of pages."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What pages are made from.
+
+    Attributes:
+        source: the results.
+        catalogue: looks up names.
+        lines: the lines of each board.
+        pictures: the pages of pictures.
+    """
+
+    source: Source
+    catalogue: Catalogue
+    lines: tuple[Lines, ...]
+    pictures: tuple[PicturePage, ...]
+
+    def names(self, kind: PageKind) -> list[str]:
+        """Return the names of a kind in the results, in their order."""
+        return [str(name) for name in dict.fromkeys(self.source.results[kind].tolist()) if name]
+
+    @cached_property
+    def measurements(self) -> list[dict[str, Any]]:
+        """All rows of the results."""
+        return [{str(key): value for key, value in row.items()} for row in self.source.results.to_dict("records")]
+
+
+def trail(kind: PageKind) -> tuple[tuple[str, str], ...]:
+    """Return the breadcrumbs of a page of a kind."""
+    return (("pages.html", "Pages"), (f"pages.html#{PLURALS[kind]}", PLURALS[kind]))
+
+
+def title_of(name: str) -> str:
+    """Return a name as the heading of its page."""
+    return elide(name, 2 * LONGEST)
+
+
+def views(kind: PageKind, name: str) -> Html:
+    """Return a link to the rows of a thing in the table, and one to the curves."""
+    shown = displayable(name)
+    by_value = {"view": "values"} if kind in ("task", "metric") else {}
+    chosen = urlencode({**by_value, kind: f"={shown}"}) if len(shown) <= 200 else ""
+    table = f"../table.html#{chosen}" if chosen else "../table.html"
+    return e("p", e("a", "Its rows in the table", href=table), " · ", e("a", "All curves", href="../curves.html"))
+
+
+def board_title(site: Site, lines: Lines) -> Html | None:
+    """Return the heading of a board's tables; None if there is only one board."""
+    return e("h3", elide(lines.board.title, 200)) if len(site.lines) > 1 else None
+
+
+def picture_links(listed: Sequence[PicturePage]) -> Html | None:
+    """Return a section with links to pages of pictures; None if there are none."""
+    if not listed:
+        return None
+    links = [
+        e("li",
+          e("a", f"{elide(one.task, LONGEST)} on {elide(one.model, LONGEST)}", href=f"../{one.address}"),
+          e("span", f"{elide(one.kind, LONGEST)}, from {elide(one.run, LONGEST)}", class_="summary"))
+        for one in listed
+    ]  # fmt: skip
+    return e("section", e("h2", "Pictures"), e("ul", links, class_="cards"))
+
+
+def scrolled(table: Html, label: str) -> Html:
+    """Return a table that scrolls sideways on its own, also from the keyboard."""
+    return e("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def plain_table(heads: Sequence[Content], rows: Sequence[Sequence[Content]], *, label: str, caption: Content = None) -> Html:
+    """Return a table of text whose first column names its rows."""
+    body = [
+        e("tr", [e("th", cell, scope="row", class_="text") if i == 0 else e("td", cell, class_="text") for i, cell in enumerate(row)])
+        for row in rows
+    ]  # fmt: skip
+    head = e("thead", e("tr", [e("th", word, scope="col") for word in heads]))
+    return scrolled(e("table", e("caption", caption) if caption else None, head, e("tbody", body)), label)
+
+
+def marks(measurements: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return the number of measurements with each mark (stale, accepted, unchecked)."""
+    counts: dict[str, int] = {}
+    for measurement in measurements:
+        mark = mark_of(measurement)
+        if mark:
+            counts[mark] = counts.get(mark, 0) + 1
+    return counts
