@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pruningbench.base.text import displayable
 
-PLOT_STYLE = "sha256-WwKuQwH8IV/XvTN6GFLGrPAj+mYTpfJw39lbXzuFTgA="
+PLOT_STYLE = "'sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM='"
 """Hash of the only style that Observable Plot writes into the charts of this site (class ``plot``)."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"

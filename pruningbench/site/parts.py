@@ -1,0 +1,22 @@
+"""Controls that several pages have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pruningbench.site.html import Html, e
+
+BOARD_SCRIPTS = ("assets/board.js",)
+"""What a page that shows a board runs first."""
+
+
+def segments(name: str, legend: str, choices: Sequence[tuple[str, str]]) -> Html:
+    """Return a choice between few things: a group of radio buttons, none of which is checked yet.
+
+    Args:
+        name: name of the group.
+        legend: what is chosen.
+        choices: value and text of each.
+    """
+    labels = [e("label", e("input", type="radio", name=name, value=value), e("span", text)) for value, text in choices]
+    return e("fieldset", e("legend", legend), e("div", labels, class_="segments"), class_="field")
