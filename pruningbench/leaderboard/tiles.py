@@ -59,7 +59,8 @@ def scaled_map(values: Array) -> ScaledMap | None:
 def map_colours(values: NDArray[np.float64], *, signed: bool) -> NDArray[np.float64]:
     """Return (..., 4) RGBA for scaled values.
 
-    The colours are ``inferno`` (black 0, light 1) or, for maps that may be negative, ``RdBu`` (blue -1, white 0, red 1).
+    The colours are ``inferno`` (black 0, light 1) or, for maps that may be negative, ``RdBu`` (blue -1,
+    white 0, red 1).
     """
     import matplotlib
 

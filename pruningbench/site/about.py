@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pruningbench.base.text import displayable_lines
 from pruningbench.leaderboard.labels import elide
 from pruningbench.site.components import About, Field, links_in
-from pruningbench.site.html import Content, Html, e
+from pruningbench.site.html import Content, Html, e, join
 
+KNOB = " (a knob: it changes no result)"
 LONGEST_PARAGRAPH = 4000
 """Most characters of a paragraph of a docstring."""
 _CODE = re.compile(r"``(.+?)``|`([^`]+)`", re.DOTALL)
@@ -20,7 +21,7 @@ Fact = tuple[str, Content]
 
 def facts(listed: Sequence[Fact]) -> Html | None:
     """Return terms and what they are; empty ones are left out, None if all are."""
-    given = [(term, said) for term, said in listed if said]
+    given = [(term, html) for term, said in listed if (html := join(said))]
     if not given:
         return None
     return e("dl", [[e("dt", term), e("dd", said)] for term, said in given], class_="facts")
@@ -35,7 +36,13 @@ def about_section(about: About, further: Sequence[Fact] = ()) -> list[Content]:
     """
     if about.description is None or about.registration is None:
         why = elide(about.problem, 300) or "no installed plugin knows it"
-        unknown = e("p", "What it is cannot be said here: ", why, ". The results below are as the records have them.", class_="note")
+        unknown = e(
+            "p",
+            "What it is cannot be said here: ",
+            why,
+            ". The results below are as the records have them.",
+            class_="note",
+        )
         return [unknown, facts(further)]
     said, registered = about.description, about.registration
     origin = f"{registered.plugin.distribution} {registered.plugin.version}"
@@ -50,7 +57,7 @@ def about_section(about: About, further: Sequence[Fact] = ()) -> list[Content]:
             *(("Data", _data(about)) for _ in about.data[:1]),
             ("Component", [e("code", registered.full_name), ", version ", str(getattr(about.component, "version", 1))]),
             ("Class", e("code", registered.where)),
-            ("Distribution", f"{origin}, licence {about.licence}" if about.licence else f"{origin}, which states no licence"),
+            ("Distribution", f"{origin}, {f'licence {about.licence}' if about.licence else 'which states no licence'}"),
         ]),
         fields_table(about.fields),
     ]  # fmt: skip
@@ -65,16 +72,22 @@ def fields_table(fields: Sequence[Field]) -> Html | None:
     rows = [
         e("tr",
           e("th", e("code", field.name), scope="row"),
-          e("td", e("code", elide(field.value, 200)) if field.value else "as the default", class_="text") if changed else None,
+          _value(field) if changed else None,
           e("td", e("code", elide(field.default, 200)), class_="text"),
           e("td", field.type, class_="text"),
-          e("td", prose(field.doc), "" if field.identity else " A knob: it changes no result.", class_="text"))
+          e("td", prose(field.doc), "" if field.identity else KNOB, class_="text"))
         for field in fields
     ]  # fmt: skip
     table = e("table", e("thead", e("tr", [e("th", head, scope="col") for head in heads])), e("tbody", rows))
     return e(
         "section", e("h2", "Fields"), e("div", table, class_="scroll", tabindex="0", role="region", aria_label="fields")
     )
+
+
+def _value(field: Field) -> Html:
+    if not field.value:
+        return e("td", "default", class_="text quiet")
+    return e("td", e("code", elide(field.value, 200)), class_="text")
 
 
 def paragraph(text: str) -> Html:
@@ -109,5 +122,7 @@ def _data(about: About) -> list[Content]:
     listed: list[Content] = []
     for use in about.data[:20]:
         said = "; ".join(filter(None, (f"licence: {use.licence}" if use.licence else "", use.citation)))
-        listed.append(e("div", e("code", elide(use.label, 200)), f" ({use.field}) ", e("span", prose(said), class_="quiet")))
+        listed.append(
+            e("div", e("code", elide(use.label, 200)), f" ({use.field}) ", e("span", prose(said), class_="quiet"))
+        )
     return listed

@@ -97,7 +97,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, source: Source) -> Catalogue:
-        """Read the suites of a site's runs; a suite that cannot be read, or names what is not installed, is left out."""
+        """Read the suites of the runs; one that cannot be read, or names what is not installed, is left out."""
         read = (suite_of(RunFolder(run), source.registry) for run in source.runs)
         return cls(source.registry, [suite for suite in read if suite is not None])
 
@@ -128,7 +128,7 @@ class Catalogue:
         )  # fmt: skip
 
     def _name(self, kind: Kind, label: str) -> str:
-        """Return the name in a label: what stands before the fields, or the longest name that a task's label extends."""
+        """Return the name in a label: what precedes the fields, or the longest name that a task's label extends."""
         name = label.partition("(")[0]
         known = self.registry.names(kind)
         if kind == "task" and name not in known:
@@ -159,12 +159,12 @@ def licence_of(distribution: str) -> str:
         stated = metadata(distribution)
     except (PackageNotFoundError, ValueError):
         return ""
-    words = stated.get("License-Expression") or stated.get("License") or ""
-    first = words.strip().partition("\n")[0]
-    if first:
-        return first[:80]
-    classified = [line.rpartition("::")[2].strip() for line in stated.get_all("Classifier") or () if "License ::" in line]
-    return ", ".join(classified)[:80]
+    for name in ("License-Expression", "License"):
+        words = str((stated.get_all(name) or [""])[0]).strip().partition("\n")[0]
+        if words:
+            return words[:80]
+    classifiers = stated.get_all("Classifier") or ()
+    return ", ".join(line.rpartition("::")[2].strip() for line in classifiers if "License ::" in line)[:80]
 
 
 def links_in(text: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,17 @@ from pruningbench.site.html import Content, Page, e
 from pruningbench.site.links import page_of
 from pruningbench.site.pictures import PicturePage
 from pruningbench.site.source import Source
-from pruningbench.site.subjects import FULL, STYLES, Site, board_title, picture_links, title_of, trail, views
+from pruningbench.site.subjects import (
+    FULL,
+    NOTHING_PRUNED,
+    STYLES,
+    Site,
+    board_title,
+    picture_links,
+    title_of,
+    trail,
+    views,
+)
 from pruningbench.site.tables import (
     LABELS,
     LEGEND,
@@ -51,8 +61,7 @@ def condition_page(site: Site, kind: Label, name: str, *, full: bool) -> Page:
         full: whether the page holds tables.
     """
     if kind == "pruner" and name == DENSE:
-        words = "Nothing is pruned: the reference that pruned networks are compared with."
-        what: Sequence[Content] = [e("p", words, class_="lead")]
+        what: Sequence[Content] = [e("p", NOTHING_PRUNED, class_="lead")]
     else:
         what = about_section(site.catalogue.about(kind, name))
     rest = [label for label in LABELS if label != kind]

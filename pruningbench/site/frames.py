@@ -177,7 +177,7 @@ def _scale(sample: ShownSample | None) -> float:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2g} × dense" if ratio >= 0.005 else "< .01 × dense"
+    return f"{number(ratio, 2)} × dense" if ratio >= 0.005 else "< .01 × dense"
 
 
 def _boxes(layout: Layout, key: str, conditions: Sequence[Condition], images: Images) -> SampleStrips | None:

@@ -87,7 +87,8 @@ def overlay(frames: Sequence[NDArray[np.float64] | None], shape: tuple[int, int]
     from PIL import Image
 
     colours = palette(signed=signed)
-    row = [np.zeros((*shape, 4), np.uint8) if f is None else _coloured(stretched(f, shape), colours, signed=signed) for f in frames]  # fmt: skip
+    empty = np.zeros((*shape, 4), np.uint8)
+    row = [empty if f is None else _coloured(stretched(f, shape), colours, signed=signed) for f in frames]
     return _webp(Image.fromarray(np.concatenate(row, axis=1)), lossless=True)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pruningbench.leaderboard.labels import elide
 from pruningbench.site.html import Html, Page, e
 from pruningbench.site.links import PageKind, page_of
-from pruningbench.site.subjects import PLURALS, STYLES, Site
+from pruningbench.site.subjects import NOTHING_PRUNED, PLURALS, STYLES, Site
 from pruningbench.site.tables import LONGEST
+from pruningbench.suite.plan import DENSE
 
 SUMMARIES = 200
 """Most entries of a kind with a summary: the summary of each needs its component."""
@@ -17,7 +18,14 @@ SUMMARIES = 200
 def page(site: Site) -> Page:
     """Return the page that lists all others."""
     sections = [_section(site, kind, words) for kind, words in PLURALS.items()]
-    shown = [(one.address, f"{elide(one.task, LONGEST)} on {elide(one.model, LONGEST)}", f"{elide(one.kind, LONGEST)}, from {elide(one.run, LONGEST)}") for one in site.pictures]
+    shown = [
+        (
+            one.address,
+            f"{elide(one.task, LONGEST)} on {elide(one.model, LONGEST)}",
+            f"{elide(one.kind, LONGEST)}, from {elide(one.run, LONGEST)}",
+        )
+        for one in site.pictures
+    ]
     search = e(
         "div",
         e("label", "Find a page", for_="find"),
@@ -37,13 +45,21 @@ def page(site: Site) -> Page:
 
 def _section(site: Site, kind: PageKind, words: str) -> Html | None:
     names = list(site.source.run_names) if kind == "run" else site.names(kind)
-    entries = [(page_of(kind, name), elide(name, 2 * LONGEST), _summary(site, kind, name) if i < SUMMARIES else "") for i, name in enumerate(dict.fromkeys(names))]
+    entries = [
+        (page_of(kind, name), elide(name, 2 * LONGEST), _summary(site, kind, name) if i < SUMMARIES else "")
+        for i, name in enumerate(dict.fromkeys(names))
+    ]
     return _list(words, words.capitalize(), entries) if entries else None
 
 
 def _summary(site: Site, kind: PageKind, name: str) -> str:
     if kind == "run":
-        return ""
+        own = [m for m in site.measurements if m["run"] == name]
+        return elide(
+            f"{len({m['cell'] for m in own}):,} cells of {', '.join(dict.fromkeys(str(m['suite']) for m in own))}", 160
+        )
+    if kind == "pruner" and name == DENSE:
+        return NOTHING_PRUNED
     return elide(site.catalogue.about(kind, name).summary.replace("``", ""), 160)
 
 
@@ -52,4 +68,9 @@ def _list(place: str, title: str, entries: Iterable[tuple[str, str, str]]) -> Ht
         e("li", e("a", words, href=address), e("span", summary, class_="summary") if summary else None)
         for address, words, summary in entries
     ]
-    return e("section", e("h2", title, " ", e("span", str(len(items)), class_="quiet")), e("ul", items, class_="cards"), id=place)
+    return e(
+        "section",
+        e("h2", title, " ", e("span", str(len(items)), class_="quiet")),
+        e("ul", items, class_="cards"),
+        id=place,
+    )

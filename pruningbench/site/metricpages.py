@@ -42,7 +42,9 @@ def levels_table(columns: Sequence[Column], by: Literal["metric", "task"]) -> Ht
     rows = []
     for column in columns[:LONGEST]:
         decimals = decimals_for(v for v in (*column.range, column.chance, column.ceiling) if not math.isnan(v))
-        ends = " to ".join(number(value, decimals) for value in column.range) if not math.isnan(column.range[0]) else "–"
+        ends = (
+            " to ".join(number(value, decimals) for value in column.range) if not math.isnan(column.range[0]) else "–"
+        )
         name = getattr(column, by)
         rows.append([
             e("a", elide(name, LONGEST), href=f"../{page_of(by, name)}"),
@@ -67,7 +69,9 @@ def _page(site: Site, name: str, places: Sequence[tuple[int, Column]], *, full: 
         columns = [column for other, column in places if other == place] if full else []
         if not columns:
             continue
-        made = [value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(c)) for c in columns[:TABLES]]
+        made = [
+            value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(c)) for c in columns[:TABLES]
+        ]
         tables += [board_title(site, lines), levels_table(columns, "task"), made]
         if len(columns) > TABLES:
             tables.append(e("p", f"{len(columns) - TABLES} further tables are left out.", class_="note"))
@@ -117,34 +121,38 @@ def _tolerance(component: Any) -> str:
 
 def _without_meaning(rows: Sequence[Row], columns: Sequence[Column]) -> Html | None:
     """Return the rows in which the metric says little: collapsed networks and degenerate outputs."""
-    listed: list[list[Content]] = []
-    count = 0
-    for row in rows:
-        for column in columns:
-            if column.key not in row.cells:
-                continue
-            reasons = [
-                "collapsed to chance" if row.collapsed else "",
-                "at chance in this task" if not row.collapsed and any(k[0] == column.task for k in row.at_chance) else "",
-                _degenerate(row.degenerate.get((column.task, column.variant), 0)),
-                "undefined" if math.isnan(row.cells[column.key].value) else "",
-            ]
-            if not any(reasons):
-                continue
-            count += 1
-            if len(listed) < EMPTY:
-                listed.append([
-                    e("a", elide(row.model, LONGEST), href=f"../{page_of('model', row.model)}"),
-                    elide(row.pruner, LONGEST), elide(row.recipe, LONGEST), percent(row.sparsity),
-                    " ".join(filter(None, (elide(column.task, LONGEST), elide(column.variant, LONGEST)))),
-                    ", ".join(filter(None, reasons)),
-                ])  # fmt: skip
-    if not listed:
+    suspect = [(row, why) for row in rows if (why := _why(row, columns))]
+    if not suspect:
         return None
-    heads = ["model", "pruner", "recipe", "sparsity", "task", "why"]
-    caption = f"{count} rows in which the values say little" + (f"; the first {EMPTY}" if count > EMPTY else "")
-    return e("section", e("h3", "Rows to distrust"), plain_table(heads, listed, label="rows to distrust", caption=caption))
+    listed: list[list[Content]] = [
+        [
+            e("a", elide(row.model, LONGEST), href=f"../{page_of('model', row.model)}"),
+            elide(row.pruner, LONGEST), elide(row.recipe, LONGEST), percent(row.sparsity), elide("; ".join(why), 300),
+        ]
+        for row, why in suspect[:EMPTY]
+    ]  # fmt: skip
+    heads = ["model", "pruner", "recipe", "sparsity", "why"]
+    first = f"; the first {EMPTY}" if len(suspect) > EMPTY else ""
+    caption = f"{len(suspect)} rows whose values of this metric say little{first}"
+    table = plain_table(heads, listed, label="rows to distrust", caption=caption)
+    return e("section", e("h3", "Rows to distrust"), table)
 
 
-def _degenerate(samples: int) -> str:
-    return f"{samples} degenerate sample{'s' if samples != 1 else ''}" if samples else ""
+def _why(row: Row, columns: Sequence[Column]) -> list[str]:
+    """Return why the values of a row in columns say little; empty if they are sound."""
+    measured = [column for column in columns if column.key in row.cells]
+    if not measured:
+        return []
+    reasons = ["collapsed to chance"] if row.collapsed else []
+    low = {task for task, _, _ in row.at_chance}
+    for column in measured:
+        where = " ".join(filter(None, (elide(column.task, LONGEST), elide(column.variant, LONGEST))))
+        samples = row.degenerate.get((column.task, column.variant), 0)
+        words = [
+            "at chance" if column.task in low and not row.collapsed else "",
+            f"{samples} degenerate sample{'s' if samples != 1 else ''}" if samples else "",
+            "undefined" if math.isnan(row.cells[column.key].value) else "",
+        ]
+        if any(words):
+            reasons.append(f"{where}: {', '.join(filter(None, words))}")
+    return reasons

@@ -25,7 +25,8 @@ LONGEST = 60
 _EXPLAINED = {
     "maps": "Each map lies over its image and is divided by the 99th percentile of its own absolute values, the same "
     "rule for all maps, because the strength of maps often changes by orders of magnitude while they still point at "
-    "the same place. “Strength” is that percentile as a multiple of the dense model's.",
+    "the same place. “Strength” is that percentile as a multiple of the dense model's; what stands before it is the "
+    "task's caption.",
     "boxes": "Solid: boxes that were found. Dashed: true boxes. IoU is the largest overlap of the first box found with "
     "any true box.",
     "concepts": "A row shows one concept by the crops in which it is most active. Rows of pruned models show the "
@@ -74,7 +75,9 @@ def _page(about: PicturePage, shown: Pictures, images: Images) -> Page:
         e("p", explained, class_="note") if explained else None,
         _legend(shown, images),
         [e("p", note, class_="note") for note in shown.notes],
-        [_controls(shown), [_sample(shown, i, sample) for i, sample in enumerate(shown.samples)]] if shown.samples else None,
+        [_controls(shown), [_sample(shown, i, sample) for i, sample in enumerate(shown.samples)]]
+        if shown.samples
+        else None,
         [_drawing(about, variant, address) for variant, address in shown.drawings],
     ]
     intro = [
@@ -101,7 +104,9 @@ def _legend(shown: Pictures, images: Images) -> Html | None:
         bar = e("img", src=f"../{address}", alt=f"colours from {ends[0]} to {ends[1]}", width=160, height=12)
         return e("p", ends[0], " ", bar, " ", ends[1], class_="note colours")
     if shown.kind == "boxes" and shown.samples:
-        signs = [[e("i", class_=f"sign {word}"), f" {said} "] for word, said in (("predicted", "found"), ("truth", "true"))]
+        signs = [
+            [e("i", class_=f"sign {word}"), f" {said} "] for word, said in (("predicted", "found"), ("truth", "true"))
+        ]
         return e("p", signs, class_="note colours")
     return None
 
@@ -126,9 +131,15 @@ def _samples(shown: Pictures) -> Html | None:
         return None
     options = []
     for i, sample in enumerate(shown.samples):
-        picture = e("img", src=f"../{sample.image}", alt=sample.key, title=sample.key, width=44, height=44) if sample.image else sample.key
+        picture = (
+            e("img", src=f"../{sample.image}", alt=sample.key, title=sample.key, width=44, height=44)
+            if sample.image
+            else sample.key
+        )
         options.append((str(i), picture))
-    return _choice("sample", "Concept" if shown.kind == "concepts" else "Image", options, pictures=shown.kind != "concepts")
+    return _choice(
+        "sample", "Concept" if shown.kind == "concepts" else "Image", options, pictures=shown.kind != "concepts"
+    )
 
 
 def _choice(name: str, legend: str, options: Sequence[tuple[str, str]], *, pictures: bool = False) -> Html:
@@ -138,7 +149,12 @@ def _choice(name: str, legend: str, options: Sequence[tuple[str, str]], *, pictu
           e("input", type="radio", name=name, value=value, checked=i == 0, autocomplete="off"), e("span", word))
         for i, (value, word) in enumerate(options)
     ]  # fmt: skip
-    return e("fieldset", e("legend", legend), e("div", buttons, class_=f"segments{' thumbs' if pictures else ''}"), class_="field")
+    return e(
+        "fieldset",
+        e("legend", legend),
+        e("div", buttons, class_=f"segments{' thumbs' if pictures else ''}"),
+        class_="field",
+    )
 
 
 def _toggles(shown: Pictures) -> Html | None:
@@ -151,12 +167,17 @@ def _toggles(shown: Pictures) -> Html | None:
             continue
         short = compact(labels)
         boxes = [
-            e("label", e("input", type="checkbox", checked=True, autocomplete="off", data_kind=kind, data_label=_code(label)),
+            e("label",
+              e("input", type="checkbox", checked=True, autocomplete="off", data_kind=kind, data_label=_code(label)),
               f" {elide(short[label], LONGEST) or 'default'}", class_="check")
             for label in labels
         ]  # fmt: skip
         groups.append(e("fieldset", e("legend", title), boxes, class_="field"))
-    return e("details", e("summary", "Choose what is shown"), e("div", groups, class_="controls"), class_="choose") if groups else None
+    return (
+        e("details", e("summary", "Choose what is shown"), e("div", groups, class_="controls"), class_="choose")
+        if groups
+        else None
+    )
 
 
 def _sample(shown: Pictures, place: int, sample: SampleStrips) -> Html:
@@ -168,7 +189,9 @@ def _sample(shown: Pictures, place: int, sample: SampleStrips) -> Html:
     several = len({strip.recipe for strip in sample.strips}) > 1
     for (variant, recipe), strips in groupby(sample.strips, key=group):
         listed = list(strips)
-        title = " · ".join(filter(None, (elide(variant, LONGEST), f"recipe {elide(recipe, LONGEST)}" if several and recipe else "")))
+        title = " · ".join(
+            filter(None, (elide(variant, LONGEST), f"recipe {elide(recipe, LONGEST)}" if several and recipe else ""))
+        )
         figures = [_strip(shown, sample, strip, elide(pruners[strip.pruner], LONGEST)) for strip in listed]
         if listed[0].frames[0].sparsity == 0 and len(listed[0].frames) > 1 and listed[0].frames[0].state != "missing":
             figures = [_strip(shown, sample, listed[0], "dense", fixed=True), *figures]
@@ -176,7 +199,15 @@ def _sample(shown: Pictures, place: int, sample: SampleStrips) -> Html:
             e("div", e("h3", title) if title else None, e("div", figures, class_="strips"), class_="block",
               data_variant=_code(variant), data_recipe=_code(recipe))
         )  # fmt: skip
-    return e("section", e("h2", sample.key), blocks, class_="sample", data_sample=place, hidden=place > 0, aria_label=f"sample {sample.key}")
+    return e(
+        "section",
+        e("h2", sample.key),
+        blocks,
+        class_="sample",
+        data_sample=place,
+        hidden=place > 0,
+        aria_label=f"sample {sample.key}",
+    )
 
 
 def _strip(shown: Pictures, sample: SampleStrips, strip: Strip, name: str, *, fixed: bool = False) -> Html:
@@ -186,15 +217,12 @@ def _strip(shown: Pictures, sample: SampleStrips, strip: Strip, name: str, *, fi
     width, height = sample.size
     small = " small" if max(width, height) <= SMALL else ""
     layers: list[Html | None] = [
-        e("img", class_="base", src=f"../{sample.image}", alt="", width=width, height=height, loading="lazy", decoding="async")
-        if sample.image else None,
-        e("img", class_="layer", src=f"../{strip.address}", alt="", loading="lazy", decoding="async") if strip.address else None,
+        _image(sample.image, "base", width=width, height=height) if sample.image else None,
+        _image(strip.address, "layer") if strip.address else None,
         _drawn_boxes(frames) if shown.kind == "boxes" else None,
         e("span", _state_words(frames[0]), class_="state", hidden=frames[0].state == "shown"),
     ]  # fmt: skip
-    described = [
-        {"s": frame.sparsity, "w": _state_words(frame), "c": displayable(frame.caption)} for frame in frames
-    ]
+    described = [{"s": frame.sparsity, "w": _state_words(frame), "c": displayable(frame.caption)} for frame in frames]
     label = _alternative(shown, sample, subject, frames[0])
     picture = e("div", layers, class_=f"frame {shown.kind}{small}", role="img", aria_label=label)
     head = name if fixed or not strip.pruner else e("a", name, href=f"../{page_of('pruner', strip.pruner)}")
@@ -206,6 +234,11 @@ def _strip(shown: Pictures, sample: SampleStrips, strip: Strip, name: str, *, fi
         data_about=f"{_what(shown)} of {elide(sample.key, LONGEST)}, {elide(subject, 2 * LONGEST)}",
         data_pruner=_code(strip.pruner) if not fixed else None,
     )  # fmt: skip
+
+
+def _image(address: str, word: str, **size: int) -> Html:
+    """Return a picture that is loaded when it comes into view; its frame says what it shows."""
+    return e("img", class_=word, src=f"../{address}", alt="", loading="lazy", decoding="async", **size)
 
 
 def _alternative(shown: Pictures, sample: SampleStrips, subject: str, frame: Frame) -> str:
@@ -247,6 +280,7 @@ def _rectangle(box: Box, word: str) -> Html:
 
 
 def _drawing(about: PicturePage, variant: str, address: str) -> Html:
-    words = f"Drawing of {', '.join(filter(None, (about.task, variant, about.model)))} as the plugin of the kind {about.kind} makes it"
+    subject = ", ".join(filter(None, (about.task, variant, about.model)))
+    words = f"drawing of {subject} by the plugin of the kind {about.kind}"
     image = e("img", src=f"../{address}", alt=elide(words, 300), loading="lazy", decoding="async", class_="drawing")
     return e("figure", image, e("figcaption", elide(variant or about.task, LONGEST)), class_="whole")

@@ -48,15 +48,19 @@ def environment_facts(environment: Mapping[str, Any]) -> Iterator[Fact]:
             yield words, _text(environment[key])
     source = environment.get("source")
     if isinstance(source, Mapping):
-        changed = ", with uncommitted changes" if source.get("dirty") else ""
-        yield "Commit", f"{_text(source.get('commit'))}{changed}"
+        state = ", with uncommitted changes" if source.get("dirty") else ""
+        yield "Commit", f"{_text(source.get('commit'))}{state}"
     packages = environment.get("packages")
     if isinstance(packages, Mapping):
         yield "Packages", elide(", ".join(f"{name} {version}" for name, version in packages.items()), 2 * LONGEST)
     for resumed in _listed(environment.get("resumed"))[:20]:
         if isinstance(resumed, Mapping):
             changed = resumed.get("changed")
-            differs = f"differs in {', '.join(map(str, changed))}" if isinstance(changed, Mapping) and changed else "the same environment"
+            differs = (
+                f"differs in {', '.join(map(str, changed))}"
+                if isinstance(changed, Mapping) and changed
+                else "the same environment"
+            )
             yield "Resumed", elide(f"{resumed.get('time')}: {differs}", LONGEST)
 
 
@@ -79,7 +83,10 @@ def distributions(environment: Mapping[str, Any], measurements: Sequence[Measure
             versions[str(m["plugin_version"])] = None
             if not names:
                 names[f"task {m['task']}"] = None
-    return [(elide(name, 80), *(elide(", ".join(words), LONGEST) for words in pair)) for name, pair in found.items()]
+    return [
+        (elide(name, 80), elide(", ".join(versions), LONGEST), elide(", ".join(names), LONGEST))
+        for name, (versions, names) in found.items()
+    ]
 
 
 def data_rows(measurements: Sequence[Measurement], catalogue: Catalogue) -> list[tuple[str, str, str, str]]:
@@ -92,7 +99,9 @@ def data_rows(measurements: Sequence[Measurement], catalogue: Catalogue) -> list
     return [
         (
             task,
-            "; ".join(f"{use.label} ({use.licence or 'licence not stated'})" for use in catalogue.about("task", task).data)
+            "; ".join(
+                f"{use.label} ({use.licence or 'licence not stated'})" for use in catalogue.about("task", task).data
+            )
             or "not known here",
             fingerprint,
             f"{samples:,}",
@@ -115,7 +124,7 @@ def state_facts(measurements: Sequence[Measurement]) -> Iterator[Fact]:
         for why, count in kinds.get(kind, [])[:10]:
             yield kind.capitalize(), f"{count:,} row{'s' if count != 1 else ''}: {elide(why, LONGEST)}"
     if not kinds:
-        yield "Validity", "All rows are made from the current code, weights and data, as of the last run here."
+        yield "Validity", "No row is marked: code, weights and data were the same when the run was last checked."
     limits = sorted({int(m["limit"]) for m in measurements} - {0})
     if limits:
         yield "Rehearsal", f"limited to {', '.join(map(str, limits))} samples of each data set"
@@ -125,7 +134,11 @@ def state_facts(measurements: Sequence[Measurement]) -> Iterator[Fact]:
 
 def failures(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
     """Return the rows that failed, each with the last line of its error, without folders of the machine."""
-    return [(m, without_folders(elide(last_line(str(m["error"] or "")), LONGEST))) for m in measurements if m["status"] != "ok"]
+    return [
+        (m, without_folders(elide(last_line(str(m["error"] or "")), LONGEST)))
+        for m in measurements
+        if m["status"] != "ok"
+    ]
 
 
 def remarks(measurements: Sequence[Measurement]) -> list[tuple[str, int]]:
@@ -145,10 +158,12 @@ def without_folders(text: str) -> str:
 
 
 def _trust(word: str) -> str:
-    return elide(word, 80) if word else "run folder of whoever made this site, not a submission"
+    return elide(word, 80) if word else "a run folder of the author of this site, which nobody else has checked"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return elide(without_folders(text), LONGEST)
 

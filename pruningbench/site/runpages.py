@@ -11,7 +11,7 @@ from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.labels import elide
-from pruningbench.site.about import facts
+from pruningbench.site.about import facts, prose
 from pruningbench.site.components import suite_of, suite_text
 from pruningbench.site.data import data_file
 from pruningbench.site.files import File
@@ -80,7 +80,10 @@ def _size(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str]]:
     yield "Suite", ", ".join(suites)
     cells = len({m["cell"] for m in measurements})
     values = sum(m["status"] == "ok" for m in measurements)
-    yield "Size", f"{cells:,} cells, {values:,} values, seeds {elide(', '.join(_labels(measurements, 'seed')), LONGEST)}"
+    yield (
+        "Size",
+        f"{cells:,} cells, {values:,} values, seeds {elide(', '.join(_labels(measurements, 'seed')), LONGEST)}",
+    )
 
 
 def _labels(measurements: Sequence[Measurement], kind: str) -> list[str]:
@@ -162,8 +165,10 @@ def _failed(measurements: Sequence[Measurement]) -> Html | None:
         return None
     rows = [
         [
-            elide(str(m["model"]), LONGEST), elide(f"{m['pruner']} {percent(float(m['sparsity']))} {m['recipe']}", LONGEST),
-            str(m["seed"]), elide(" ".join(filter(None, (str(m["task"]), str(m["variant"]), str(m["metric"])))), LONGEST),
+            elide(str(m["model"]), LONGEST),
+            elide(f"{m['pruner']} {percent(float(m['sparsity']))} {m['recipe']}", LONGEST),
+            str(m["seed"]),
+            elide(" ".join(str(m[kind]) for kind in ("task", "variant", "metric") if m[kind]), LONGEST),
             str(m["status"]), why,
         ]
         for m, why in listed[:LISTED]
@@ -177,14 +182,19 @@ def _remarks(measurements: Sequence[Measurement]) -> Html | None:
     listed = remarks(measurements)
     if not listed:
         return None
-    rows = [[words, f"{count:,}"] for words, count in listed[:LISTED]]
-    more = e("p", f"{len(listed) - LISTED} further notes are left out.", class_="note") if len(listed) > LISTED else None
+    rows: list[list[Content]] = [[prose(words), f"{count:,}"] for words, count in listed[:LISTED]]
+    more = (
+        e("p", f"{len(listed) - LISTED} further notes are left out.", class_="note") if len(listed) > LISTED else None
+    )
     return e("section", e("h2", "Notes"), plain_table(["note", "rows"], rows, label="notes"), more)
 
 
 def _data(site: Site, measurements: Sequence[Measurement]) -> Html | None:
     rows: list[list[Content]] = [
-        [e("a", elide(task, LONGEST), href=f"../{page_of('task', task)}"), elide(data, 300), e("code", elide(fingerprint, LONGEST)), samples]
+        [
+            e("a", elide(task, LONGEST), href=f"../{page_of('task', task)}"), elide(data, 300),
+            e("code", elide(fingerprint, LONGEST)), samples,
+        ]
         for task, data, fingerprint, samples in data_rows(measurements, site.catalogue)
     ]  # fmt: skip
     if not rows:
@@ -204,9 +214,11 @@ def _recorded(run: RunFolder, measurements: Sequence[Measurement], several: bool
     shown = text if len(text) <= LONGEST_SUITE else f"{text[:LONGEST_SUITE]}\n…"
     place = f"suite-{slug(str(run.path))}" if several else "suite"
     copy = e("button", "Copy", type="button", data_copy=place)
+    heads = ["distribution", "version", "plugins"]
+    known = facts(list(environment_facts(environment))) or e("p", "None was recorded.")
+    block = e("div", pre(shown, id=place, class_="suite"), copy, class_="command")
     return [
-        e("section", e("h2", "Distributions"), plain_table(["distribution", "version", "plugins"], made, label="distributions"))
-        if made else None,
-        e("section", e("h2", "Environment"), facts(list(environment_facts(environment))) or e("p", "None was recorded.")),
-        e("section", e("h2", "Suite"), e("div", pre(shown, id=place, class_="suite"), copy, class_="command")) if text else None,
-    ]  # fmt: skip
+        e("section", e("h2", "Distributions"), plain_table(heads, made, label="distributions")) if made else None,
+        e("section", e("h2", "Environment"), known),
+        e("section", e("h2", "Suite"), block) if text else None,
+    ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pruningbench.store.runfolder import RunFolder
 
 SAMPLES, SPARSITIES, CONDITIONS, DRAWINGS = 6, 24, 24, 8
-"""Most samples on a page, sparsities in a strip, pairs of pruner and recipe for one variant, and drawings of a variant."""
+"""Most samples on a page and sparsities in a strip, and most pairs of pruner and recipe and drawings for a variant."""
 LIMITED = "Pictures are missing because the pictures of a site are limited in size."
 
 

@@ -13,16 +13,19 @@ from pruningbench.leaderboard.labels import elide
 from pruningbench.leaderboard.provenance import mark_of
 from pruningbench.site.components import Catalogue
 from pruningbench.site.html import Content, Html, e
-from pruningbench.site.links import PageKind
+from pruningbench.site.links import PAGE_KINDS, PageKind
 from pruningbench.site.pictures import PicturePage
 from pruningbench.site.source import Source
-from pruningbench.site.tables import LABELS, LONGEST, Lines
+from pruningbench.site.tables import LONGEST, Lines
 
 STYLES = ("assets/details.css",)
 FULL = 500
 """Number of pages of a kind that hold tables; later ones only say what the thing is, so that a site stays small."""
-PLURALS: dict[PageKind, str] = {kind: f"{kind}s" for kind in (*LABELS, "task", "metric", "run")}
+PLURALS: dict[PageKind, str] = {kind: f"{kind}s" for kind in PAGE_KINDS}
 """Each kind of page in the plural, which is also its place in the index of pages."""
+
+
+NOTHING_PRUNED = "Nothing is pruned: the reference that pruned networks are compared with."
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,14 @@ def scrolled(table: Html, label: str) -> Html:
     return e("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
-def plain_table(heads: Sequence[Content], rows: Sequence[Sequence[Content]], *, label: str, caption: Content = None) -> Html:
+def plain_table(
+    heads: Sequence[Content], rows: Sequence[Sequence[Content]], *, label: str, caption: Content = None
+) -> Html:
     """Return a table of text whose first column names its rows."""
     body = [
-        e("tr", [e("th", cell, scope="row", class_="text") if i == 0 else e("td", cell, class_="text") for i, cell in enumerate(row)])
+        e("tr", [e("td" if i else "th", cell, scope=None if i else "row", class_="text") for i, cell in enumerate(row)])
         for row in rows
-    ]  # fmt: skip
+    ]
     head = e("thead", e("tr", [e("th", word, scope="col") for word in heads]))
     return scrolled(e("table", e("caption", caption) if caption else None, head, e("tbody", body)), label)
 

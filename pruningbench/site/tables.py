@@ -22,6 +22,8 @@ LINES, TABLES, SPARSITIES = 40, 12, 12
 """Most lines of a table, tables of a page, and sparsities in a table."""
 LONGEST = 60
 """Most characters of a label."""
+NO_SIGN = e("span", class_="mark")
+"""Keeps the place of the signs free, so that numbers stand below each other."""
 LEGEND = (
     "▲ better and ▼ worse than the dense reference, significant after correction for all tests of the model's table; "
     "± half of the 95 % interval; hatched †: the network has collapsed to chance."
@@ -44,7 +46,7 @@ class Lines:
 
     Attributes:
         board: the board.
-        pruned: one line for each model, pruner and recipe, in the order of the board.
+        pruned: one line for each model, pruner and recipe, by model in the order of the board, then by name.
         dense: one line for each dense row.
     """
 
@@ -68,7 +70,9 @@ class Lines:
 
 def lines_of(board: Board) -> Lines:
     """Return the lines of a board."""
-    dense = {(row.model, row.recipe): Line(row.model, row.pruner, row.recipe, {0.0: row}) for row in board.rows if row.dense}
+    dense = {
+        (row.model, row.recipe): Line(row.model, row.pruner, row.recipe, {0.0: row}) for row in board.rows if row.dense
+    }
     pruned: dict[tuple[str, str, str], Line] = {}
     for row in board.rows:
         if row.dense:
@@ -79,7 +83,9 @@ def lines_of(board: Board) -> Lines:
         reference = dense.get((row.model, row.reference))
         if reference is not None:
             line.rows.setdefault(0.0, reference.rows[0.0])
-    return Lines(board, tuple(pruned.values()), tuple(dense.values()))
+    models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in board.rows))}
+    listed = sorted(pruned.values(), key=lambda line: (models[line.model], line.pruner, line.recipe))
+    return Lines(board, tuple(listed), tuple(dense.values()))
 
 
 def main_columns(columns: Iterable[Column]) -> list[Column]:
@@ -123,10 +129,12 @@ def value_table(column: Column, lines: Sequence[Line], labels: Sequence[Label], 
         for line in shown
     ]  # fmt: skip
     left_out = [
-        f"{len(filled) - len(shown)} of {len(filled)} lines are left out: see the table." if len(filled) > LINES else "",
+        f"{len(filled) - len(shown)} of {len(filled)} lines are left out: see the table."
+        if len(filled) > LINES
+        else "",
         f"{len(sparsities) - len(chosen)} sparsities are left out." if len(chosen) < len(sparsities) else "",
     ]
-    table = e("table", e("caption", caption), e("thead", e("tr", head)), e("tbody", body), class_="grid")
+    table = e("table", e("caption", caption), e("thead", e("tr", head)), e("tbody", body), class_="values")
     return e(
         "div", e("div", table, class_="scroll", tabindex="0", role="region", aria_label="values against sparsity"),
         [e("p", words, class_="note") for words in left_out if words],
@@ -162,15 +170,17 @@ def _link(kind: PageKind, name: str, words: str) -> Html:
 def _cell(column: Column, row: Row | None, decimals: int | None) -> Html:
     entry = row.cells.get(column.key) if row is not None else None
     if row is None or entry is None:
-        return e("td", "–", class_="number none")
+        return e("td", "–", NO_SIGN, class_="number none")
+    if math.isnan(entry.value):
+        return e("td", "undefined", NO_SIGN, class_="number none")
     verdict = row.verdicts.get(column.key)
     mark = {"better": "▲", "worse": "▼", None: ""}[verdict]
     low = "†" if row.collapsed or column.key in row.at_chance else ""
     half = entry.half_width
     spread = e("span", f" ±{number(half, decimals)}", class_="spread") if math.isfinite(half) else None
     return e(
-        "td", number(entry.value, decimals), low,
-        e("span", mark, class_=verdict) if mark else None, spread,
+        "td", number(entry.value, decimals), spread,
+        e("span", low, e("span", mark, class_=verdict) if mark else None, class_="mark"),
         class_=f"number{' collapsed' if row.collapsed else ''}", title=_title(entry),
     )  # fmt: skip
 

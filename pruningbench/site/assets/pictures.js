@@ -63,18 +63,19 @@
   function write() {
     const off = boxes.filter((box) => !box.checked).map((box) => `${box.dataset.kind}:${box.dataset.label}`);
     PB.writeState({
-      sparsity: sparsities[Number(slider.value)] || "",
+      sparsity: slider.value === start ? "" : sparsities[Number(slider.value)],
       sample: selected("sample") === "0" ? "" : selected("sample"),
       view: selected("view") === "overlay" ? "" : selected("view"),
       without: off.join(","),
     });
   }
 
+  const start = String(Math.floor(sparsities.length / 2));
   function read() {
     const state = PB.readState();
-    const wanted = Number(state.sparsity || 0);
+    const wanted = Number.parseFloat(state.sparsity);
     const distances = sparsities.map((sparsity) => Math.abs(sparsity - wanted));
-    slider.value = String(distances.indexOf(Math.min(...distances)));
+    slider.value = Number.isNaN(wanted) ? start : String(distances.indexOf(Math.min(...distances)));
     for (const name of ["sample", "view"]) {
       const listed = radios(name);
       const radio = listed.find((one) => one.value === state[name]) || listed[0];
