@@ -17,7 +17,8 @@ from pruningbench.base.text import displayable
 PLOT_STYLE = "'sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM='"
 """Hash of the only style that Observable Plot writes into the charts of this site (class ``plot``)."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' {PLOT_STYLE}; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'"
 )
 """The Content-Security-Policy of every page.
 
