@@ -217,7 +217,8 @@ def _strip(shown: Pictures, sample: SampleStrips, strip: Strip, name: str, *, fi
     width, height = sample.size
     small = " small" if max(width, height) <= SMALL else ""
     layers: list[Html | None] = [
-        _image(sample.image, "base", width=width, height=height) if sample.image else None,
+        _image(sample.image, "base", width=width, height=height)
+        if sample.image else e("canvas", class_="base", width=width, height=height),
         _image(strip.address, "layer") if strip.address else None,
         _drawn_boxes(frames) if shown.kind == "boxes" else None,
         e("span", _state_words(frames[0]), class_="state", hidden=frames[0].state == "shown"),

@@ -29,7 +29,7 @@ _WORDS = {
     "interop_threads": "Threads between operations", "deterministic_algorithms": "Deterministic algorithms",
     "seeds": "Seeds",
 }  # fmt: skip
-_FOLDERS = re.compile(r"(?:/[^\s/:'\"]+){2,}/(?=[^\s/:'\"]+)")
+_FOLDERS = re.compile(r"(?<![\w:/])(?:(?:/[^\s/:'\"]+){2,}/|[A-Za-z]:(?:\\[^\\:'\"]+)+\\)(?=[^\s/:'\"]+)")
 
 
 def read_environment(run: RunFolder) -> dict[str, Any]:

@@ -21,7 +21,7 @@ HOSTILE = (
     "CON",
 )
 """Names that a page could obey, hide or break on."""
-ACTIVE = frozenset(("iframe", "object", "embed", "base", "form", "style", "applet", "frame", "audio", "video"))
+ACTIVE = frozenset(("iframe", "object", "embed", "base", "style", "applet", "frame", "audio", "video"))
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Parsed(HTMLParser):
         attributes: names of all attributes.
         links: values of ``href`` and ``src``.
         ids: values of ``id``.
-        text: all text outside scripts.
+        pieces: all pieces of text outside scripts.
         scripts: text inside scripts.
     """
 
@@ -41,7 +41,7 @@ class Parsed(HTMLParser):
     attributes: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     scripts: str = ""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,17 @@ class Parsed(HTMLParser):
         if self._open == "script":
             self.scripts += data
         else:
-            self.text += data
+            self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, as it is."""
+        return "".join(self.pieces)
+
+    @property
+    def words(self) -> str:
+        """All text with one space between words and between elements."""
+        return " ".join(" ".join(self.pieces).split())
 
 
 @cache
