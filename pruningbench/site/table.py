@@ -16,7 +16,7 @@ LEGEND = (
 )
 
 
-def pages(source: Source) -> Iterator[Page | File]:
+def pages(source: Source) -> Iterator[Page | File]:  # noqa: ARG001 - all producers have this form
     """Yield the page of the table."""
     yield Page(
         "table.html",
