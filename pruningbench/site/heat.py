@@ -54,7 +54,7 @@ def answers(board: Board, contenders: Contenders) -> dict[str, Any]:
                      "cells": [[[cell | null, one for each option], for each line], for each sparsity],
                      "kept": [[[kept up to, shown up to, lost at | null, [sweet sparsities]] | null, for each option],
                               for each line] (null for lines of several metrics),
-                     "best": [[{contest: {"option": place, "equal": [place], "of": int}}, for each line], for each sparsity]}]}
+                     "best": [[{contest: {"option": place, "equal": [place], "of": int}}, for each line], ...]}]}
 
     A cell is ``[value, low, high, better, worse, metrics, flags, row]``. A contest is ``all`` or a place of a recipe.
     ``equal`` are the options that are not significantly behind the best one, out of ``of`` others that take part.
