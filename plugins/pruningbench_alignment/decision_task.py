@@ -26,6 +26,7 @@ class ModelVsHuman(Task):
     Source: Geirhos et al., Partial success in closing the gap between human and machine vision, NeurIPS 2021.
     """
 
+    dimension = "alignment"
     metrics = ("decision-accuracy", "accuracy-difference", "observed-consistency", "error-consistency", "shape-bias")
     main_data = "data.0"
 

@@ -38,6 +38,7 @@ class OddOneOut(Task):
     Source: Hebart et al., Nature Human Behaviour 2020 (THINGS).
     """
 
+    dimension = "alignment"
     metrics = ("odd-one-out-accuracy",)
 
     data: DatasetRef = param(doc="images with people's choices among triplets")
@@ -59,6 +60,7 @@ class Nights(Task):
     Source: Fu et al., DreamSim, NeurIPS 2023 (NIGHTS).
     """
 
+    dimension = "alignment"
     metrics = ("two-alternative-agreement",)
 
     data: DatasetRef = param(doc="images with people's choices between two alternatives")
@@ -83,6 +85,7 @@ class SoftLabels(Task):
     Source: Peterson et al., Human uncertainty makes classification more robust, ICCV 2019 (CIFAR-10H).
     """
 
+    dimension = "alignment"
     metrics = ("human-cross-entropy", "human-kl")
 
     data: DatasetRef = param(doc="images with the numbers of people who chose each class")
@@ -116,6 +119,7 @@ class ClickMe(Task):
     Source: Linsley et al., Learning what and where to attend, ICLR 2019; Fel et al., NeurIPS 2022.
     """
 
+    dimension = "alignment"
     metrics = ("map-alignment",)
 
     data: DatasetRef = param(doc="images with people's importance maps")
@@ -155,6 +159,7 @@ class RepresentationalSimilarity(Task):
     Source: Kriegeskorte et al., Frontiers in Systems Neuroscience 2008.
     """
 
+    dimension = "alignment"
     metrics = ("rsa-correlation",)
 
     data: DatasetRef = param(doc="images with people's judgements of similarity")

@@ -40,6 +40,7 @@ class Discovery(Task):
     does not state). If all images get the same box, or none, try `facet: values` and `normalise: channels`.
     """
 
+    dimension = "discovery"
     metrics = ("corloc", "detection-rate", "best-iou", "mask-iou")
 
     data: DatasetRef = param(doc="data set with true boxes")

@@ -36,6 +36,7 @@ class ConceptExtraction(Task):
     Source: Fel et al., CRAFT, CVPR 2023.
     """
 
+    dimension = "interpretability"
     metrics = ("concept-coherence", "concept-purity", "concept-drift", "concept-concentration")
 
     data: DatasetRef = param(doc="labelled data set with images of the classes")

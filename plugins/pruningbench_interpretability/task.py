@@ -38,6 +38,7 @@ class Interpretability(Task):
     """
 
     version = 2
+    dimension = "interpretability"
     metrics = ("gini", "relevance-mass", "relevance-rank", "deletion")
 
     data: DatasetRef = param(doc="data set to explain; localisation metrics need object masks")

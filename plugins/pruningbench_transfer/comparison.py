@@ -12,6 +12,7 @@ from pruningbench.contract import Context, DatasetRef, Features, PruningBenchErr
 class DenseSimilarity(Task):
     """Embeddings of the same images by the pruned and the dense model, for comparison."""
 
+    dimension = "similarity"
     metrics = ("linear-cka", "neuron-similarity")
 
     data: DatasetRef = param(doc="any images; labels are not needed")

@@ -22,6 +22,7 @@ class Efficiency(Task):
     with smaller tensors is timed in alternation with the dense network. Times differ from run to run.
     """
 
+    dimension = "efficiency"
     metrics = (
         "parameters",
         "nonzero-parameters",

@@ -19,6 +19,7 @@ class FineTuneTransfer(Task):
     end.
     """
 
+    dimension = "transfer"
     metrics = ("accuracy",)
     main_data = "test"
 

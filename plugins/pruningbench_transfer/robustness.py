@@ -35,6 +35,7 @@ class CorruptionRobustness(Task):
     severities, so intervals are over images. Cost: a pass over the data for each kind and severity.
     """
 
+    dimension = "robustness"
     metrics = ("accuracy",)
 
     data: DatasetRef = param(doc="labelled data set whose classes the network knows")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pruningbench.contract import (
+    ACCURACY,
     Context,
     DatasetRef,
     GroupedPredictions,
@@ -26,6 +27,7 @@ class Classification(Task):
     A class that the network lacks is an error. A network whose head comes from texts (CLIP) does this zero-shot.
     """
 
+    dimension: ClassVar[str] = ACCURACY
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     data: DatasetRef = param(doc="labelled data set whose classes the network knows")
@@ -45,6 +47,7 @@ class Classification(Task):
 class Calibration(Classification):
     """How reliable the network's own class probabilities are; see `Classification`."""
 
+    dimension: ClassVar[str] = "calibration"
     metrics: ClassVar[tuple[str, ...]] = ("ece", "nll", "brier")
 
 
@@ -57,6 +60,7 @@ class Transfer(Task):
     """
 
     version: ClassVar[int] = 2
+    dimension = "transfer"
     metrics = ("accuracy",)
     main_data = "test"
 
@@ -99,6 +103,7 @@ class FewShot(Task):
     All models and pruners get the same episodes. Each number of shots is a variant; samples are episodes.
     """
 
+    dimension = "transfer"
     metrics = ("accuracy",)
 
     data: DatasetRef = param(doc="labelled data set with classes on which the network was not trained")

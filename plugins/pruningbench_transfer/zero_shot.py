@@ -32,6 +32,7 @@ class RidgeZeroShot(Task):
     `source_train`. Source: arXiv 2509.24066.
     """
 
+    dimension = "transfer"
     metrics = ("accuracy",)
     main_data = "source_test"
 

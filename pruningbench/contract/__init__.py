@@ -36,6 +36,7 @@ from pruningbench.contract.dataset import DataCard, Dataset
 from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
 from pruningbench.contract.executor import Executor, Work
+from pruningbench.contract.findings import Interval, SweetPoint, SweetSpot
 from pruningbench.contract.human import (
     NO_ANSWER,
     NOT_SHOWN,
@@ -83,7 +84,6 @@ from pruningbench.contract.reporting import (
     Drawing,
     ExhibitDrawer,
     FigureDrawer,
-    Interval,
     Measurement,
     ReportedRun,
     ShownExhibit,
@@ -93,7 +93,7 @@ from pruningbench.contract.reporting import (
 )
 from pruningbench.contract.sample import Sample
 from pruningbench.contract.samples import ArraySamples, Samples
-from pruningbench.contract.task import Metric, Task
+from pruningbench.contract.task import ACCURACY, Metric, Task
 from pruningbench.contract.vision import Augmentation, Batch, Facet, Grid, VisionModel, collate
 from pruningbench.errors import (
     CollapseWarning,
@@ -121,6 +121,7 @@ from pruningbench.hookspecs import (
 )
 
 __all__ = [
+    "ACCURACY",
     "CONTRACT_VERSION",
     "DENSE_TRAINING",
     "KINDS",
@@ -213,6 +214,8 @@ __all__ = [
     "ShownExhibit",
     "ShownSample",
     "Statement",
+    "SweetPoint",
+    "SweetSpot",
     "Task",
     "TensorCache",
     "UsageError",

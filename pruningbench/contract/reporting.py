@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pruningbench.contract.findings import Interval, SweetSpot
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -23,34 +25,22 @@ BoardColumn = Callable[[Sequence[Measurement]], "float | str | None"]
 sparsity; all seeds, tasks and metrics) to a number, a text, or None for an empty cell."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval.
-
-    Attributes:
-        value: the mean.
-        low, high: limits of the interval; NaN if unknown.
-        n: number of samples.
-        seeds: number of seeds.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    seeds: int
-
-
 class Comparison(Protocol):
     """What a statement can ask about the results on one board, all of which are comparable.
 
     Attributes:
         measurements: the measured values, without duplicates.
+        sweet_spots: each directed metric of each model, pruner and recipe, compared with dense at all its sparsities.
     """
 
     @property
     def measurements(self) -> Sequence[Measurement]:
         """The measured values, without duplicates."""
+        ...
+
+    @property
+    def sweet_spots(self) -> Sequence[SweetSpot]:
+        """Each metric with a direction of each model, pruner and recipe, compared with dense at all its sparsities."""
         ...
 
     def reference(self, model: str, recipe: str) -> str:

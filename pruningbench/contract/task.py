@@ -17,18 +17,28 @@ if TYPE_CHECKING:
     from pruningbench.contract.statistics import Floats
     from pruningbench.contract.vision import VisionModel
 
+ACCURACY = "accuracy"
+"""Dimension of tasks whose main metric is the accuracy of a model. Where a statement requires that accuracy is kept, it
+means the main metric of every task of this dimension, whoever registered the task."""
+
 
 @dataclass(frozen=True)
 class Task(Component, ABC):
     """Runs a model on data and yields typed outputs.
 
     Attributes:
+        dimension: the ability that the task measures, in kebab-case; "" for an ability of its own, which then has the
+            task's registered name. Ranks and sweet spots are stated for each dimension. The built-in tasks use
+            ``accuracy`` (the network's own predictions; see `ACCURACY`), ``calibration``, ``robustness``,
+            ``transfer``, ``interpretability``, ``discovery``, ``alignment`` (agreement with people), ``similarity``
+            (to the dense model) and ``efficiency``; use one of these names where it fits.
         metrics: names of the metrics applied if the suite asks for no others. The first is the main metric: if it
             is not significantly above its chance level, the network has collapsed; see `Metric.chance`.
         main_data: name of the field (a `DatasetRef`) whose fingerprint appears in the results.
     """
 
     kind: ClassVar[Kind] = "task"
+    dimension: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()
     main_data: ClassVar[str] = "data"
 
@@ -41,6 +51,11 @@ class Task(Component, ABC):
 
         The model is in eval mode and must not be changed.
         """
+
+
+def dimension_of(task: Task | type[Task], name: str) -> str:
+    """Return the dimension of a task that is registered as `name`, with or without its distribution."""
+    return str(task.dimension) or name.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

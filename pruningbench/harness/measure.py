@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, bootstrap, mean
+from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.plan import TaskRun
@@ -64,6 +65,7 @@ class Measured:
         exhibits: arrays for figures, by variant.
         inapplicable: requested metrics that apply to nothing that the task yields.
         failures: the parts without a value; the measurements remain valid.
+        dimension: the ability that the task measures.
     """
 
     measurements: list[MetricValue] = field(default_factory=list)
@@ -71,6 +73,7 @@ class Measured:
     exhibits: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     inapplicable: tuple[str, ...] = ()
     failures: list[Failure] = field(default_factory=list)
+    dimension: str = ""
 
 
 def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
@@ -90,7 +93,7 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
     task = run.task.component
     if not isinstance(task, Task):
         raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
-    measured = Measured()
+    measured = Measured(dimension=dimension_of(task, run.task.name))
     errors: list[Exception] = []
     seen: list[str] = []
     for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):

@@ -205,6 +205,7 @@ class Worker:
         common = replace(
             base,
             task=run.label,
+            dimension=measured.dimension,
             seconds=time.perf_counter() - start,
             peak_memory_mb=_peak_memory(self.device),
             batch_size=batch_size,

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract.reporting import BoardColumn, Measurement
 from pruningbench.leaderboard.aggregation import Entry, average
-from pruningbench.leaderboard.collapse import at_chance, collapsed, degenerate, main_columns, note_on_references
+from pruningbench.leaderboard.collapse import (
+    at_chance,
+    collapsed,
+    degenerate,
+    main_columns,
+    main_of_variants,
+    note_on_references,
+)
 from pruningbench.leaderboard.columns import load_columns, value_of
 from pruningbench.leaderboard.comparison import BoardComparison, statements
 from pruningbench.leaderboard.differences import Pairs
+from pruningbench.leaderboard.dimensions import dimensions_of
 from pruningbench.leaderboard.partition import Group, column_key, partition
 from pruningbench.leaderboard.provenance import mark_of, notes, sounder, told_apart
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
@@ -70,20 +78,21 @@ def _board(
     kept, repeated = _without_repeats(group.measurements)
     kept = told_apart(kept)
     suites = tuple(dict.fromkeys(str(m["suite"]) for m in group.measurements))
-    columns = _columns(group, kept)
+    columns = _columns(group, kept, registry)
     references = References(group.measurements)
     rows = _rows(kept, columns, _differences(kept, pairs, references), references, asked)
     rows = with_verdicts(rows, columns)
-    said, failed = statements(registry, BoardComparison(tuple(kept), pairs, references))
-    return Board(
+    board = Board(
         title=_title(suites, group, groups),
         suites=suites,
         columns=columns,
         rows=rows,
         failed=_failures(group.measurements),
-        notes=(*_notes(rows, repeated), *_inapplicable(kept, columns), *notes(kept), *failed),
-        statements=said,
+        notes=(*_notes(rows, repeated), *_inapplicable(kept, columns), *notes(kept)),
     )
+    comparison = BoardComparison(tuple(kept), pairs, references, board)
+    said, failed = statements(registry, comparison)
+    return replace(board, statements=said, notes=(*board.notes, *failed))
 
 
 def _title(suites: Sequence[str], group: Group, groups: Sequence[Group]) -> str:
@@ -120,7 +129,7 @@ def _without_repeats(measurements: Sequence[Measurement]) -> tuple[list[Measurem
     return list(kept.values()), repeated
 
 
-def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
+def _columns(group: Group, kept: Sequence[Measurement], registry: Registry) -> tuple[Column, ...]:
     first: dict[ColumnKey, Measurement] = {}
     values: dict[ColumnKey, list[float]] = {}
     for measurement in kept:
@@ -133,6 +142,8 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
     variants = {pair: i for i, pair in enumerate(dict.fromkeys(key[:2] for key in first))}
     keys = sorted(first, key=lambda key: (tasks[key[0]], variants[key[:2]]))
     headers = short_headers(keys)
+    dimensions = dimensions_of(((m["task"], m.get("dimension")) for m in first.values()), registry)
+    main = main_of_variants(kept, keys)
     return tuple(
         Column(
             *key,
@@ -143,6 +154,8 @@ def _columns(group: Group, kept: Sequence[Measurement]) -> tuple[Column, ...]:
             data_fingerprint=group.fingerprints[key],
             ceiling=_known(first[key].get("ceiling")),
             chance=_known(first[key].get("chance")),
+            dimension=dimensions[key[0]],
+            main=key in main,
         )
         for key in keys
     )
@@ -242,6 +255,10 @@ def _row(key: RowKey, measurements: Sequence[Measurement], columns: Sequence[Col
         seeds=tuple(sorted({int(m["seed"]) for m in measurements})),
         rank=None,
         cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
+        by_seed={
+            key: {int(m["seed"]): (float(m["value"]), (m["ci_high"] - m["ci_low"]) / 2) for m in listed}
+            for key, listed in by_column.items()
+        },
         at_chance=low,
         collapsed=collapsed(by_column, main, low),
         degenerate=degenerate(measurements),

@@ -25,6 +25,18 @@ def main_columns(measurements: Sequence[Measurement], columns: Sequence[Column])
     return tuple(first.values())
 
 
+def main_of_variants(measurements: Sequence[Measurement], keys: Sequence[ColumnKey]) -> frozenset[ColumnKey]:
+    """Return the main metric of each (task, variant): the one tested against chance, else the first in order.
+
+    If the task's main metric is tested in one variant only, it is the main metric of all its variants that have it.
+    """
+    tested = {(m["task"], m["metric"]) for m in measurements if not math.isnan(_p_value(m))}
+    first: dict[tuple[str, str], ColumnKey] = {}
+    for key in sorted(keys, key=lambda key: (key[0], key[2]) not in tested):
+        first.setdefault(key[:2], key)
+    return frozenset(first.values())
+
+
 def at_chance(by_column: Mapping[ColumnKey, Sequence[Measurement]], main: Sequence[ColumnKey]) -> tuple[ColumnKey, ...]:
     """Return the main columns in which at least half of a row's seeds are not significantly above chance."""
     found = []

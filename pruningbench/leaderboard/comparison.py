@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from pruningbench.contract.reporting import Interval, Measurement
+from pruningbench.contract.findings import Interval, SweetSpot
+from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.references import References, as_loaded
+from pruningbench.leaderboard.rows import Board
+from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.plugins import Registry
 
 
@@ -21,6 +25,12 @@ class BoardComparison:
     measurements: Sequence[Measurement]
     pairs: Pairs
     references: References
+    board: Board
+
+    @cached_property
+    def sweet_spots(self) -> Sequence[SweetSpot]:
+        """Each metric with a direction of each model, pruner and recipe, compared with dense at all its sparsities."""
+        return sweet_spots(self.board)
 
     def reference(self, model: str, recipe: str) -> str:
         """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""

@@ -12,6 +12,7 @@ from pruningbench.base.text import displayable_json, displayable_lines
 from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard import markdown, text
 from pruningbench.leaderboard.aggregation import Entry
+from pruningbench.leaderboard.findings import finding_values
 from pruningbench.leaderboard.rows import Board, Column, Row
 
 FORMATS = ("table", "markdown", "csv", "json")
@@ -104,7 +105,7 @@ def board_values(board: Board) -> dict[str, Any]:
         {"title": str, "suites": [str], "notes": [str], "statements": [str],
          "columns": [{"task", "variant", "metric", "header", "unit", "data_fingerprint": str,
                       "higher_is_better": bool | null, "range": [number, number], "ceiling": number | null,
-                      "chance": number | null}],
+                      "chance": number | null, "dimension": str, "main": bool}],
          "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
                    "seeds": [int], "rank": number | null, "collapsed", "marked": bool, "ties": number | null,
                    "degenerate": [{"task", "variant": str, "count": int}], "extra": {name: number | text | null},
@@ -114,7 +115,8 @@ def board_values(board: Board) -> dict[str, Any]:
                               "difference": null (unknown) or
                                   {"value", "ci_low", "ci_high": number, "p", "p_holm": number | null}}]}],
          "failed": [{"run", "model", "pruner", "recipe": str, "sparsity": number, "seed": int,
-                     "task", "part", "status", "error": str}]}
+                     "task", "part", "status", "error": str}],
+         "sweet_spots", "pareto", "contests": see `pruningbench.leaderboard.findings.finding_values`}
 
     The cells of a row are in the order of the columns; `difference` is the difference to the dense model of the recipe
     `reference`, which is the model as loaded for ``none``.
@@ -135,6 +137,7 @@ def board_values(board: Board) -> dict[str, Any]:
         ],
         "rows": [_row_values(row, board.columns) for row in board.rows],
         "failed": [vars(failure) for failure in board.failed],
+        **finding_values(board),
     }
 
 
@@ -150,7 +153,11 @@ def _row_values(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
             }
         )  # fmt: skip
     return {
-        **{name: value for name, value in vars(row).items() if name not in ("differences", "verdicts", "at_chance")},
+        **{
+            name: value
+            for name, value in vars(row).items()
+            if name not in ("differences", "verdicts", "at_chance", "by_seed")
+        },
         "extra": dict(row.extra),
         "sparsity_achieved": _plain(row.sparsity_achieved),
         "ties": _plain(row.ties),

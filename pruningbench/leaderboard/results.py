@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.errors import RunFolderError
+from pruningbench.leaderboard.dimensions import dimensions_of
 from pruningbench.store.journal import read_journal
 from pruningbench.store.marks import read_marks, standing
 from pruningbench.store.runfolder import RESULTS, RunFolder
@@ -20,7 +21,7 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
-    "chance", "chance_p", "degenerate", "ties", "inapplicable",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable", "dimension",
 )  # fmt: skip
 DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
 
@@ -34,7 +35,8 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
-    number of samples of each data set that a rehearsal used, 0 for all. Reading needs no lock and is possible during a
+    number of samples of each data set that a rehearsal used, 0 for all. ``dimension`` is the ability that the task
+    measures. Reading needs no lock and is possible during a
     run; it sees the finished tasks.
 
     Args:
@@ -70,6 +72,9 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
             for record, mark in standing(records, marks)
         ]
     frame = pd.DataFrame(rows, columns=columns)
+    stated = frame[["task", "dimension"]].drop_duplicates()
+    dimensions = dimensions_of(zip(stated["task"], stated["dimension"], strict=True))
+    frame["dimension"] = frame["dimension"].where(frame["dimension"] != "", frame["task"].map(dimensions))
     types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
     return frame.astype({**types, "higher_is_better": "object", "n": "int64"})
 

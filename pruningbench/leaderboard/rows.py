@@ -31,6 +31,9 @@ class Column:
         data_fingerprint: fingerprint of the data that every value of this column was measured on.
         ceiling: the value that people reach on the same samples; NaN if unknown.
         chance: the value of the best answer that ignores the input; NaN if that has no meaning.
+        dimension: the ability that the task measures, see `pruningbench.contract.Task`.
+        main: whether it is the main metric of its variant: the one that is tested against chance, or the first one if
+            no metric of the task is.
     """
 
     task: str
@@ -43,6 +46,8 @@ class Column:
     data_fingerprint: str
     ceiling: float = math.nan
     chance: float = math.nan
+    dimension: str = ""
+    main: bool = False
 
     @property
     def key(self) -> ColumnKey:
@@ -78,6 +83,8 @@ class Row:
         degenerate: number of samples whose output carries no information about them, by (task, variant); absent if 0.
         marked: whether the board's notes refer to a value in this row (stale, accepted, unchecked).
         extra: values of the requested columns for this row, by name.
+        by_seed: the value of each seed with half the width of its 95 % interval (NaN if unknown), by column key and
+            seed.
     """
 
     model: str
@@ -97,6 +104,7 @@ class Row:
     ties: float = math.nan
     marked: bool = False
     extra: Mapping[str, float | str | None] = field(default_factory=dict)
+    by_seed: Mapping[ColumnKey, Mapping[int, tuple[float, float]]] = field(default_factory=dict, compare=False)
 
     @property
     def undecided(self) -> bool:

@@ -24,7 +24,7 @@ def with_verdicts(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, 
         reference = dense.get((row.model, row.reference))
         for column in columns:
             change = row.differences.get(column.key)
-            if reference is None or change is None or column.higher_is_better is None or _blind(reference, column):
+            if reference is None or change is None or column.higher_is_better is None or blind(reference, column):
                 continue
             if not math.isnan(change.p):
                 tests.setdefault(row.model, []).append((i, column.key, change.p))
@@ -43,12 +43,12 @@ def _judged(row: Row, columns: Sequence[Column], adjusted: Mapping[ColumnKey, fl
         better = (row.differences[column.key].value > 0) == column.higher_is_better
         if not better:
             verdicts[column.key] = "worse"
-        elif not _blind(row, column):
+        elif not blind(row, column):
             verdicts[column.key] = "better"
     changed = {key: replace(change, p_holm=adjusted.get(key, math.nan)) for key, change in row.differences.items()}
     return replace(row, verdicts=verdicts, differences=changed)
 
 
-def _blind(row: Row, column: Column) -> bool:
-    """Whether a row has collapsed, or is at chance in the task of a column."""
+def blind(row: Row, column: Column) -> bool:
+    """Return whether a row has collapsed, or is at chance in the task of a column."""
     return row.collapsed or column.task in {key[0] for key in row.at_chance}

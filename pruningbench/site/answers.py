@@ -9,7 +9,7 @@ An ability (dimension) is the mean over its tasks of the mean over the main metr
 The limits of its interval are the same means of the limits: right if the metrics err together, too wide otherwise.
 
 Rows of different recipes have different references, so the *best* row is chosen by its *level* instead: its value over
-chance, divided by what one dense row of the model has over chance. Order among rows of one metric is that of its values.
+chance, divided by what one dense row of the model has over chance. With a single metric, that is the order of the values.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class Line:
 
 
 def main_metrics(columns: Iterable[Column]) -> list[Column]:
-    """Return, for each task and variant, its first metric with a direction."""
+    """Return the main metric of each task and variant, or its first one with a direction if the main one has none."""
     directed = (column for column in columns if column.higher_is_better is not None)
-    return [next(group) for _, group in groupby(directed, key=lambda column: column.key[:2])]
+    groups = (list(group) for _, group in groupby(directed, key=lambda column: column.key[:2]))
+    return [next((column for column in group if column.main), group[0]) for group in groups]
 
 
 def lines_of(board: Board) -> list[Line]:
@@ -99,9 +100,9 @@ def scale_of(column: Column, dense: Row) -> float:
     return scale if math.isfinite(scale) and scale > max(least, 1e-9) else math.nan
 
 
-def common_reference(board: Board, model: str) -> Row | None:
+def common_reference(references: Mapping[tuple[str, str], Row], model: str) -> Row | None:
     """Return the dense row by which all rows of a model are put in order: the model as loaded, if it was measured."""
-    dense = [row for row in board.rows if row.dense and row.model == model]
+    dense = [row for row in references.values() if row.model == model]
     return next((row for row in dense if as_loaded(row.recipe)), dense[0] if dense else None)
 
 

@@ -16,7 +16,7 @@ LEGEND = (
 )
 
 
-def pages(source: Source) -> Iterator[Page | File]:  # noqa: ARG001 - all producers have this form
+def pages(source: Source) -> Iterator[Page | File]:  # noqa: ARG001 - as all producers
     """Yield the page of the curves."""
     yield Page(
         "curves.html",
@@ -24,13 +24,16 @@ def pages(source: Source) -> Iterator[Page | File]:  # noqa: ARG001 - all produc
         _body(),
         scripts=("vendor/d3.min.js", "vendor/plot.umd.min.js", *BOARD_SCRIPTS, "assets/charts.js", "assets/curves.js"),
         data=("boards",),
-        intro="Point at a value for its numbers and its command, click to pin it. The table below the chart says the same.",
+        intro="Point at a value for its numbers and its command, click to pin it. The table below says the same.",
     )
 
 
 def _body() -> Html:
     view = segments("view", "Chart", (("curves", "over sparsity"), ("scatter", "two metrics")))
     choices = [e("div", id=name, class_="field") for name in ("model", "metric", "x", "y")]
+    values = e(
+        "div", id="alternative", class_="scroll", tabindex="0", role="region", aria_label="The values as a table"
+    )
     return join(
         [
             e("div", e("div", id="boards"), view, choices, class_="controls"),
@@ -40,11 +43,10 @@ def _body() -> Html:
                 e("div", id="chart", role="img"),
                 e("p", id="hover", class_="hover"),
                 e("div", id="pinned"),
-                e("details", e("summary", "The values as a table"), e("div", id="alternative", class_="scroll", tabindex="0",
-                  role="region", aria_label="The values as a table"), open=True),
+                e("details", e("summary", "The values as a table"), values, open=True),
                 id="charts",
             ),
             e("noscript", e("p", "This page needs scripts; they are files of this folder.")),
             e("p", LEGEND, class_="note"),
         ]
-    )  # fmt: skip
+    )

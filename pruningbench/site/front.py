@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from pruningbench.leaderboard.contests import contests
 from pruningbench.leaderboard.rows import Board
+from pruningbench.leaderboard.summary import rank_sentences, spot_sentences
+from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.site.files import File
 from pruningbench.site.heat import answer_files
 from pruningbench.site.html import Content, Html, Page, e, join
@@ -13,14 +16,19 @@ from pruningbench.site.links import page_of
 from pruningbench.site.parts import BOARD_SCRIPTS, segments
 from pruningbench.site.source import Source
 
+SPOTS = 8
+"""Most sweet spots that the front page spells out."""
 EXPLAINED = (
     "Each cell is the paired difference to the dense reference of the same recipe, divided by what that reference has "
     "over chance (over zero where a metric has no chance level), and turned so that more is better: 0 % is the dense "
-    "reference, −100 % is chance. An ability is the mean over its tasks of their main metrics."
-)
-MARKS = (
+    "reference, −100 % is chance. An ability is the mean over its tasks of their main metrics.",
     "▲▼: at least one metric is significantly better or worse than dense (p ≤ .05, Holm's correction over the model's "
-    "whole table). Hatched with †: at chance, so it has no rank. –: not measured, or dense itself is at chance."
+    "whole table). Hatched with †: at chance, so it has no rank. –: not measured, or dense itself is at chance.",
+    "Best: the highest measured value among the pruners in view that are above chance. Significantly ahead: the paired "
+    "difference to each other pruner has p ≤ .05 after Holm's correction for all of them.",
+    "Kept up to: the largest measured sparsity below the first one at which the metric is lost, that is significantly "
+    "worse than dense. In brackets: up to where it is shown to be kept within one point, and where it is lost. "
+    "★: sweet spots, where the metric is significantly better than dense while accuracy is kept within one point.",
 )
 
 
@@ -60,10 +68,27 @@ def _body(source: Source) -> Html:
         e("h2", "Best", id="best-title"),
         e("ul", id="best", class_="answers", aria_live="polite"),
         e("div", id="opened"),
+        e("h2", "Kept up to", id="kept-title"),
+        e("div", id="kept"),
         id="answers",
     )
     noscript = e("noscript", e("p", "This page needs scripts; they are files of this folder."))
-    return join([answers, noscript, _sure(source), e("p", EXPLAINED, class_="note"), e("p", MARKS, class_="note")])
+    explained = e("details", e("summary", "How to read this"), [e("p", text, class_="note") for text in EXPLAINED])
+    return join([answers, explained, noscript, _findings(source), _sure(source)])
+
+
+def _findings(source: Source) -> Html | None:
+    """Sweet spots and ranks in sentences, for people who will read nothing else."""
+    items = []
+    for board in source.boards:
+        said = [
+            *spot_sentences(sweet_spots(board), SPOTS),
+            *rank_sentences(contests(board, draws=0)),
+            *board.statements,
+        ]
+        title = e("h3", board.title) if len(source.boards) > 1 else None
+        items.append(join([title, e("ul", [e("li", sentence) for sentence in said])]))
+    return e("section", e("h2", "Sweet spots and ranks"), items) if items else None
 
 
 def _sure(source: Source) -> Html:
@@ -74,7 +99,7 @@ def _sure(source: Source) -> Html:
 def _facts(board: Board) -> Html:
     pruned = [row for row in board.rows if not row.dense]
     seeds = Counter(len(row.seeds) for row in pruned)
-    samples = [entry.n for row in board.rows for entry in row.cells.values()]
+    samples = [entry.n for row in board.rows for entry in row.cells.values() if entry.n]
     facts: list[Content] = [
         f"{_count(len(pruned), 'pruned network')} of {_count(len({row.model for row in board.rows}), 'model')}, each "
         f"compared with a dense reference on the same samples; {_seeds(seeds)}.",
@@ -90,7 +115,6 @@ def _facts(board: Board) -> Html:
     if board.failed:
         facts.append(f"{_count(len(board.failed), 'task')} gave no values: see the pages of the runs.")
     facts += board.notes
-    facts += board.statements
     return e("ul", [e("li", fact) for fact in facts])
 
 

@@ -29,6 +29,8 @@ class Record:
             prunable and over all parameters. All are in [0, 1].
         seed: seed of the cell.
         task, variant, metric: what was measured; the metric is "" if the task failed.
+        dimension: the ability that the task measures; "" in records of versions that did not store it, and of tasks
+            that were never started.
         value: the statistic; `ci_low` and `ci_high` are its 95 % bootstrap interval over samples.
         n: number of samples on which the metric is defined; `undefined`: number of samples on which it is NaN.
         unit, higher_is_better: of the metric; `ceiling`: the value that people reach on the same samples; `chance`: the
@@ -70,6 +72,7 @@ class Record:
     sparsity_total: float = math.nan
     variant: str = ""
     metric: str = ""
+    dimension: str = ""
     value: float = math.nan
     ci_low: float = math.nan
     ci_high: float = math.nan

@@ -55,14 +55,14 @@
           fillOpacity: 0.13})),
         lines.map((line) => Plot.ruleY([line.y], { stroke: styles[line.kind][0], strokeWidth: styles[line.kind][1],
           strokeDasharray: line.kind === "dense" ? dash(line.recipe) : line.kind === "people" ? "8 3" : "1 3" })),
-        narrow ? [] : Plot.text(spread(lines), { y: "y", text: "text", frameAnchor: "right", textAnchor: "start", dx: 8,
+        narrow ? [] : Plot.text(spread(lines), { y: "y", text: "text", frameAnchor: "right", textAnchor: "start", dx: 14,
           fill: quiet(), fontSize: 11 }),
         groups.map(([, own]) => Plot.line(own, { x: (p) => remaining(p.x), y: "y", stroke: stroke(own[0]), strokeWidth: 1.8,
           strokeDasharray: dash(own[0].recipe) })),
         groups.map(([, own]) => Plot.dot(own, { x: (p) => remaining(p.x), y: "y", symbol: symbol(own[0].pruner), r: 4,
           fill: (p) => (p.collapsed ? "var(--paper)" : stroke(p)), stroke: stroke(own[0]), strokeWidth: 1.5 })),
         Plot.dot(points, Plot.pointer({ x: (p) => remaining(p.x), y: "y", r: 8, stroke: ink(), strokeWidth: 1.5 })),
-        Plot.tip(points, Plot.pointer({ x: (p) => remaining(p.x), y: "y", title: "tip", fontSize: 12, lineWidth: 26 })),
+        Plot.tip(points, Plot.pointer({ x: (p) => remaining(p.x), y: "y", title: "tip", fontSize: 12, lineWidth: 30, lineHeight: 1.25 })),
       ].flat(),
     });
   }
@@ -95,7 +95,7 @@
         Plot.dot(dense, { x: "x", y: "y", symbol: "circle", r: 5, fill: ink() }),
         Plot.text(front, { x: "x", y: "y", text: (p) => percent(p.sparsity), dy: -12, fill: quiet(), fontSize: 11 }),
         Plot.dot([...points, ...dense], Plot.pointer({ x: "x", y: "y", r: 9, stroke: ink(), strokeWidth: 1.5 })),
-        Plot.tip([...points, ...dense], Plot.pointer({ x: "x", y: "y", title: "tip", fontSize: 12, lineWidth: 26 })),
+        Plot.tip([...points, ...dense], Plot.pointer({ x: "x", y: "y", title: "tip", fontSize: 12, lineWidth: 30, lineHeight: 1.25 })),
       ].flat(),
     });
   }

@@ -45,16 +45,11 @@
     box.querySelector("select").value = String(chosen);
   }
 
-  // Metrics in the groups of their tasks and variants.
   function metricOptions(extra) {
-    const groups = new Map();
-    for (let i = 0; i < board.columnCount; i += 1) {
-      const name = [board.short("task", board.columns.task[i]), board.columns.variant[i]].filter(Boolean).join(" · ");
-      if (!groups.has(name)) groups.set(name, []);
+    const listed = board.columns.header.map((_, i) => {
       const arrow = { "1": " ↑", "-1": " ↓", "0": "" }[board.columns.direction[i]];
-      groups.get(name).push(el("option", { value: i }, board.short("metric", board.columns.metric[i]) + arrow));
-    }
-    const listed = [...groups].map(([name, options]) => el("optgroup", { label: name }, options));
+      return el("option", { value: i }, board.title(i) + arrow);
+    });
     return extra ? [el("option", { value: "sparsity" }, "sparsity"), ...listed] : listed;
   }
 
@@ -147,7 +142,7 @@
         number(board.value[i], digits), board.sign(i) && ` ${board.sign(i)}`),
       " ", el("span", { class: "quiet" }, board.interval(board.low[i], board.high[i], digits))));
     const denseRows = dense.filter(visible).map((row) => el("tr", null, el("th", { scope: "row" }, board.rowTitle(row)),
-      el("td", { colspan: Math.max(1, sparsities.length), class: "number" }, number(board.value[board.at(row, column_)], digits))));
+      el("td", { colspan: Math.max(1, sparsities.length), }, number(board.value[board.at(row, column_)], digits))));
     return el("table", null, el("caption", null, title), el("thead", null, el("tr", null, el("th", { scope: "col" }, "pruner · recipe"),
       sparsities.map((sparsity) => el("th", { scope: "col", class: "number" }, percent(sparsity))))),
     el("tbody", null, denseRows, [...series].map(([name, values]) => el("tr", null, el("th", { scope: "row" }, name),

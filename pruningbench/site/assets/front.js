@@ -114,6 +114,9 @@
         } })));
     if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();
     document.getElementById("scale").replaceChildren(...PB.heat.scale().flat());
+    document.getElementById("kept-title").textContent = `Kept up to which sparsity by ${names.model.short[model.model]}`;
+    document.getElementById("kept").replaceChildren(el("div", { class: "scroll", tabindex: "0", role: "region",
+      "aria-label": "Kept up to" }, PB.heat.keptTable({ model, names, shown })));
     document.getElementById("best-title").textContent = `Best for ${names.model.short[model.model]} at ${percent}`;
     document.getElementById("best").replaceChildren(...model.lines.map((line, i) => (line.parent < 0 ? sentence(line, i) : null))
       .filter(Boolean));

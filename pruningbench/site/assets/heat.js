@@ -11,7 +11,7 @@
     const shown = Math.abs(hundredths) >= 999.5 ? 999 : Math.abs(hundredths);
     const text = shown < 0.95 && shown >= 0.05 ? shown.toFixed(1).replace(/^0/, "") : String(Math.round(shown));
     const over = Math.abs(hundredths) >= 999.5 ? ">" : "";
-    return `${Number(text) === 0 ? "" : value < 0 ? "−" : "+"}${over}${text} %`;
+    return `${Number(text) === 0 ? "" : value < 0 ? "−" : "+"}${over}${text}\u00a0%`;
   }
 
   // The class of a colour: b1 to b4 for better, o1 to o4 for worse, mid around zero.
@@ -37,21 +37,30 @@
     return parts.join("; ");
   }
 
+  const shortName = ({ model, names }, i) => names.pruner.short[model.options[i].pruner];
+  const fullName = (view, i) => `${shortName(view, i)} · ${view.names.recipe.short[view.model.options[i].recipe]}`;
+  const apart = ({ model, shown }, n) => n > 0 && model.options[shown[n]].recipe !== model.options[shown[n - 1]].recipe;
+
+  // The pruners in view, below their recipes.
+  function header(view, corner) {
+    const { model, names, shown } = view;
+    const recipes = [...new Set(shown.map((i) => model.options[i].recipe))];
+    const rows = [];
+    if (recipes.length > 1) {
+      rows.push(el("tr", null, el("td", { class: "corner" }), recipes.map((recipe) => el("th", { scope: "colgroup", class: "recipe",
+        colspan: shown.filter((i) => model.options[i].recipe === recipe).length }, names.recipe.short[recipe]))));
+    }
+    rows.push(el("tr", null, el("th", { scope: "col" }, corner), shown.map((i, n) => el("th", { scope: "col",
+      class: apart(view, n) ? "apart" : null }, PB.link(names.pruner.page[model.options[i].pruner], PB.breakable(shortName(view, i)),
+      { title: names.pruner.label[model.options[i].pruner] })))));
+    return rows;
+  }
+
   // options: model, names, sparsity (place), shown [places of options], best(line) -> {option, equal} or undefined,
   // unfolded (set of lines), opened(line, option), unfold(line).
   function heatMap(view) {
     const { model, names } = view;
-    const recipes = [...new Set(view.shown.map((i) => model.options[i].recipe))];
-    const name = (i) => names.pruner.short[model.options[i].pruner];
-    const full = (i) => `${name(i)} · ${names.recipe.short[model.options[i].recipe]}`;
-    const head = [];
-    if (recipes.length > 1) {
-      head.push(el("tr", null, el("td", { class: "corner" }), recipes.map((recipe) => el("th", { scope: "colgroup", class: "recipe",
-        colspan: view.shown.filter((i) => model.options[i].recipe === recipe).length }, names.recipe.short[recipe]))));
-    }
-    head.push(el("tr", null, el("th", { scope: "col" }, "Ability"), view.shown.map((i, n) => el("th", { scope: "col",
-      class: n && model.options[i].recipe !== model.options[view.shown[n - 1]].recipe ? "apart" : null },
-      PB.link(names.pruner.page[model.options[i].pruner], PB.breakable(name(i)), { title: names.pruner.label[model.options[i].pruner] })))));
+    const head = header(view, "Ability");
     const body = [];
     model.lines.forEach((line, place) => {
       if (line.parent >= 0 && !view.unfolded.has(line.parent)) return;
@@ -60,8 +69,7 @@
         onclick: () => view.unfold(place) }, line.name, el("span", { class: "quiet" }, ` ${parts} metrics`)) : line.name;
       const best = view.best(place);
       body.push(el("tr", { class: line.parent >= 0 ? "part" : null }, el("th", { scope: "row" }, title),
-        view.shown.map((i, n) => cellOf(view, place, i, best, full(i),
-          n && model.options[i].recipe !== model.options[view.shown[n - 1]].recipe))));
+        view.shown.map((i, n) => cellOf(view, place, i, best, fullName(view, i), apart(view, n)))));
     });
     const table = el("table", { class: "heat" }, el("caption", { class: "unseen" },
       `Change to the dense reference of ${names.model.short[model.model]} at ${PB.percent(model.sparsities[view.sparsity])} sparsity`),
@@ -72,10 +80,30 @@
     return table;
   }
 
-  function cellOf(view, place, i, best, option, apart) {
+  // Up to which sparsity each main metric is kept, with the limits of that statement.
+  function keptTable(view) {
+    const { model, names } = view;
+    const percent = (value) => PB.percent(value).replace(" ", "\u00a0");
+    const cell = (found) => {
+      if (!found) return [el("span", { class: "quiet" }, "–")];
+      const [kept, shown, lost, sweet] = found;
+      const limits = `${shown ? `shown to ${percent(shown)}` : "not shown"}, ${lost === null ? "nowhere lost" : `lost at ${percent(lost)}`}`;
+      return [el("span", { title: limits }, kept ? percent(kept) : "lost", sweet.length ? " ★" : ""), " ",
+        el("small", { class: "quiet" }, `[${shown ? percent(shown) : "0\u00a0%"}, ${lost === null ? "–" : percent(lost)}]`),
+        sweet.length ? el("small", { class: "better" }, ` ★ ${sweet.map(percent).join(", ")}`) : null];
+    };
+    const lines = model.lines.map((line, place) => [line, place]).filter(([line]) => line.columns.length === 1);
+    return el("table", { class: "heat reach" }, el("caption", { class: "unseen" },
+      `Largest sparsity up to which each metric of ${names.model.short[model.model]} is kept`),
+    el("thead", null, header(view, "Metric")), el("tbody", null, lines.map(([line, place]) => el("tr", null,
+      el("th", { scope: "row" }, line.parent < 0 ? line.name : `${model.lines[line.parent].name} · ${line.name}`),
+      view.shown.map((i, n) => el("td", { class: apart(view, n) ? "apart" : null }, cell(model.kept[place][i])))))));
+  }
+
+  function cellOf(view, place, i, best, option, spaced) {
     const cell = view.model.cells[view.sparsity][place][i];
     const classes = [];
-    if (apart) classes.push("apart");
+    if (spaced) classes.push("apart");
     if (!cell) return el("td", { class: [...classes, "empty"].join(" ") }, el("span", { class: "quiet" }, "–"));
     const low = cell[6] & (COLLAPSED | CHANCE);
     classes.push(low ? "hatched" : shade(cell[0]));
@@ -115,5 +143,5 @@
       el("span", { class: "swatch best" }, "best"), el("span", null, " of the line")];
   }
 
-  PB.heat = { heatMap, scale, change };
+  PB.heat = { heatMap, keptTable, scale, change };
 })();
