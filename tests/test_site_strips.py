@@ -16,6 +16,7 @@ from kit.boards import record, write_run
 from kit.figures import conditions, make_run, show
 from matplotlib.figure import Figure
 from PIL import Image
+from pruningbench_discovery.iou import best_iou
 
 from pruningbench.contract import Exhibit
 from pruningbench.leaderboard.results import load_results
@@ -28,7 +29,6 @@ from pruningbench.site.links import page_of, slug
 from pruningbench.site.strips import Pictures, pictures_of
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import write_exhibit
-from pruningbench_discovery.iou import best_iou
 
 PICTURE = re.compile(r"img/[0-9a-f]{20}\.(webp|png)")
 
@@ -185,9 +185,9 @@ def test_more_samples_conditions_and_sparsities_than_a_page_holds_are_named(tmp_
     assert len(page.samples[0].strips) == strips.CONDITIONS
     known = steps + 1 + (0.5 not in [i / 64 for i in range(1, steps + 1)])
     assert page.notes == (
-        f"3 of {count} stored samples are left out.",
-        "1 conditions are left out; the figures of the run have them.",
-        f"{known - strips.SPARSITIES} of {known} sparsities are left out.",
+        f"Shown: {strips.SAMPLES} of {count} stored samples.",
+        "Not shown: 1 further combinations of variant, pruner and recipe.",
+        f"Shown: {strips.SPARSITIES} of {known} sparsities.",
     )
 
 

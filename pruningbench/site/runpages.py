@@ -26,6 +26,7 @@ from pruningbench.site.runfacts import (
     read_environment,
     remarks,
     state_facts,
+    without_folders,
 )
 from pruningbench.site.subjects import STYLES, Site, picture_links, plain_table, title_of, trail
 from pruningbench.site.tables import LONGEST
@@ -208,7 +209,7 @@ def _recorded(run: RunFolder, measurements: Sequence[Measurement], several: bool
     environment = read_environment(run)
     made = distributions(environment, measurements)
     try:
-        text = suite_text(run)
+        text = without_folders(suite_text(run))
     except (OSError, UnicodeDecodeError):
         text = ""
     shown = text if len(text) <= LONGEST_SUITE else f"{text[:LONGEST_SUITE]}\n…"

@@ -134,9 +134,9 @@ def _with_strips(page: Pictures, variants: Iterable[tuple[str, list[ShownExhibit
     made = [MAKERS[page.kind](layout, key, conditions, images) for key in keys[:SAMPLES]]
     dropped = len(known) - len(layout.sparsities)
     notes = [
-        f"{len(keys) - SAMPLES} of {len(keys)} stored samples are left out." if len(keys) > SAMPLES else "",
-        f"{left_out} conditions are left out; the figures of the run have them." if left_out else "",
-        f"{dropped} of {len(known)} sparsities are left out." if dropped else "",
+        f"Shown: {SAMPLES} of {len(keys)} stored samples." if len(keys) > SAMPLES else "",
+        f"Not shown: {left_out} further combinations of variant, pruner and recipe." if left_out else "",
+        f"Shown: {SPARSITIES} of {len(known)} sparsities." if dropped else "",
         LIMITED if images.refused > refused else "",
     ]
     samples = tuple(sample for sample in made if sample is not None)
