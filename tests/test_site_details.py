@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +133,7 @@ def test_origin_of_submissions_is_shown() -> None:
 
     rows = [{"trust": word, "mark": mark, "limit": 0, "status": "ok"}
             for word, mark in (("self-reported", ""), ("re-run (2 of 9 cells)", "stale: weights"), ("self-reported", ""))]  # fmt: skip
-    facts = dict(state_facts(rows))
+    facts = dict(state_facts(pd.DataFrame(rows)))
     assert facts["Origin"] == "self-reported: 2 rows; re-run (2 of 9 cells): 1 rows"
     assert facts["Stale"] == "1 row: weights"
 
@@ -148,8 +149,8 @@ def test_commands_choose_exactly_their_cell() -> None:
 
 def test_distributions_come_from_the_rows_where_the_environment_has_none() -> None:
     rows = [{"plugin": "mine", "plugin_version": "2", "task": "t"}, {"plugin": "", "plugin_version": "", "task": "t"}]
-    assert distributions({}, rows) == [("mine", "2", "task t")]
-    assert distributions({"plugins": "no list"}, []) == []
+    assert distributions({}, pd.DataFrame(rows)) == [("mine", "2", "task t")]
+    assert distributions({"plugins": "no list"}, pd.DataFrame(rows[1:])) == []
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,8 @@ def _section(site: Site, kind: PageKind, words: str) -> Html | None:
 
 def _summary(site: Site, kind: PageKind, name: str) -> str:
     if kind == "run":
-        own = [m for m in site.measurements if m["run"] == name]
-        return elide(
-            f"{len({m['cell'] for m in own}):,} cells of {', '.join(dict.fromkeys(str(m['suite']) for m in own))}", 160
-        )
+        own = site.results_of(name)
+        return elide(f"{own['cell'].nunique():,} cells of {', '.join(map(str, own['suite'].unique()))}", 160)
     if kind == "pruner" and name == DENSE:
         return NOTHING_PRUNED
     return elide(site.catalogue.about(kind, name).summary.replace("``", ""), 160)

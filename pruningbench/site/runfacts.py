@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import read_plain
 from pruningbench.base.reading import parse_json
 from pruningbench.base.text import last_line
 from pruningbench.errors import DataError
 from pruningbench.leaderboard.labels import elide
-from pruningbench.leaderboard.provenance import mark_of
 from pruningbench.site.about import Fact
 from pruningbench.site.components import Catalogue
 from pruningbench.store.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST = 4 << 20
 """Most bytes of an environment file."""
 LONGEST = 300
 """Most characters of a value."""
 Measurement = Mapping[str, Any]
+FAILED = ("model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "status", "error")
+"""Columns that say what failed, and why."""
+MARKS = ("stale", "accepted", "unchecked", "version alone")
+"""Kinds of marks of rows, see `pruningbench.leaderboard.results`."""
 
 _WORDS = {
     "time": "Started", "pruningbench": "pruningbench", "python": "Python", "platform": "Platform", "machine": "Machine",
@@ -64,12 +70,12 @@ def environment_facts(environment: Mapping[str, Any]) -> Iterator[Fact]:
             yield "Resumed", elide(f"{resumed.get('time')}: {differs}", LONGEST)
 
 
-def distributions(environment: Mapping[str, Any], measurements: Sequence[Measurement]) -> list[tuple[str, str, str]]:
+def distributions(environment: Mapping[str, Any], results: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return (distribution, versions, plugins or tasks) of the plugins of a run.
 
     Args:
         environment: what the run recorded; without it, only the distributions of the tasks are known.
-        measurements: the rows of the run.
+        results: the rows of the run.
     """
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for plugin in _listed(environment.get("plugins")):
@@ -77,7 +83,7 @@ def distributions(environment: Mapping[str, Any], measurements: Sequence[Measure
             versions, names = found.setdefault(str(plugin.get("distribution")), ({}, {}))
             versions[str(plugin.get("version"))] = None
             names[str(plugin.get("name"))] = None
-    for m in measurements:
+    for m in distinct(results, "plugin", "plugin_version", "task"):
         if m["plugin"]:
             versions, names = found.setdefault(str(m["plugin"]), ({}, {}))
             versions[str(m["plugin_version"])] = None
@@ -89,13 +95,11 @@ def distributions(environment: Mapping[str, Any], measurements: Sequence[Measure
     ]
 
 
-def data_rows(measurements: Sequence[Measurement], catalogue: Catalogue) -> list[tuple[str, str, str, str]]:
+def data_rows(results: pd.DataFrame, catalogue: Catalogue) -> list[tuple[str, str, str, str]]:
     """Return (task, data sets, fingerprint, largest number of samples) of the data of a run."""
-    found: dict[tuple[str, str], int] = {}
-    for m in measurements:
-        if m["data_fingerprint"]:
-            key = (str(m["task"]), str(m["data_fingerprint"]))
-            found[key] = max(found.get(key, 0), int(m["n"]))
+    known = results[results["data_fingerprint"] != ""]
+    largest = known.groupby(["task", "data_fingerprint"], sort=False)["n"].max().reset_index()
+    found = {(str(m["task"]), str(m["data_fingerprint"])): int(m["n"]) for m in largest.to_dict("records")}
     return [
         (
             task,
@@ -110,46 +114,55 @@ def data_rows(measurements: Sequence[Measurement], catalogue: Catalogue) -> list
     ]
 
 
-def state_facts(measurements: Sequence[Measurement]) -> Iterator[Fact]:
+def state_facts(results: pd.DataFrame) -> Iterator[Fact]:
     """Yield how far the rows of a run can be believed: origin, checks, rehearsals, failures."""
-    trusts = Counter(str(m.get("trust") or "") for m in measurements)
+    trusts = counted(results["trust"]) if "trust" in results else {"": len(results)}
     words = [f"{_trust(word)}: {count:,} rows" if len(trusts) > 1 else _trust(word) for word, count in trusts.items()]
     yield "Origin", "; ".join(words)
-    marked = Counter(mark for m in measurements if (mark := mark_of(m)))
     kinds: dict[str, list[tuple[str, int]]] = {}
-    for mark, count in marked.items():
+    for mark, count in counted(results["mark"]).items():
         kind, _, why = mark.partition(":")
-        kinds.setdefault(kind, []).append((why.strip(), count))
-    for kind in ("stale", "accepted", "unchecked", "version alone"):
+        if mark:
+            kinds.setdefault(kind, []).append((why.strip(), count))
+    for kind in MARKS:
         for why, count in kinds.get(kind, [])[:10]:
-            yield kind.capitalize(), f"{count:,} row{'s' if count != 1 else ''}: {elide(why, LONGEST)}"
+            yield kind.capitalize(), f"{count:,} row{'s' if count != 1 else ''}: {elide(without_folders(why), LONGEST)}"
     if not kinds:
         yield "Validity", "No row is marked: code, weights and data were the same when the run was last checked."
-    limits = sorted({int(m["limit"]) for m in measurements} - {0})
+    limits = sorted({int(limit) for limit in results["limit"].unique()} - {0})
     if limits:
         yield "Rehearsal", f"limited to {', '.join(map(str, limits))} samples of each data set"
-    failed = sum(m["status"] != "ok" for m in measurements)
+    failed = int((results["status"] != "ok").sum())
     yield "Failures", f"{failed:,} (listed below)" if failed else "none"
 
 
-def failures(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
-    """Return the rows that failed, each with the last line of its error, without folders of the machine."""
+def failures(results: pd.DataFrame, most: int) -> list[tuple[Measurement, str]]:
+    """Return the first rows that failed, each with the last line of its error, without folders of the machine."""
+    failed = distinct(results[results["status"] != "ok"].head(most), *FAILED)
+    return [(m, without_folders(elide(last_line(str(m["error"] or "")), LONGEST))) for m in failed]
+
+
+def remarks(results: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return the notes and remarks of rows with how often they occur, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for kind in ("notes", "remarks"):
+        for text, count in counted(results[kind]).items() if kind in results else ():
+            if text:
+                counts[without_folders(elide(" ".join(text.split()), LONGEST))] += count
+    return counts.most_common()
+
+
+def distinct(results: pd.DataFrame, *columns: str) -> list[Measurement]:
+    """Return the different combinations of values in columns, in their order."""
     return [
-        (m, without_folders(elide(last_line(str(m["error"] or "")), LONGEST)))
-        for m in measurements
-        if m["status"] != "ok"
+        dict(zip(columns, row, strict=True)) for row in results[list(columns)].drop_duplicates().itertuples(index=False)
     ]
 
 
-def remarks(measurements: Sequence[Measurement]) -> list[tuple[str, int]]:
-    """Return the notes and remarks of rows with how often they occur, the most frequent first."""
-    counts = Counter(
-        without_folders(elide(" ".join(str(m[kind]).split()), LONGEST))
-        for m in measurements
-        for kind in ("notes", "remarks")
-        if isinstance(m.get(kind), str) and m[kind]
-    )
-    return counts.most_common()
+def counted(values: pd.Series[Any]) -> dict[str, int]:
+    """Return how often each text occurs, in the order of the first; a missing value counts as ""."""
+    counts = values.fillna("").astype(str).value_counts(sort=False)
+    return {str(text): int(count) for text, count in counts.items()}
 
 
 def without_folders(text: str) -> str:

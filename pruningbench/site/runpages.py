@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
@@ -18,8 +18,8 @@ from pruningbench.site.files import File
 from pruningbench.site.html import Content, Html, Page, e, pre
 from pruningbench.site.links import page_of, slug
 from pruningbench.site.runfacts import (
-    Measurement,
     data_rows,
+    distinct,
     distributions,
     environment_facts,
     failures,
@@ -33,6 +33,9 @@ from pruningbench.site.tables import LONGEST
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.schema import load_suite
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LISTED = 50
 """Most failures and most remarks on a page."""
 LONGEST_SUITE = 100_000
@@ -42,28 +45,26 @@ AXES = ("model", "pruner", "recipe", "sparsity", "seed")
 
 def pages(site: Site) -> Iterator[Page | File]:
     """Yield a page for each run; runs of the same name share one."""
-    by_run: dict[str, list[Measurement]] = {}
-    for measurement in site.measurements:
-        by_run.setdefault(str(measurement["run"]), []).append(measurement)
     folders: dict[str, list[Path]] = {}
     for folder, name in zip(site.source.runs, site.source.run_names, strict=True):
         folders.setdefault(name, []).append(folder)
     for name, listed in folders.items():
-        yield from _run(site, name, listed, by_run.get(name, []))
+        yield from _run(site, name, listed)
 
 
-def _run(site: Site, name: str, folders: Sequence[Path], measurements: Sequence[Measurement]) -> Iterator[Page | File]:
+def _run(site: Site, name: str, folders: Sequence[Path]) -> Iterator[Page | File]:
+    results = site.results_of(name)
     data = f"run-{slug(name)}"
-    cells = _cells(measurements)
+    cells = _cells(results)
     suite = _suite_argument(site, RunFolder(folders[0]))
-    body: list[Content] = [facts([*_size(measurements), *state_facts(measurements)])]
+    body: list[Content] = [facts([*_size(results), *state_facts(results)])]
     if cells:
-        yield data_file(data, {**_choices(cells), "suite": suite, "tasks": _labels(measurements, "task")})
-        body.append(_repeat(cells, measurements, suite))
-    body += [_failed(measurements), _remarks(measurements), picture_links([p for p in site.pictures if p.run == name])]
-    body.append(_data(site, measurements))
+        yield data_file(data, {**_choices(cells), "suite": suite, "tasks": _labels(results, "task")})
+        body.append(_repeat(cells, results, suite))
+    body += [_failed(results), _remarks(results), picture_links([p for p in site.pictures if p.run == name])]
+    body.append(_data(site, results))
     for folder in folders:
-        body += _recorded(RunFolder(folder), measurements, len(folders) > 1)
+        body += _recorded(RunFolder(folder), results, len(folders) > 1)
     yield Page(
         address=page_of("run", name),
         title=title_of(name),
@@ -76,26 +77,23 @@ def _run(site: Site, name: str, folders: Sequence[Path], measurements: Sequence[
     )
 
 
-def _size(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str]]:
-    suites = dict.fromkeys(elide(str(m["suite"]), LONGEST) for m in measurements)
+def _size(results: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    suites = [elide(str(suite), LONGEST) for suite in results["suite"].unique()]
     yield "Suite", ", ".join(suites)
-    cells = len({m["cell"] for m in measurements})
-    values = sum(m["status"] == "ok" for m in measurements)
-    yield (
-        "Size",
-        f"{cells:,} cells, {values:,} values, seeds {elide(', '.join(_labels(measurements, 'seed')), LONGEST)}",
-    )
+    values = int((results["status"] == "ok").sum())
+    seeds = elide(", ".join(_labels(results, "seed")), LONGEST)
+    yield "Size", f"{results['cell'].nunique():,} cells, {values:,} values, seeds {seeds}"
 
 
-def _labels(measurements: Sequence[Measurement], kind: str) -> list[str]:
-    return [displayable(name) for name in dict.fromkeys(str(m[kind]) for m in measurements)]
+def _labels(results: pd.DataFrame, kind: str) -> list[str]:
+    return [displayable(str(name)) for name in results[kind].unique()]
 
 
-def _cells(measurements: Sequence[Measurement]) -> list[tuple[str, ...]]:
+def _cells(results: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return the labels of each cell as filters take them, in the order of `AXES`; pruned cells first."""
     found = dict.fromkeys(
         (str(m["model"]), str(m["pruner"]), str(m["recipe"]), f"{float(m['sparsity']):g}", str(m["seed"]))
-        for m in measurements
+        for m in distinct(results, *AXES)
     )
     return sorted(found, key=lambda cell: cell[3] == "0")
 
@@ -120,7 +118,7 @@ def _suite_argument(site: Site, run: RunFolder) -> str:
     return "suite.yaml"
 
 
-def _repeat(cells: Sequence[tuple[str, ...]], measurements: Sequence[Measurement], suite: str) -> Html:
+def _repeat(cells: Sequence[tuple[str, ...]], results: pd.DataFrame, suite: str) -> Html:
     """Return the choice of a cell and the command that measures it again."""
     choices = _choices(cells)["labels"]
     first = dict(zip(AXES, cells[0], strict=True))
@@ -132,7 +130,7 @@ def _repeat(cells: Sequence[tuple[str, ...]], measurements: Sequence[Measurement
           class_="field")
         for axis in AXES
     ]  # fmt: skip
-    tasks = ["all tasks", *_labels(measurements, "task")]
+    tasks = ["all tasks", *_labels(results, "task")]
     selects.append(
         e("div", e("label", "task", for_="only-task"),
           e("select", [e("option", elide(task, LONGEST), value=i - 1) for i, task in enumerate(tasks)], id="only-task",
@@ -160,9 +158,9 @@ def command_of(suite: str, chosen: dict[str, str]) -> str:
     return f"pruningbench run {shlex.quote(suite)} {filters} --out again"
 
 
-def _failed(measurements: Sequence[Measurement]) -> Html | None:
-    listed = failures(measurements)
-    if not listed:
+def _failed(results: pd.DataFrame) -> Html | None:
+    count = int((results["status"] != "ok").sum())
+    if not count:
         return None
     rows = [
         [
@@ -172,15 +170,15 @@ def _failed(measurements: Sequence[Measurement]) -> Html | None:
             elide(" ".join(str(m[kind]) for kind in ("task", "variant", "metric") if m[kind]), LONGEST),
             str(m["status"]), why,
         ]
-        for m, why in listed[:LISTED]
+        for m, why in failures(results, LISTED)
     ]  # fmt: skip
-    caption = f"{len(listed)} failures" + (f"; the first {LISTED}" if len(listed) > LISTED else "")
+    caption = f"{count:,} failures" + (f"; the first {LISTED}" if count > LISTED else "")
     heads = ["model", "condition", "seed", "task", "status", "last line of the error"]
     return e("section", e("h2", "Failures"), plain_table(heads, rows, label="failures", caption=caption))
 
 
-def _remarks(measurements: Sequence[Measurement]) -> Html | None:
-    listed = remarks(measurements)
+def _remarks(results: pd.DataFrame) -> Html | None:
+    listed = remarks(results)
     if not listed:
         return None
     rows: list[list[Content]] = [[prose(words), f"{count:,}"] for words, count in listed[:LISTED]]
@@ -190,13 +188,13 @@ def _remarks(measurements: Sequence[Measurement]) -> Html | None:
     return e("section", e("h2", "Notes"), plain_table(["note", "rows"], rows, label="notes"), more)
 
 
-def _data(site: Site, measurements: Sequence[Measurement]) -> Html | None:
+def _data(site: Site, results: pd.DataFrame) -> Html | None:
     rows: list[list[Content]] = [
         [
             e("a", elide(task, LONGEST), href=f"../{page_of('task', task)}"), elide(data, 300),
             e("code", elide(fingerprint, LONGEST)), samples,
         ]
-        for task, data, fingerprint, samples in data_rows(measurements, site.catalogue)
+        for task, data, fingerprint, samples in data_rows(results, site.catalogue)
     ]  # fmt: skip
     if not rows:
         return None
@@ -204,10 +202,10 @@ def _data(site: Site, measurements: Sequence[Measurement]) -> Html | None:
     return e("section", e("h2", "Data"), plain_table(heads, rows, label="data"))
 
 
-def _recorded(run: RunFolder, measurements: Sequence[Measurement], several: bool) -> list[Content]:
+def _recorded(run: RunFolder, results: pd.DataFrame, several: bool) -> list[Content]:
     """Return the environment, the distributions and the suite that a run folder holds."""
     environment = read_environment(run)
-    made = distributions(environment, measurements)
+    made = distributions(environment, results)
     try:
         text = without_folders(suite_text(run))
     except (OSError, UnicodeDecodeError):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pruningbench.base.text import displayable
 from pruningbench.leaderboard.labels import elide
-from pruningbench.leaderboard.provenance import mark_of
 from pruningbench.site.components import Catalogue
 from pruningbench.site.html import Content, Html, e
 from pruningbench.site.links import PAGE_KINDS, PageKind
 from pruningbench.site.pictures import PicturePage
 from pruningbench.site.source import Source
 from pruningbench.site.tables import LONGEST, Lines
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STYLES = ("assets/details.css",)
 FULL = 500
@@ -46,12 +47,11 @@ class Site:
 
     def names(self, kind: PageKind) -> list[str]:
         """Return the names of a kind in the results, in their order."""
-        return [str(name) for name in dict.fromkeys(self.source.results[kind].tolist()) if name]
+        return [str(name) for name in self.source.results[kind].unique().tolist() if name]
 
-    @cached_property
-    def measurements(self) -> list[dict[str, Any]]:
-        """All rows of the results."""
-        return [{str(key): value for key, value in row.items()} for row in self.source.results.to_dict("records")]
+    def results_of(self, run: str) -> pd.DataFrame:
+        """Return the rows of a run."""
+        return self.source.results[self.source.results["run"] == run]
 
 
 def trail(kind: PageKind) -> tuple[tuple[str, str], ...]:
@@ -106,13 +106,3 @@ def plain_table(
     ]
     head = e("thead", e("tr", [e("th", word, scope="col") for word in heads]))
     return scrolled(e("table", e("caption", caption) if caption else None, head, e("tbody", body)), label)
-
-
-def marks(measurements: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Return the number of measurements with each mark (stale, accepted, unchecked)."""
-    counts: dict[str, int] = {}
-    for measurement in measurements:
-        mark = mark_of(measurement)
-        if mark:
-            counts[mark] = counts.get(mark, 0) + 1
-    return counts

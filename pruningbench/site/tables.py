@@ -178,11 +178,9 @@ def _cell(column: Column, row: Row | None, decimals: int | None) -> Html:
     low = "†" if row.collapsed or column.key in row.at_chance else ""
     half = entry.half_width
     spread = e("span", f" ±{number(half, decimals)}", class_="spread") if math.isfinite(half) else None
-    return e(
-        "td", number(entry.value, decimals), spread,
-        e("span", low, e("span", mark, class_=verdict) if mark else None, class_="mark"),
-        class_=f"number{' collapsed' if row.collapsed else ''}", title=_title(entry),
-    )  # fmt: skip
+    signs = e("span", low, e("span", mark, class_=verdict) if mark else None, class_="mark") if low or mark else NO_SIGN
+    look = "number collapsed" if row.collapsed else "number"
+    return e("td", number(entry.value, decimals), spread, signs, class_=look, title=_title(entry))
 
 
 def _title(entry: Entry) -> str:
