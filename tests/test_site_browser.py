@@ -140,7 +140,7 @@ def test_table_sorts_filters_and_keeps_its_state_in_the_address(browser: Browser
         assert values == sorted(values, reverse=True)
         visit.page.get_by_label("Filter metric").fill("=corloc")
         visit.page.get_by_label("Filter sparsity").fill(">= 80%")
-        visit.page.wait_for_function("document.getElementById('count').textContent.includes(' of ')")
+        visit.page.locator("#count", has_text=" of ").wait_for()
         assert set(column(visit, "metric")) == {"corloc"}
         assert set(column(visit, "sparsity")) <= {"80 %", "95 %"}
         count = visit.page.inner_text("#count")
@@ -156,7 +156,7 @@ def test_table_searches_chooses_columns_and_freezes_the_first(browser: Browser, 
     with browser.open(site / "table.html", size=(700, 800)) as visit:
         ready(visit, "table.html")
         visit.page.fill("#search", "vit erk")
-        visit.page.wait_for_function("document.getElementById('count').textContent.startsWith('6 of')")
+        visit.page.locator("#count", has_text="6 of ").wait_for()
         assert set(column(visit, "pruner")) == {"magnitude(erk)"}
         visit.page.click("summary:has-text('Columns')")
         visit.page.get_by_label("rank", exact=True).uncheck()
@@ -204,7 +204,9 @@ def test_curve_shows_numbers_and_the_command_and_pins_by_a_click(browser: Browse
         assert visit.page.inner_text("#hover code").startswith("pruningbench run suite.yaml --only model=tiny-vit")
         assert "corloc" in visit.page.locator("#chart g[aria-label=tip]").text_content()
         assert {"people", "dense"} <= {
-            word for text in visit.page.locator("#chart text").all_text_contents() for word in text.replace(",", " ").split()
+            word
+            for text in visit.page.locator("#chart text").all_text_contents()
+            for word in text.replace(",", " ").split()
         }
         visit.page.mouse.click(box["x"] + 9, box["y"] + 4)
         visit.page.wait_for_selector("#pinned .detail")
@@ -266,7 +268,9 @@ def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) 
                 visit.page.wait_for_selector("dialog .detail")
                 with visit.page.expect_download() as waiting:
                     visit.page.evaluate("document.getElementById('csv').click()")
-                cells = [c for row in csv.reader(Path(waiting.value.path()).open(encoding="utf-8", newline="")) for c in row]
+                cells = [
+                    c for row in csv.reader(Path(waiting.value.path()).open(encoding="utf-8", newline="")) for c in row
+                ]
                 assert not [cell for cell in cells if cell.startswith("=")]
             made = visit.page.evaluate(
                 """() => [...document.querySelectorAll("script:not([src]), iframe, img, object, embed, b")].length

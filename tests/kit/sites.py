@@ -86,6 +86,8 @@ def large_run(folder: Path, rows: int) -> Path:
                 for place, (task, metric) in enumerate(columns):
                     value = 0.9 - sparsity * (0.02 * number + 0.01 * place) + 0.001 * ((model * 7919 + step) % 13)
                     records.append(
-                        record(pruner, metric, value, model=f"net-{model}", task=task, sparsity=sparsity, dimension=task)
+                        record(
+                            pruner, metric, value, model=f"net-{model}", task=task, sparsity=sparsity, dimension=task
+                        )
                     )
     return write_run(folder, records)
