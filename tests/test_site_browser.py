@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kit.browser import PHONE, Browser, Visit
-from kit.sites import HOSTILE, hostile_run, small_run
+from kit.smallruns import HOSTILE, hostile_run, small_run
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
@@ -268,9 +268,8 @@ def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) 
                 visit.page.wait_for_selector("dialog .detail")
                 with visit.page.expect_download() as waiting:
                     visit.page.evaluate("document.getElementById('csv').click()")
-                cells = [
-                    c for row in csv.reader(Path(waiting.value.path()).open(encoding="utf-8", newline="")) for c in row
-                ]
+                text = Path(waiting.value.path()).read_text("utf-8")
+                cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
                 assert not [cell for cell in cells if cell.startswith("=")]
             made = visit.page.evaluate(
                 """() => [...document.querySelectorAll("script:not([src]), iframe, img, object, embed, b")].length

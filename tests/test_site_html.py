@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.hostile import harmless
-from kit.sites import HOSTILE
+from kit.smallruns import HOSTILE
 
 from pruningbench.base.text import displayable
 from pruningbench.site.html import POLICY, Html, Page, document, e, join, pre
