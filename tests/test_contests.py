@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.boards import boards_of, record
 from kit.findings import ACCURACY, COLUMNS, SHARPNESS, board, column, row
 from scipy import stats
 
-from pruningbench.leaderboard import Row
+from pruningbench.leaderboard import Row, render
 from pruningbench.leaderboard.contests import ALL_MODELS, Contest, contests
 from pruningbench.leaderboard.friedman import critical_difference, friedman, groups_of, studentised_range
 from pruningbench.leaderboard.places import Cells, block_ranks, interval_of_ranks, places
@@ -297,3 +300,24 @@ def test_sentences_of_the_summary() -> None:
     single = rank_sentences(contests(board(rows_of(QUALITY, seeds=(0,)))))
     assert single == ["Best mean rank on a single task and seed, which no test supports: accuracy (none) good, "
                       "sharpness (none) good."]  # fmt: skip
+
+
+def test_contests_of_measured_runs(tmp_path: Path) -> None:
+    """Seeds and intervals come from the journal; the result is plain JSON."""
+    records = [
+        record(
+            pruner, value=(v := quality + seed / 100), ci_low=v - 0.3, ci_high=v + 0.3, sparsity=sparsity, seed=seed,
+            dimension="order",
+        )
+        for pruner, quality in QUALITY.items() for sparsity in (0.5, 0.8, 0.9) for seed in (0, 1, 2)
+    ]  # fmt: skip
+    (found,) = boards_of(tmp_path, records)
+    one = next(r for r in found.rows if r.pruner == "good")
+    value, half = one.by_seed[ACCURACY][2]
+    assert (value, half) == (pytest.approx(0.92), pytest.approx(0.3))
+    (only,) = json.loads(render([found], "json"))[0]["contests"]
+    assert [c["pruner"] for c in only["contestants"]] == list(QUALITY) and only["dimension"] == "order"
+    assert (only["blocks"], only["seeds"], only["contestants"][0]["places"]) == (3, [0, 1, 2], [1, 3])
+    assert only["p"] == pytest.approx(stats.friedmanchisquare(*np.tile([1, 2, 3, 4], (3, 1)).T).pvalue)
+    # good and fair differ by one standard error of their difference: the order turns round now and then
+    assert only["contestants"][0]["low"] == 1 < only["contestants"][0]["high"] < 2.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,16 @@ from kit.boards import failure, record, write_run
 from kit.runs import run
 from kit.toysuite import TOY_SUITE
 
-from pruningbench.contract import ACCURACY
+from pruningbench.contract import ACCURACY, Context, Outputs, Task, VisionModel
 from pruningbench.contract.component import BUILT_IN
 from pruningbench.contract.task import dimension_of
 from pruningbench.leaderboard import build
 from pruningbench.leaderboard.dimensions import dimensions_of
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.sweetspots import accuracy_columns
-from pruningbench.plugins import Registry, load_registry
+from pruningbench.plugins import Plugin, Registry, load_registry
 from pruningbench.store.journal import read_journal
+from pruningbench.testing import check, findings
 
 DIMENSIONS = {
     "calibration": "calibration", "classification": ACCURACY, "clickme": "alignment", "concepts": "interpretability",
@@ -90,3 +93,21 @@ def test_labels_of_unknown_tasks_stay() -> None:
         "none(of=these)": "none(of=these)",
         "odd": "odd",
     }
+
+
+@dataclass(frozen=True)
+class Shouting(Task):
+    """Measure nothing."""
+
+    dimension = "Not A Name"
+
+    def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Outputs]]:
+        yield from ()
+
+
+def test_a_dimension_is_a_name() -> None:
+    check("task", "classification", data="digits")
+    registry = Registry()
+    registry.add("task", "shouting", Shouting, Plugin("mine", "1", "mine"))
+    (finding,) = findings("task", "shouting", registry=registry)
+    assert (finding.check, finding.what) == ("dimension", "its dimension 'Not A Name' is no name in kebab-case")

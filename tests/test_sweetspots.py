@@ -257,5 +257,10 @@ def test_summary_fits(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in summary_lines(board(hostile), 80))
     assert summary_lines(board([dense()]), 80) == [] and spot_sentences(()) == []
     none = summary_lines(board([dense(), pruned(0.5, KEPT, SAME)]), 300)
-    assert "none among 2 metrics" in none[0]
+    assert none[0].endswith("none of 2 combinations of model, pruner, recipe and metric.")
+    open_ = change(-0.001, 0.02, 0.8)
+    some = spot_sentences(
+        sweet_spots(board([dense(), pruned(0.5, open_), pruned(0.8, WORSE), pruned(0.5, pruner="b")]))
+    )
+    assert "0.01): 1 of 4 combinations" in some[0] and "; 1 more are better where too few samples show" in some[0]
     assert "No sweet spots can be stated" in summary_lines(board([pruned(0.5, reference="")]), 300)[0]

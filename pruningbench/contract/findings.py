@@ -84,6 +84,11 @@ class SweetPoint:
     accuracy_difference: Interval | None
     collapsed: bool
 
+    @property
+    def unproven(self) -> bool:
+        """Whether the metric is better than dense, and only the samples are too few to show that accuracy is kept."""
+        return not self.sweet and self.verdict == "better" and self.accuracy == "open" and not self.collapsed
+
 
 @dataclass(frozen=True)
 class SweetSpot:
