@@ -20,6 +20,7 @@ from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.rows import Column, Row
+from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.site.answers import Line, common_reference, kept, level, lines_of, main_metrics, scale_of
 from pruningbench.site.boards import AT_CHANCE, BEST, BETTER, COLLAPSED, WORSE, board_data
 from pruningbench.site.contenders import Contenders
@@ -206,7 +207,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Board]:
 def test_answers_hold_every_row_and_name_the_planted_best(small: tuple[Path, Board]) -> None:
     folder, board = small
     contenders = Contenders(board, load_results(folder, details=True), Pairs([folder]), main_metrics(board.columns))
-    made = answers(board, contenders)
+    made = answers(board, contenders, sweet_spots(board))
     assert sorted(made["names"]["model"]["label"]) == list(MODELS)
     for model in made["models"]:
         assert model["sparsities"] == list(SPARSITIES)
@@ -229,7 +230,7 @@ def test_answers_hold_every_row_and_name_the_planted_best(small: tuple[Path, Boa
 def test_best_of_a_contest_has_the_highest_value_and_is_above_chance(small: tuple[Path, Board]) -> None:
     folder, board = small
     contenders = Contenders(board, load_results(folder, details=True), Pairs(), main_metrics(board.columns))
-    for model in answers(board, contenders)["models"]:
+    for model in answers(board, contenders, sweet_spots(board))["models"]:
         for s in range(len(model["sparsities"])):
             for place, line in enumerate(model["lines"]):
                 if len(line["columns"]) > 1:
