@@ -164,10 +164,14 @@ def transfer_run(folder: Path, after: float = 0.0, targets: int = 2) -> list[Boa
 def test_statements_on_what_is_kept_and_what_is_lifted(tmp_path: Path) -> None:
     (board,) = transfer_run(tmp_path / "run", after=0.1)
     kept, kept_trained, lifted = board.statements
-    assert kept.startswith("P1, net, a, none (zero-shot accuracy): the source kept within 1 point up to 50% (+0.0 [")
+    assert kept.startswith(
+        "P1, net, a, none (zero-shot accuracy): disagrees: the source kept within 1 point up to 50% (+0.0 ["
+    )
     assert "unseen tasks undecided at 50% (-0.5 [" in kept  # by its interval, it may be more than a point worse
     assert kept_trained.startswith("P1, net, a, finetune")
-    assert lifted.startswith("P2, net, a, finetune (zero-shot accuracy): unseen tasks lifted at 2 of 2 sparsities")
+    assert lifted.startswith(
+        "P2, net, a, finetune (zero-shot accuracy): agrees: unseen tasks lifted at 2 of 2 sparsities"
+    )
     assert "most at 50%: +10.0 [" in lifted
     for text in (render([board], "table"), render([board], "markdown")):
         assert "P2, net, a, finetune" in " ".join(text.split())

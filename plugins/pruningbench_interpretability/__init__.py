@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.contract import Register, hookimpl
+from pruningbench.contract import Register, RegisterFunction, hookimpl
 
 if TYPE_CHECKING:
     from pruningbench_interpretability.attention import attention_rollout
@@ -118,6 +118,12 @@ def pruningbench_register_metrics(register: Register) -> None:
     register("concept-purity", "pruningbench_interpretability.concept_metrics:ConceptPurity")
     register("concept-drift", "pruningbench_interpretability.concept_metrics:ConceptDrift")
     register("concept-concentration", "pruningbench_interpretability.concept_metrics:ConceptConcentration")
+
+
+@hookimpl
+def pruningbench_register_statements(register: RegisterFunction) -> None:
+    """Register the claim on the sharpness of maps."""
+    register("sharper-maps", "pruningbench_interpretability.statements:sharper_maps")
 
 
 @hookimpl

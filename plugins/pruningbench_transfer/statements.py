@@ -7,22 +7,30 @@ P1: pruning on the source keeps the accuracy on the source, and on unseen tasks,
 P2: training on the source after pruning lifts the unseen tasks too.
 
 P1 compares with the dense model of the same recipe, which it names. P2 compares with the same pruning without
-training (the first recipe named ``none``).
+training (the first recipe named ``none``). Each sentence says whether the results agree with the claim:
+
+P1 agrees if source and unseen tasks are shown to be kept at all sparsities up to one of at least 80 %, and disagrees if
+one of them is shown to be lost at 80 % or below. P2 agrees if unseen tasks are lifted at some sparsity and lowered at
+none, and disagrees if it is the other way round. Otherwise they are undecided.
 
 All differences are paired over samples, within each seed; those of several unseen tasks are averaged, with
-intervals for independent samples.
+intervals for independent samples. What is called lost, lifted or lowered for a verdict is corrected for the number of
+sparsities (Bonferroni).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 
-from pruningbench.contract import Comparison, Interval, Measurement, percent
+from pruningbench.contract import FRACTION, Comparison, Interval, Measurement, percent, widened
 
 SOURCE, TARGET = "source", "target-"
 EPSILON = 0.01
 """Largest loss at which a value counts as kept: one point of accuracy."""
+HIGH = 0.8
+"""Smallest sparsity that counts as high."""
 
 Condition = tuple[str, str, str, str]
 """Model, pruner, task and metric."""
@@ -112,16 +120,35 @@ def _mean(independent: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _kept(
     results: Comparison, own: Mapping[Place, Measurement], dense: Mapping[Place, Measurement | None], epsilon: float
 ) -> str:
-    parts = []
+    fraction = all(m["unit"] == FRACTION for m in own.values())
+    parts, agree, disagree = [], True, False
     for name, prefix in (("the source", SOURCE), ("unseen tasks", TARGET)):
         differences = pooled(results, own, dense, prefix)
         if not differences:
             continue
-        parts.append(f"{name} {_verdict(differences, epsilon)}")
-    return "; ".join(parts)
+        kept = {s: d for s, d in differences.items() if _is_kept(d, epsilon, fraction=fraction)}
+        parts.append(f"{name} {_verdict(differences, kept, epsilon)}")
+        agree &= any(s >= HIGH and all(lower in kept for lower in differences if lower <= s) for s in kept)
+        disagree |= any(_limits(d, len(differences))[1] < -epsilon for s, d in differences.items() if s <= HIGH)
+    verdict = "disagrees" if disagree else "agrees" if agree else "undecided"
+    return f"{verdict}: {'; '.join(parts)}" if parts else ""
 
 
-def _verdict(differences: Mapping[float, Interval], epsilon: float) -> str:
+def _is_kept(difference: Interval, epsilon: float, *, fraction: bool) -> bool:
+    low = difference.low
+    if fraction:
+        low = widened(difference.value, low, difference.n)
+    return math.isfinite(low) and low >= -epsilon
+
+
+def _limits(difference: Interval, tests: int) -> tuple[float, float]:
+    """Return the limits of an interval that hold for a number of intervals at once, from normal quantiles."""
+    wider = NormalDist().inv_cdf(1 - 0.025 / tests) / NormalDist().inv_cdf(0.975)
+    value = difference.value
+    return value - wider * (value - difference.low), value + wider * (difference.high - value)
+
+
+def _verdict(differences: Mapping[float, Interval], kept: Mapping[float, Interval], epsilon: float) -> str:
     """Say up to which sparsity a value is kept, and what the next sparsity shows.
 
     A value is kept if its whole 95 % interval shows a loss of at most `epsilon`, and lost if the whole interval shows a
@@ -130,7 +157,7 @@ def _verdict(differences: Mapping[float, Interval], epsilon: float) -> str:
     within = _number_of_points(epsilon)
     highest, said = None, []
     for sparsity, difference in differences.items():
-        if math.isfinite(difference.low) and difference.low >= -epsilon:
+        if sparsity in kept:
             highest = sparsity
             continue
         lost = math.isfinite(difference.high) and difference.high < -epsilon
@@ -147,10 +174,12 @@ def _lifted(
     differences = pooled(results, own, untrained, TARGET)
     if not differences:
         return ""
-    lifts = [percent(sparsity) for sparsity, d in differences.items() if d.low > 0]
-    lowers = [percent(sparsity) for sparsity, d in differences.items() if d.high < 0]
+    limits = {sparsity: _limits(difference, len(differences)) for sparsity, difference in differences.items()}
+    lifts = [percent(sparsity) for sparsity, (low, _) in limits.items() if low > 0]
+    lowers = [percent(sparsity) for sparsity, (_, high) in limits.items() if high < 0]
+    verdict = "agrees" if lifts and not lowers else "disagrees" if lowers and not lifts else "undecided"
     most = max(differences, key=lambda sparsity: differences[sparsity].value)
-    sentence = f"unseen tasks lifted at {len(lifts)} of {len(differences)} sparsities"
+    sentence = f"{verdict}: unseen tasks lifted at {len(lifts)} of {len(differences)} sparsities"
     sentence += f" ({', '.join(lifts)})" if lifts else ""
     sentence += f", lowered at {', '.join(lowers)}" if lowers else ""
     return f"{sentence}; most at {percent(most)}: {_points(differences[most])}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,6 +42,17 @@ def with_limit(settings: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
 def say(text: object = "", *, err: bool = False) -> None:
     """Print text that may contain names from plugins, suites and run folders, without terminal control characters."""
     click.echo(displayable_lines(text), err=err)
+
+
+def say_lines(lines: Iterable[tuple[str, bool]]) -> None:
+    """Print lines, each with whether it is of little weight; such lines are grey on a terminal, unless NO_COLOR is set.
+
+    Source: https://no-color.org: any value of NO_COLOR but "" turns colours off.
+    """
+    grey = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line, light in lines:
+        shown = displayable_lines(line)
+        click.echo(click.style(shown, dim=True) if light and grey else shown)
 
 
 def say_json(value: Any) -> None:

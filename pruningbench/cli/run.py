@@ -17,6 +17,7 @@ from pruningbench.cli.common import (
     parse_shard,
     registry_with_warnings,
     say,
+    say_lines,
     set_option,
     table_width,
     with_limit,
@@ -118,12 +119,13 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
 def report(folder: Path, summary: Summary) -> int:
     """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code."""
     from pruningbench.errors import PruningBenchError
-    from pruningbench.leaderboard import build, draw_figures, render
+    from pruningbench.leaderboard import build, draw_figures
     from pruningbench.leaderboard.results import load_results
+    from pruningbench.leaderboard.text import terminal_lines
 
     table = load_results(folder, details=True)
     if (table["status"] == "ok").any():
-        say(render(build(table, [folder]), "table", width=table_width()))
+        say_lines(terminal_lines(build(table, [folder]), table_width()))
     try:
         drawn = f"{len(draw_figures(folder))} pictures"
     except PruningBenchError as error:  # for example, the disk is full; the numbers are stored

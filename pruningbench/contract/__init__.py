@@ -36,7 +36,7 @@ from pruningbench.contract.dataset import DataCard, Dataset
 from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
 from pruningbench.contract.executor import Executor, Work
-from pruningbench.contract.findings import Interval, SweetPoint, SweetSpot
+from pruningbench.contract.findings import FRACTION, Interval, SweetPoint, SweetSpot, widened
 from pruningbench.contract.human import (
     NO_ANSWER,
     NOT_SHOWN,
@@ -124,6 +124,7 @@ __all__ = [
     "ACCURACY",
     "CONTRACT_VERSION",
     "DENSE_TRAINING",
+    "FRACTION",
     "KINDS",
     "NOT_SHOWN",
     "NO_ANSWER",
@@ -250,5 +251,6 @@ __all__ = [
     "read_json",
     "read_text",
     "tensors_digest",
+    "widened",
     "write_whole",
 ]

@@ -10,6 +10,9 @@ from typing import Literal
 State = Literal["kept", "lost", "open"]
 """Whether a value is shown to be kept, shown to be lost, or neither."""
 
+FRACTION = "fraction"
+"""Unit of metrics whose values per sample lie in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -27,6 +30,29 @@ class Interval:
     high: float
     n: int
     seeds: int
+
+    def signed(self) -> str:
+        """Return the value and its limits with their signs: ``+0.043 [+0.021, +0.065]``."""
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def widened(value: float, limit: float, n: int) -> float:
+    """Return a limit of a difference of shares, moved away from the value by the uncertainty of one more sample.
+
+    If few samples differ, a bootstrap interval of shares is too narrow: with no difference among n samples its width
+    is zero, although up to about 3 / n may differ. The variance therefore gets one differing sample more, 1 / n^2.
+
+    Args:
+        value: mean of paired differences of values in [0, 1].
+        limit: lower or upper limit of its 95 % interval.
+        n: number of samples.
+
+    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics in
+    Medicine 2005, who add half a sample to each cell of the paired table.
+    """
+    if not n:
+        return math.nan
+    return value + math.copysign(math.hypot(limit - value, 1.96 / n), limit - value if limit != value else -1.0)
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,11 @@ class SweetPoint:
     accuracy: State
     accuracy_difference: Interval | None
     collapsed: bool
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the metric is better than dense, and only the samples are too few to show that accuracy is kept."""
+        return not self.sweet and self.verdict == "better" and self.accuracy == "open" and not self.collapsed
 
 
 @dataclass(frozen=True)

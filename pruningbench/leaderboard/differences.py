@@ -42,6 +42,12 @@ class Pairs:
             folder = expanded(run)
             self._folders.setdefault(folder.resolve().name, []).append(RunFolder(folder))
         self._read = lru_cache(maxsize=512)(_arrays)
+        self._file = lru_cache(maxsize=65536)(_stored_file)
+
+    @property
+    def available(self) -> bool:
+        """Whether any run has stored per-sample values, so that there may be differences."""
+        return any(_has_samples(folder) for folders in self._folders.values() for folder in folders)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
         """Return the difference between two measurements of a metric on the same samples and seed.
@@ -148,7 +154,9 @@ class Pairs:
     def _stored(self, measurement: Measurement) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the stored arrays of a measurement from each run folder with the name of its run."""
         for folder in self._folders.get(measurement["run"], []):
-            yield self._read(folder.samples_file(measurement["cell"], measurement["task"]))
+            path = self._file(folder, measurement["cell"], measurement["task"])
+            if path is not None:
+                yield self._read(path)
 
     def _draws(self, measurement: Measurement) -> tuple[Floats | None, Floats | None]:
         """Return the (N,) or (N, K) values of a metric whose statistic is not a mean, and that of each resample."""
@@ -190,6 +198,18 @@ def _isnan(values: Floats) -> NDArray[np.bool_]:
     import numpy as np
 
     return np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1), dtype=np.bool_)
+
+
+def _has_samples(folder: RunFolder) -> bool:
+    try:
+        return any(True for _ in folder.samples_file("cell", "task").parent.iterdir())
+    except OSError:
+        return False
+
+
+def _stored_file(folder: RunFolder, cell: str, task: str) -> Path | None:
+    path = folder.samples_file(cell, task)
+    return path if path.exists() else None
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

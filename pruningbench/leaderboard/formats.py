@@ -1,45 +1,39 @@
-"""Boards as text in four formats."""
+"""Boards as text in five formats, and as Parquet."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from pruningbench.base.text import displayable_json, displayable_lines
 from pruningbench.errors import UsageError, did_you_mean
-from pruningbench.leaderboard import markdown, text
+from pruningbench.leaderboard import latex, listing, markdown, text
 from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.findings import finding_values
+from pruningbench.leaderboard.longform import csv_text
 from pruningbench.leaderboard.rows import Board, Column, Row
 
-FORMATS = ("table", "markdown", "csv", "json")
+FORMATS = ("table", "markdown", "csv", "json", "latex")
 """The formats that `render` can write."""
 
-CSV_COLUMNS = (
-    "board", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "rank", "task", "variant", "metric",
-    "value", "ci_low", "ci_high", "n", "seeds", "unit", "higher_is_better", "data_fingerprint",
-    "difference", "difference_low", "difference_high", "p", "p_holm", "reference", "verdict",
-    "chance", "collapsed", "degenerate", "ties", "marked",
-)  # fmt: skip
-_FORMULA = tuple("=+-@＝＋－＠")
-"""Characters that begin a formula in a spreadsheet."""
 
-
-def render(boards: Sequence[Board], format: str = "table", *, width: int | None = None) -> str:
+def render(
+    boards: Sequence[Board], format: str = "table", *, width: int | None = None, all_columns: bool = False
+) -> str:
     """Return boards as text, without a newline at the end.
 
     ``table``: plain text for a terminal, see `pruningbench.leaderboard.text`. ``markdown``: one table per
-    model. ``csv``: `CSV_COLUMNS`, one line per measured value. ``json``: a list of
-    boards, see `board_values`. The last two keep full precision. In ``csv``, text that a spreadsheet would take for a
-    formula (it begins with ``= + - @`` or a tab) is prefixed with an apostrophe; numbers never are.
+    model. ``latex``: the same for LaTeX, see `pruningbench.leaderboard.latex`. ``csv``: one line per measured value
+    with the columns `longform.LONG_FORM`. ``json``: a list of boards, see `board_values`. The last two keep full
+    precision. In ``csv``, text that a spreadsheet would take for a formula (it begins with ``= + - @`` or a tab) is
+    prefixed with an apostrophe; numbers never are. `longform.parquet_bytes` writes the lines of ``csv`` as Parquet.
 
     Args:
         boards: what `build` returned.
         format: one of `FORMATS`.
-        width: columns of the terminal, for ``table``; None for `text.WIDTH`.
+        width: columns of the terminal, for ``table``; None for `listing.WIDTH`.
+        all_columns: for ``table``: show columns that do not fit in further tables below, instead of leaving them out.
 
     Raises:
         UsageError: for another format.
@@ -47,54 +41,21 @@ def render(boards: Sequence[Board], format: str = "table", *, width: int | None 
     if format == "json":
         return displayable_json([board_values(board) for board in boards], indent=1)
     if format == "csv":
-        return _csv(boards)
+        return csv_text(boards)
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
     if not boards:
         return "No results."
+    if format == "latex":
+        return displayable_lines("\n\n".join(latex.table(board) for board in boards))
     if format == "markdown":
         return displayable_lines("\n\n".join(markdown.table(board) for board in boards))
-    return displayable_lines("\n\n".join(text.table(board, width) for board in boards))
+    return displayable_lines("\n\n".join(text.table(board, width, all_columns=all_columns) for board in boards))
 
 
 def render_failures(boards: Sequence[Board], *, width: int | None = None) -> str:
     """Return a plain list of the tasks without values, with the last line of their errors; "" if there are none."""
-    return displayable_lines(text.failures([failure for board in boards for failure in board.failed], width))
-
-
-def _csv(boards: Sequence[Board]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    extra = [name for board in boards for row in board.rows[:1] for name in row.extra]
-    writer.writerow([*CSV_COLUMNS, *dict.fromkeys(extra)])
-    for board in boards:
-        for row in board.rows:
-            for column in board.columns:
-                if column.key in row.cells:
-                    writer.writerow(_csv_line(board, row, column))
-    return buffer.getvalue().removesuffix("\n")
-
-
-def _csv_line(board: Board, row: Row, column: Column) -> list[str]:
-    entry, change = row.cells[column.key], row.differences.get(column.key)
-    direction = column.higher_is_better
-    return [
-        *map(_cell, (board.title, row.model, row.pruner, row.recipe)), repr(row.sparsity), repr(row.sparsity_achieved),
-        "" if row.rank is None else repr(row.rank), *map(_cell, column.key),
-        repr(entry.value), repr(entry.low), repr(entry.high), str(entry.n), str(entry.seeds),
-        _cell(column.unit), "" if direction is None else str(direction), _cell(column.data_fingerprint),
-        *(map(repr, (change.value, change.low, change.high, change.p, change.p_holm)) if change else [""] * 5),
-        _cell(row.reference) if change else "", row.verdicts.get(column.key, ""),
-        "" if math.isnan(column.chance) else repr(column.chance), str(row.collapsed),
-        str(row.degenerate.get(column.key[:2], 0)), "" if math.isnan(row.ties) else repr(row.ties), str(row.marked),
-        *("" if value is None else _cell(str(value)) for value in row.extra.values()),
-    ]  # fmt: skip
-
-
-def _cell(text: str) -> str:
-    """Return text that no spreadsheet runs as a formula (OWASP, CSV Injection), even after blanks or in full width."""
-    shown = displayable_lines(text)
-    return f"'{shown}" if shown.lstrip()[:1] in _FORMULA or shown[:1] in ("\t", "\n") else shown
+    return displayable_lines(listing.failures([failure for board in boards for failure in board.failed], width))
 
 
 def board_values(board: Board) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from pruningbench.base.text import displayable
 
@@ -27,6 +28,23 @@ def compact(labels: Iterable[str], longest: int = 34) -> dict[str, str]:
         if len(set(short)) == len(listed):
             return dict(zip(listed, short, strict=True))
     return dict(zip(listed, lines, strict=True))
+
+
+def numbered(short: Mapping[str, str], longest: int) -> dict[str, str]:
+    """Replace the middle of short forms longer than `longest` characters; those that then look alike get a number.
+
+    Args:
+        short: label -> short form, as `compact` returns it.
+        longest: at least 12.
+    """
+    used: Counter[str] = Counter()
+    result = {}
+    for label, text in short.items():
+        cut_text = elide(text, longest)
+        used[cut_text] += 1
+        again = used[cut_text]
+        result[label] = cut_text if again == 1 else f"{elide(text, longest - 6)} #{again}"
+    return result
 
 
 def elide(text: str, longest: int) -> str:
@@ -59,6 +77,27 @@ def wrap(name: str, width: int, lines: int = 3) -> list[str]:
 def cut(word: str, width: int) -> str:
     """Shorten a word that is longer than `width` to `width` characters, the last of which is "."."""
     return word if len(word) <= width else word[: max(width - 1, 0)] + "."
+
+
+def split_labels(text: str) -> list[str]:
+    """Return the labels of a list that is separated by commas; commas in parentheses or quotes are part of a label.
+
+    Blanks around labels and empty labels are dropped.
+    """
+    labels, depth, quote, start = [], 0, "", 0
+    for i, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"" and depth:
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth = max(depth - 1, 0)
+        elif character == "," and not depth:
+            labels.append(text[start:i].strip())
+            start = i + 1
+    return [label for label in (*labels, text[start:].strip()) if label]
 
 
 def safe_name(parts: Sequence[str]) -> str:

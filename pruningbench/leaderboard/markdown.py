@@ -10,12 +10,7 @@ from itertools import groupby
 from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import compact
-from pruningbench.leaderboard.numbers import decimals_for, number
-from pruningbench.leaderboard.provenance import SIGN
-from pruningbench.leaderboard.ranking import RANK
-from pruningbench.leaderboard.references import compared_with
-from pruningbench.leaderboard.rows import Board, Column, Row
-from pruningbench.leaderboard.text import (
+from pruningbench.leaderboard.legend import (
     CHANCE,
     CORRECTED,
     DEGENERATE,
@@ -24,6 +19,11 @@ from pruningbench.leaderboard.text import (
     failed_sentence,
     ties_signs,
 )
+from pruningbench.leaderboard.numbers import decimals_for, number
+from pruningbench.leaderboard.provenance import SIGN
+from pruningbench.leaderboard.ranking import RANK
+from pruningbench.leaderboard.references import compared_with
+from pruningbench.leaderboard.rows import Board, Column, Row
 
 FEW = 6
 """Largest number of metrics for which a table with intervals is still readable."""
@@ -64,7 +64,7 @@ def table(board: Board) -> str:
             cells += _cells(row, board.columns, decimals)
             lines.append(_line(cells))
         parts.append("\n".join(lines))
-    parts.append(_caption(board, ranked))
+    parts.append(_escaped(caption(board, ranked)))
     if board.statements:
         parts.append("\n".join(f"* {_escaped(statement)}" for statement in board.statements))
     return "\n\n".join(parts)
@@ -106,7 +106,13 @@ def _cells(row: Row, columns: Sequence[Column], decimals: dict[tuple[str, str, s
     return cells
 
 
-def _caption(board: Board, ranked: bool) -> str:
+def caption(board: Board, ranked: bool) -> str:
+    """Return what the signs of a table mean and what its reader should know, as plain text.
+
+    Args:
+        board: the board.
+        ranked: whether the table has a column of ranks.
+    """
     sentences = []
     if any(column.arrow for column in board.columns):
         sentences.append("↑ higher is better, ↓ lower is better; bold: best of the same model and sparsity.")
@@ -121,14 +127,12 @@ def _caption(board: Board, ranked: bool) -> str:
     if board.rows and len(board.columns) <= FEW:
         sentences.append("Small: 95 % intervals.")
     if any(row.differences for row in board.rows):
-        sentences.append(
-            f"▲ better, ▼ worse than {compared_with(row.reference for row in board.rows if row.differences)}: "
-            f"{CORRECTED}. Δ [95 %]: the paired difference."
-        )
+        compared = compared_with(row.reference for row in board.rows if row.differences)
+        sentences.append(f"▲ better, ▼ worse than {compared}: {CORRECTED}. Δ [95 %]: the paired difference.")
     sentences += board.notes
     if board.failed:
         sentences.append(failed_sentence(board))
-    return _escaped(" ".join(sentences))
+    return " ".join(sentences)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pruningbench.contract.reporting import Measurement
+from pruningbench.leaderboard.measurements import Measurements
+from pruningbench.leaderboard.rows import ColumnKey
 
 
 @dataclass
@@ -17,32 +18,21 @@ class Group:
         fingerprints: the data of each (task, variant, metric) measured so far.
         cells: the key of the cell behind each (model, pruner, recipe, sparsity, seed); two keys with the same
             names differ in something that no table shows, such as the scope or the training data.
-        measurements: the rows, in the given order.
+        places: the rows, as places in the table, in the given order.
     """
 
-    fingerprints: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    fingerprints: dict[ColumnKey, str] = field(default_factory=dict)
     cells: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    measurements: list[Measurement] = field(default_factory=list)
-
-    def fits(self, other: Group) -> bool:
-        """Whether this group and `other` agree on the data of each column and on how each model was made."""
-        return all(self.fingerprints.get(key, own) == own for key, own in other.fingerprints.items()) and all(
-            self.cells.get(name, key) == key for name, key in other.cells.items()
-        )
+    places: list[int] = field(default_factory=list)
 
     def add(self, other: Group) -> None:
-        """Add the rows of a group that fits."""
+        """Add the rows of a group that agrees with this one."""
         self.fingerprints |= other.fingerprints
         self.cells |= other.cells
-        self.measurements += other.measurements
+        self.places += other.places
 
 
-def column_key(measurement: Measurement) -> tuple[str, str, str]:
-    """Return (task, variant, metric)."""
-    return (measurement["task"], measurement["variant"], measurement["metric"])
-
-
-def partition(measurements: Iterable[Measurement]) -> list[Group]:
+def partition(measurements: Measurements) -> list[Group]:
     """Split rows into groups that agree on their data; a run that agrees with itself stays in one piece.
 
     A run that was resumed after its data changed does not agree with itself: its cells are split, and each joins the
@@ -50,37 +40,51 @@ def partition(measurements: Iterable[Measurement]) -> list[Group]:
     """
     runs: dict[tuple[str, str], list[Group]] = {}
     current: dict[tuple[str, str, str], Group] = {}
-    for measurement in measurements:
-        run = (measurement["suite"], measurement["run"])
-        row = Group(_fingerprint(measurement), _cell(measurement), [measurement])
-        cell = current.get((*run, measurement["cell"]))
-        if cell is None or not cell.fits(row):
-            cell = current[(*run, measurement["cell"])] = Group()
-            runs.setdefault(run, []).append(cell)
-        cell.add(row)
+    for place, (suite, run, cell, model, pruner, recipe, sparsity, seed, status, *column, data) in zip(
+        measurements.places,
+        measurements.tuples(
+            "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "status",
+            "task", "variant", "metric", "data_fingerprint",
+        ),
+        strict=True,
+    ):  # fmt: skip
+        name, made = (model, pruner, recipe, float(sparsity), int(seed)), str(cell)
+        # a failure was not measured on any data, so it fits any group
+        key = (column[0], column[1], column[2]) if status == "ok" and column[2] else None
+        fingerprint = str(data or "")
+        group = current.get((suite, run, cell))
+        if (
+            group is None
+            or group.cells.get(name, made) != made
+            or (key is not None and group.fingerprints.get(key, fingerprint) != fingerprint)
+        ):
+            group = current[suite, run, cell] = Group()
+            runs.setdefault((suite, run), []).append(group)
+        group.cells[name] = made
+        if key is not None:
+            group.fingerprints[key] = fingerprint
+        group.places.append(place)
     return _gather(group for cells in runs.values() for group in _gather(cells))
 
 
-def _fingerprint(measurement: Measurement) -> dict[tuple[str, str, str], str]:
-    if measurement["status"] != "ok" or not measurement["metric"]:
-        return {}  # a failure was not measured on any data, so it fits any group
-    return {column_key(measurement): str(measurement["data_fingerprint"] or "")}
-
-
-def _cell(measurement: Measurement) -> dict[tuple[Any, ...], str]:
-    m = measurement
-    return {(m["model"], m["pruner"], m["recipe"], float(m["sparsity"]), int(m["seed"])): str(m["cell"])}
-
-
 def _gather(groups: Iterable[Group]) -> list[Group]:
+    """Add each group to the first gathered one that it agrees with.
+
+    Sets of gathered groups are whole numbers, one bit for each, so that many disagreeing groups take little time.
+    """
     gathered: list[Group] = []
+    having: dict[Any, int] = {}
+    agreeing: dict[tuple[Any, str], int] = {}
     for group in groups:
-        for earlier in gathered:
-            if earlier.fits(group):
-                earlier.add(group)
-                break
-        else:
-            copy = Group()
-            copy.add(group)
-            gathered.append(copy)
+        facts = [*group.fingerprints.items(), *group.cells.items()]
+        disagreeing = 0
+        for fact in facts:
+            disagreeing |= having.get(fact[0], 0) & ~agreeing.get(fact, 0)
+        first = (~disagreeing & (disagreeing + 1)).bit_length() - 1
+        if first == len(gathered):
+            gathered.append(Group())
+        gathered[first].add(group)
+        for fact in facts:
+            having[fact[0]] = having.get(fact[0], 0) | 1 << first
+            agreeing[fact] = agreeing.get(fact, 0) | 1 << first
     return gathered

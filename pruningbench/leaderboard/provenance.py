@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pruningbench.contract.reporting import Measurement
+from pruningbench.leaderboard.measurements import Measurements
 
 SIGN = "‡"
 """Sign beside a row that a sentence of `marks_sentences` refers to."""
@@ -13,59 +15,83 @@ _OWNERS = {
     "weights": "model", "preprocessing": "model", "libraries": "model", "model": "model", "data": "model",
     "pruner": "pruner", "recipe": "recipe", "task": "task",
 }  # fmt: skip
+_SAME = ("status", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric")
 _CODE = ("model", "pruner", "recipe", "task")
 
 
 def mark_of(measurement: Measurement) -> str:
     """Return what a reader should know about a measurement, or ""."""
-    mark = measurement.get("mark", "")
-    return mark if isinstance(mark, str) else ""
+    return _mark(measurement.get("mark", ""))
 
 
-def sounder(one: Measurement, other: Measurement) -> Measurement:
-    """Return which of two repeated measurements a table shows: the one without a mark, else the last one."""
-    return one if mark_of(other) and not mark_of(one) else other
+def _mark(mark: object) -> str:
+    return mark if isinstance(mark, str) else ""  # concatenated tables may hold NaN
 
 
-def told_apart(measurements: Sequence[Measurement]) -> list[Measurement]:
+def without_repeats(measurements: Measurements) -> tuple[Measurements, int]:
+    """Keep one of each set of repeated values, at the place of the first, and count the others; drop failed tasks.
+
+    The one without a mark is kept, else the last one.
+    """
+    marks = measurements.columns.get("mark", ())
+    kept: dict[tuple[Any, ...], int] = {}
+    repeated = 0
+    for place, (status, *key) in zip(measurements.places, measurements.tuples(*_SAME), strict=True):
+        if status != "ok" or not key[-1]:
+            continue
+        same = tuple(key)
+        earlier = kept.setdefault(same, place)
+        if earlier != place:
+            repeated += 1
+            if not marks or not _mark(marks[place]) or _mark(marks[earlier]):
+                kept[same] = place
+    return measurements.at(list(kept.values())), repeated
+
+
+def told_apart(measurements: Measurements) -> Measurements:
     """Return measurements without the mark for unchecked rows if all of them have it.
 
     A folder of an older version then looks as it always did; the sign only serves to distinguish such rows from others.
     """
-    if all(mark_of(m).startswith("unchecked") for m in measurements):
-        return [{**m, "mark": ""} for m in measurements]
-    return [dict(m) for m in measurements]
+    if all(_mark(mark).startswith("unchecked") for mark in measurements.column("mark")):
+        return measurements.replaced("mark", "")
+    return measurements
 
 
-def notes(measurements: Sequence[Measurement]) -> list[str]:
+def notes(measurements: Measurements) -> list[str]:
     """Return sentences about rehearsals, marked rows, and parts that were not the same for all rows."""
-    return [*_limits(measurements), *marks_sentences(measurements), *_parts(measurements)]
+    return [*_limits(measurements), *marks_sentences(measurements.column("mark")), *_parts(measurements)]
 
 
-def _limits(measurements: Iterable[Measurement]) -> list[str]:
-    limits = sorted({int(m.get("limit") or 0) for m in measurements} - {0})
+def _limits(measurements: Measurements) -> list[str]:
+    limits = sorted({int(limit or 0) for limit in set(measurements.column("limit", 0))} - {0})
     return [f"A rehearsal: limited to {', '.join(map(str, limits))} samples of each data set."] if limits else []
 
 
-def marks_sentences(measurements: Iterable[Measurement]) -> list[str]:
+def marks_sentences(marks: Iterable[object]) -> list[str]:
     """Return one sentence for each kind of mark, with the number of values that have it."""
-    counts = Counter(mark for m in measurements if (mark := mark_of(m)))
+    counts = Counter(mark for mark in map(_mark, marks) if mark)
     return [f"{SIGN} {count} {'value' if count == 1 else 'values'}: {mark}." for mark, count in counts.items()]
 
 
-def _parts(measurements: Sequence[Measurement]) -> list[str]:
+def _parts(measurements: Measurements) -> list[str]:
     """Return one sentence for each component that has the same name but was not the same in all rows."""
-    seen: dict[tuple[str, str], dict[str, None]] = {}
-    for measurement in measurements:
-        made_of = measurement.get("made_of")
-        for part, text in (made_of if isinstance(made_of, Mapping) else {}).items():
-            if part in _OWNERS:
-                seen.setdefault((part, str(measurement[_OWNERS[part]])), {})[str(text)] = None
-            elif part.startswith("metric ") and part == f"metric {measurement['metric']}":
-                seen.setdefault(("metric", str(measurement["metric"])), {})[str(text)] = None
+    owners = {part: measurements.columns[owner] for part, owner in _OWNERS.items()}
+    metrics, made_of = measurements.columns["metric"], measurements.columns.get("made_of", ())
+    seen: dict[tuple[str, str, str], None] = {}
+    for place in measurements.places if made_of else ():
+        parts = made_of[place]
+        for part, text in (parts if isinstance(parts, Mapping) else {}).items():
+            if part in owners:
+                seen[part, owners[part][place], text] = None
+            elif part.startswith("metric ") and part == f"metric {metrics[place]}":
+                seen["metric", metrics[place], text] = None
+    texts: dict[tuple[str, str], dict[str, None]] = {}
+    for part, owner, text in seen:
+        texts.setdefault((part, str(owner)), {})[str(text)] = None
     return [
         f"Not the same in all rows: {'code' if part in (*_CODE, 'metric') else part} of "
-        f"{_OWNERS.get(part, part)} {owner} ({' and '.join(texts)})."
-        for (part, owner), texts in seen.items()
-        if len(texts) > 1
+        f"{_OWNERS.get(part, part)} {owner} ({' and '.join(different)})."
+        for (part, owner), different in texts.items()
+        if len(different) > 1
     ]

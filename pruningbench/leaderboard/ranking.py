@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -20,11 +21,16 @@ def ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
 
     NaN is last; all NaN share the mean of the last places.
     """
-    keys = [math.inf if math.isnan(v) else -v if higher_is_better else v for v in values]
-    undefined = [math.isnan(v) for v in values]
-    order = [(missing, key) for missing, key in zip(undefined, keys, strict=True)]
-    # places better+1 .. better+same are shared by `same` equal values
-    return [sum(o < own for o in order) + (sum(o == own for o in order) + 1) / 2 for own in order]
+    keys = [(math.isnan(v), 0.0 if math.isnan(v) else -v if higher_is_better else v) for v in values]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    places = [0.0] * len(keys)
+    better = 0
+    for _, equal in groupby(order, key=keys.__getitem__):
+        same = list(equal)
+        for i in same:
+            places[i] = better + (len(same) + 1) / 2
+        better += len(same)
+    return places
 
 
 def mean_ranks(

@@ -28,16 +28,18 @@ class References:
 
     def __init__(self, measurements: Iterable[Mapping[Any, Any]]) -> None:
         self._dense: dict[str, set[str]] = {}
+        self._known: dict[tuple[str, str], str] = {}
         for m in measurements:
             if float(m["sparsity"]) == 0:
                 self._dense.setdefault(str(m["model"]), set()).add(str(m["recipe"]))
 
     def of(self, model: str, recipe: str) -> str:
         """Return the recipe of the dense row that rows of `model` and `recipe` are compared with; "" for none."""
-        dense = self._dense.get(model, set())
-        if recipe in dense:
-            return recipe
-        return next((name for name in sorted(dense) if as_loaded(name)), "")
+        if (model, recipe) not in self._known:
+            dense = self._dense.get(model, set())
+            loaded = next((name for name in sorted(dense) if as_loaded(name)), "")
+            self._known[model, recipe] = recipe if recipe in dense else loaded
+        return self._known[model, recipe]
 
 
 def compared_with(recipes: Iterable[str]) -> str:

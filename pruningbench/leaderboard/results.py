@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import expanded
 from pruningbench.errors import RunFolderError
 from pruningbench.leaderboard.dimensions import dimensions_of
-from pruningbench.store.journal import read_journal
-from pruningbench.store.marks import read_marks, standing
+from pruningbench.store.marks import read_marks
 from pruningbench.store.runfolder import RESULTS, RunFolder
+from pruningbench.store.table import FLOATS, TEXTS, WHOLE, read_table, whole_characters
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 COLUMNS = (
     "suite", "run", "cell", "model", "pruner", "recipe", "sparsity", "sparsity_achieved", "sparsity_total",
@@ -36,8 +38,7 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
     number of samples of each data set that a rehearsal used, 0 for all. ``dimension`` is the ability that the task
-    measures. Reading needs no lock and is possible during a
-    run; it sees the finished tasks.
+    measures. Reading needs no lock and is possible during a run; it sees the finished tasks.
 
     Args:
         runs: run folders.
@@ -54,31 +55,61 @@ def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) ->
     Raises:
         RunFolderError: if a folder holds no run, or its journal is damaged.
     """
-    import pandas as pd
-
     listed = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     columns = [*COLUMNS, *(DETAILS if details else ())]
-    rows = []
-    for run in listed:
-        folder = expanded(run)
-        path = folder / RESULTS
-        if not path.is_file():
-            raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
-        records, _ = read_journal(path)
-        name = folder.resolve().name
-        marks = read_marks(RunFolder(folder).stale)
-        rows += [
-            {key: _text(value) for key, value in {**vars(record), "run": name, "mark": mark}.items()}
-            for record, mark in standing(records, marks)
-        ]
-    frame = pd.DataFrame(rows, columns=columns)
-    stated = frame[["task", "dimension"]].drop_duplicates()
-    dimensions = dimensions_of(zip(stated["task"], stated["dimension"], strict=True))
-    frame["dimension"] = frame["dimension"].where(frame["dimension"] != "", frame["task"].map(dimensions))
-    types = {"value": "float64", "ci_low": "float64", "ci_high": "float64", "sparsity": "float64", "seed": "int64"}
-    return frame.astype({**types, "higher_is_better": "object", "n": "int64"})
+    return _frame([_table(expanded(run), columns) for run in listed], columns)
 
 
-def _text(value: Any) -> Any:
-    """Escape lone surrogates, which come from file names that are not UTF-8, because no table can hold them."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+def _table(folder: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the columns of a run."""
+    import numpy as np
+
+    path = folder / RESULTS
+    if not path.is_file():
+        raise RunFolderError(f"{folder}: holds no run (there is no {RESULTS}); give the folder of a run")
+    table = read_table(path, columns, read_marks(RunFolder(folder).stale))
+    name = whole_characters(folder.resolve().name)
+    return {**table, "run": np.full(len(table["mark"]), name, dtype=object)}
+
+
+def _frame(tables: Sequence[dict[str, NDArray[Any]]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return one table of all runs; the columns of `tables` are taken out of them one by one, to save memory."""
+    import numpy as np
+    import pandas as pd
+
+    joined: dict[str, pd.Series] = {}
+    for name in columns:
+        pieces = [table.pop(name) for table in tables]
+        if len(pieces) == 1:
+            (whole,) = pieces
+        else:
+            whole = np.concatenate(pieces) if pieces else np.empty(0, _dtype(name))
+        if name == "dimension":
+            whole = _completed(joined["task"].to_numpy(), whole)
+        joined[name] = pd.Series(whole, dtype=_text_dtype() if name in (*TEXTS, "run", "mark") else _dtype(name))
+    return pd.DataFrame(joined, columns=list(columns), copy=False)
+
+
+def _completed(tasks: NDArray[Any], dimensions: NDArray[Any]) -> NDArray[Any]:
+    """Return dimensions, with that of the task where none is stated."""
+    import numpy as np
+
+    missing = dimensions == ""
+    if missing.any():
+        of_task = dimensions_of(dict.fromkeys(zip(tasks, dimensions, strict=True)))
+        dimensions[missing] = np.array([of_task[task] for task in tasks[missing]], dtype=object)
+    return dimensions
+
+
+def _dtype(name: str) -> Any:
+    return "float64" if name in FLOATS else "int64" if name in WHOLE else "object"
+
+
+def _text_dtype() -> Any:
+    """Return the dtype that pandas gives to text, stored as shared Python strings: equal texts take memory once."""
+    import numpy as np
+    import pandas as pd
+
+    if str(pd.Series(["text"]).dtype) == "object":  # before pandas 3
+        return "object"
+    return pd.StringDtype("python", na_value=np.nan)

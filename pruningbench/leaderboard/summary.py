@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pruningbench.base.text import displayable
 from pruningbench.contract.findings import SweetSpot
 from pruningbench.leaderboard.contests import ALL_MODELS, Contest, contests, p_text
-from pruningbench.leaderboard.labels import compact
+from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.rows import Board
 from pruningbench.leaderboard.sweetspots import EPSILON, blocked, sweet_spots
 
@@ -58,9 +58,10 @@ def spot_sentences(spots: Sequence[SweetSpot], most: int = SPOTS) -> list[str]:
         return [f"No sweet spots can be stated: {', and '.join(obstacles)}."]
     compared = sum(not spot.obstacle for spot in spots)
     rule = f"a metric better than dense while accuracy is not worse by more than {EPSILON:g}"
-    if not with_spots:
-        return [f"Sweet spots ({rule}): none among {compared} metrics of models, pruners and recipes."]
-    count = f"Sweet spots ({rule}): {len(with_spots)} of {compared} metrics of models, pruners and recipes have one."
+    of = f"{compared} combinations of model, pruner, recipe and metric"
+    unproven = sum(any(p.unproven for p in spot.points) for spot in spots if not (spot.sparsities or spot.obstacle))
+    more = f"; {unproven} {'more ' if with_spots else ''}are better where too few samples show that accuracy is kept"
+    count = f"Sweet spots ({rule}): {len(with_spots) or 'none'} of {of}{more if unproven else ''}."
     return [count, *(spot.sentence for spot in _clearest(with_spots)[:most])]
 
 
@@ -78,14 +79,14 @@ def rank_sentences(held: Iterable[Contest]) -> list[str]:
     recipes = compact(recipe for _, recipe in widest)
     sentences = [contest.sentence for contest in widest.values() if contest.decided]
     undecided = [
-        f"{dimension} ({recipes[recipe]}, p = {p_text(contest.p)})"
+        f"{elide(dimension, 34)} ({recipes[recipe]}, p = {p_text(contest.p)})"
         for (dimension, recipe), contest in widest.items()
         if contest.blocks > 1 and not contest.decided
     ]
     if undecided:
         sentences.append(f"No difference between pruners is shown (Friedman's test) in {', '.join(undecided)}.")
     untested = [
-        f"{dimension} ({recipes[recipe]}) {names[contest.contestants[0].pruner]}"
+        f"{elide(dimension, 34)} ({recipes[recipe]}) {names[contest.contestants[0].pruner]}"
         for (dimension, recipe), contest in widest.items()
         if contest.blocks == 1
     ]

@@ -32,11 +32,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from pruningbench.contract.findings import Interval, State, SweetPoint, SweetSpot
+from pruningbench.contract.findings import FRACTION, Interval, State, SweetPoint, SweetSpot, widened
 from pruningbench.contract.reporting import percent
 from pruningbench.contract.task import ACCURACY
 from pruningbench.errors import UsageError
-from pruningbench.leaderboard.aggregation import Entry, Z
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Row, Verdict
@@ -44,8 +44,6 @@ from pruningbench.leaderboard.verdicts import blind
 
 EPSILON = 0.01
 """Largest loss of accuracy that counts as none: one point."""
-FRACTION = "fraction"
-"""Unit of metrics whose values per sample lie in [0, 1]."""
 
 Condition = tuple[str, str, str]
 """Model, pruner and recipe."""
@@ -101,19 +99,15 @@ def accuracy_columns(board: Board) -> tuple[Column, ...]:
 def not_worse(change: Entry, column: Column, margin: float) -> bool:
     """Return whether a paired difference shows that a metric is not worse than its reference by more than a margin.
 
-    The limit of the interval on the worse side has to be at least ``-margin``. If few samples differ, a bootstrap
-    interval of shares is too narrow: with no difference among n samples its width is zero, although up to about 3 / n
-    may differ. For metrics of the unit ``fraction``, the variance therefore has one differing sample more, 1 / n^2.
-
-    Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched proportions, Statistics in
-    Medicine 2005, who add half a sample to each cell of the paired table.
+    The limit of the interval on the worse side has to be at least ``-margin``. For metrics of the unit ``fraction`` it
+    is `pruningbench.contract.widened` first.
     """
     sign = 1.0 if column.higher_is_better else -1.0
     value, limit = sign * change.value, sign * (change.low if column.higher_is_better else change.high)
     if not math.isfinite(limit) or math.isnan(margin):
         return False
-    if column.unit == FRACTION and change.n:
-        limit = value - math.hypot(value - limit, Z / change.n)
+    if column.unit == FRACTION:
+        limit = widened(value, min(limit, value), change.n)
     return limit >= -margin
 
 

@@ -3,122 +3,242 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, pairwise
 
 from pruningbench.base.text import displayable
-from pruningbench.contract.pruner import UNDECIDED
 from pruningbench.contract.reporting import percent
-from pruningbench.leaderboard.labels import compact, elide, wrap
+from pruningbench.leaderboard.labels import compact, elide, numbered, wrap
+from pruningbench.leaderboard.layout import BAR, Field, cut_to, header_lines, heading, row_lines, total
+from pruningbench.leaderboard.legend import CHANCE, UNDECIDED_MARK, failed_sentence, legend
+from pruningbench.leaderboard.listing import WIDTH
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.provenance import SIGN
-from pruningbench.leaderboard.ranking import RANK
-from pruningbench.leaderboard.references import compared_with
-from pruningbench.leaderboard.rows import Board, Column, Failure, Row
+from pruningbench.leaderboard.rows import Board, Column, Row
+from pruningbench.leaderboard.summary import summary_lines
 
-WIDTH = 140
-"""Default width of a table, in columns of the terminal."""
 NARROWEST, WIDEST = 5, 12
 """Smallest and largest width, in characters, that the header of a metric is cut to."""
-BAR = "|"
+LEFT = ((34, 20, True), (24, 12, True), (24, 12, False), (16, 8, False))
+"""Most characters of pruners and of recipes, and whether degenerate samples are counted: the first of these if all
+columns fit, else the one with which most dimensions have a column."""
+MISSES = 20
+"""Number of columns in a row that do not fit, after which no others are tried."""
+LONGEST = 60
+"""Most characters of a label that is not shortened because it would look like another one."""
 SIGNS = {"better": "▲", "worse": "▼", "": " "}
-UNDECIDED_MARK = " ≈"
-"""Marks rows whose pruning was not decided by scores."""
-CHANCE = "†"
-"""Marks values that are not significantly above chance."""
+ShownLine = tuple[str, bool]
+"""A line, and whether it is about a collapsed row."""
 
 
-@dataclass(frozen=True)
-class _Field:
-    """A column of the printed table: its header lines, its cells by row, and the metric that it shows."""
-
-    header: list[str]
-    cells: list[str]
-    align: str
-    column: Column | None = None
-
-
-def table(board: Board, width: int | None = None) -> str:
+def table(board: Board, width: int | None = None, *, all_columns: bool = False) -> str:
     """Return a board as plain text: one block per model, one line per row, metrics grouped by task.
 
-    Headers are shortened and intervals left out until the table is at most `width` (default `WIDTH`)
-    characters wide; columns that still do not fit continue in further tables below.
+    Headers are shortened and intervals left out until the table is at most `width` (default `WIDTH`) characters wide.
+    If the columns still do not fit, those that are shown are chosen, see `chosen`.
+
+    Args:
+        board: what `pruningbench.leaderboard.build` returned.
+        width: columns of the terminal.
+        all_columns: show all columns, in further tables below if they do not fit.
     """
+    return "\n".join(line for line, _ in table_lines(board, width, all_columns=all_columns))
+
+
+def table_lines(board: Board, width: int | None = None, *, all_columns: bool = False) -> list[ShownLine]:
+    """Return the lines of `table`, safe to display, each with whether it is about a collapsed row."""
     width = width or WIDTH
-    head = displayable(board.title)
+    head = cut_to(elide(board.title, 4 * WIDTH), 4 * WIDTH)
     if not board.rows:
-        return f"{head}: no results. {failed_sentence(board)}"
-    pages, intervals = _pages(board, width)
-    lines = [head, "", *pages, *_legend(board, width, intervals=intervals)]
-    return "\n".join(line.rstrip() for line in lines)
+        text = " ".join([f"{head}: no results.", *board.notes, failed_sentence(board)])
+        return [(displayable(text), False)]
+    printed = _Printed(board)
+    pages, limit, intervals = printed.pages(width, all_columns)
+    lines: list[ShownLine] = [(head, False), ("", False)]
+    for page in pages:
+        lines += printed.page(page, limit, intervals)
+    shown = [column for page in pages for column in page]
+    explained = legend(board, shown, width, intervals=intervals, degenerate=printed.counts_degenerate)
+    return [*lines, *((line, False) for line in explained)]
 
 
-def _pages(board: Board, width: int) -> tuple[list[str], bool]:
-    """Return the lines of all tables, and whether they contain intervals."""
-    layouts = [(True, 10), (True, 8), *((False, limit) for limit in range(WIDEST, NARROWEST - 1, -1))]
-    for intervals, limit in layouts:
-        lines = _page(board, board.columns, limit, intervals)
-        if len(lines[0]) <= width:
-            return lines, intervals
+def terminal_lines(
+    boards: Sequence[Board], width: int | None = None, *, all_columns: bool = False, whole: Sequence[Board] = ()
+) -> list[ShownLine]:
+    """Return the lines of `table_lines` of several boards, each followed by its findings, with blank lines between.
 
-    def fits(columns: Sequence[Column]) -> bool:
-        return len(_page(board, columns, NARROWEST + 1, False)[0]) <= width
-
-    pages: list[list[Column]] = []
-    for _, group in groupby(board.columns, key=lambda column: column.key[:2]):
-        together = list(group)  # a variant's metrics stay on one page if they fit
-        for columns in [together] if fits(together) else [[column] for column in together]:
-            if pages and fits([*pages[-1], *columns]):
-                pages[-1] += columns
-            else:
-                pages.append(columns)
-    return [line for page in pages for line in _page(board, page, NARROWEST + 1, False)], False
+    Args:
+        boards: what to show.
+        width: columns of the terminal.
+        all_columns: show all columns, in further tables below if they do not fit.
+        whole: the same boards with all rows and columns, which the findings are about; `boards` by default.
+    """
+    lines: list[ShownLine] = []
+    for board, of_board in zip(boards, whole or boards, strict=True):
+        lines += [("", False)] * bool(lines) + table_lines(board, width, all_columns=all_columns)
+        findings = summary_lines(of_board, width or WIDTH)
+        lines += [(line, False) for line in ["", *findings] if findings]
+    return lines or [("No results.", False)]
 
 
-def _page(board: Board, columns: Sequence[Column], limit: int, intervals: bool) -> list[str]:
-    """Return the lines of a table of these columns, one block per model; the first line has the table's full width."""
-    fields = _left(board)
-    before: Column | None = None
-    for column in columns:
-        if _apart(before, column, columns):
-            fields.append(_Field([], [BAR] * len(board.rows), "left"))
-        fields.append(_metric(board, column, limit, intervals))
-        before = column
-    return _blocks(board, fields)
+class _Printed:
+    """A board while it is printed; its fields are made once for each width of their headers."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._style = LEFT[0]
+        self._field = lru_cache(maxsize=4096)(self._metric)
+        self._lefts = lru_cache(maxsize=None)(self._left)
+
+    def pages(self, width: int, all_columns: bool) -> tuple[list[list[Column]], int, bool]:
+        """Return the columns of each table, the width of their headers, and whether they have intervals."""
+        columns = list(self._board.columns)
+        if (
+            total(self._lefts(self._style)) + 4 * len(columns) <= width
+        ):  # a metric takes four columns of the terminal at least
+            layout = self._best_layout(columns, width)
+            if layout is not None:
+                return [columns], *layout
+        if all_columns:
+            self._style = LEFT[0] if width >= WIDTH else LEFT[1]
+            return self._split(columns, width), NARROWEST + 1, False
+        tried = [(style, self._chosen(width, style)) for style in LEFT]
+        self._style, columns = max(tried, key=lambda pair: len({c.dimension or c.task for c in pair[1]}))
+        limit, intervals = self._best_layout(columns, width) or (NARROWEST + 1, False)
+        return [columns], limit, intervals
+
+    @property
+    def counts_degenerate(self) -> bool:
+        """Whether the tables have a column of degenerate samples, if there are any."""
+        return self._style[2]
+
+    def _best_layout(self, columns: Sequence[Column], width: int) -> tuple[int, bool] | None:
+        """Return the widest headers, with intervals if possible, with which the columns fit; None if they never do."""
+        layouts = [(10, True), (8, True), *((limit, False) for limit in range(WIDEST, NARROWEST - 1, -1))]
+        return next((layout for layout in layouts if self._width(columns, *layout) <= width), None)
+
+    def _chosen(self, width: int, style: tuple[int, int, bool]) -> list[Column]:
+        """Return the columns that fit, chosen by `priority`, in the order of the board; at least one."""
+        self._style = style
+        chosen: list[Column] = []
+        misses = 0
+        places = {column.key: i for i, column in enumerate(self._board.columns)}
+        for column in priority(self._board.columns):
+            tried = sorted([*chosen, column], key=lambda c: places[c.key])
+            if not chosen or self._width(tried, NARROWEST + 1, False) <= width:
+                chosen, misses = tried, 0
+            elif (misses := misses + 1) >= MISSES:
+                break
+        return chosen
+
+    def _split(self, columns: Sequence[Column], width: int) -> list[list[Column]]:
+        """Return the columns of several tables; the metrics of a variant stay in one table if they fit."""
+
+        def fits(some: Sequence[Column]) -> bool:
+            return self._width(some, NARROWEST + 1, False) <= width
+
+        pages: list[list[Column]] = []
+        for _, group in groupby(columns, key=lambda column: column.key[:2]):
+            together = list(group)
+            whole = len(together) <= width and fits(together)
+            for some in [together] if whole else [[column] for column in together]:
+                if pages and fits([*pages[-1], *some]):
+                    pages[-1] += some
+                else:
+                    pages.append(list(some))
+        return pages
+
+    def _width(self, columns: Sequence[Column], limit: int, intervals: bool) -> int:
+        return total(self._fields(columns, limit, intervals))
+
+    def _fields(self, columns: Sequence[Column], limit: int, intervals: bool) -> list[Field]:
+        fields = list(self._lefts(self._style))
+        sizes = Counter(column.key[:2] for column in columns)
+        for before, column in pairwise([None, *columns]):
+            if column is not None:
+                if _apart(before, column, sizes):
+                    fields.append(Field([], [BAR] * len(self._board.rows), "left"))
+                fields.append(self._field(column, limit, intervals))
+        return fields
+
+    def page(self, columns: Sequence[Column], limit: int, intervals: bool) -> Iterator[ShownLine]:
+        """Yield the lines of a table of these columns: one block per model."""
+        fields = self._fields(columns, limit, intervals)
+        header, lines, full = header_lines(fields), row_lines(fields), total(fields)
+        for model, of_model in groupby(enumerate(self._board.rows), key=lambda pair: pair[1].model):
+            rows = list(of_model)
+            yield heading(model, full), False
+            yield from ((line, False) for line in header)
+            ordered = all(a.sparsity <= b.sparsity for (_, a), (_, b) in pairwise(rows))
+            for i, (place, row) in enumerate(rows):
+                if not i or (ordered and row.sparsity != rows[i - 1][1].sparsity):
+                    yield "┄" * full, False
+                yield lines[place], row.collapsed
+            yield "", False
+
+    def _left(self, style: tuple[int, int, bool]) -> list[Field]:
+        rows = self._board.rows
+        longest, longest_recipe, counted = style
+        pruners = numbered(compact((row.pruner for row in rows), longest), LONGEST)
+        recipes = numbered(compact((row.recipe for row in rows), longest_recipe), LONGEST)
+        fields = [
+            Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
+            Field(["pruner"], [pruners[row.pruner] + _signs(row) for row in rows], "left"),
+            Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
+        ]
+        for name in rows[0].extra:
+            fields.append(Field([elide(name, 20)], [_plain(row.extra[name]) for row in rows], "right"))
+        if any(row.rank is not None or row.collapsed for row in rows):
+            fields.append(Field(["rank"], [_rank(row) for row in rows], "right"))
+        if counted and any(row.degenerate for row in rows):
+            counts = [sum(row.degenerate.values()) for row in rows]
+            fields.append(Field(["degen-", "erate"], [str(count or "") for count in counts], "right"))
+        return fields
+
+    def _metric(self, column: Column, limit: int, intervals: bool) -> Field:
+        header = [*(cut_to(piece, limit) for piece in wrap(elide(column.metric, 4 * limit), limit)), column.arrow]
+        return Field([line for line in header if line], self._cells(column, intervals), "right", column)
+
+    def _cells(self, column: Column, intervals: bool) -> list[str]:
+        rows = self._board.rows
+        entries = [row.cells.get(column.key) for row in rows]
+        decimals = decimals_for(entry.value for entry in entries if entry)
+        cells = []
+        for entry in entries:
+            if entry is None:
+                cells.append("-")
+                continue
+            known = intervals and math.isfinite(entry.half_width)
+            error = f"±{number(entry.half_width, decimals)}" if known else ""
+            cells.append(f"{'*' * entry.best}{number(entry.value, decimals)}{error}")
+        low = [column.key in row.at_chance for row in rows]
+        if any(low):
+            cells = [cell + (CHANCE if chance else " ") for cell, chance in zip(cells, low, strict=True)]
+        verdicts = [row.verdicts.get(column.key, "") for row in rows]
+        if any(verdicts):
+            cells = [cell + SIGNS[verdict] for cell, verdict in zip(cells, verdicts, strict=True)]
+        return cells
 
 
-def _apart(before: Column | None, column: Column, columns: Sequence[Column]) -> bool:
+def priority(columns: Sequence[Column]) -> list[Column]:
+    """Return columns in the order in which a narrow table takes them: the main metric of each dimension comes first.
+
+    Then come the second of each dimension, and so on; within a dimension, main metrics precede the others.
+    """
+    dimensions: dict[str, list[Column]] = {}
+    for column in sorted(columns, key=lambda column: not column.main):
+        dimensions.setdefault(column.dimension or column.task, []).append(column)
+    turns = [(turn, i, column) for i, own in enumerate(dimensions.values()) for turn, column in enumerate(own)]
+    return [column for _, _, column in sorted(turns, key=lambda entry: entry[:2])]
+
+
+def _apart(before: Column | None, column: Column, sizes: Counter[tuple[str, str]]) -> bool:
     """Whether a bar separates two columns: between tasks, and between variants with several metrics."""
     if before is None or before.task != column.task:
         return True
-    sizes = [sum(c.key[:2] == which.key[:2] for c in columns) for which in (before, column)]
-    return before.variant != column.variant and max(sizes) > 1
-
-
-def _left(board: Board) -> list[_Field]:
-    pruners = compact(row.pruner for row in board.rows)
-    recipes = compact((row.recipe for row in board.rows), 20)
-    rows = board.rows
-    fields = [
-        _Field(["spar-", "sity"], [percent(row.sparsity) for row in rows], "right"),
-        _Field(
-            ["pruner"],
-            [pruners[row.pruner] + UNDECIDED_MARK * row.undecided + SIGN * row.marked for row in rows],
-            "left",
-        ),
-        _Field(["recipe"], [recipes[row.recipe] for row in rows], "left"),
-    ]
-    for name in rows[0].extra:
-        fields.append(_Field([name], [_plain(row.extra[name]) for row in rows], "right"))
-    if any(row.rank is not None or row.collapsed for row in rows):
-        fields.append(_Field(["rank"], [_rank(row) for row in rows], "right"))
-    if any(row.degenerate for row in rows):
-        counts = [sum(row.degenerate.values()) for row in rows]
-        fields.append(_Field(["degen-", "erate"], [str(count or "") for count in counts], "right"))
-    return fields
+    return before.variant != column.variant and max(sizes[before.key[:2]], sizes[column.key[:2]]) > 1
 
 
 def _signs(row: Row) -> str:
@@ -132,207 +252,4 @@ def _rank(row: Row) -> str:
 
 
 def _plain(value: float | str | None) -> str:
-    return "-" if value is None else displayable(value) if isinstance(value, str) else f"{value:g}"
-
-
-def _metric(board: Board, column: Column, limit: int, intervals: bool) -> _Field:
-    entries = [row.cells.get(column.key) for row in board.rows]
-    decimals = decimals_for(entry.value for entry in entries if entry)
-    cells = []
-    for entry in entries:
-        if entry is None:
-            cells.append("-")
-            continue
-        mark = "*" if entry.best else ""
-        known = intervals and math.isfinite(entry.half_width)
-        error = f"±{number(entry.half_width, decimals)}" if known else ""
-        cells.append(f"{mark}{number(entry.value, decimals)}{error}")
-    if any(column.key in row.at_chance for row in board.rows):
-        cells = [cell + (CHANCE if column.key in row.at_chance else " ")
-                 for cell, row in zip(cells, board.rows, strict=True)]  # fmt: skip
-    verdicts = [row.verdicts.get(column.key, "") for row in board.rows]
-    if any(verdicts):
-        cells = [cell + SIGNS[verdict] for cell, verdict in zip(cells, verdicts, strict=True)]
-    header = [*wrap(column.metric, limit), column.arrow]
-    return _Field([line for line in header if line], cells, "right", column)
-
-
-def _blocks(board: Board, fields: Sequence[_Field]) -> list[str]:
-    lines, spans = _aligned(fields)
-    header = _header(fields, spans)
-    full = spans[-1][1]
-    blocks: list[str] = []
-    for model, of_model in groupby(enumerate(board.rows), key=lambda pair: pair[1].model):
-        heading = elide(" ".join(model.split()), full - 4)
-        blocks += [f"{heading} {'─' * (full - len(heading) - 1)}", *header]
-        for _, group in groupby(of_model, key=lambda pair: pair[1].sparsity):
-            blocks += ["┄" * full, *(lines[i] for i, _ in group)]
-        blocks.append("")
-    return blocks
-
-
-def _aligned(fields: Sequence[_Field]) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return the lines of all rows, aligned, and where each field starts and ends."""
-    from tabulate import DataRow, TableFormat, tabulate
-
-    separator = "\x1f"
-    plain = TableFormat(
-        lineabove=None, linebelowheader=None, linebetweenrows=None, linebelow=None,
-        headerrow=DataRow("", separator, ""), datarow=DataRow("", separator, ""), padding=0, with_header_hide=None,
-    )  # fmt: skip
-    widest = [max([*field.header, "."], key=len) for field in fields]
-    rows = [widest, *zip(*(field.cells for field in fields), strict=True)]
-    text = tabulate(rows, tablefmt=plain, disable_numparse=True, colalign=[field.align for field in fields])
-    first, *lines = text.split("\n")
-    spans, start = [], 0
-    for piece in first.split(separator):
-        spans.append((start, start + len(piece)))
-        start += len(piece) + 1
-    return [line.replace(separator, " ") for line in lines], spans
-
-
-def _header(fields: Sequence[_Field], spans: Sequence[tuple[int, int]]) -> list[str]:
-    """Return the header: task and variant across their columns, then each metric, with its arrow last."""
-    height = max(len(field.header) for field in fields)
-    canvas = [[" "] * spans[-1][1] for _ in range(height)]
-    for field, (start, end) in zip(fields, spans, strict=True):
-        pieces = [BAR] * height if field.cells[0] == BAR else field.header
-        for line, piece in zip(canvas[height - len(pieces) :], pieces, strict=True):
-            _put(line, piece, start if field.align == "left" else end - len(piece))
-    lines = [*_across(fields, spans, 1), *_across(fields, spans, 2), *map("".join, canvas)]
-    return [line for line in lines if line.strip(f" {BAR}")]
-
-
-def _across(fields: Sequence[_Field], spans: Sequence[tuple[int, int]], depth: int) -> list[str]:
-    """Return lines with the names of tasks (depth 1) or variants (depth 2) above their columns."""
-    lines = [[" "] * spans[-1][1] for _ in range(3)]
-    for field, (start, _) in zip(fields, spans, strict=True):
-        if field.cells[0] == BAR:
-            for line in lines:
-                _put(line, BAR, start)
-    shown = [(field.column, span) for field, span in zip(fields, spans, strict=True) if field.column]
-    for key, group in groupby(shown, key=lambda pair: pair[0].key[:depth]):
-        where = [span for _, span in group]
-        start, width = where[0][0], where[-1][1] - where[0][0]
-        pieces = wrap(key[-1], width)
-        for i, line in enumerate(lines):
-            missing = len(lines) - len(pieces)
-            _put(line, (pieces[i - missing] if i >= missing else "").center(width), start)
-    return ["".join(line) for line in lines]
-
-
-def _put(line: list[str], text: str, start: int) -> None:
-    line[start : start + len(text)] = text
-
-
-def _legend(board: Board, width: int, *, intervals: bool) -> list[str]:
-    """Explain the signs that the table uses, and spell out its columns."""
-    signs = []
-    if any(column.arrow for column in board.columns):
-        signs.append("↑ higher is better, ↓ lower is better")
-    if any(row.rank is not None for row in board.rows):
-        signs.append(f"rank: {RANK}")
-    entries = [entry for row in board.rows for entry in row.cells.values()]
-    if any(entry.best for entry in entries):
-        signs.append("* best of these rows")
-    if intervals:
-        signs.append("±: half the 95 % interval")
-    signs += [*chance_signs(board), *ties_signs(board)]
-    if any(row.degenerate for row in board.rows):
-        signs.append(DEGENERATE)
-    if any(row.verdicts for row in board.rows):
-        signs.append(
-            f"▲ ▼ better, worse than {compared_with(r.reference for r in board.rows if r.differences)}: {CORRECTED}"
-        )
-    if any(math.isnan(entry.value) for entry in entries):
-        signs.append("nan: undefined on all samples")
-    if any(len(row.cells) < len(board.columns) for row in board.rows):
-        signs.append("-: not measured")
-    seeds = {len(row.seeds) for row in board.rows}
-    if max(seeds) > 1:
-        signs.append(f"values are means over {min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1
-                     else f"values are means over {max(seeds)} seeds")  # fmt: skip
-    lines = [f"{'; '.join(signs)}."] if signs else []
-    lines.append("Columns: " + _spelt_out(board.columns))
-    lines += board.notes
-    if board.failed:
-        lines.append(failed_sentence(board))
-    lines += board.statements
-    shown = map(displayable, lines)
-    return [wrapped for line in shown for wrapped in textwrap.wrap(line, width, break_on_hyphens=False)]
-
-
-CORRECTED = "paired test, p <= .05 by Holm's method over all marks of a model"
-DEGENERATE = (
-    "degenerate: samples whose output says nothing about them (one class or one box for nearly all, nothing found, "
-    "a constant map)"
-)
-
-
-def chance_signs(board: Board) -> list[str]:
-    """Explain the mark for values at chance, with the chance level of each column that has it."""
-    columns = [c for c in board.columns if any(c.key in row.at_chance for row in board.rows)]
-    if not columns:
-        return []
-    levels = ", ".join(f"{' '.join(filter(None, c.key))} {number(c.chance, decimals_for([c.chance]))}" for c in columns)
-    signs = [f"{CHANCE} not significantly above chance ({levels}), last in its task"]
-    if any(row.collapsed for row in board.rows):
-        signs.append(f"{CHANCE} in place of the rank: collapsed, its main metric is at chance; not ranked")
-    return signs
-
-
-def ties_signs(board: Board) -> list[str]:
-    """Explain the mark of undecided scores."""
-    shares = [row.ties for row in board.rows if row.undecided]
-    if not shares:
-        return []
-    most = percent(float(f"{max(shares):.2g}"))
-    return [f"≈ undecided scores: ties made more than {percent(UNDECIDED)} of the pruning decision, up to {most}"]
-
-
-def _spelt_out(columns: Sequence[Column]) -> str:
-    """Return ``task: metric, metric; task (variant): metric``, with the unit at the end if all columns share it."""
-    units = {column.unit for column in columns}
-    parts = []
-    for (task, variant), group in groupby(columns, key=lambda column: column.key[:2]):
-        metrics = ", ".join(f"{c.metric} [{c.unit}]" if c.unit and len(units) > 1 else c.metric for c in group)
-        parts.append(f"{task} ({variant}): {metrics}" if variant else f"{task}: {metrics}")
-    same = f" [all: {columns[0].unit}]" if len(units) == 1 and columns[0].unit else ""
-    return "; ".join(parts) + same + "."
-
-
-def failed_sentence(board: Board) -> str:
-    """Return a sentence that says how many tasks gave no values, and why."""
-    counts = ", ".join(f"{count} {status}" for status, count in Counter(f.status for f in board.failed).items())
-    return f"Task runs without values: {counts or 'none'}."
-
-
-def failures(failed: Sequence[Failure], width: int | None = None) -> str:
-    """Return a list of failed tasks as plain text; "" for none."""
-    if not failed:
-        return ""
-    from tabulate import tabulate
-
-    pruners = compact(failure.pruner for failure in failed)
-    rows = [
-        [
-            displayable(f.model),
-            pruners[f.pruner],
-            displayable(f.recipe),
-            percent(f.sparsity),
-            f.seed,
-            displayable(f"{f.task} {f.part}".strip()),
-            f.status,
-        ]
-        for f in failed
-    ]
-    headers = ["model", "pruner", "recipe", "sparsity", "seed", "task", "status"]
-    room = width or WIDTH
-    for header, *cells in zip(headers, *rows, strict=True):
-        room -= max(len(header) + 2, *(len(str(cell)) for cell in cells)) + 2  # tabulate widens headers by two
-    room = max(room, 30)
-    for row, failure in zip(rows, failed, strict=True):
-        error = displayable(" ".join(failure.error.split()))
-        row.append(error if len(error) <= room else f"{error[: room - 1]}…")
-    aligned = ["left", "left", "left", "right", "right", "left", "left", "left"]
-    return tabulate(rows, headers=[*headers, "error"], tablefmt="simple", disable_numparse=True, colalign=aligned)
+    return "-" if value is None else elide(displayable(value), LONGEST) if isinstance(value, str) else f"{value:g}"

@@ -9,7 +9,7 @@ An ability (dimension) is the mean over its tasks of the mean over the main metr
 The limits of its interval are the same means of the limits: right if the metrics err together, too wide otherwise.
 
 Rows of different recipes have different references, so the *best* row is chosen by its *level* instead: its value over
-chance, divided by what one dense row of the model has over chance. With a single metric, that is the order of the values.
+chance, divided by what one dense row of the model has over chance. Of a single metric, that is the order of the values.
 """
 
 from __future__ import annotations

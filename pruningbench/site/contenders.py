@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.inference import LEVEL, holm
-from pruningbench.leaderboard.provenance import sounder
+from pruningbench.leaderboard.measurements import Measurements, column_key, row_key
+from pruningbench.leaderboard.provenance import without_repeats
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Row, RowKey
 from pruningbench.site.answers import Line, mean_of_tasks
 
@@ -21,7 +22,7 @@ Z = 1.96
 MOST = 20_000
 """Most paired comparisons of one board; beyond, rows are compared by their intervals alone."""
 NEEDED = (
-    "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "value", "ci_low",
+    "status", "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "value", "ci_low",
     "ci_high", "n", "data_fingerprint", "mark",
 )  # fmt: skip
 
@@ -96,19 +97,18 @@ def _measurements(
 ) -> dict[tuple[RowKey, ColumnKey], dict[int, Measurement]]:
     """Return the measurements that the board shows in these columns, by row and column, and by seed."""
     data = {column.key: column.data_fingerprint for column in columns}
-    asked = results[
-        (results["status"] == "ok")
-        & results["task"].isin({column.task for column in columns})
-        & results["metric"].isin({column.metric for column in columns})
-    ][list(NEEDED)]
-    found: dict[tuple[RowKey, ColumnKey], dict[int, Measurement]] = {}
-    for m in asked.to_dict("records"):
-        key: ColumnKey = (m["task"], m["variant"], m["metric"])
-        if key not in data or str(m["data_fingerprint"] or "") != data[key]:
-            continue
-        row: RowKey = (m["model"], m["pruner"], m["recipe"], float(m["sparsity"]))
-        seeds = found.setdefault((row, key), {})
-        seed = int(m["seed"])
-        seeds[seed] = sounder(seeds[seed], m) if seed in seeds else m
+    asked = Measurements.of(
+        results[
+            results["task"].isin({column.task for column in columns})
+            & results["metric"].isin({column.metric for column in columns})
+        ][list(NEEDED)]
+    )
+    same = [line.place for line in asked if data.get(column_key(line)) == str(line["data_fingerprint"] or "")]
+    kept, _ = without_repeats(asked.at(same))
     rows = {_key(row) for row in board.rows}
-    return {key: seeds for key, seeds in found.items() if key[0] in rows}
+    found: dict[tuple[RowKey, ColumnKey], dict[int, Measurement]] = {}
+    for line in kept:
+        row = row_key(line)
+        if row in rows:
+            found.setdefault((row, column_key(line)), {})[int(line["seed"])] = line
+    return found

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pruningbench.leaderboard.contests import contests
 from pruningbench.leaderboard.rows import Board
 from pruningbench.leaderboard.summary import rank_sentences, spot_sentences
-from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.site.files import File
 from pruningbench.site.heat import answer_files
 from pruningbench.site.html import Content, Html, Page, e, join
@@ -80,9 +79,9 @@ def _body(source: Source) -> Html:
 def _findings(source: Source) -> Html | None:
     """Sweet spots and ranks in sentences, for people who will read nothing else."""
     items = []
-    for board in source.boards:
+    for board, spots in zip(source.boards, source.spots, strict=True):
         said = [
-            *spot_sentences(sweet_spots(board), SPOTS),
+            *spot_sentences(spots, SPOTS),
             *rank_sentences(contests(board, draws=0)),
             *board.statements,
         ]

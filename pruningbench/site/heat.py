@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pruningbench.base.text import displayable
+from pruningbench.contract.findings import SweetSpot
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.rows import Board, ColumnKey, Row
-from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.site.answers import (
     Kept,
     Line,
@@ -39,10 +39,10 @@ def answer_files(source: Source) -> Iterator[File]:
     pairs = Pairs(source.runs)
     for place, board in enumerate(source.boards):
         contenders = Contenders(board, source.results, pairs, main_metrics(board.columns))
-        yield data_file(f"answers-{place}", answers(board, contenders))
+        yield data_file(f"answers-{place}", answers(board, contenders, source.spots[place]))
 
 
-def answers(board: Board, contenders: Contenders) -> dict[str, Any]:
+def answers(board: Board, contenders: Contenders, spots: Iterable[SweetSpot]) -> dict[str, Any]:
     """Return the answers of a board as JSON values.
 
     ::
@@ -59,7 +59,7 @@ def answers(board: Board, contenders: Contenders) -> dict[str, Any]:
     A cell is ``[value, low, high, better, worse, metrics, flags, row]``. A contest is ``all`` or a place of a recipe.
     ``equal`` are the options that are not significantly behind the best one, out of ``of`` others that take part.
     """
-    answering = _Answering(board, contenders)
+    answering = _Answering(board, contenders, spots)
     made = [answering.of(model) for model in dict.fromkeys(row.model for row in board.rows)]
     names = {kind: names_data(kind, listed.texts) for kind, listed in answering.names.items()}
     return {"names": names, "models": [one for one in made if one["options"]]}
@@ -72,14 +72,14 @@ Found = tuple[int, Row] | None
 class _Answering:
     """Makes the answers of each model of a board."""
 
-    def __init__(self, board: Board, contenders: Contenders) -> None:
+    def __init__(self, board: Board, contenders: Contenders, spots: Iterable[SweetSpot]) -> None:
         self.names: dict[PageKind, Names] = {kind: Names() for kind in ("model", "pruner", "recipe")}
         self._board = board
         self._contenders = contenders
         self._lines = lines_of(board)
         self._dense = references(board)
         self._places = {column.key: i for i, column in enumerate(board.columns)}
-        self._spots = {(spot.model, spot.pruner, spot.recipe, spot.key): spot for spot in sweet_spots(board)}
+        self._spots = {(spot.model, spot.pruner, spot.recipe, spot.key): spot for spot in spots}
         self._rows: dict[str, list[tuple[int, Row]]] = {}
         for i, row in enumerate(board.rows):
             if not row.dense:

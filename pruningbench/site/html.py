@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pruningbench.base.text import displayable
+from pruningbench.base.text import displayable, displayable_lines
 
 PLOT_STYLE = "'sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM='"
 """Hash of the only style that Observable Plot writes into the charts of this site (class ``plot``)."""
@@ -81,7 +81,9 @@ def join(content: Content) -> Html:
 
 def pre(text: str, **attributes: str | int | bool | None) -> Html:
     """Return text of several lines as it is."""
-    return e("pre", [[line, Html("\n")] for line in text.split("\n")], tabindex="0", **attributes)
+    first = "\n" if text.startswith("\n") else ""  # a browser drops the line break that a block begins with
+    lines = Html(first + html.escape(displayable_lines(text), quote=False))
+    return e("pre", lines, tabindex="0", **attributes)
 
 
 def _checked_address(address: str) -> str:

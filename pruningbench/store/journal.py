@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
-from pruningbench.base.files import open_plain, read_plain
+from pruningbench.base.files import open_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
+from pruningbench.store.lines import parse_record
 from pruningbench.store.records import Record
+
+T = TypeVar("T")
 
 
 def read_journal(path: Path) -> tuple[list[Record], int]:
@@ -22,47 +26,61 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
         The records of finished tasks in order, and the length in bytes of the file up to their end.
 
     Raises:
-        RunFolderError: if a line other than the last is not a record (the message names the line), or if the
-            journal is a link, a pipe or a device.
+        RunFolderError: if a line other than the last is not a record (the message names the line), if a later version
+            of pruningbench wrote one, or if the journal is a link, a pipe or a device.
+    """
+    records: list[Record] = []
+    good = 0
+    for task, end in finished_tasks(path, parse_record):
+        records += task
+        good = end
+    return records, good
+
+
+def finished_tasks(path: Path, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
+    """Yield the lines of each finished task, as `read_journal` does, with the position in bytes behind them.
+
+    Args:
+        path: the journal; nothing is yielded if it is missing.
+        parse: maps a line to an object with the attributes of a `Record`, or to None if the line is damaged.
+
+    Raises:
+        RunFolderError: as `read_journal` does.
     """
     try:
-        content = read_plain(path)
+        with os.fdopen(open_plain(path), "rb") as file:
+            yield from _finished(path, file, parse)
     except FileNotFoundError:
-        return [], 0
+        return
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
-    records: list[Record] = []
-    group: list[Record] = []
-    offset = good = 0
-    lines = content.splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
+
+
+def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
+    group: list[T] = []
+    offset, key, expected = 0, None, 1
+    for number, line in enumerate(file, start=1):
         offset += len(line)
-        record = _parse(line)
+        try:
+            record: Any = parse(line)
+        except RunFolderError as error:
+            raise RunFolderError(f"{path}:{number}: {error}") from None
         if record is None:
-            if number == len(lines):
-                break  # incomplete because the process was killed during a write
+            if not file.read(1):
+                return  # incomplete because the process was killed during a write
             raise RunFolderError(
                 f"{path}:{number}: damaged line; remove it to measure its task again, or use a new --out"
             )
-        if (group and record.group != group[-1].group) or record.part != len(group) + 1:
+        own = (record.cell, record.task, record.attempts)
+        if record.part != expected or (group and own != key):
             if record.part != 1:
                 raise RunFolderError(f"{path}:{number}: line {record.part} of its task follows another task")
             group = []  # an unfinished task that was later measured again
         group.append(record)
+        key, expected = own, record.part + 1
         if record.part == record.parts:
-            records += group
-            group, good = [], offset
-    return records, good
-
-
-def _parse(line: bytes) -> Record | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        values = json.loads(line)
-        return Record.from_json(values) if isinstance(values, dict) else None
-    except (ValueError, TypeError, OverflowError, RecursionError):  # also for huge numbers and too deep nesting
-        return None
+            yield group, offset
+            group, expected = [], 1
 
 
 class Journal:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pruningbench.base.files import read_plain, write_whole
-from pruningbench.store.journal import latest
-from pruningbench.store.records import Record
 
 Group = tuple[str, str, int]
 """A task run: (cell, task, attempt)."""
@@ -46,31 +44,43 @@ def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
     write_whole(path, (json.dumps(listed, indent=1) + "\n").encode(), durable=True)
 
 
-def standing(records: Iterable[Record], marks: Mapping[Group, Mark]) -> list[tuple[Record, str]]:
-    """Return the records that tables show, each with what is wrong with it, or "".
+def shown(groups: Sequence[Group], marks: Mapping[Group, Mark]) -> list[bool]:
+    """Return which task runs tables show.
 
-    Among several attempts at a task on a cell, the last valid one is shown. If none is valid, the last one is shown
-    with what has changed, unless its cell has since been measured under another key.
+    Among several attempts at a task on a cell, the last valid one is shown. If none is valid, the last one is shown,
+    unless its cell has since been measured under another key.
     """
-    listed = list(records)
-    sound = latest(record for record in listed if record.group not in marks)
-    measured = {(record.cell, record.task) for record in sound}
-    rest = [
-        record
-        for record in latest(record for record in listed if (record.cell, record.task) not in measured)
-        if (marks[record.group].cell, record.task) not in measured
-    ]
-    shown = {id(record) for record in (*sound, *rest)}
-    return [(record, _words(record, marks.get(record.group))) for record in listed if id(record) in shown]
+    sound = _last(group for group in groups if group not in marks)
+    rest = {
+        (cell, task): attempt
+        for (cell, task), attempt in _last(group for group in groups if group[:2] not in sound).items()
+        if (mark := marks.get((cell, task, attempt))) is not None and (mark.cell, task) not in sound
+    }
+    last = rest | sound
+    return [last.get(group[:2]) == group[2] and (group in marks) == (group[:2] in rest) for group in groups]
 
 
-def _words(record: Record, mark: Mark | None) -> str:
-    """Return what a reader of a table should know about a measurement, in one line, or ""."""
-    if mark is not None:
-        return f"stale: {mark.why}"
-    if record.stale:
-        return f"accepted: {record.stale}"
-    if record.status == "ok" and not record.made_of:
-        return "unchecked: measured by a version that did not keep what rows are made of"
-    unread = sorted(name for name, text in record.made_of.items() if text.endswith(" unread"))
+def _last(groups: Iterable[Group]) -> dict[tuple[str, str], int]:
+    """Return the last attempt at each (cell, task)."""
+    last: dict[tuple[str, str], int] = {}
+    for cell, task, attempt in groups:
+        last[cell, task] = max(last.get((cell, task), 0), attempt)
+    return last
+
+
+def remark(status: str, stale: str, made_of: Mapping[str, str]) -> str:
+    """Return what a reader of a table should know about a measurement without a mark, in one line, or "".
+
+    Args:
+        status: the field of its `Record`, as are the others.
+        stale: what differs from the parts that ``--accept-changed`` accepted.
+        made_of: what it was made from.
+    """
+    if stale:
+        return f"accepted: {stale}"
+    if not made_of:
+        return "unchecked: measured by a version that did not keep what rows are made of" if status == "ok" else ""
+    if " unread" not in "\n".join(made_of.values()):
+        return ""
+    unread = sorted(name for name, text in made_of.items() if text.endswith(" unread"))
     return f"version alone: the code of {', '.join(unread)} cannot be read" if unread else ""

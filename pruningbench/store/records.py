@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+SCHEMA = 1
+"""Version of the journal's lines that this version reads; a line names its own in ``schema`` if it is not 1. Fields may
+be added without a new version, because readers drop the ones that they do not know."""
 Status = Literal["ok", "failed", "skipped", "crashed", "timeout", "oom"]
 
 NUMBERS = (

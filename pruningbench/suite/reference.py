@@ -177,8 +177,11 @@ def _section(entry: Registration) -> str:
 
 
 def _promises(component: type[Component]) -> list[str]:
-    """Return notes on the unusual properties that a pruner's class declares for its masks."""
+    """Return notes on a task's dimension, and on unusual properties that a pruner's class declares for its masks."""
     notes = []
+    dimension = getattr(component, "dimension", "")
+    if dimension:
+        notes.append(f"Dimension: {dimension}.")
     if getattr(component, "exact", True) is False:
         notes.append("The number of pruned weights follows the pattern, not exactly the sparsity asked for.")
     if getattr(component, "updates_weights", False):

@@ -13,11 +13,12 @@ from pruningbench.suite.binding import bind
 from pruningbench.testing.components import COMPONENT_CHECKS
 from pruningbench.testing.datasets import DATASET_CHECKS
 from pruningbench.testing.pruners import PRUNER_CHECKS
+from pruningbench.testing.tasks import TASK_CHECKS
 
 Check = Callable[[Use, Registry], Iterator[str]]
 """Yields what is wrong with a component, one sentence per problem."""
 
-_OF_KIND: dict[str, dict[str, Check]] = {"pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS}
+_OF_KIND: dict[str, dict[str, Check]] = {"pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS, "task": TASK_CHECKS}
 
 
 @dataclass(frozen=True)

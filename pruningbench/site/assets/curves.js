@@ -103,7 +103,7 @@
     const points = measured.filter(visible).filter((row) => board.sparsity[row] > 0).map((row) => pointOf(row, column_))
       .filter((point) => Number.isFinite(point.y)).sort((a, b) => a.x - b.x);
     const lines = dense.filter(visible).map((row) => ({ y: board.value[board.at(row, column_)], kind: "dense",
-      recipe: recipePlace(board.rows.recipe[row]), text: `dense · ${board.short("recipe", board.rows.recipe[row])}` }))
+      recipe: board.rows.recipe[row], text: `dense · ${board.short("recipe", board.rows.recipe[row])}` }))
       .filter((line) => Number.isFinite(line.y));
     const ceiling = board.columns.ceiling[column_], chance = board.columns.chance[column_];
     if (ceiling !== null) lines.push({ y: ceiling, kind: "people", text: "people", recipe: 0 });
@@ -117,16 +117,13 @@
     return { title, chart, table: curveTable(title, points, dense, column_) };
   }
 
+  // Looks follow the place of a pruner on the board, so that they are the same for all models and metrics.
   function pointOf(row, column_) {
     const i = board.at(row, column_);
     return { i, x: board.sparsity[row], y: board.value[i], low: board.low[i], high: board.high[i],
-      pruner: prunerPlace(board.rows.pruner[row]), recipe: recipePlace(board.rows.recipe[row]),
+      pruner: board.rows.pruner[row], recipe: board.rows.recipe[row],
       collapsed: board.collapsed(row) || board.atChance(i), tip: board.sentence(i) };
   }
-  // Looks follow the place of a pruner on the board, so that they are the same for all models and metrics.
-  const prunerPlace = (pruner) => pruner;
-  const recipePlace = (recipe) => recipe;
-
   // The same values as a table, for those who do not see the chart; its buttons pin a value, as a click does.
   function curveTable(title, points, dense, column_) {
     const digits = board.digitsOf(column_);
@@ -163,7 +160,7 @@
   function scatterChart(rows, width, height) {
     const x = axisOf(state.x), y = axisOf(state.y);
     const points = rows.filter(visible).map((row) => ({
-      row, x: x.value(row), y: y.value(row), pruner: prunerPlace(board.rows.pruner[row]), sparsity: board.sparsity[row],
+      row, x: x.value(row), y: y.value(row), pruner: board.rows.pruner[row], sparsity: board.sparsity[row],
       i: y.i(row) >= 0 ? y.i(row) : x.i(row), collapsed: board.collapsed(row) || Boolean(x.chance?.(row) || y.chance?.(row)),
     })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y));
     for (const point of points) {

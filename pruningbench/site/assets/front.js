@@ -46,10 +46,8 @@
 
   // Radio buttons for a few choices, a list for many.
   function choice(name, choices, chosen, change) {
-    const box = document.querySelector(`fieldset:has(> .segments[data-of="${name}"])`)
-      || [...document.querySelectorAll("#controls fieldset")][name === "model" ? 0 : 1];
+    const box = document.getElementById(`${name}-group`);
     const segments = box.querySelector(".segments");
-    segments.dataset.of = name;
     box.hidden = choices.length < 2;
     if (choices.length > 6) {
       segments.replaceChildren(el("select", { "aria-label": name, onchange: (event) => change(event.target.value) },
@@ -123,6 +121,7 @@
     PB.writeState({ board: place || "", model: names.model.label[model.model],
       recipe: recipe === "all" ? (model.options.length > MANY ? "all" : "") : names.recipe.label[recipe],
       sparsity: model.sparsities[sparsity], cell: pinned ? pinned.join("-") : "" });
+    performance.mark("drawn");
     open();
   }
 
