@@ -40,7 +40,9 @@ def pages(source: Source) -> Iterator[Page | File]:
     """Yield all pages that are about one thing, with their pictures, and the index of these pages."""
     shown: list[PicturePage] = []
     yield from pictures.pages(source, shown)
-    site = Site(source, Catalogue.of(source), tuple(map(lines_of, source.boards)), tuple(shown))
+    site = Site(
+        source, Catalogue.of(source), tuple(lines_of(board, i) for i, board in enumerate(source.boards)), tuple(shown)
+    )
     for label in LABELS:
         for i, name in enumerate(site.names(label)):
             yield condition_page(site, label, name, full=i < FULL)
@@ -68,7 +70,11 @@ def condition_page(site: Site, kind: Label, name: str, *, full: bool) -> Page:
     tables: list[Content] = []
     for lines in site.lines if full else ():
         own = lines.of(kind, name)
-        made = [value_table(c, own, rest, caption=column_heading(c)) for c in main_columns(lines.board.columns)]
+        model = name if kind == "model" else ""
+        made = [
+            value_table(c, own, rest, caption=column_heading(lines, c, model=model))
+            for c in main_columns(lines.board.columns)
+        ]
         kept = [table for table in made if table is not None]
         if kept:
             tables += [board_title(site, lines), *kept[:TABLES]]
@@ -91,7 +97,7 @@ def task_page(site: Site, name: str, *, full: bool) -> Page:
     for lines in site.lines if full else ():
         columns = [column for column in lines.board.columns if column.task == name]
         main = main_columns(columns)[:TABLES]
-        made = [value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(c)) for c in main]
+        made = [value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(lines, c)) for c in main]
         if columns:
             tables += [board_title(site, lines), metricpages.levels_table(columns, "metric"), made]
     own = [one for one in site.pictures if one.task == name]

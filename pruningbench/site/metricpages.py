@@ -70,7 +70,8 @@ def _page(site: Site, name: str, places: Sequence[tuple[int, Column]], *, full: 
         if not columns:
             continue
         made = [
-            value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(c)) for c in columns[:TABLES]
+            value_table(c, lines.pruned or lines.dense, LABELS, caption=column_heading(lines, c))
+            for c in columns[:TABLES]
         ]
         tables += [board_title(site, lines), levels_table(columns, "task"), made]
         if len(columns) > TABLES:

@@ -14,7 +14,7 @@ from pruningbench.site.html import Content, Html, e
 from pruningbench.site.links import PAGE_KINDS, PageKind
 from pruningbench.site.pictures import PicturePage
 from pruningbench.site.source import Source
-from pruningbench.site.tables import LONGEST, Lines
+from pruningbench.site.tables import LONGEST, LONGEST_STATE, Lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,12 +65,11 @@ def title_of(name: str) -> str:
 
 
 def views(kind: PageKind, name: str) -> Html:
-    """Return a link to the rows of a thing in the table, and one to the curves."""
-    shown = displayable(name)
+    """Return a link to the rows of a thing in the table."""
     by_value = {"view": "values"} if kind in ("task", "metric") else {}
-    chosen = urlencode({**by_value, kind: f"={shown}"}) if len(shown) <= 200 else ""
-    table = f"../table.html#{chosen}" if chosen else "../table.html"
-    return e("p", e("a", "Its rows in the table", href=table), " · ", e("a", "All curves", href="../curves.html"))
+    state = urlencode({**by_value, kind: f"={displayable(name)}"})
+    address = f"../table.html#{state}" if len(state) <= LONGEST_STATE else "../table.html"
+    return e("p", e("a", "Its rows in the table", href=address))
 
 
 def board_title(site: Site, lines: Lines) -> Html | None:

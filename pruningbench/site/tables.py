@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
+from urllib.parse import urlencode
 
+from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.labels import compact, elide
@@ -20,8 +22,8 @@ Label = Literal["model", "pruner", "recipe"]
 LABELS: tuple[Label, ...] = get_args(Label)
 LINES, TABLES, SPARSITIES = 40, 12, 12
 """Most lines of a table, tables of a page, and sparsities in a table."""
-LONGEST = 60
-"""Most characters of a label."""
+LONGEST, LONGEST_STATE = 60, 400
+"""Most characters of a label, and of the state in the address of a view."""
 NO_SIGN = e("span", class_="mark")
 """Keeps the place of the signs free, so that numbers stand below each other."""
 LEGEND = (
@@ -46,11 +48,13 @@ class Lines:
 
     Attributes:
         board: the board.
+        place: its place among the boards of the site.
         pruned: one line for each model, pruner and recipe, by model in the order of the board, then by name.
         dense: one line for each dense row.
     """
 
     board: Board
+    place: int
     pruned: tuple[Line, ...]
     dense: tuple[Line, ...]
 
@@ -68,8 +72,8 @@ class Lines:
         return [line for line in listed if set(line.rows) != {0.0}] or listed
 
 
-def lines_of(board: Board) -> Lines:
-    """Return the lines of a board."""
+def lines_of(board: Board, place: int = 0) -> Lines:
+    """Return the lines of a board, given its place among the boards of the site."""
     dense = {
         (row.model, row.recipe): Line(row.model, row.pruner, row.recipe, {0.0: row}) for row in board.rows if row.dense
     }
@@ -85,7 +89,7 @@ def lines_of(board: Board) -> Lines:
             line.rows.setdefault(0.0, reference.rows[0.0])
     models = {model: i for i, model in enumerate(dict.fromkeys(row.model for row in board.rows))}
     listed = sorted(pruned.values(), key=lambda line: (models[line.model], line.pruner, line.recipe))
-    return Lines(board, tuple(listed), tuple(dense.values()))
+    return Lines(board, place, tuple(listed), tuple(dense.values()))
 
 
 def main_columns(columns: Iterable[Column]) -> list[Column]:
@@ -150,16 +154,27 @@ def column_words(column: Column) -> str:
     return f"{elide(column.task, LONGEST)}{variant} · {elide(column.metric, LONGEST)} ({about})"
 
 
-def column_heading(column: Column, *, up: str = "../") -> list[Content]:
-    """Return the same with links to the pages of the task and the metric."""
+def column_heading(lines: Lines, column: Column, *, model: str = "") -> list[Content]:
+    """Return what a column measures with links to the pages of the task and the metric, and to its curves.
+
+    Args:
+        lines: the lines of the column's board.
+        column: the column.
+        model: the model whose curves are meant; "" for any.
+    """
     words = column_words(column)
     about = words[words.rindex(" (") :] if " (" in words else ""
+    chosen = {"board": lines.place or "", "model": displayable(model), "metric": displayable(column.header)}
+    state = urlencode({key: value for key, value in chosen.items() if value})
+    curves = f"../curves.html#{state}" if len(state) <= LONGEST_STATE else "../curves.html"
     return [
-        e("a", elide(column.task, LONGEST), href=up + page_of("task", column.task)),
+        e("a", elide(column.task, LONGEST), href="../" + page_of("task", column.task)),
         f" · {elide(column.variant, LONGEST)}" if column.variant else "",
         " · ",
-        e("a", elide(column.metric, LONGEST), href=up + page_of("metric", column.metric)),
+        e("a", elide(column.metric, LONGEST), href="../" + page_of("metric", column.metric)),
         about,
+        " · ",
+        e("a", "curves", href=curves, aria_label=f"curves of {words}"),
     ]
 
 
