@@ -188,3 +188,23 @@ def test_a_shipped_suite_is_run_by_its_name_only_if_it_is_unchanged(tmp_path: Pa
     assert _suite_argument(site, RunFolder(run)) == "quickstart"
     RunFolder(run).suite.write_text(suite.to_yaml().replace("seeds: [0]", "seeds: [0, 1]"))
     assert _suite_argument(site, RunFolder(run)) == "suite.yaml"
+
+
+def test_a_site_with_very_many_metrics_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pruningbench.site.metricpages.FULL", 3)
+    where = [(0.0, "dense"), (0.5, "a")]
+    records = [record(pruner, f"m{i}", 0.5, sparsity=sparsity) for sparsity, pruner in where for i in range(5)]
+    build_site([write_run(tmp_path / "run", records)], tmp_path / "site", registry=Registry())
+    pages = [(tmp_path / "site" / page_of("metric", f"m{i}")) for i in range(5)]
+    assert ["table" in parsed(one).tags for one in pages] == [True, True, True, False, False]
+    assert "only; the link above leads to the values" in parsed(pages[4]).words
+    assert broken_links(tmp_path / "site") == []
+
+
+def test_two_runs_of_one_name_share_a_page(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / place / "same", conditions(), tasks=("sorting",)) for place in ("one", "two")]
+    for run, version in zip(runs, ("3.11.1", "3.12.2"), strict=True):
+        RunFolder(run).environment.write_text(json.dumps({"python": version}))
+    build_site(runs, tmp_path / "site", registry=Registry())
+    (page,) = (tmp_path / "site" / "run").iterdir()
+    assert "Python 3.11.1" in parsed(page).words and "Python 3.12.2" in parsed(page).words
