@@ -14,6 +14,8 @@ from pruningbench.site.links import PageKind, page_of
 from pruningbench.site.origins import Origin, origins
 from pruningbench.site.source import Source
 
+KINDS: tuple[PageKind, ...] = ("model", "pruner", "recipe", "task", "metric", "run")
+"""Kinds of names on a board."""
 BEST, AT_CHANCE, BETTER, WORSE = 1, 2, 4, 8
 """Bits of the flags of a value."""
 COLLAPSED, UNDECIDED, MARKED = 1, 2, 4
@@ -51,7 +53,7 @@ def board_data(board: Board, found: dict[Any, Origin], suites: set[str]) -> dict
 
     ``change`` is the paired difference to the dense reference, and ``p`` its p-value after Holm's correction.
     """
-    names = {kind: Names() for kind in ("model", "pruner", "recipe", "task", "metric", "run")}
+    names: dict[PageKind, Names] = {kind: Names() for kind in KINDS}
     commands = Names()
     for row in board.rows:  # in the order of the board, so that lists read as the tables do
         names["model"].place(row.model)
@@ -62,7 +64,7 @@ def board_data(board: Board, found: dict[Any, Origin], suites: set[str]) -> dict
         "suites": [displayable(suite) for suite in board.suites],
         "notes": [displayable(note) for note in board.notes],
         "statements": [displayable(statement) for statement in board.statements],
-        "names": {kind: names_data(kind, listed.texts) for kind, listed in names.items()},  # type: ignore[arg-type]
+        "names": {kind: names_data(kind, listed.texts) for kind, listed in names.items()},
         "suite": [displayable(suite) if suite in suites else "" for suite in commands.texts],
         "columns": columns,
         "rows": rows,
@@ -83,10 +85,10 @@ def names_data(kind: PageKind, texts: Iterable[str]) -> dict[str, list[str]]:
 
 def dimension_of(column: Column) -> str:
     """Return the ability that a column measures; the task where the board does not know it."""
-    return str(getattr(column, "dimension", "") or column.task)
+    return column.dimension or column.task
 
 
-def _columns(columns: Iterable[Column], names: dict[str, Names]) -> dict[str, list[Any]]:
+def _columns(columns: Iterable[Column], names: dict[PageKind, Names]) -> dict[str, list[Any]]:
     listed = list(columns)
     return {
         "task": [names["task"].place(c.task) for c in listed],
@@ -102,7 +104,7 @@ def _columns(columns: Iterable[Column], names: dict[str, Names]) -> dict[str, li
 
 
 def _rows(
-    rows: Iterable[Row], names: dict[str, Names], commands: Names, found: dict[Any, Origin]
+    rows: Iterable[Row], names: dict[PageKind, Names], commands: Names, found: dict[Any, Origin]
 ) -> dict[str, list[Any]]:
     made: dict[str, list[Any]] = {}
     for row in rows:

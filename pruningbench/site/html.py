@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pruningbench.base.text import displayable
+from pruningbench.base.text import displayable, displayable_lines
 
 PLOT_STYLE = "'sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM='"
 """Hash of the only style that Observable Plot writes into the charts of this site (class ``plot``)."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' {PLOT_STYLE}; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'"
 )
 """The Content-Security-Policy of every page.
 
@@ -80,7 +81,9 @@ def join(content: Content) -> Html:
 
 def pre(text: str, **attributes: str | int | bool | None) -> Html:
     """Return text of several lines as it is."""
-    return e("pre", [[line, Html("\n")] for line in text.split("\n")], tabindex="0", **attributes)
+    first = "\n" if text.startswith("\n") else ""  # a browser drops the line break that a block begins with
+    lines = Html(first + html.escape(displayable_lines(text), quote=False))
+    return e("pre", lines, tabindex="0", **attributes)
 
 
 def _checked_address(address: str) -> str:
@@ -108,6 +111,7 @@ class Page:
         title: title of the window and heading of the page.
         body: what follows the heading.
         scripts: files under the site's folder that the page runs, in this order, after the ones of every page.
+        styles: style sheets under the site's folder, after the one of every page.
         data: names of the data that the page needs (`pruningbench.site.data`), loaded before its scripts.
         intro: one sentence below the heading.
         trail: pages above this one, for the breadcrumbs: (address, name).
@@ -118,6 +122,7 @@ class Page:
     title: str
     body: Html
     scripts: Sequence[str] = ()
+    styles: Sequence[str] = ()
     data: Sequence[str] = ()
     intro: Content = ""
     trail: Sequence[tuple[str, str]] = ()
@@ -137,7 +142,7 @@ def document(page: Page, site_title: str) -> str:
         e("meta", name="color-scheme", content="light dark"),
         e("title", f"{page.title} · {site_title}" if page.address != "index.html" else site_title),
         e("link", rel="icon", type="image/svg+xml", href=f"{up}assets/icon.svg"),
-        e("link", rel="stylesheet", href=f"{up}assets/site.css"),
+        [e("link", rel="stylesheet", href=up + address) for address in ("assets/site.css", *page.styles)],
         e("script", src=f"{up}assets/theme.js"),
         [e("script", src=up + address, defer=True) for address in scripts],
     )

@@ -11,7 +11,7 @@ BOARD_SCRIPTS = ("assets/board.js",)
 
 
 def segments(name: str, legend: str, choices: Sequence[tuple[str, str]]) -> Html:
-    """Return a choice between few things: a group of radio buttons, none of which is checked yet.
+    """Return a choice between few things: the group ``NAME-group`` of radio buttons, none of which is checked yet.
 
     Args:
         name: name of the group.
@@ -19,4 +19,5 @@ def segments(name: str, legend: str, choices: Sequence[tuple[str, str]]) -> Html
         choices: value and text of each.
     """
     labels = [e("label", e("input", type="radio", name=name, value=value), e("span", text)) for value, text in choices]
-    return e("fieldset", e("legend", legend), e("div", labels, class_="segments"), class_="field")
+    group = e("div", labels, class_="segments")
+    return e("fieldset", e("legend", legend), group, class_="field", id=f"{name}-group")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pruningbench.base.files import expanded
+from pruningbench.contract.findings import SweetSpot
 from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.rows import Board
+from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.plugins import Registry, load_registry
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class Source:
     boards: tuple[Board, ...]
     registry: Registry
     title: str
+
+    @cached_property
+    def spots(self) -> tuple[tuple[SweetSpot, ...], ...]:
+        """Sweet spots of each board."""
+        return tuple(map(sweet_spots, self.boards))
 
     @cached_property
     def run_names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ LEGEND = (
 )
 
 
-def pages(source: Source) -> Iterator[Page | File]:
+def pages(source: Source) -> Iterator[Page | File]:  # noqa: ARG001 - as all producers
     """Yield the page of the table."""
     yield Page(
         "table.html",

@@ -74,6 +74,10 @@ window.PB = (function () {
   function percent(share) {
     return `${Number((100 * share).toPrecision(6))} %`;
   }
+  // Text that may break after a joint of a name, not inside its words.
+  function breakable(text) {
+    return text.split(/(?<=[-_,(/ =])/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part]));
+  }
   function plural(count, one, many) {
     return `${count.toLocaleString("en")} ${count === 1 ? one : many || `${one}s`}`;
   }
@@ -155,6 +159,6 @@ window.PB = (function () {
     if (target) button.replaceWith(copyButton(target, button.textContent));
   }
 
-  return { up, el, link, load, readState, writeState, addressOf, digitsFor, number, percent, plural, quoted, commandOf,
+  return { up, el, link, load, readState, writeState, addressOf, digitsFor, number, percent, breakable, plural, quoted, commandOf,
     copyButton, announce, download };
 })();

@@ -31,7 +31,7 @@
     return {
       model: named(board, "model", codes(rows.model), "model"),
       recipe: named(board, "recipe", codes(rows.recipe), "recipe"),
-      sparsity: numbers(floats(pick(rows.sparsity, rowOf)), percent, "sparsity", 92),
+      sparsity: numbers(floats(pick(rows.sparsity, rowOf)), percent, "sparsity", 104),
       achieved: numbers(floats(pick(rows.achieved, rowOf)), percent, "achieved", 96, "sparsity counted in the network"),
       rank: numbers(floats(pick(rows.rank, rowOf)), (value) => number(value, 2), "rank", 78,
         "mean place among the rows of the same model and sparsity, 1 is best"),
@@ -121,12 +121,12 @@
       return values;
     };
     const arrow = { "1": " ↑", "-1": " ↓", "0": "" }[board.columns.direction[column]];
-    const title = board.columns.header[column] + arrow;
+    const title = board.columns.header[column] + arrow.replace(" ", "\u00a0");
     return {
       type: "number",
       title,
       about: board.title(column),
-      width: Math.min(170, Math.max(84, 34 + 7 * title.length)),
+      width: Math.min(150, Math.max(92, 34 + 4.6 * title.length)),
       key: (row) => lazy()[row],
       text: (row) => (Number.isNaN(lazy()[row]) ? "" : number(lazy()[row], board.digitsOf(column))),
       test: (filter) => numberColumn(lazy(), String).test(filter),
