@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pruningbench.plugins import Registry
-from pruningbench.site import curves, front, table
+from pruningbench.site import curves, details, front, table
 from pruningbench.site.boards import board_files
 from pruningbench.site.files import MARKER, File, check_replaceable, write_folder
 from pruningbench.site.html import Page, document
@@ -17,7 +17,12 @@ from pruningbench.site.source import Source, load_source
 from pruningbench.version import __version__
 
 HERE = Path(__file__).parent
-PRODUCERS: tuple[Callable[[Source], Iterable[Page | File]], ...] = (front.pages, table.pages, curves.pages)
+PRODUCERS: tuple[Callable[[Source], Iterable[Page | File]], ...] = (
+    front.pages,
+    table.pages,
+    curves.pages,
+    details.pages,
+)
 """What makes the pages and the files that they need, in this order."""
 
 SERVED = (".css", ".js", ".svg", ".txt")

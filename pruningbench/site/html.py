@@ -111,6 +111,7 @@ class Page:
         title: title of the window and heading of the page.
         body: what follows the heading.
         scripts: files under the site's folder that the page runs, in this order, after the ones of every page.
+        styles: style sheets under the site's folder, after the one of every page.
         data: names of the data that the page needs (`pruningbench.site.data`), loaded before its scripts.
         intro: one sentence below the heading.
         trail: pages above this one, for the breadcrumbs: (address, name).
@@ -121,6 +122,7 @@ class Page:
     title: str
     body: Html
     scripts: Sequence[str] = ()
+    styles: Sequence[str] = ()
     data: Sequence[str] = ()
     intro: Content = ""
     trail: Sequence[tuple[str, str]] = ()
@@ -140,7 +142,7 @@ def document(page: Page, site_title: str) -> str:
         e("meta", name="color-scheme", content="light dark"),
         e("title", f"{page.title} · {site_title}" if page.address != "index.html" else site_title),
         e("link", rel="icon", type="image/svg+xml", href=f"{up}assets/icon.svg"),
-        e("link", rel="stylesheet", href=f"{up}assets/site.css"),
+        [e("link", rel="stylesheet", href=up + address) for address in ("assets/site.css", *page.styles)],
         e("script", src=f"{up}assets/theme.js"),
         [e("script", src=up + address, defer=True) for address in scripts],
     )

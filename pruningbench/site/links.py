@@ -17,7 +17,7 @@ _OTHER = re.compile(r"[^a-z0-9]+")
 
 
 def page_of(kind: PageKind, name: str) -> str:
-    """Return the address of a page, relative to the site's folder: ``pruner/magnitude-erk-1f2e3d4c.html``.
+    """Return the address of a page, relative to the site's folder: ``pruner/magnitude-erk-1f2e3d4c5b.html``.
 
     The address holds only lower-case ASCII letters, digits, "-", "/" and ".". Different names have different addresses,
     also where file names ignore case, because the hash of the whole name is a part of it.
@@ -34,11 +34,15 @@ def page_of(kind: PageKind, name: str) -> str:
     return f"{kind}/{slug(name)}.html"
 
 
-def slug(name: str) -> str:
-    """Return a file name without extension for any text: harmless characters of the text, and eight digits of its hash.
+def slug(name: str, *, readable: str | None = None) -> str:
+    """Return a file name without extension for any text: harmless characters of the text, and ten digits of its hash.
 
-    The hash has 32 bits; `pruningbench.site` refuses two names with the same address.
+    The hash has 40 bits; writing a site refuses two files with the same address.
+
+    Args:
+        name: decides the hash.
+        readable: text whose harmless characters are shown instead of those of `name`.
     """
-    readable = _OTHER.sub("-", name.lower())[:LONGEST].strip("-")
-    digits = content_hash(name, length=8)
-    return f"{readable}-{digits}" if readable else digits
+    words = _OTHER.sub("-", (name if readable is None else readable)[: 4 * LONGEST].lower())[:LONGEST].strip("-")
+    digits = content_hash(name, length=10)
+    return f"{words}-{digits}" if words else digits
