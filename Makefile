@@ -1,5 +1,6 @@
 # make run   makes .venv, installs, runs the quickstart suite, prints the leaderboard
-# make test  makes .venv, installs with the test extra, runs all tests
+# make test  makes .venv, installs with the test extra, runs all tests; those of the site need a Chromium
+# make vendor the libraries of the site again, from their npm packages
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
@@ -11,7 +12,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore test-fuzz lint graph leaderboard bench clean
+.PHONY: run test test-explore test-fuzz lint vendor graph leaderboard bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -34,6 +35,10 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/imports.py
 	$(BIN)/python .ci/files.py
+
+# needs npm; the files are a part of the repository, so that nothing else does
+vendor:
+	$(PYTHON) .ci/vendor.py
 
 graph: $(BIN)/python
 	$(BIN)/python .ci/imports.py

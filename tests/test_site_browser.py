@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from kit.browser import PHONE, Browser, Visit
-from kit.smallruns import HOSTILE, hostile_run, small_run
+from kit.smallruns import HOSTILE, hostile_run, many_values, small_run
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
@@ -248,6 +249,56 @@ def test_pareto_front_of_two_metrics_is_that_of_brute_force(browser: Browser, si
         assert wrong == 0
         assert visit.page.locator("#alternative td", has_text="★").count() >= 1
         assert visit.axe() == []
+
+
+def test_pages_print_on_white_without_controls(browser: Browser, site: Path) -> None:
+    with browser.open(site / "index.html", theme="dark") as visit:
+        ready(visit, "index.html")
+        visit.page.emulate_media(media="print", color_scheme="light")
+        assert visit.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+        assert not visit.page.locator("#controls").is_visible()
+        assert not visit.page.locator(".top nav").is_visible()
+        assert visit.page.locator(".heat").first.is_visible()
+
+
+def test_hundred_thousand_values_sort_and_filter_within_three_tenths_of_a_second(
+    browser: Browser, site: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    shutil.copytree(site, many)
+    file = many / "data" / "board-0.js"
+    file.write_bytes(many_values(file.read_bytes(), 100_000))
+    with browser.open(many / "table.html", "#view=values") as visit:
+        ready(visit, "table.html")
+        assert visit.page.inner_text("#count") == "100,000 values"
+        took = {name: min(timed(visit, action) for _ in range(3)) for name, action in ACTIONS.items()}
+        assert max(took.values()) <= 300, took
+        values = visit.page.evaluate("[...PB.grid.order].map((row) => PB.grid.columns.value.key(row))")
+        assert 0 < len(values) < 100_000, "the filter is on"
+        assert values == sorted(values, reverse=True)
+        assert values[-1] >= 0.5
+
+
+ACTIONS = {
+    "sort": "PB.grid.sort = null; PB.grid.sortBy('value')",
+    "filter": "(() => { PB.grid.filters.value = '>= .5'; PB.grid.later(); })()",
+    "search": "PB.grid.searchFor('vit erk')",
+    "sort names": "PB.grid.sort = null; PB.grid.sortBy('pruner')",
+    "sort again": "PB.grid.sort = null; PB.grid.sortBy('value')",
+}
+"""What a reader does, as it reaches the grid."""
+
+
+def timed(visit: Visit, action: str) -> float:
+    """Return the milliseconds from an action until the frame that shows its result has been painted."""
+    return visit.page.evaluate(
+        f"""async () => {{
+          const begun = performance.now();
+          {action};
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))));
+          return performance.now() - begun;
+        }}"""
+    )
 
 
 def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ Z = 1.96
 MOST = 20_000
 """Most paired comparisons of one board; beyond, rows are compared by their intervals alone."""
 NEEDED = (
-    "status", "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "value", "ci_low",
-    "ci_high", "n", "data_fingerprint", "mark",
+    "status", "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric",
+    "value", "ci_low", "ci_high", "n", "data_fingerprint", "mark",
 )  # fmt: skip
 
 

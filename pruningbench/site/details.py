@@ -20,6 +20,7 @@ from pruningbench.site.subjects import (
     board_title,
     picture_links,
     title_of,
+    too_many,
     trail,
     views,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,21 +75,16 @@ def hostile_run(folder: Path, names: tuple[str, ...] = HOSTILE) -> Path:
     return write_run(folder, records)
 
 
-def large_run(folder: Path, rows: int) -> Path:
-    """Write a run with about `rows` values, without per-sample values."""
-    pruners = [f"pruner-{i}" for i in range(10)]
-    records = []
-    columns = [(f"task-{i}", f"metric-{j}") for i in range(5) for j in range(4)]
-    models = rows // (len(pruners) * 10 * len(columns)) + 1
-    for model in range(models):
-        for number, pruner in enumerate(["dense", *pruners]):
-            for step in range(10 if number else 1):
-                sparsity = 0.5 + step / 20 if number else 0.0
-                for place, (task, metric) in enumerate(columns):
-                    value = 0.9 - sparsity * (0.02 * number + 0.01 * place) + 0.001 * ((model * 7919 + step) % 13)
-                    records.append(
-                        record(
-                            pruner, metric, value, model=f"net-{model}", task=task, sparsity=sparsity, dimension=task
-                        )
-                    )
-    return write_run(folder, records)
+def many_values(script: bytes, count: int) -> bytes:
+    """Return the data file of a board with its rows and values repeated until it has `count` values."""
+    head, _, text = script.decode("ascii").partition("]=")
+    board = json.loads(text.rstrip(";\n"))
+    values, rows = board["values"], board["rows"]
+    own, lines = len(values["row"]), len(rows["model"])
+    copies = -(-count // own)
+    draw = random.Random(0)
+    board["rows"] = {name: listed * copies for name, listed in rows.items()}
+    board["values"] = {name: (listed * copies)[:count] for name, listed in values.items()}
+    board["values"]["row"] = [place + lines * (i // own) for i, place in enumerate(board["values"]["row"])]
+    board["values"]["value"] = [round(draw.random(), 6) for _ in range(count)]
+    return f"{head}]={json.dumps(board)};\n".encode("ascii")
