@@ -27,6 +27,11 @@ Margin = float | Mapping[str, float]
 """A margin for metrics with values in [0, 1], or one for each metric named."""
 SHARES = ("fraction", "probability")
 """Units of metrics with values in [0, 1], to which a margin without the name of a metric applies."""
+_READ = (
+    "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "status", "error",
+    "value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "data_fingerprint", "limit", "mark", "chance_p",
+    "plan", "artifact", "made_of",
+)  # fmt: skip
 _Row = tuple[str, str, str, float]
 
 
@@ -106,7 +111,9 @@ def _name(sources: Sequence[RunPath]) -> str:
 
 def _loaded(sources: Sequence[RunPath], side: str) -> list[dict[Any, Any]]:
     frame = load_results(sources, details=True)
-    return [{**row, "side": side} for row in frame.to_dict("records")]
+    names = [*_READ, "side"]
+    columns = [frame[name].tolist() for name in _READ]  # far faster than to_dict, which looks at each value
+    return [dict(zip(names, (*values, side), strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _change(place: Place, pairs: Sequence[Pair], sides: _Sides) -> Change | Unmatched:
