@@ -264,6 +264,26 @@ def test_what_differs_between_the_sides_is_named(tmp_path: Path) -> None:
         assert pb.compare(before, after).notes == ()
 
 
+def test_networks_that_differ_without_a_reason_are_noted(tmp_path: Path) -> None:
+    a = correct(0.8)
+    sides = [{"artifact": "k", "made_of": {**MADE, "network": name}} for name in ("n1", "n2")]
+    before, after = two(tmp_path, (measured(a, **sides[0]), measured(a, **sides[1])))
+    contrast = pb.compare(before, after)
+    assert [change.same for change in contrast.changes] == [False] and contrast.parts == {}
+    assert contrast.notes == (
+        "1 value was measured on other networks made from the same parts: the work does not repeat exactly",
+    )
+    assert pb.compare(before, before).notes == ()
+
+
+def test_a_margin_says_nothing_about_a_value_at_chance(tmp_path: Path) -> None:
+    a, b = correct(0.5), correct(0.5, 5)
+    chance = {"chance": 0.5, "chance_p": 0.9}
+    before, after = two(tmp_path, (measured(a, **chance), measured(b, **chance)))
+    contrast = pb.compare(before, after, margin=0.001)
+    assert [change.within_margin for change in contrast.changes] == [None] and not contrast.undecided
+
+
 def test_repeated_values_count_once_and_marked_ones_last(tmp_path: Path) -> None:
     a = correct(0.8)
     store(tmp_path / "old", measured(a, made_of=MADE))

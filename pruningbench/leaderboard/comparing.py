@@ -77,7 +77,10 @@ def compare(
             matches.incomparable.append(change)
         else:
             changes.append(change)
-    decided = [_with_margin(change, margin) for change in judged(changes, blind)]
+    decided = [
+        change if _where(change) in blind["before"] else _with_margin(change, margin)
+        for change in judged(changes, blind)
+    ]
     return Contrast(
         _name(before),
         _name(after),
@@ -86,7 +89,7 @@ def compare(
         tuple(matches.gone),
         tuple(matches.incomparable),
         margin is not None,
-        (*changed_environment(before, after), *_marks(matches.pairs.values())),
+        (*changed_environment(before, after), *_marks(matches.pairs.values()), *_unrepeated(matches.pairs.values())),
     )
 
 
@@ -183,12 +186,15 @@ def judged(changes: Sequence[Change], blind: Mapping[str, set[tuple[_Row, str]]]
     for i, p in zip(tested, holm([changes[i].difference.p for i in tested]), strict=True):
         change = replace(changes[i], difference=replace(changes[i].difference, p_holm=p))
         better = (change.difference.value > 0) == change.higher_is_better
-        place = change.place
-        where = ((place.model, place.pruner, place.recipe, place.sparsity), place.task)
-        if p <= LEVEL and where not in blind["after" if better else "before"]:
+        if p <= LEVEL and _where(change) not in blind["after" if better else "before"]:
             change = replace(change, verdict="better" if better else "worse")
         decided[i] = change
     return decided
+
+
+def _where(change: Change) -> tuple[_Row, str]:
+    place = change.place
+    return (place.model, place.pruner, place.recipe, place.sparsity), place.task
 
 
 def _check_margin(margin: Margin | None) -> None:
@@ -221,3 +227,16 @@ def _marks(groups: Iterable[Sequence[Pair]]) -> Iterator[str]:
                     counts[f"{when}: {mark_of(m)}"] = counts.get(f"{when}: {mark_of(m)}", 0) + 1
     for text, count in counts.items():
         yield f"{count} compared {'value' if count == 1 else 'values'} {text}"
+
+
+def _unrepeated(groups: Iterable[Sequence[Pair]]) -> Iterator[str]:
+    """Yield a sentence if networks differ although nothing that they were made from does."""
+    count = 0
+    for pairs in groups:
+        for mine, other in pairs:
+            keys = [m.get("artifact") for m in (mine, other)]
+            networks = [parts_of(m).get("network") for m in (mine, other)]
+            count += bool(keys[0] and keys[0] == keys[1] and all(networks) and networks[0] != networks[1])
+    if count:
+        values = "value was" if count == 1 else "values were"
+        yield f"{count} {values} measured on other networks made from the same parts: the work does not repeat exactly"
