@@ -20,6 +20,10 @@ from pruningbench.cli.common import say
     "--margin", "margins", multiple=True, metavar="[METRIC=]VALUE",
     help="Largest loss to accept, e.g. .01 for all metrics in [0, 1], or deletion=.02. Repeatable.",
 )  # fmt: skip
+@click.option(
+    "--where", metavar="CONDITION", default="",
+    help='Compare only these values, e.g. --where "sparsity<=.9 and unit!=ms".',
+)  # fmt: skip
 @click.option("--other-weights", is_flag=True, help="Compare models whose dense weights differ as well.")
 @click.option("--format", "format_", type=click.Choice(["table", "markdown", "json"]), default="table",
               show_default=True)  # fmt: skip
@@ -29,6 +33,7 @@ def compare(
     after: str,
     fail_on: str,
     margins: tuple[str, ...],
+    where: str,
     other_weights: bool,
     format_: str,
     out: Path | None,
@@ -42,7 +47,7 @@ def compare(
     from pruningbench.leaderboard.comparing import compare as compare_results
     from pruningbench.leaderboard.contrast_formats import render_contrast
 
-    contrast = compare_results(before, after, margin=_margin(margins), other_weights=other_weights)
+    contrast = compare_results(before, after, margin=_margin(margins), other_weights=other_weights, where=where)
     text = render_contrast(contrast, format_, fail_on=fail_on)
     if out is None:
         say(text)

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pruningbench.base.reading import one_line
 from pruningbench.contract.reporting import Measurement
-from pruningbench.errors import UsageError
+from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard.aggregation import Entry, average
 from pruningbench.leaderboard.changes import Change, Place, Unmatched
 from pruningbench.leaderboard.collapse import at_chance, collapsed, main_columns
+from pruningbench.leaderboard.conditions import names_in, parse_condition
 from pruningbench.leaderboard.contrast import Contrast
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.environments import changed_environment
@@ -27,6 +29,8 @@ Margin = float | Mapping[str, float]
 """A margin for metrics with values in [0, 1], or one for each metric named."""
 SHARES = ("fraction", "probability")
 """Units of metrics with values in [0, 1], to which a margin without the name of a metric applies."""
+FIELDS = ("model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "unit")
+"""What a condition on values may name."""
 _READ = (
     "run", "cell", "model", "pruner", "recipe", "sparsity", "seed", "task", "variant", "metric", "status", "error",
     "value", "ci_low", "ci_high", "n", "unit", "higher_is_better", "data_fingerprint", "limit", "mark", "chance_p",
@@ -41,6 +45,7 @@ def compare(
     *,
     margin: Margin | None = None,
     other_weights: bool = False,
+    where: str = "",
 ) -> Contrast:
     """Compare two sets of results: which values are better, worse, new, gone, or not comparable.
 
@@ -59,16 +64,21 @@ def compare(
             is one of `SHARES`, a mapping to the metrics that it names. A value that is significantly worse counts as
             tolerated if its 95 % interval excludes a loss as large as the margin.
         other_weights: compare models whose dense weights differ as well.
+        where: compare only values for which this condition on `FIELDS` holds (`pruningbench.leaderboard.conditions`);
+            the correction is then for these only.
 
     Raises:
         RunFolderError: if a source holds no results.
-        UsageError: for a margin that is not a positive number.
+        UsageError: for a margin that is not a positive number, or a condition that is none or holds for no value.
     """
     _check_margin(margin)
     before, after = pinned(before), pinned(after)
     old, new = _loaded(before, "before"), _loaded(after, "after")
     sides = _Sides({"before": Pairs(before), "after": Pairs(after)})
-    matches = match(old, new, other_weights=other_weights)
+    chosen = [_selected(side, where) for side in (old, new)]
+    if where and not any(map(_measured, chosen[0] + chosen[1])):
+        raise UsageError(f"the condition {one_line(where)} holds for none of the values")
+    matches = match(*chosen, other_weights=other_weights)
     blind = {"before": _blind(old), "after": _blind(new)}
     changes: list[Change] = []
     for place, pairs in matches.pairs.items():
@@ -119,6 +129,22 @@ def _loaded(sources: Sequence[RunPath], side: str) -> list[dict[Any, Any]]:
     return [dict(zip(names, (*values, side), strict=True)) for values in zip(*columns, strict=True)]
 
 
+def _measured(m: Measurement) -> bool:
+    return m["status"] == "ok" and bool(m["metric"])
+
+
+def _selected(measurements: list[dict[Any, Any]], where: str) -> list[dict[Any, Any]]:
+    """Return the values for which a condition holds, and all failures, which say why values are missing."""
+    if not where.strip():
+        return measurements
+    condition = parse_condition(where)
+    unknown = next((name for name in names_in(condition) if name not in FIELDS), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown, FIELDS)
+        raise UsageError(f"no value has a field {one_line(unknown)!r}{hint} (fields: {', '.join(FIELDS)})")
+    return [m for m in measurements if not _measured(m) or condition(m.__getitem__)]
+
+
 def _change(place: Place, pairs: Sequence[Pair], sides: _Sides) -> Change | Unmatched:
     """Return the change of a value, or why it is unknown."""
     seeds = tuple(int(mine["seed"]) for mine, _ in pairs)
@@ -160,7 +186,7 @@ def _unpaired(pairs: Sequence[Pair], sides: _Sides) -> str:
 
 def _blind(measurements: Sequence[Measurement]) -> set[tuple[_Row, str]]:
     """Return the rows and tasks whose networks are not better than chance; all tasks of a row that has collapsed."""
-    measured = [m for m in measurements if m["status"] == "ok" and m["metric"]]
+    measured = list(filter(_measured, measurements))
     keys = dict.fromkeys(map(_column, measured))
     main = main_columns(measured, [Column(*key, "", None, "", (math.nan, math.nan), "") for key in keys])
     rows: dict[_Row, dict[ColumnKey, list[Measurement]]] = {}
