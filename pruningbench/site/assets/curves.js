@@ -94,6 +94,7 @@
     remember();
     hover();
     showPinned();
+    performance.mark("drawn");
   }
 
   function curveChart(rows, width, height) {
