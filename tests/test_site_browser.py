@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kit.boards import record, write_run
 from kit.browser import PHONE, Browser, Visit
 from kit.smallruns import HOSTILE, hostile_run, many_values, small_run
 
@@ -315,6 +316,25 @@ def timed(visit: Visit, action: str) -> float:
           return performance.now() - begun;
         }}"""
     )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_results_on_other_data_are_chosen_by_a_list(browser: Browser, tmp_path: Path, page: str) -> None:
+    for run, more in (("one", {"data_fingerprint": "d1"}), ("two", {"data_fingerprint": "d2", "model": "other-net"})):
+        records = [record("dense", sparsity=0.0, value=0.9, **more)]
+        records += [record(pruner, sparsity=s, value=0.8, **more) for pruner in ("a", "b") for s in (0.5, 0.8)]
+        write_run(tmp_path / run, records)
+    built = build_site([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    with browser.open(built.folder / page) as visit:
+        ready(visit, page)
+        assert "other-net" not in visit.page.inner_text("main")
+        visit.page.get_by_label("Data").select_option("1")
+        visit.page.locator("main", has_text="other-net").wait_for()
+        assert "board=1" in visit.page.url
+        address = visit.page.url
+        assert visit.axe() == []
+    with browser.open(built.folder / page, "#" + address.partition("#")[2]) as visit:
+        visit.page.locator("main", has_text="other-net").wait_for()
 
 
 def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:

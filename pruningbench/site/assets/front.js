@@ -119,7 +119,7 @@
       "aria-label": "Kept up to" }, PB.heat.keptTable({ model, names, shown })));
     document.getElementById("best-title").textContent = `Best for ${names.model.short[model.model]} at ${percent}`;
     document.getElementById("best").replaceChildren(...model.lines.map((line, i) => (line.parent < 0 ? sentence(line, i) : null))
-      .filter(Boolean));
+      .filter(Boolean).slice(0, PB.heat.MOST_LINES));
     PB.writeState({ board: place || "", model: names.model.label[model.model],
       recipe: recipe === "all" ? (model.options.length > MANY ? "all" : "") : names.recipe.label[recipe],
       sparsity: model.sparsities[sparsity], cell: pinned ? pinned.join("-") : "" });
