@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.boards import record, write_run
 from kit.figures import conditions, make_run
 from kit.hostile import harmless
 from kit.siteruns import hostile_registry, hostile_run, plain_run
 from kit.sites import HOSTILE, active_content, broken_links, pages_of, parsed
 
 from pruningbench.base.text import displayable
-from pruningbench.plugins import load_registry
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.site import build_site
 from pruningbench.site.about import prose
 from pruningbench.site.components import licence_of, links_in
