@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.text import displayable
-from pruningbench.contract.reporting import percent
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.labels import elide
 from pruningbench.site.about import facts, prose
@@ -17,6 +16,7 @@ from pruningbench.site.data import data_file
 from pruningbench.site.files import File
 from pruningbench.site.html import Content, Html, Page, e, pre
 from pruningbench.site.links import page_of, slug
+from pruningbench.site.parts import percent
 from pruningbench.site.runfacts import (
     data_rows,
     distinct,
