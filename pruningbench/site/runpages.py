@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import displayable
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.labels import elide
@@ -26,7 +27,6 @@ from pruningbench.site.runfacts import (
     read_environment,
     remarks,
     state_facts,
-    without_folders,
 )
 from pruningbench.site.subjects import STYLES, Site, picture_links, plain_table, title_of, trail
 from pruningbench.site.tables import LONGEST
@@ -207,7 +207,7 @@ def _recorded(run: RunFolder, results: pd.DataFrame, several: bool) -> list[Cont
     environment = read_environment(run)
     made = distributions(environment, results)
     try:
-        text = without_folders(suite_text(run))
+        text = scrubbed(suite_text(run))
     except (OSError, UnicodeDecodeError):
         text = ""
     shown = text if len(text) <= LONGEST_SUITE else f"{text[:LONGEST_SUITE]}\n…"
