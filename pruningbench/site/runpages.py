@@ -30,6 +30,7 @@ from pruningbench.site.runfacts import (
 )
 from pruningbench.site.subjects import STYLES, Site, picture_links, plain_table, title_of, trail
 from pruningbench.site.tables import LONGEST
+from pruningbench.store.origins import Origin
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.schema import load_suite
 
@@ -57,7 +58,8 @@ def _run(site: Site, name: str, folders: Sequence[Path]) -> Iterator[Page | File
     data = f"run-{slug(name)}"
     cells = _cells(results)
     suite = _suite_argument(site, RunFolder(folders[0]))
-    body: list[Content] = [facts([*_size(results), *state_facts(results)])]
+    submitted = [origin for origin in site.source.origins if origin.folder in folders and origin.digest]
+    body: list[Content] = [facts([*_size(results), *state_facts(results), *map(_submission, submitted)])]
     if cells:
         yield data_file(data, {**_choices(cells), "suite": suite, "tasks": _labels(results, "task")})
         body.append(_repeat(cells, results, suite))
@@ -83,6 +85,12 @@ def _size(results: pd.DataFrame) -> Iterator[tuple[str, str]]:
     values = int((results["status"] == "ok").sum())
     seeds = elide(", ".join(_labels(results, "seed")), LONGEST)
     yield "Size", f"{results['cell'].nunique():,} cells, {values:,} values, seeds {seeds}"
+
+
+def _submission(origin: Origin) -> tuple[str, Content]:
+    """Return by what a submission is known: the digest that its verification names, and the revision that holds it."""
+    revision = f", revision {elide(origin.revision, LONGEST)}" if origin.revision else ""
+    return "Submission", [e("code", origin.digest), revision]
 
 
 def _labels(results: pd.DataFrame, kind: str) -> list[str]:
