@@ -5,13 +5,14 @@
 # make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
 # make graph which package imports which; fails on a cycle
+# make leaderboard  runs what is stale of the published suites, and writes leaderboard/ again
 # make bench benchmarks, as ratios against a peer or a bare loop
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore test-fuzz lint vendor graph bench clean
+.PHONY: run test test-explore test-fuzz lint vendor graph leaderboard bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -41,6 +42,10 @@ vendor:
 
 graph: $(BIN)/python
 	$(BIN)/python .ci/imports.py
+
+# RERUN=3: also computes three random cells of each suite again, from nothing
+leaderboard: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/leaderboard.py --rerun $(or $(RERUN),0)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds

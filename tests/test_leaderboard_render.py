@@ -87,8 +87,8 @@ def test_table_is_aligned_and_bars_stand_below_each_other(boards: list[Board]) -
 
 
 @pytest.mark.parametrize("width", [70, 80, 100, 120, 200])
-def test_narrow_terminals_get_all_columns_in_several_tables(boards: list[Board], width: int) -> None:
-    text = render(boards, "table", width=width)
+def test_narrow_terminals_get_all_columns_in_several_tables_if_asked(boards: list[Board], width: int) -> None:
+    text = render(boards, "table", width=width, all_columns=True)
     assert max(map(len, text.splitlines())) <= width
     found: dict[tuple[str, ...], list[float]] = {}
     model = ""

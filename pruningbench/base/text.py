@@ -39,7 +39,7 @@ def displayable_lines(text: object) -> str:
     if _plain(whole):
         return whole
     return "\n".join(
-        "\t".join(_escaped(piece, _as_python) for piece in line.split("\t"))
+        "\t".join(piece if _plain(piece) else _escaped(piece, _as_python) for piece in line.split("\t"))
         for line in whole.replace("\r\n", "\n").split("\n")
     )
 

@@ -24,6 +24,8 @@ COMMANDS = {
     "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
     "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables of one run or several."),
     "site": ("pruningbench.cli.site:site", "Make pages that open from disk: answers, table, curves."),
+    "submit": ("pruningbench.cli.submit:submit", "Make one file of a finished run, for others to read and check."),
+    "verify": ("pruningbench.cli.verify:verify", "Check a submission, and compute cells of it again."),
     "data": ("pruningbench.cli.data:data", "List the data sets, fetch one, or say where it stands."),
     "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),

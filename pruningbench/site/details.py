@@ -20,6 +20,7 @@ from pruningbench.site.subjects import (
     board_title,
     picture_links,
     title_of,
+    too_many,
     trail,
     views,
 )
@@ -80,7 +81,7 @@ def condition_page(site: Site, kind: Label, name: str, *, full: bool) -> Page:
             tables += [board_title(site, lines), *kept[:TABLES]]
         if len(kept) > TABLES:
             tables.append(e("p", f"{len(kept) - TABLES} further tables are left out.", class_="note"))
-    note = e("p", "The main metric of each task. ", LEGEND, class_="note") if tables else None
+    note = e("p", "The main metric of each task. ", LEGEND, class_="note") if tables else too_many(full)
     own_pictures = [one for one in site.pictures if one.model == name] if kind == "model" else []
     return Page(
         address=page_of(kind, name),
@@ -101,7 +102,7 @@ def task_page(site: Site, name: str, *, full: bool) -> Page:
         if columns:
             tables += [board_title(site, lines), metricpages.levels_table(columns, "metric"), made]
     own = [one for one in site.pictures if one.task == name]
-    note = e("p", LEGEND, class_="note") if tables else None
+    note = e("p", LEGEND, class_="note") if tables else too_many(full)
     what = about_section(site.catalogue.about("task", name))
     return Page(
         address=page_of("task", name),

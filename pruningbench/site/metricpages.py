@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Column, Row
@@ -14,7 +13,8 @@ from pruningbench.site.about import Fact, about_section
 from pruningbench.site.components import About
 from pruningbench.site.html import Content, Html, Page, e
 from pruningbench.site.links import page_of
-from pruningbench.site.subjects import FULL, STYLES, Site, board_title, plain_table, title_of, trail, views
+from pruningbench.site.parts import percent
+from pruningbench.site.subjects import FULL, STYLES, Site, board_title, plain_table, title_of, too_many, trail, views
 from pruningbench.site.tables import LABELS, LEGEND, LONGEST, TABLES, column_heading, value_table
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
@@ -77,7 +77,12 @@ def _page(site: Site, name: str, places: Sequence[tuple[int, Column]], *, full: 
         if len(columns) > TABLES:
             tables.append(e("p", f"{len(columns) - TABLES} further tables are left out.", class_="note"))
         tables.append(_without_meaning(lines.board.rows, columns))
-    results = [e("h2", "Results"), views("metric", name), e("p", LEGEND, class_="note") if tables else None, tables]
+    results = [
+        e("h2", "Results"),
+        views("metric", name),
+        e("p", LEGEND, class_="note") if tables else too_many(full),
+        tables,
+    ]
     return Page(
         address=page_of("metric", name),
         title=title_of(name),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STYLES = ("assets/details.css",)
 FULL = 500
 """Number of pages of a kind that hold tables; later ones only say what the thing is, so that a site stays small."""
+TOO_MANY = f"This site has tables on the first {FULL} pages of a kind only; the link above leads to the values."
 PLURALS: dict[PageKind, str] = {kind: f"{kind}s" for kind in PAGE_KINDS}
 """Each kind of page in the plural, which is also its place in the index of pages."""
 
@@ -70,6 +71,11 @@ def views(kind: PageKind, name: str) -> Html:
     state = urlencode({**by_value, kind: f"={displayable(name)}"})
     address = f"../table.html#{state}" if len(state) <= LONGEST_STATE else "../table.html"
     return e("p", e("a", "Its rows in the table", href=address))
+
+
+def too_many(full: bool) -> Html | None:
+    """Return why a page has no tables, if the number of pages is the reason."""
+    return None if full else e("p", TOO_MANY, class_="note")
 
 
 def board_title(site: Site, lines: Lines) -> Html | None:

@@ -30,7 +30,7 @@ def parse_record(line: bytes) -> Record | None:
         written = values.get("schema", SCHEMA)
         if type(written) is int and written > SCHEMA:
             raise RunFolderError(
-                f"written by a later version of pruningbench (schema {written:.6g}, this version reads "
+                f"written by a later version of pruningbench (schema {str(written)[:12]}, this version reads "
                 f"{SCHEMA}): update pruningbench to read it"
             )
         return Record.from_json(values)

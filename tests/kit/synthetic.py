@@ -30,6 +30,17 @@ TASKS = (("classification", "", ("accuracy", "loss")),
          ("discovery", "", ("corloc", "best-iou")),
          ("alignment", "triplets", ("odd-one-out",)), ("alignment", "similarity", ("rsa", "cka")))  # fmt: skip
 """A task, a variant and the metrics of it: 39 columns in all."""
+LINE = Record(
+    suite="synthetic", cell="", model="", pruner="", recipe="", sparsity=0.0, seed=0, task="", n=500, unit="fraction",
+    prepare_seconds=9.2, peak_memory_mb=917.0, device="cpu", batch_size=128, pruningbench_version="0.1.0",
+    plugin="pruningbench", plugin_version="0.1.0",
+).to_json()  # fmt: skip
+MADE_OF = {
+    "weights": "8cf91cac6842ea42", "preprocessing": "f5b39da4485b5b6c", "libraries": "timm 1.0.31",
+    "task data": "7a5db39115a118ae", "model": "pruningbench 0.1.0 v1 12ce65be22289442",
+    "pruner": "pruningbench 0.1.0 v1 7be22289442e1234", "recipe": "pruningbench 0.1.0 v1 2289442e123456ab",
+    "task": "pruningbench 0.1.0 v1 1474bc3a271d3942",
+}  # fmt: skip
 
 
 def write_synthetic(folder: Path, rows: int, *, seeds: int = 3, models: int | None = None) -> int:
@@ -79,22 +90,18 @@ def _lines(cell: int, model: str, pruner: str, recipe: str, sparsity: float, see
         for part, (variant, metric) in enumerate(pairs, start=1):
             value = draw.random() * (1 - sparsity / 2)
             tested = task == "classification" and metric == "accuracy"
-            record = Record(
-                suite="synthetic", cell=f"{cell:016x}", model=model, pruner=pruner, recipe=recipe, sparsity=sparsity,
-                seed=seed, task=task, dimension=task, sparsity_achieved=sparsity, sparsity_total=sparsity * 0.9, variant=variant,
-                metric=metric, value=value, ci_low=value - draw.random() / 9, ci_high=value + draw.random() / 9, n=500,
-                unit="fraction", higher_is_better={"gini": None, "loss": False, "deletion": False}.get(metric, True),
-                chance=0.1 if tested else float("nan"), chance_p=1e-9 if tested and value > 0.15 else float("nan"),
-                seconds=seconds, prepare_seconds=9.2, peak_memory_mb=917.0, device="cpu", batch_size=128,
-                pruningbench_version="0.1.0", plugin="pruningbench", plugin_version="0.1.0",
-                data_fingerprint=f"{task}-7a5db391:6fce91d4", plan=hashes[0], artifact=f"{draw.getrandbits(64):016x}",
-                made_of={
-                    "weights": "8cf91cac6842ea42", "preprocessing": "f5b39da4485b5b6c", "libraries": "timm 1.0.31",
-                    "task data": "7a5db39115a118ae", "model": "pruningbench 0.1.0 v1 12ce65be22289442",
-                    "pruner": "pruningbench 0.1.0 v1 7be22289442e1234", "recipe": "pruningbench 0.1.0 v1 2289442e123456ab",
-                    "task": "pruningbench 0.1.0 v1 1474bc3a271d3942",
-                    f"metric {metric}": "pruningbench 0.1.0 v1 1474bc3a271d3942", "network": hashes[1],
+            line = {
+                **LINE, "cell": f"{cell:016x}", "model": model, "pruner": pruner, "recipe": recipe, "sparsity": sparsity,
+                "seed": seed, "task": task, "dimension": task, "sparsity_achieved": sparsity,
+                "sparsity_total": sparsity * 0.9, "variant": variant, "metric": metric, "value": value,
+                "ci_low": value - draw.random() / 9, "ci_high": value + draw.random() / 9,
+                "higher_is_better": {"gini": None, "loss": False, "deletion": False}.get(metric, True),
+                "chance": 0.1 if tested else None, "chance_p": 1e-9 if tested else None, "seconds": seconds,
+                "data_fingerprint": f"{task}-7a5db391:6fce91d4", "plan": hashes[0],
+                "artifact": f"{draw.getrandbits(64):016x}",
+                "made_of": {
+                    **MADE_OF, f"metric {metric}": "pruningbench 0.1.0 v1 1474bc3a271d3942", "network": hashes[1]
                 },
-                part=part, parts=len(pairs),
-            )  # fmt: skip
-            yield json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")) + "\n"
+                "part": part, "parts": len(pairs),
+            }  # fmt: skip
+            yield json.dumps(line, separators=(",", ":")) + "\n"
