@@ -78,7 +78,7 @@ def test_the_slider_moves_all_strips_from_the_keyboard(browser: Browser, plain: 
         dense, fixed = picture(visit), picture(visit, 0)
         assert ", dense" in label(visit) and len(fixed) > 100
         visit.page.keyboard.press("End")
-        last = {"maps": "90% pruned", "boxes": "90% pruned", "concepts": "50% pruned"}[kind]
+        last = {"maps": "90 % pruned", "boxes": "90 % pruned", "concepts": "50 % pruned"}[kind]
         assert visit.page.locator("#chosen").inner_text() == slider.get_attribute("aria-valuetext") == last
         assert last in label(visit)
         if kind != "boxes":  # the boxes of this run are the same at all sparsities
@@ -111,7 +111,7 @@ def test_the_slider_moves_with_the_pointer_and_the_address_keeps_the_view(browse
         visit.page.mouse.down()
         visit.page.mouse.move(box["x"] + box["width"] - 4, middle, steps=5)
         visit.page.mouse.up()
-        assert visit.page.locator("#chosen").inner_text() == "90% pruned"
+        assert visit.page.locator("#chosen").inner_text() == "90 % pruned"
         assert picture(visit) != before
         visit.page.locator("input[name=view][value=map]").check(force=True)
         visit.page.locator("input[name=sample][value='2']").check(force=True)
@@ -121,7 +121,7 @@ def test_the_slider_moves_with_the_pointer_and_the_address_keeps_the_view(browse
         headings = visit.page.locator(".sample:not([hidden]) h3:visible").all_inner_texts()
         assert headings and not any("grad" in words for words in headings)
     with browser.open(page(plain, "maps"), address) as visit:
-        assert visit.page.locator("#chosen").inner_text() == "90% pruned"
+        assert visit.page.locator("#chosen").inner_text() == "90 % pruned"
         assert visit.page.locator(".sample:not([hidden]) h2").inner_text() == "image-2"
         assert visit.page.locator(".sample:not([hidden]) h3:visible").all_inner_texts() == headings
         assert state(visit) == seen
@@ -139,7 +139,9 @@ def test_pictures_load_from_disk_when_they_come_into_view(browser: Browser, plai
         )
         assert loaded and not any(loaded)
         layer = visit.page.locator(".sample:not([hidden]) .strip:not(.fixed) .layer").first
-        sizes = layer.evaluate("i => [i.naturalWidth, i.naturalHeight, i.width / i.parentElement.clientWidth]")
+        sizes = layer.evaluate(
+            "i => [i.naturalWidth, i.naturalHeight, i.getBoundingClientRect().width / i.parentElement.getBoundingClientRect().width]"
+        )
         assert sizes[:2] == [3 * 24, 24] and sizes[2] == pytest.approx(3)
 
 
@@ -166,7 +168,7 @@ def test_the_command_of_a_cell_is_chosen_and_copied_from_the_keyboard(browser: B
     with browser.open(page(plain, "run")) as visit:
         command = visit.page.locator("#command")
         assert command.inner_text().startswith("pruningbench run suite.yaml --only model=digits-vit --only ")
-        visit.page.locator("#only-sparsity").select_option(label="90%")
+        visit.page.locator("#only-sparsity").select_option(label="90 %")
         visit.page.locator("#only-pruner").select_option(label="magnitude(allocation=erk)")
         visit.page.locator("#only-task").select_option(label="looking")
         said = command.inner_text()

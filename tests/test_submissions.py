@@ -20,11 +20,11 @@ from hypothesis.extra import numpy as npst
 from kit.runs import run
 from kit.submissions import SUITE, copied, digest_of, finished, members, submitted, write
 
+from pruningbench.base.scrubbing import private_parts, scrubbed
 from pruningbench.errors import RunFolderError, SubmissionError, UsageError
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
-from pruningbench.publishing.scrubbing import private_parts, scrubbed
 from pruningbench.publishing.submitting import submission_members, submit
 from pruningbench.store import origins as origins_module
 from pruningbench.store.journal import Journal, read_journal
@@ -150,7 +150,7 @@ def test_a_missing_file_of_values_is_named(copied: Path, toy_registry: Registry)
 
 
 def test_other_folders_are_refused(tmp_path: Path, copied: Path, toy_registry: Registry) -> None:
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         submission_members(tmp_path / "absent", toy_registry)
     (copied / "suite.yaml").write_text("models: [unknown-net]\n")
     with pytest.raises(SubmissionError, match="cannot be used here"):
@@ -165,7 +165,7 @@ def test_paths_users_and_hosts_stay_here(copied: Path, toy_registry: Registry, m
     monkeypatch.setattr(socket, "gethostname", lambda: "gpu-box-17")
     monkeypatch.setattr(getpass, "getuser", lambda: "annabel")
     monkeypatch.setenv("HOME", "/home/annabel")
-    from pruningbench.publishing import scrubbing
+    from pruningbench.base import scrubbing
 
     scrubbing._names.cache_clear()
     records, _ = read_journal(copied / "results.jsonl")

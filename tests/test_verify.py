@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from kit.submissions import SUITE, digest_of, edited, finished, forge, members, 
 
 from pruningbench.cli.main import cli, guarded
 from pruningbench.errors import SubmissionError, UsageError
+from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.publishing.evidence import gather
@@ -313,6 +316,23 @@ def test_the_word_comes_from_a_verification_of_this_very_file(
     path = forge(tmp_path / "inside.zip", members, inside)
     assert set(load_results(path)["trust"]) == {"self-reported"}
     assert "trust" not in {field for record in open_submission(path).records for field in vars(record)}
+
+
+def test_boards_say_what_was_checked(submitted: Path, finished: Path, toy_registry: Registry) -> None:
+    write_verification(submitted, verify(submitted, toy_registry))
+    (board,) = build(load_results(submitted), [submitted], registry=toy_registry)
+    assert {row.trust for row in board.rows} == {"checked"}
+    run = f"tiny-{digest_of(submitted)[:8]}"
+    for kind in ("table", "markdown", "latex"):
+        assert f"Submissions: {run} checked" in " ".join(render([board], kind).replace("{}", "").split()), kind
+    lines = list(csv.DictReader(io.StringIO(render([board], "csv"))))
+    assert {line["trust"] for line in lines} == {"checked"}
+    assert {row["trust"] for row in json.loads(render([board], "json"))[0]["rows"]} == {"checked"}
+    (own,) = build(load_results(finished), [finished], registry=toy_registry)
+    assert {row.trust for row in own.rows} == {""}
+    assert "Submissions" not in render([own], "table")
+    (both,) = build(load_results([finished, submitted]), [finished, submitted], registry=toy_registry)
+    assert {row.trust for row in both.rows} == {"checked"}, "of the same measurement, the one given last counts"
 
 
 def test_an_earlier_rerun_stays_valid(submitted: Path, toy_registry: Registry) -> None:

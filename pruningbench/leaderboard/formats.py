@@ -43,7 +43,8 @@ def render(
     if format == "csv":
         return csv_text(boards)
     if format not in FORMATS:
-        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+        hint = did_you_mean(format, FORMATS) or f"; formats are: {', '.join(FORMATS)}"
+        raise UsageError(f"unknown format {format!r}{hint}")
     if not boards:
         return "No results."
     if format == "latex":
@@ -70,6 +71,7 @@ def board_values(board: Board) -> dict[str, Any]:
          "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
                    "seeds": [int], "rank": number | null, "collapsed", "marked": bool, "ties": number | null,
                    "degenerate": [{"task", "variant": str, "count": int}], "extra": {name: number | text | null},
+                   "trust": str,
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
                               "verdict": "better" | "worse" | null,

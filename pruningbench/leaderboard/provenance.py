@@ -24,6 +24,12 @@ def mark_of(measurement: Measurement) -> str:
     return _mark(measurement.get("mark", ""))
 
 
+def trust_of(measurements: Iterable[Measurement]) -> str:
+    """Return what was checked of the submissions that measurements come from, each word once; "" for run folders."""
+    words = dict.fromkeys(_mark(measurement.get("trust", "")) for measurement in measurements)
+    return "; ".join(filter(None, words))
+
+
 def _mark(mark: object) -> str:
     return mark if isinstance(mark, str) else ""  # concatenated tables may hold NaN
 
@@ -59,8 +65,16 @@ def told_apart(measurements: Measurements) -> Measurements:
 
 
 def notes(measurements: Measurements) -> list[str]:
-    """Return sentences about rehearsals, marked rows, and parts that were not the same for all rows."""
-    return [*_limits(measurements), *marks_sentences(measurements.column("mark")), *_parts(measurements)]
+    """Return sentences about rehearsals, submissions, marked rows, and parts that were not the same for all rows."""
+    marks = marks_sentences(measurements.column("mark"))
+    return [*_limits(measurements), *_submissions(measurements), *marks, *_parts(measurements)]
+
+
+def _submissions(measurements: Measurements) -> list[str]:
+    """Return one sentence that says for each submission what was checked."""
+    pairs = dict.fromkeys(zip(measurements.column("run"), measurements.column("trust", ""), strict=True))
+    words = [f"{run} {_mark(trust)}" for run, trust in pairs if _mark(trust)]
+    return [f"Submissions: {', '.join(words)} (docs/submitting.md says what that means)."] if words else []
 
 
 def _limits(measurements: Measurements) -> list[str]:

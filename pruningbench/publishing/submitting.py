@@ -12,6 +12,7 @@ from typing import Any
 
 from pruningbench.base.files import expanded, read_plain, write_whole
 from pruningbench.base.reading import parse_json, printable
+from pruningbench.base.scrubbing import paths_in, scrubbed
 from pruningbench.base.yamlsource import MOST_BYTES
 from pruningbench.errors import DataError, PruningBenchError, RunFolderError, SubmissionError, SuiteError
 from pruningbench.harness.driver import damaged
@@ -19,7 +20,6 @@ from pruningbench.harness.resume import assess
 from pruningbench.harness.run import with_known_labels
 from pruningbench.harness.sources import Sources
 from pruningbench.plugins import Registry
-from pruningbench.publishing.scrubbing import paths_in, scrubbed
 from pruningbench.store.journal import read_journal
 from pruningbench.store.marks import read_marks, shown
 from pruningbench.store.packing import TaskRun, pack
@@ -84,7 +84,7 @@ def submission_members(run: Path, registry: Registry, name: str = "") -> tuple[d
     folder = RunFolder(run)
     if not folder.results.is_file():
         raise RunFolderError(
-            f"{printable(folder.path)}: holds no run (there is no {RESULTS}); give the folder of a run"
+            f"{printable(folder.path)}: is not a run folder (it has no {RESULTS}); give the folder of a run"
         )
     if folder.locked():
         raise SubmissionError(f"{printable(folder.path)}: a process is running this suite; wait until it has finished")

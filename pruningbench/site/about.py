@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import displayable_lines
 from pruningbench.leaderboard.labels import elide
 from pruningbench.site.components import About, Field, links_in
@@ -35,7 +36,7 @@ def about_section(about: About, further: Sequence[Fact] = ()) -> list[Content]:
         further: facts that the kind of page adds.
     """
     if about.description is None or about.registration is None:
-        why = elide(about.problem, 300) or "no installed plugin knows it"
+        why = elide(scrubbed(about.problem), 300) or "no installed plugin knows it"
         unknown = e(
             "p",
             "What it is cannot be said here: ",

@@ -54,14 +54,14 @@ def build_site(
     """Write the pages of one or more runs into a folder that needs no server.
 
     Args:
-        runs: run folders.
+        runs: run folders, submissions, or other sources (`pruningbench.store.origins`).
         out: the folder; one that holds a site of this project is replaced as a whole.
         title: name of the site; by default the names of the suites.
         registry: the installed plugins by default.
 
     Raises:
-        UsageError: if `out` holds anything else, or cannot be written.
-        RunFolderError: if a run folder holds no run, or its journal is damaged.
+        UsageError: if `out` holds anything else or cannot be written, or if a source holds no run, is no submission, or
+            is damaged.
     """
     folder = check_replaceable(out)
     source = load_source(runs, title=title, registry=registry)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Column, Row
@@ -14,6 +13,7 @@ from pruningbench.site.about import Fact, about_section
 from pruningbench.site.components import About
 from pruningbench.site.html import Content, Html, Page, e
 from pruningbench.site.links import page_of
+from pruningbench.site.parts import percent
 from pruningbench.site.subjects import FULL, STYLES, Site, board_title, plain_table, title_of, too_many, trail, views
 from pruningbench.site.tables import LABELS, LEGEND, LONGEST, TABLES, column_heading, value_table
 

@@ -21,3 +21,8 @@ def segments(name: str, legend: str, choices: Sequence[tuple[str, str]]) -> Html
     labels = [e("label", e("input", type="radio", name=name, value=value), e("span", text)) for value, text in choices]
     group = e("div", labels, class_="segments")
     return e("fieldset", e("legend", legend), group, class_="field", id=f"{name}-group")
+
+
+def percent(share: float) -> str:
+    """Write a sparsity as the scripts of the pages do: ``80 %``."""
+    return f"{100 * share:.6g} %"

@@ -9,13 +9,13 @@ from itertools import groupby
 
 from pruningbench.base.identity import canonical_json
 from pruningbench.base.text import displayable
-from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.site.files import File
 from pruningbench.site.frames import Box, Frame, SampleStrips, Strip
 from pruningbench.site.html import Html, Page, e
 from pruningbench.site.images import SMALL, Images, scale_bar
 from pruningbench.site.links import page_of, slug
+from pruningbench.site.parts import percent
 from pruningbench.site.source import Source
 from pruningbench.site.strips import Pictures, pictures_of
 from pruningbench.store.runfolder import RunFolder
@@ -58,10 +58,12 @@ def pages(source: Source, made: list[PicturePage]) -> Iterator[Page | File]:
         made: gets one entry for each page.
     """
     images = Images()
+    seen: dict[str, int] = {}
     for folder, name in zip(source.runs, source.run_names, strict=True):
         results = source.results[source.results["run"] == name]
+        seen[name] = seen.get(name, 0) + 1  # not its path: addresses are the same on every machine
         for shown in pictures_of(RunFolder(folder), name, results, source.registry, images):
-            named = canonical_json([name, str(folder), shown.task, shown.model, shown.kind])
+            named = canonical_json([name, seen[name], shown.task, shown.model, shown.kind])
             address = f"pictures/{slug(named, readable=f'{shown.task}-{shown.model}')}.html"
             about = PicturePage(address, name, shown.task, shown.model, shown.kind)
             made.append(about)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import read_plain
 from pruningbench.base.reading import parse_json
+from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import last_line
 from pruningbench.errors import DataError
 from pruningbench.leaderboard.labels import elide
@@ -35,7 +35,6 @@ _WORDS = {
     "interop_threads": "Threads between operations", "deterministic_algorithms": "Deterministic algorithms",
     "seeds": "Seeds",
 }  # fmt: skip
-_FOLDERS = re.compile(r"(?<![\w:/])(?:(?:/[^\s/:'\"]+){2,}/|[A-Za-z]:(?:\\[^\\:'\"]+)+\\)(?=[^\s/:'\"]+)")
 
 
 def read_environment(run: RunFolder) -> dict[str, Any]:
@@ -126,7 +125,7 @@ def state_facts(results: pd.DataFrame) -> Iterator[Fact]:
             kinds.setdefault(kind, []).append((why.strip(), count))
     for kind in MARKS:
         for why, count in kinds.get(kind, [])[:10]:
-            yield kind.capitalize(), f"{count:,} row{'s' if count != 1 else ''}: {elide(without_folders(why), LONGEST)}"
+            yield kind.capitalize(), f"{count:,} row{'s' if count != 1 else ''}: {elide(scrubbed(why), LONGEST)}"
     if not kinds:
         yield "Validity", "No row is marked: code, weights and data were the same when the run was last checked."
     limits = sorted({int(limit) for limit in results["limit"].unique()} - {0})
@@ -139,7 +138,7 @@ def state_facts(results: pd.DataFrame) -> Iterator[Fact]:
 def failures(results: pd.DataFrame, most: int) -> list[tuple[Measurement, str]]:
     """Return the first rows that failed, each with the last line of its error, without folders of the machine."""
     failed = distinct(results[results["status"] != "ok"].head(most), *FAILED)
-    return [(m, without_folders(elide(last_line(str(m["error"] or "")), LONGEST))) for m in failed]
+    return [(m, scrubbed(elide(last_line(str(m["error"] or "")), LONGEST))) for m in failed]
 
 
 def remarks(results: pd.DataFrame) -> list[tuple[str, int]]:
@@ -148,7 +147,7 @@ def remarks(results: pd.DataFrame) -> list[tuple[str, int]]:
     for kind in ("notes", "remarks"):
         for text, count in counted(results[kind]).items() if kind in results else ():
             if text:
-                counts[without_folders(elide(" ".join(text.split()), LONGEST))] += count
+                counts[scrubbed(elide(" ".join(text.split()), LONGEST))] += count
     return counts.most_common()
 
 
@@ -165,11 +164,6 @@ def counted(values: pd.Series[Any]) -> dict[str, int]:
     return {str(text): int(count) for text, count in counts.items()}
 
 
-def without_folders(text: str) -> str:
-    """Return text in which absolute paths keep only their last part, because folders are private."""
-    return _FOLDERS.sub("…/", text)
-
-
 def _trust(word: str) -> str:
     return elide(word, 80) if word else "a run folder of the author of this site, which nobody else has checked"
 
@@ -178,7 +172,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return elide(without_folders(text), LONGEST)
+    return elide(scrubbed(text), LONGEST)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import displayable
-from pruningbench.contract.reporting import percent
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.labels import elide
 from pruningbench.site.about import facts, prose
@@ -17,6 +17,7 @@ from pruningbench.site.data import data_file
 from pruningbench.site.files import File
 from pruningbench.site.html import Content, Html, Page, e, pre
 from pruningbench.site.links import page_of, slug
+from pruningbench.site.parts import percent
 from pruningbench.site.runfacts import (
     data_rows,
     distinct,
@@ -26,10 +27,10 @@ from pruningbench.site.runfacts import (
     read_environment,
     remarks,
     state_facts,
-    without_folders,
 )
 from pruningbench.site.subjects import STYLES, Site, picture_links, plain_table, title_of, trail
 from pruningbench.site.tables import LONGEST
+from pruningbench.store.origins import Origin
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.schema import load_suite
 
@@ -57,7 +58,8 @@ def _run(site: Site, name: str, folders: Sequence[Path]) -> Iterator[Page | File
     data = f"run-{slug(name)}"
     cells = _cells(results)
     suite = _suite_argument(site, RunFolder(folders[0]))
-    body: list[Content] = [facts([*_size(results), *state_facts(results)])]
+    submitted = [origin for origin in site.source.origins if origin.folder in folders and origin.digest]
+    body: list[Content] = [facts([*_size(results), *state_facts(results), *map(_submission, submitted)])]
     if cells:
         yield data_file(data, {**_choices(cells), "suite": suite, "tasks": _labels(results, "task")})
         body.append(_repeat(cells, results, suite))
@@ -83,6 +85,12 @@ def _size(results: pd.DataFrame) -> Iterator[tuple[str, str]]:
     values = int((results["status"] == "ok").sum())
     seeds = elide(", ".join(_labels(results, "seed")), LONGEST)
     yield "Size", f"{results['cell'].nunique():,} cells, {values:,} values, seeds {seeds}"
+
+
+def _submission(origin: Origin) -> tuple[str, Content]:
+    """Return by what a submission is known: the digest that its verification names, and the revision that holds it."""
+    revision = f", revision {elide(origin.revision, LONGEST)}" if origin.revision else ""
+    return "Submission", [e("code", origin.digest), revision]
 
 
 def _labels(results: pd.DataFrame, kind: str) -> list[str]:
@@ -207,7 +215,7 @@ def _recorded(run: RunFolder, results: pd.DataFrame, several: bool) -> list[Cont
     environment = read_environment(run)
     made = distributions(environment, results)
     try:
-        text = without_folders(suite_text(run))
+        text = scrubbed(suite_text(run))
     except (OSError, UnicodeDecodeError):
         text = ""
     shown = text if len(text) <= LONGEST_SUITE else f"{text[:LONGEST_SUITE]}\n…"

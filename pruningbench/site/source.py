@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruningbench.base.files import expanded
 from pruningbench.contract.findings import SweetSpot
 from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.rows import Board
 from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.plugins import Registry, load_registry
+from pruningbench.store.origins import Origin, origins
+from pruningbench.store.table import whole_characters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +27,14 @@ class Source:
     """What the pages are made from; nothing of it is changed.
 
     Attributes:
-        runs: the run folders.
-        results: `load_results` of the runs with details.
+        origins: the readable run folders behind the sources, in order.
+        results: `load_results` of the sources with details.
         boards: the boards of the results.
         registry: the installed components.
         title: name of the site.
     """
 
-    runs: tuple[Path, ...]
+    origins: tuple[Origin, ...]
     results: pd.DataFrame
     boards: tuple[Board, ...]
     registry: Registry
@@ -45,9 +46,14 @@ class Source:
         return tuple(map(sweet_spots, self.boards))
 
     @cached_property
+    def runs(self) -> tuple[Path, ...]:
+        """The run folders, in the order of `origins`; that of a submission lies in the cache."""
+        return tuple(origin.folder for origin in self.origins)
+
+    @cached_property
     def run_names(self) -> tuple[str, ...]:
         """Name of each run as the results spell it, in the order of `runs`."""
-        return tuple(run.resolve().name for run in self.runs)
+        return tuple(whole_characters(origin.run) for origin in self.origins)
 
 
 def load_source(
@@ -56,16 +62,16 @@ def load_source(
     """Read runs and make their boards.
 
     Args:
-        runs: run folders.
+        runs: run folders, submissions, or other sources (`pruningbench.store.origins`).
         title: name of the site; by default the names of the suites.
         registry: the installed plugins by default.
 
     Raises:
-        RunFolderError: if a folder holds no run, or its journal is damaged.
+        UsageError: if a source holds no run, is no submission, or is damaged.
     """
     registry = registry or load_registry()
-    folders = tuple(expanded(run) for run in runs)
-    results = load_results(folders, details=True)
-    boards = tuple(build(results, folders, registry=registry))
+    opened = origins(runs)
+    results = load_results(runs, details=True)
+    boards = tuple(build(results, runs, registry=registry))
     suites = dict.fromkeys(suite for board in boards for suite in board.suites)
-    return Source(folders, results, boards, registry, title or " + ".join(suites) or "pruningbench")
+    return Source(opened, results, boards, registry, title or " + ".join(suites) or "pruningbench")

@@ -10,13 +10,13 @@ from typing import Literal, get_args
 from urllib.parse import urlencode
 
 from pruningbench.base.text import displayable
-from pruningbench.contract.reporting import percent
 from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.site.html import Content, Html, e
 from pruningbench.site.links import PageKind, page_of
+from pruningbench.site.parts import percent
 
 Label = Literal["model", "pruner", "recipe"]
 LABELS: tuple[Label, ...] = get_args(Label)

@@ -20,7 +20,7 @@
   }));
 
   function words(sparsity) {
-    return sparsity === 0 ? "dense" : `${Number((100 * sparsity).toPrecision(6))}% pruned`;
+    return sparsity === 0 ? "dense" : `${PB.percent(sparsity)} pruned`;
   }
 
   function showFrame(strip, place) {
