@@ -27,7 +27,7 @@ def too_long(root: Path) -> Iterator[str]:
     for path in sources(root):
         lines = len(path.read_text("utf-8").splitlines())
         if lines > LINES:
-            yield f"{path.relative_to(root)}: {lines} lines, at most {LINES}: split it by subject"
+            yield f"{path.relative_to(root)}: {lines} lines, more than the {LINES} allowed: split the file by subject"
 
 
 def imports_of_tests(root: Path) -> Iterator[str]:
@@ -52,7 +52,7 @@ def imports_of_tests(root: Path) -> Iterator[str]:
 def main(root: Path = ROOT) -> int:
     """Print what is wrong; return 1 if anything is."""
     bad = [*too_long(root), *imports_of_tests(root)]
-    sys.stdout.write("\n".join(bad or ["no file too long, no test imports another"]) + "\n")
+    sys.stdout.write("\n".join(bad or ["all files are within the limit, and no test module imports another"]) + "\n")
     return 1 if bad else 0
 
 

@@ -21,29 +21,29 @@ Graph = dict[str, set[str]]
 
 def sources() -> dict[str, Path]:
     """Return all modules of the core and of the plugins: dotted name -> file."""
-    found = {}
+    paths = {}
     for base in PACKAGES:
         for path in sorted(base.glob("pruningbench*/**/*.py")):
             parts = path.relative_to(base).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
-def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+def imported(path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
     """Yield the known modules that a file imports, wherever the import stands."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module in known:
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module in modules:
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
-                yield submodule if submodule in known else node.module
+                yield submodule if submodule in modules else node.module
 
 
 def graph() -> Graph:
     """Return the imports of every module."""
-    known = sources()
-    return {name: set(imported(path, known)) - {name} for name, path in known.items()}
+    modules = sources()
+    return {name: set(imported(path, modules)) - {name} for name, path in modules.items()}
 
 
 def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
@@ -92,9 +92,9 @@ def main() -> int:
         targets = (f"{other} ({count})" for other, count in sorted(counts.items()) if other != name)
         lines.append(f"{name} -> {', '.join(targets) or 'nothing'}")
     between = {name: set(counts) - {name} for name, counts in rooms.items()}
-    bad = [f"circle of rooms: {', '.join(group)}" for group in circles(between)]
-    bad += [f"circle of files: {', '.join(group)}" for group in circles(edges)]
-    sys.stdout.write("\n".join([*lines, "", *(bad or ["no circles"])]) + "\n")
+    bad = [f"import cycle of packages: {', '.join(group)}" for group in circles(between)]
+    bad += [f"import cycle of files: {', '.join(group)}" for group in circles(edges)]
+    sys.stdout.write("\n".join([*lines, "", *(bad or ["no import cycles"])]) + "\n")
     return 1 if bad else 0
 
 

@@ -185,15 +185,15 @@ def _pruning(
     use = bind(load_registry(), "pruner", {"use": name, **params})
     pruner = use.component
     assert isinstance(pruner, Pruner)  # noqa: S101 - binding checked the kind
-    given = _checked(name, batches)
-    if pruner.needs_data and not given:
+    checked = _checked(name, batches)
+    if pruner.needs_data and not checked:
         raise UsageError(f"pruner {name!r} needs data: give batches=[(images, labels), ...]")
     reason = pruner.refuses(network)
     if reason:
         raise UsageError(f"pruner {name!r} cannot prune this {type(network).__name__}: {reason}")
     parameters = prunable_parameters(network, scope)
     check_weights(network)
-    context = PruningContext(network, parameters, seed, (lambda: iter(given)) if given else None)
+    context = PruningContext(network, parameters, seed, (lambda: iter(checked)) if checked else None)
     with isolated_randomness("prune", seed, use.identity()), preserved(network):
         network.eval()
         yield pruner, context
@@ -208,11 +208,11 @@ def _checked(pruner: str, batches: Iterable[Batch] | None) -> list[Batch]:
     import torch
 
     integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    given = []
+    checked = []
     for number, batch in enumerate(batches if batches is not None else (), 1):
         where = f"pruner {pruner!r}: batch {number}"
         if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not isinstance(batch[0], torch.Tensor):
-            raise UsageError(f"{where} is no (images, labels) pair; labels may be None where none are needed")
+            raise UsageError(f"{where} is not an (images, labels) pair; labels may be None if the pruner needs none")
         images, labels = batch
         if labels is not None:
             if not isinstance(labels, torch.Tensor) or labels.ndim != 1 or labels.dtype not in integers:
@@ -223,5 +223,5 @@ def _checked(pruner: str, batches: Iterable[Batch] | None) -> list[Batch]:
         if not bool(torch.isfinite(images).all()):
             raise UsageError(f"{where}: images hold NaN or infinite values")
         if len(images):
-            given.append((images, labels))
-    return given
+            checked.append((images, labels))
+    return checked

@@ -78,8 +78,8 @@ class CollapseWarning(UserWarning):
     """A pruning left a layer without any weight, so that nothing passes through it."""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, count: int = 3) -> str:
+def did_you_mean(word: str, candidates: Iterable[str], *, count: int = 3) -> str:
     """Return ``"; did you mean 'a' or 'b'?"`` for the closest known words, or ``""`` if none is close."""
-    spelled = {name.lower(): name for name in sorted(known, reverse=True)}
+    spelled = {name.lower(): name for name in sorted(candidates, reverse=True)}
     near = difflib.get_close_matches(word.lower(), sorted(spelled), n=count, cutoff=0.55)
     return f"; did you mean {' or '.join(repr(spelled[n]) for n in near)}?" if near else ""

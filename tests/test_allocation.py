@@ -141,5 +141,5 @@ def test_sparsity_out_of_range_is_refused(sparsity: float) -> None:
 
 
 def test_global_fixes_no_number_a_layer() -> None:
-    with pytest.raises(ValueError, match="'global' fixes no number"):
+    with pytest.raises(ValueError, match="'global' does not fix the number"):
         layer_densities(RESNET, 0.5, "global")

@@ -84,7 +84,7 @@ def test_verify_names_what_is_damaged_and_removes_it_only_when_told(
 ) -> None:
     run(TOY_SUITE, toy_registry, tmp_path / "run")
     count = len(entries(Cache().folder))
-    assert f"{count} of {count} entries are sound" in pruningbench("cache", "verify", check=0).stdout
+    assert f"{count} of {count} entries are intact" in pruningbench("cache", "verify", check=0).stdout
     flipped, cut, garbage = sorted(Cache().folder.glob("networks/*/*"))[:3]
     content = bytearray(flipped.read_bytes())
     content[-10] ^= 0x40
@@ -93,7 +93,7 @@ def test_verify_names_what_is_damaged_and_removes_it_only_when_told(
     garbage.write_bytes(b"garbage")
     done = pruningbench("cache", "verify", check=1)
     assert all(f"damaged: {path}: " in done.stderr for path in (flipped, cut, garbage))
-    assert f"{count - 3} of {count} entries are sound" in done.stdout
+    assert f"{count - 3} of {count} entries are intact" in done.stdout
     assert len(entries(Cache().folder)) == count
     pruningbench("cache", "verify", "--yes", check=0)
     assert len(entries(Cache().folder)) == count - 3

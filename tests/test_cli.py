@@ -167,8 +167,8 @@ def test_run_resume_and_leaderboard(
         (["list", "pruner-s"], "did you mean 'pruners'"),
         (["show", "pruner", "magnitud"], "did you mean 'magnitude'"),
         (["show", "prunner", "magnitude"], "did you mean 'pruner'"),
-        (["leaderboard", "mine"], "holds no run"),
-        (["leaderboard", "absent"], "holds no run"),
+        (["leaderboard", "mine"], "is not a run folder"),
+        (["leaderboard", "absent"], "is not a run folder"),
     ],
 )
 def test_wrong_requests(arguments: list[str], words: str, pruningbench: Command, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_failing_component(pruningbench: Command, suite_file: Write, tmp_path:
     ("how", "words"),
     [
         ("die_at: 0.9", "SIGKILL"),
-        ("exit_at: 0.9", "left without a word"),
+        ("exit_at: 0.9", "exited without a message"),
         ("exit_at: 0.9, exit_code: 64", "exit status 64"),
         ("exit_at: 0.9, exit_code: 0", "exit status 0"),
     ],
@@ -257,7 +257,7 @@ def test_broken_plugins_are_named_and_left_out(pruningbench: Command, tmp_path: 
 
 def test_doctor(pruningbench: Command, tmp_path: Path) -> None:
     text = pruningbench("doctor", check=0).stdout
-    assert "all is well" in text
+    assert "no problems" in text
     assert "toy (toybench 1.0)" in text
     assert f"cache        {tmp_path / 'cache'}" in text
     done = pruningbench("doctor", check=1, PRUNINGBENCH_DATA="/no/such/folder")
@@ -276,7 +276,7 @@ def test_interrupt_and_resume(number: int, suite_file: Write, tmp_path: Path, pr
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in err
+    assert "the same command continues from here" in err
     assert "Traceback" not in err
     done = len(load_results(tmp_path / "runs/toy").drop_duplicates("cell"))
     assert 0 < done < 10

@@ -271,18 +271,18 @@ def test_plans_refuse_sparsities_that_a_pruner_cannot_give(toy_registry: Registr
 def test_models_that_do_not_tell_are_not_refused(toy_registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(TOY_SUITE, toy_registry)
     (estimate, _other) = plan.costs("cpu").values()
-    assert estimate == CostEstimate("toy-net", "toy-pruner", unknown="the model does not tell its architecture")
+    assert estimate == CostEstimate("toy-net", "toy-pruner", unknown="the model does not declare its architecture")
 
     def broken(self: toy.ToyModel) -> nn.Module:
         raise RuntimeError("no such\narchitecture")
 
     monkeypatch.setattr(toy.ToyModel, "skeleton", broken)
     (estimate, _other) = plan.costs("cpu").values()
-    assert estimate.unknown == "its skeleton cannot be built (RuntimeError: no such)"
+    assert estimate.unknown == "its network cannot be built without weights (RuntimeError: no such)"
     monkeypatch.setattr(toy.ToyModel, "skeleton", toy.ToyModel.build)
     monkeypatch.setattr(toy.ToyPruner, "cost", lambda self, outline: 1 / 0)
     (estimate, _other) = plan.costs("cpu").values()
-    assert estimate.unknown == "the pruner cannot tell (ZeroDivisionError: division by zero)"
+    assert estimate.unknown == "the pruner's estimate failed (ZeroDivisionError: division by zero)"
     assert not plan.refusals(plan.costs("cpu"))
 
 

@@ -84,7 +84,7 @@ def test_voc_masks_are_palette_indices(root: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda base: (base / "Annotations/x.xml").unlink(), "Annotations/x.xml: the annotation lacks"),
+        (lambda base: (base / "Annotations/x.xml").unlink(), "Annotations/x.xml: the annotation is missing"),
         (lambda base: (base / "Annotations/x.xml").write_text("<a>"), "x.xml: the annotation cannot be read"),
         (lambda base: (base / "Annotations/x.xml").write_text(f"<a>{thing('cat', (1, 'one', 2, 2))}</a>"), "'one'"),
         (lambda base: (base / "Annotations/x.xml").write_text("<a><object><name>cat</name></object></a>"), "missing"),
@@ -108,7 +108,7 @@ def test_damaged_voc_data_is_named(root: Path, break_it: Callable[[Path], object
 def test_missing_voc_lists_name_the_command(root: Path) -> None:
     voc(root, {"x": thing("cat", (1, 1, 9, 9))})
     lack = Voc07(split="trainval").missing() or ""
-    assert "ImageSets/Main/trainval.txt is not there; get it with `pruningbench data fetch voc07`" in lack
+    assert "ImageSets/Main/trainval.txt is missing; get it with `pruningbench data fetch voc07`" in lack
 
 
 # ---- COCO --------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_damaged_coco_annotations_are_named(root: Path, content: str) -> None:
     coco(root, [note(100, 0, 0, 3, 3)])
     (root / "coco/annotations/instances_train2014.json").write_text(content)
     with pytest.raises(
-        DataError, match=r"instances_train2014.json: (is no JSON|is not COCO's instances file|has no image)"
+        DataError, match=r"instances_train2014.json: (is not JSON|is not COCO's instances file|has no image)"
     ):
         opened(Coco20k())
 
@@ -172,4 +172,4 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     ):
         opened(Photos())
     assert "there is no photograph 'lena'" in (Photos(names=("lena",)).problem() or "")
-    assert "once each" in (Photos(names=("coffee", "coffee")).problem() or "")
+    assert "each once" in (Photos(names=("coffee", "coffee")).problem() or "")

@@ -80,7 +80,7 @@ def test_statuses(registry: Registry, tmp_path: Path) -> None:
     assert found["digits"] == "built in"
     assert found["imagenet"] == found["photos"] == "there"
     assert found["voc07"] == "missing"
-    assert found["folder"] == found["hub"] == "yours to name"
+    assert found["folder"] == found["hub"] == "needs fields"
     assert [human_size(n) for n in (12, 1500, 911_000_000, 144e9, 2e12)] == ["12 B", "2 kB", "911 MB", "144 GB", "2 TB"]
 
 
@@ -137,7 +137,7 @@ def test_paths(call: Callable[..., Done], tmp_path: Path) -> None:
         ("did you mean 'imagenet", ["imagenett"]),
         ("must be FIELD=VALUE", ["voc07", "--set", "split"]),
         ("split", ["voc07", "--set", "split=tset"]),
-        ("no value that YAML can read", ["voc07", "--set", "split=["]),
+        ("is not a YAML value", ["voc07", "--set", "split=["]),
     ],
 )
 def test_requests_that_cannot_be_met_are_one_line(call: Callable[..., Done], words: str, arguments: list[str]) -> None:
@@ -151,7 +151,7 @@ def test_requests_that_cannot_be_met_are_one_line(call: Callable[..., Done], wor
 def test_fetching_says_what_it_fetches_and_where_it_stands(
     call: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call("data", "fetch", "digits").out.startswith("digits is there")
+    assert call("data", "fetch", "digits").out.startswith("digits is available")
     server, buffer = FileServer(), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         content = binary(cifar_images(3), [0, 1, 2])
@@ -164,7 +164,7 @@ def test_fetching_says_what_it_fetches_and_where_it_stands(
     server.close()
     assert done.code == 0
     assert "170 MB to download; licence: not stated by the authors; checksum: md5 c32a1d" in done.err
-    assert done.out == f"cifar10 is there: {tmp_path / 'data/cifar10'}\n"
+    assert done.out == f"cifar10 is available: {tmp_path / 'data/cifar10'}\n"
     assert call("data", "fetch", "cifar10").out == done.out  # without a network
 
 

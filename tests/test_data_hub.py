@@ -175,7 +175,9 @@ def test_a_revision_that_is_gone_is_named_but_a_cached_one_works(hub: HubServer)
     hub.forget("dataset", REPO, old)
     Hub(repo=REPO, revision=old).fetch()
     assert len(Hub(repo=REPO, revision=old).load(None)) == 5  # type: ignore[arg-type]
-    with pytest.raises(FetchError, match=f"{REPO}: commit {'0' * 40} is not there any more; see .*/commits/main"):
+    with pytest.raises(
+        FetchError, match=f"{REPO}: commit {'0' * 40} no longer exists; set `revision` to a commit of .*/commits/main"
+    ):
         Hub(repo=REPO, revision="0" * 40).fetch()
 
 
@@ -245,9 +247,13 @@ def test_images_may_be_plain_bytes_and_are_read_in_any_order(local: Path) -> Non
     ("content", "fields", "words"),
     [
         (b"no parquet", {}, r"test.parquet: cannot be read as parquet"),
-        (table([1], [0]), {"image": "photo"}, r"test.parquet: there is no column 'photo'; there are: image, label"),
+        (
+            table([1], [0]),
+            {"image": "photo"},
+            r"test.parquet: there is no column 'photo'; the columns are: image, label",
+        ),
         (table([1, 2], [0, None]), {}, "column 'label' has rows without a label"),
-        (table([1, 2], [0, 5], ["a", "b"]), {}, r"column 'label' holds 5, but must lie in 0..1"),
+        (table([1, 2], [0, 5], ["a", "b"]), {}, r"column 'label' holds 5, but labels must lie in 0..1"),
         (table([1], ["c"], ["a", "b"]), {}, "column 'label' holds 'c', which is not among the classes"),
     ],
 )
@@ -273,7 +279,7 @@ def test_a_folder_without_the_split_says_what_it_has(local: Path) -> None:
     (local / "train.parquet").write_bytes(table([1], [0]))
     with pytest.raises(DataError, match=r"mine: has no parquet file of split 'test' \(files there: train.parquet\)"):
         Hub(path="mine").load(None)  # type: ignore[arg-type]
-    with pytest.raises(MissingDataError, match="elsewhere is not there; put parquet files with images there"):
+    with pytest.raises(MissingDataError, match="elsewhere is missing; put parquet files with images there"):
         Hub(path="elsewhere").load(None)  # type: ignore[arg-type]
 
 
@@ -296,4 +302,4 @@ def test_the_command_fetches_and_plan_names_the_command(tmp_path: Path, pruningb
         pruningbench("data", "fetch", "hub", *settings, check=0, **environment)
         hub.down = True
         done = pruningbench("data", "fetch", "hub", *settings, check=0, **environment)
-        assert done.stdout.startswith("hub is there")
+        assert done.stdout.startswith("hub is available")

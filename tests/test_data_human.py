@@ -129,20 +129,20 @@ FIRST = "edge_subject-01_session_1.csv"
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (change(FIRST, "imagename", "picture"), rf"{FIRST}: column 'imagename' lacks; there are: subj, session"),
-        (change(FIRST, "object_response", "answer"), rf"{FIRST}: column 'object_response' lacks"),
+        (change(FIRST, "imagename", "picture"), rf"{FIRST}: there is no column 'imagename'; the columns are: subj, session"),
+        (change(FIRST, "object_response", "answer"), rf"{FIRST}: there is no column 'object_response'"),
         (change(FIRST, ",na,", ",zebra,"), rf"{FIRST}, line 2: column 'object_response' holds 'zebra'"),
         (change(FIRST, "na,cat", "na,zebra"), rf"{FIRST}, line 2: column 'category' holds 'zebra'"),
         (change(FIRST, "na,cat", "na,dog"), rf"{FIRST}, line 2: column 'category' says 'dog', but .* is called 'cat'"),
         (change(FIRST, "cat1.png", "cat7.png"), rf"{FIRST}, line 2: column 'imagename': image 'cat7' in condition '0'"),
         (change(FIRST, "0001_exp_s01_0_cat_00_cat1.png", "x.png"), r"column 'imagename' holds 'x.png', which names no"),
-        (change(FIRST, HEAD, ""), rf"{FIRST}: column 'subj' lacks"),
+        (change(FIRST, HEAD, ""), rf"{FIRST}: there is no column 'subj'"),
         (lambda root: save(next(root.rglob("session-1")) / "0009_exp_dnn_0_bear_00_bear1.png"),
-         r"0009_exp_dnn_0_bear_00_bear1.png: nobody in .*raw-data/edge was shown this image \(column 'imagename'\)"),
+         r"0009_exp_dnn_0_bear_00_bear1.png: .*raw-data/edge has no answer to this image \(column 'imagename'\)"),
         (lambda root: save(next(root.rglob("session-1")) / "cat.png"), r"cat.png: the name is not TRIAL_EXPERIMENT"),
         (lambda root: save(root / "model-vs-human/stimuli/edge/dnn/session-2/0001_exp_dnn_0_cat_00_cat1.png"),
          "shows the same image and condition as"),
-        (lambda root: [p.unlink() for p in root.rglob("*.csv")], r"raw-data/edge: holds no files of answers"),
+        (lambda root: [p.unlink() for p in root.rglob("*.csv")], r"raw-data/edge: holds no answer files"),
         (lambda root: [p.unlink() for p in root.rglob("*.png")], r"stimuli/edge/dnn: holds no stimuli"),
     ],
 )  # fmt: skip
@@ -222,7 +222,7 @@ def test_counts_of_another_form_are_refused(root: Path, cifar10h: object, array:
 
 def test_cifar10h_fetches_only_what_lacks(root: Path, cifar10h: object) -> None:
     (root / "cifar10/cifar10h-counts.npy").unlink()
-    assert "cifar10h-counts.npy is not there; get it with `pruningbench data fetch cifar10h`" in (
+    assert "cifar10h-counts.npy is missing; get it with `pruningbench data fetch cifar10h`" in (
         Cifar10H().missing() or ""
     )
     assert [item.file for item in Cifar10H().downloads()] == ["cifar10h-counts.npy"]
@@ -246,12 +246,14 @@ def test_trials_point_to_photographs(things: Path) -> None:
 @pytest.mark.parametrize("line", ["0 1", "0 1 4", "0 1 x", "0 -1 2", "0 1 2 3"])
 def test_lines_that_are_no_triplets_are_named(things: Path, line: str) -> None:
     (things / "triplet_dataset/validationset.txt").write_text(f"0 1 2\n{line}\n")
-    with pytest.raises(DataError, match=rf"validationset.txt, line 2: '{line}' is not three objects in 0..3"):
+    with pytest.raises(
+        DataError, match=rf"validationset.txt, line 2: '{line}' does not hold three object numbers in 0..3"
+    ):
         opened(Things())
 
 
 def test_things_says_how_to_get_it(things: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"trainset.txt is not there; THINGS asks for a password"):
+    with pytest.raises(MissingDataError, match=r"trainset.txt is missing; THINGS asks for a password"):
         opened(Things(split="train"))
     (things / "object_images/cup/cup_02b.jpg").unlink()
     with pytest.raises(DataError, match=r"object_images/cup: holds no photograph of the object \(cup_01b.jpg\)"):
@@ -284,8 +286,8 @@ def test_triplets_are_reference_left_right(nights: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("left_path", "left", r"data.csv: column 'left_path' lacks; there are: id, left_vote"),
-        ("7,0,1,6", "7,0,1,many", r"data.csv, triplet 7: column 'votes' holds 'many', which is no number"),
+        ("left_path", "left", r"data.csv: there is no column 'left_path'; the columns are: id, left_vote"),
+        ("7,0,1,6", "7,0,1,many", r"data.csv, triplet 7: column 'votes' holds 'many', which is not a number"),
         ("7,0,1,6", "7,0,2,6", r"column 'right_vote' must hold shares in \[0, 1\]"),
         (",test,", ",dev,", "8"),
     ],

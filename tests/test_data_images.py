@@ -23,8 +23,8 @@ from pruningbench.contract import EncodedSamples, Preprocessing, Sample, Samples
 from pruningbench.contract.encoded import ResizedSamples
 from pruningbench.errors import DataError, UsageError
 from pruningbench.images import rows as resizing
-from pruningbench.images.ahead import read_ahead
 from pruningbench.images.decode import decode
+from pruningbench.images.reading_ahead import read_ahead
 
 SMALL = Preprocessing((0.5,) * 3, (0.5,) * 3, size=16, crop=0.8)
 
@@ -93,7 +93,7 @@ def test_damaged_images_are_named_with_the_remedy(damage: Callable[[bytes], byte
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "x.png"
     samples = EncodedSamples(["x"], lambda _i: gone.read_bytes(), name=lambda _i: str(gone), fingerprint="f")
-    with pytest.raises(DataError, match=r"x.png: the image is gone; replace or remove it"):
+    with pytest.raises(DataError, match=r"x.png: the image no longer exists; replace or remove it"):
         samples[0]
 
 

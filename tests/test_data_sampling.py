@@ -84,7 +84,7 @@ def test_classes_are_kept_in_the_order_named() -> None:
     assert (choice.positions, choice.labels, choice.classes) == ((0, 2, 3, 4), (1, 0, 1, 0), ("c", "a"))
     with pytest.raises(UsageError, match=r"no class 'tulp'; did you mean 'tulip'\?"):
         Toy(classes=("tulp",)).chosen(["x"], [0], ["tulip"])
-    with pytest.raises(UsageError, match="no sample is of the classes"):
+    with pytest.raises(UsageError, match="no sample belongs to the classes"):
         Toy(classes=("b",)).chosen(["x"], [0], ["a", "b"])
 
 

@@ -41,7 +41,7 @@ def test_folders_are_classes(root: Path) -> None:
 
 
 def test_missing_folders_and_splits_are_named(root: Path) -> None:
-    with pytest.raises(MissingDataError, match="data set folder: .*nothing is not there"):
+    with pytest.raises(MissingDataError, match="data set folder: .*nothing is missing"):
         opened(Folder(path="nothing"))
     class_folders(root / "mine/val", {"a": 1})
     with pytest.raises(MissingDataError, match=r"mine has no split 'test' \(folders there: val\)"):
@@ -50,7 +50,7 @@ def test_missing_folders_and_splits_are_named(root: Path) -> None:
 
 def test_wrong_layouts_are_named(root: Path) -> None:
     save(root / "loose/a.png")
-    with pytest.raises(DataError, match=r"loose: holds images, but they must stand in one folder per class"):
+    with pytest.raises(DataError, match=r"loose: holds images, but they must lie in one folder per class"):
         opened(Folder(path="loose"))
     (root / "empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no class folders"):
@@ -82,7 +82,7 @@ def test_imagenet_names_classes_by_wordnet_ids(root: Path) -> None:
 
 
 def test_imagenet_in_another_layout_says_how_to_get_it_right(root: Path) -> None:
-    with pytest.raises(MissingDataError, match="imagenet/val is not there; ImageNet needs an account: register at"):
+    with pytest.raises(MissingDataError, match="imagenet/val is missing; ImageNet needs an account: register at"):
         opened(ImageNet())
     class_folders(root / "imagenet/val", {"tench": 1})
     with pytest.raises(DataError, match="val/tench: class folders must be named by WordNet ids"):
@@ -113,7 +113,7 @@ def test_a_task_holds_its_ten_classes(root: Path) -> None:
     assert len(samples) == 30
     few = opened(ImageNetTask(task=3, split="train", limit=20, balanced=True))
     assert torch.bincount(few.labels).tolist() == [2] * 10
-    with pytest.raises(MissingDataError, match=f"train/{TASK_CLASSES[4].split()[0]} is not there"):
+    with pytest.raises(MissingDataError, match=f"train/{TASK_CLASSES[4].split()[0]} is missing"):
         opened(ImageNetTask(task=4, split="train"))
     assert "0..9" in (ImageNetTask(task=10).problem() or "")
 
@@ -143,7 +143,7 @@ def test_addresses_and_checksums_are_torchvisions() -> None:
 def test_a_folder_that_was_not_unpacked_to_the_end_is_missing(root: Path) -> None:
     class_folders(root / "imagenette/imagenette2-320/val", dict.fromkeys(WNIDS, 1))
     (root / "imagenette" / UNFINISHED).touch()
-    with pytest.raises(MissingDataError, match="was not unpacked to the end; get it with `pruningbench data fetch"):
+    with pytest.raises(MissingDataError, match="was not unpacked completely; get it with `pruningbench data fetch"):
         opened(Imagenette())
 
 
@@ -171,7 +171,7 @@ def test_cifar10_train_is_five_files(root: Path) -> None:
     for i in range(1, 5):
         (folder / f"data_batch_{i}.bin").write_bytes(binary(cifar_images(3, i), [i] * 3))
     with pytest.raises(
-        MissingDataError, match="data_batch_5.bin is not there; get it with `pruningbench data fetch cifar10"
+        MissingDataError, match="data_batch_5.bin is missing; get it with `pruningbench data fetch cifar10"
     ):
         opened(Cifar10(split="train"))
     (folder / "data_batch_5.bin").write_bytes(binary(cifar_images(3, 5), [5] * 3))
@@ -198,7 +198,9 @@ def test_cifar_files_of_another_length_are_named(root: Path, content: bytes) -> 
     folder = root / "cifar10/cifar-10-batches-bin"
     folder.mkdir(parents=True)
     (folder / "test_batch.bin").write_bytes(content)
-    with pytest.raises(DataError, match="test_batch.bin: .* no whole number of images of 3073; fetch it again"):
+    with pytest.raises(
+        DataError, match="test_batch.bin: .* not a multiple of 3073, the size of an image; fetch the file again"
+    ):
         opened(Cifar10())
 
 
@@ -231,6 +233,6 @@ def test_fetching_cifar_reads_the_official_archive(root: Path, monkeypatch: pyte
     assert len(opened(Cifar10())) == 10
     server.close()
     Cifar10().fetch()  # it is there: no network is needed
-    with pytest.raises(MissingDataError, match="all was fetched, and still .*data_batch_1.bin is not there"):
+    with pytest.raises(MissingDataError, match="the fetch is complete, but .*data_batch_1.bin is missing"):
         monkeypatch.setattr("pruningbench.contract.dataset.fetch", lambda *_arguments: None)
         Cifar10(split="train").fetch()

@@ -196,7 +196,7 @@ def test_factors_are_all_needed_and_branches_are_not() -> None:
         (lambda a, b: a.softmax(1) + b, "softmax"),
         (lambda a, b: a * b.sigmoid(), "sigmoid gate"),
         (lambda a, b: a.max(1, keepdim=True)[0] + b, "maximum by index"),
-        (lambda a, b: a @ torch.ones(3, 2) + b, "does not pass"),
+        (lambda a, b: a @ torch.ones(3, 2) + b, "makes the network fail"),
     ],
 )
 def test_networks_without_paths_say_so(how: Callable[[Tensor, Tensor], Tensor], words: str) -> None:
@@ -230,7 +230,7 @@ def test_the_shape_of_an_input_is_told_or_asked_for() -> None:
     network = chain(3, 4, 2)
     masks = without(network)
     assert "input_shape" in pb.diagnose(network, masks).no_paths
-    assert pb.diagnose(network, masks, (3,), paths=False).no_paths == "not asked for"
+    assert pb.diagnose(network, masks, (3,), paths=False).no_paths == "not requested"
     network.default_cfg = {"input_size": (3,)}
     assert pb.diagnose(network, masks).connected
     with pytest.raises(MaskError, match="no parameter"):

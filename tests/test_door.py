@@ -90,7 +90,7 @@ def test_a_failing_observer_is_named_once_and_harms_nothing(door: Call, tmp_path
                 "--out", "run", DOOR_FAILS=hook)  # fmt: skip
     said = [line for line in done.stderr.splitlines() if "observer" in line]
     assert said == [
-        "warning: observer 'doorbench/everything' is not called again in this run, it failed in "
+        f"warning: observer 'doorbench/everything' failed and is not called again in this run: "
         f"pruningbench_{hook}: RuntimeError: the observer is tired"
     ]
     assert [line["hook"] for line in told(tmp_path)].count(hook) == 1

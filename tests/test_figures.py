@@ -100,7 +100,7 @@ def test_without_results_nothing_is_drawn(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [failure("a"), failure("b")])
     assert draw_figures(run) == []
     assert not (run / "figures").exists()
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         draw_figures(tmp_path / "nowhere")
 
 

@@ -42,7 +42,8 @@ def test_pruners_are_not_taken_at_their_word(lie: str, words: str, toy_registry:
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"), [("strange: variant", "variant 3, which is no text"), ("strange: exhibit", "cannot be stored")]
+    ("fields", "words"),
+    [("strange: variant", "variant 3, which is not text"), ("strange: exhibit", "cannot be stored")],
 )
 def test_what_cannot_be_stored_is_the_tasks_failure(
     fields: str, words: str, toy_registry: Registry, tmp_path: Path

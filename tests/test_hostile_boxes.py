@@ -36,12 +36,12 @@ def refused(dataset: Any) -> str:
 @pytest.mark.parametrize(
     ("box", "words"),
     [
-        (("nan", 1, 5, 5), "bndbox/xmin is 'nan', which is no place in an image"),
-        ((1, "-inf", 5, 5), "bndbox/ymin is '-inf', which is no place in an image"),
-        ((1, 1, "Infinity", 5), "bndbox/xmax is 'Infinity', which is no place in an image"),
-        ((1, 1, 5, "1e300"), "bndbox/ymax is '1e300', which is no place in an image"),
+        (("nan", 1, 5, 5), "bndbox/xmin is 'nan', which is not a position in an image"),
+        ((1, "-inf", 5, 5), "bndbox/ymin is '-inf', which is not a position in an image"),
+        ((1, 1, "Infinity", 5), "bndbox/xmax is 'Infinity', which is not a position in an image"),
+        ((1, 1, 5, "1e300"), "bndbox/ymax is '1e300', which is not a position in an image"),
         ((1, 1, 5, "9" * 400), "bndbox/ymax is '9999"),
-        ((1, 1, "", 5), "bndbox/xmax is '', which is no number"),
+        ((1, 1, "", 5), "bndbox/xmax is '', which is not a number"),
         ((9, 1, 5, 5), "its box is inverted (xmin, ymin, xmax, ymax are 9, 1, 5, 5)"),
         ((1, 9, 5, 5), "its box is inverted"),
     ],
@@ -73,8 +73,8 @@ def test_entities_are_refused_in_any_encoding(root: Path, encoding: str) -> None
     [
         (b"", "cannot be read"),
         (b"<annotation>", "cannot be read"),
-        (b"\xff\xfe\xfd", "byte 0xff is no UTF-8"),
-        (b"<a>\n\xe9</a>", "line 2: byte 0xe9 is no UTF-8"),
+        (b"\xff\xfe\xfd", "byte 0xff is not UTF-8"),
+        (b"<a>\n\xe9</a>", "line 2: byte 0xe9 is not UTF-8"),
         (b'<?xml version="1.0" encoding="ebcdic"?><annotation/>', "shows an object"),
         (b"<annotation>\0</annotation>", "cannot be read"),
         (b"<a " + b" ".join(b'x="1"' for _ in range(9)) + b"/>", "cannot be read"),
@@ -162,8 +162,8 @@ def test_coco_boxes_that_are_none_name_the_annotation(root: Path, box: Any, word
         ('{"images": [], "annotations": [{"image_id": 1, "bbox": [NaN, 0, 1, 1]}]}', "it holds NaN"),
         ('{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, Infinity, 1]}]}', "it holds Infinity"),
         ('{"images": [], "annotations": [{"image_id": 1, "bbox": [0, 0, 1e999, 1]}]}', "must be four numbers"),
-        ('{"images": [{"id": 1' + "0" * 5000 + "}]}", "is no JSON"),
-        ('{"images": [{"id": 1, "file_name": "\\ud800.jpg"}], "annotations": []}', "half a character"),
+        ('{"images": [{"id": 1' + "0" * 5000 + "}]}", "is not JSON"),
+        ('{"images": [{"id": 1, "file_name": "\\ud800.jpg"}], "annotations": []}', "lone surrogate"),
         ('{"images": 5, "annotations": []}', "is not COCO's instances file"),
         ('{"images": ["x"], "annotations": []}', "is not COCO's instances file"),
         ('{"images": [{"id": [], "file_name": "x"}], "annotations": []}', "is not COCO's instances file"),
@@ -186,16 +186,16 @@ def test_json_that_is_none_of_coco_is_one_line(root: Path, content: str, words: 
 def test_json_that_is_no_utf_8_is_one_line(root: Path) -> None:
     coco(root, [note(100, 0, 0, 3, 3)])
     (root / ANNOTATIONS).write_bytes(b'{"images": ["\xff\xfe"]}')
-    assert "is no JSON" in refused(Coco20k())
+    assert "is not JSON" in refused(Coco20k())
     (root / "coco/coco_20k_filenames.txt").write_bytes(b"train2014/a.jpg\ntrain2014/\xff.jpg\n")
-    assert "coco_20k_filenames.txt, line 2: byte 0xff is no UTF-8" in refused(Coco20k())
+    assert "coco_20k_filenames.txt, line 2: byte 0xff is not UTF-8" in refused(Coco20k())
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../../etc/hostname", "train2014/../../x"])
 def test_the_list_of_coco_leads_nowhere_else(root: Path, name: str) -> None:
     coco(root, [note(100, 0, 0, 3, 3)])
     (root / "coco/coco_20k_filenames.txt").write_text(f"{name}\n")
-    assert "is no path below" in refused(Coco20k())
+    assert "is not a path below" in refused(Coco20k())
 
 
 def test_boxes_kept_in_the_cache_are_made_again_if_damaged(root: Path) -> None:

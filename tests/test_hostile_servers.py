@@ -132,7 +132,7 @@ def test_a_part_of_what_was_asked_for_is_gone_on_from(server: FileServer, folder
 @pytest.mark.parametrize("status", ["204 No Content", "203 Non-Authoritative Information", "201 Created"])
 def test_an_answer_without_the_file_is_no_empty_file(server: FileServer, folder: Path, status: str) -> None:
     item = answer(server, f"HTTP/1.1 {status}\nContent-Length: 0")
-    assert f"the server answers {status[:3]}, which brings no file" in refused(folder, item)
+    assert f"the server answers {status[:3]}, which carries no file" in refused(folder, item)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_answer_without_the_file_is_no_empty_file(server: FileServer, folder:
 )
 def test_no_redirect_leaves_the_web(server: FileServer, folder: Path, place: str) -> None:
     item = answer(server, f"HTTP/1.1 302 Found\nLocation: {place}\nContent-Length: 0")
-    assert f"sends on to '{place}'; only http and https are followed" in refused(folder, item)
+    assert f"redirects to '{place}'; only http and https are followed" in refused(folder, item)
     assert len(server.asked) == 1
 
 
@@ -219,7 +219,7 @@ def test_a_damaged_record_of_the_first_download_accepts_nothing(
     (folder / "a.bin").unlink()
     (folder.parent / ".downloads/things/a.bin.sha256").write_bytes(record)
     server.files["a.bin"] = b"other"
-    with pytest.raises(PruningBenchError, match=r"a\.bin\.sha256(: holds no SHA-256|, line 1: byte 0xff is no UTF-8)"):
+    with pytest.raises(PruningBenchError, match=r"a\.bin\.sha256(: holds no SHA-256|, line 1: byte 0xff is not UTF-8)"):
         fetch([Download(server.url("a.bin"), "a.bin")], folder)
 
 
@@ -240,5 +240,5 @@ def test_no_redirect_leaves_encryption() -> None:
     from pruningbench.images.transfer import _opener
 
     (follower,) = [handler for handler in _opener().handlers if isinstance(handler, HTTPRedirectHandler)]
-    with pytest.raises(FetchError, match=r"^https://a/x: sends on to 'http://b/y', which is not encrypted"):
+    with pytest.raises(FetchError, match=r"^https://a/x: redirects to 'http://b/y', which is not encrypted"):
         follower.http_error_302(Request("https://a/x"), None, 302, "Found", {"Location": "http://b/y"})

@@ -63,14 +63,14 @@ def described(**feature: Any) -> bytes:
     ("noted", "words"),
     [
         (b"[" * 100_000, "is nested too deeply"),
-        (b"{", "is no JSON"),
-        (b"\xff", "is no JSON"),
-        (described(names="ab"), "names of column 'label' must be a list of texts"),
-        (described(names=[1, 2]), "names of column 'label' must be a list of texts"),
-        (described(names={"a": 1}), "names of column 'label' must be a list of texts"),
-        (b'{"info": [1]}', "must be a list of texts"),
-        (b'{"info": {"features": "x"}}', "must be a list of texts"),
-        (b"5", "must be a list of texts"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (described(names="ab"), "names of column 'label' must be a list of strings"),
+        (described(names=[1, 2]), "names of column 'label' must be a list of strings"),
+        (described(names={"a": 1}), "names of column 'label' must be a list of strings"),
+        (b'{"info": [1]}', "must be a list of strings"),
+        (b'{"info": {"features": "x"}}', "must be a list of strings"),
+        (b"5", "must be a list of strings"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -84,12 +84,12 @@ def test_metadata_of_strangers_is_one_line(root: Path, noted: bytes, words: str)
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, 2**40], "holds 1099511627776, but must lie in 0..1048575"),
-        ([0, -1], "holds -1, but must lie in"),
-        ([0.0, 1.0], "holds 0.0, but must lie in"),
-        ([True, False], "holds True, but must lie in"),
-        ([b"a", b"b"], "holds b'a', but must lie in"),
-        ([[0], [1]], "holds [0], but must lie in"),
+        ([0, 2**40], "holds 1099511627776, but labels must lie in 0..1048575"),
+        ([0, -1], "holds -1, but labels must lie in"),
+        ([0.0, 1.0], "holds 0.0, but labels must lie in"),
+        ([True, False], "holds True, but labels must lie in"),
+        ([b"a", b"b"], "holds b'a', but labels must lie in"),
+        ([[0], [1]], "holds [0], but labels must lie in"),
         ([0, None], "has rows without a label"),
     ],
     ids=str,
@@ -241,7 +241,7 @@ def test_what_is_no_file_of_cifar_is_refused(root: Path, kind: str) -> None:
     (folder / "fine_label_names.txt").write_text("a b")
     assert f"test.bin: {words}" in refused(first(Cifar100()))
     (folder / "fine_label_names.txt").write_bytes(b"a\n\xff")
-    assert "fine_label_names.txt, line 2: byte 0xff is no UTF-8" in refused(first(Cifar100()))
+    assert "fine_label_names.txt, line 2: byte 0xff is not UTF-8" in refused(first(Cifar100()))
 
 
 # ---- answers of people -------------------------------------------------------------------------------
@@ -250,13 +250,13 @@ def test_what_is_no_file_of_cifar_is_refused(root: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace("7,0,1,6", "7,0,nan,6"), "column 'right_vote' holds 'nan', which is no number"),
-        (lambda text: text.replace("7,0,1,6", "7,0,1,inf"), "column 'votes' holds 'inf', which is no number"),
+        (lambda text: text.replace("7,0,1,6", "7,0,nan,6"), "column 'right_vote' holds 'nan', which is not a number"),
+        (lambda text: text.replace("7,0,1,6", "7,0,1,inf"), "column 'votes' holds 'inf', which is not a number"),
         (lambda text: text.replace("7,0,1,6", "7,0,1," + "9" * 5000), "column 'votes' holds '999"),
         (lambda text: text.replace("distort/000/007_0.png", "/etc/hostname"), "triplet 7: column 'left_path': '/etc/"),
-        (lambda text: text.replace("ref/000/007.png", "../../x.png"), "column 'ref_path': '../../x.png' is no path"),
-        (lambda text: text.replace("ref/000/007.png", ""), "column 'ref_path': '' is no path"),
-        (lambda text: text.replace("\n7,", '\n"7' + "7" * 200_000 + ","), "is no CSV"),
+        (lambda text: text.replace("ref/000/007.png", "../../x.png"), "column 'ref_path': '../../x.png' is not a path"),
+        (lambda text: text.replace("ref/000/007.png", ""), "column 'ref_path': '' is not a path"),
+        (lambda text: text.replace("\n7,", '\n"7' + "7" * 200_000 + ","), "is not CSV"),
     ],
 )
 def test_tables_of_triplets_hold_numbers_and_paths(nights: Path, change: Callable[[str], str], words: str) -> None:
@@ -267,11 +267,11 @@ def test_tables_of_triplets_hold_numbers_and_paths(nights: Path, change: Callabl
 
 def test_a_short_row_and_bytes_that_are_no_text(nights: Path) -> None:
     (nights / "data.csv").write_text(f"{NIGHTS_HEAD}\n7,0,1,6,,,,test\n")
-    assert "'ref_path': '' is no path" in refused(first(Nights()))
+    assert "'ref_path': '' is not a path" in refused(first(Nights()))
     (nights / "data.csv").write_bytes(f"{NIGHTS_HEAD}\n{NIGHTS_ROWS}".encode() + b"\xff")
-    assert "data.csv, line 6: byte 0xff is no UTF-8" in refused(first(Nights()))
+    assert "data.csv, line 6: byte 0xff is not UTF-8" in refused(first(Nights()))
     (nights / "data.csv").write_bytes(b"")
-    assert "column 'id' lacks" in refused(first(Nights()))
+    assert "there is no column 'id'" in refused(first(Nights()))
 
 
 @pytest.mark.parametrize("line", ["0 1 inf", "0 1 nan", "0 1 2.5", "0 1 1e300", "0 1 " + "9" * 500])

@@ -150,7 +150,7 @@ def test_results_of_several_runs_and_of_none(tmp_path: Path) -> None:
     assert list(table["run"]) == ["a", "b"]
     assert list(table["value"]) == [1.0, 2.0]
     assert list(table["undefined"]) == [3, 3]
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         load_results(tmp_path)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "results.jsonl").touch()

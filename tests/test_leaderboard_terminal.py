@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -136,3 +140,21 @@ def test_boards_follow_each_other_with_their_findings(tmp_path: Path) -> None:
     text = "\n".join(line for line, _ in terminal_lines(boards, 80))
     assert text.count("small (data of sorting") == 2
     assert terminal_lines([]) == [("No results.", False)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "grey"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_light_lines_are_grey_on_a_terminal_only(environment: dict[str, str], grey: bool) -> None:
+    code = "from pruningbench.cli.common import say_lines; say_lines([('a \\x1b[31m', True), ('b', False)])"
+    command = [sys.executable, "-c", code]
+    clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    env = {**clean, "TERM": "xterm", **environment}
+    piped = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert piped == "a \\x1b[31m\nb\n"
+    main, terminal = pty.openpty()
+    subprocess.run(command, env=env, stdout=terminal, check=True)
+    shown = os.read(main, 1000).decode().replace("\r\n", "\n")
+    os.close(main), os.close(terminal)
+    assert shown == ("\x1b[2ma \\x1b[31m\x1b[0m\nb\n" if grey else piped)

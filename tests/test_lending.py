@@ -48,7 +48,7 @@ def _gradients(network: nn.Module) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "overwrite": (_overwrite, "parameters changed"),
-    "train": (lambda network: network.train(), "another mode"),
+    "train": (lambda network: network.train(), "its mode"),
     "half": (lambda network: network.half(), "changed"),
     "module": (_replace, "replaced"),
     "hook": (lambda network: network.register_forward_hook(lambda _m, _i, out: out * 0), "hooks"),

@@ -110,7 +110,7 @@ def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
     assert model.fingerprint == clip(seed=7).fingerprint != clip(seed=8).fingerprint
     assert component("clip", name="tiny-clip", weights=str(path)).missing() is None
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(PruningBenchError, match=r"tiny\.pt: damaged or no file of weights"):
+    with pytest.raises(PruningBenchError, match=r"tiny\.pt: damaged, or not a weight file"):
         clip(weights=str(path))
     torch.save({**stored, "visual.conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(PruningBenchError, match=r"tiny\.pt: its weights do not fit tiny-clip"):

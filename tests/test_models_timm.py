@@ -66,7 +66,7 @@ def test_preprocessing_comes_from_the_networks_own_configuration() -> None:
 
 
 def test_sizes_that_a_network_cannot_take_are_refused() -> None:
-    with pytest.raises(UsageError, match="multiple of its patches"):
+    with pytest.raises(UsageError, match="multiple of its patch size"):
         small("vit_tiny_patch16_224", size=36)
     with pytest.raises(UsageError, match="takes images of 32 pixels only, not any size"):
         small("swin_tiny_patch4_window7_224", size=0, args={"img_size": 32})
@@ -145,7 +145,7 @@ def test_arguments_that_an_architecture_refuses_are_named() -> None:
 
 def test_an_architecture_without_published_weights_says_so() -> None:
     name = next(n for n in timm.list_models() if not timm.list_models(f"{n}*", pretrained=True))
-    with pytest.raises(MissingDataError, match="nobody has published weights"):
+    with pytest.raises(MissingDataError, match="no weights of it are published"):
         load("timm", name=name)
     assert component("timm", name=name, pretrained=False).missing() is None
 

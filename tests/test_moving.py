@@ -86,7 +86,7 @@ def test_data_and_labels_are_needed(name: str) -> None:
 def test_frozen_networks_are_named(name: str) -> None:
     network = toy_model().network
     network.requires_grad_(False)
-    with pytest.raises(UsageError, match=f"{name}' trains, and all parameters of the network are frozen"):
+    with pytest.raises(UsageError, match=f"{name}' trains, but all parameters of the network are frozen"):
         pb.prune(network, name, 0.5, pairs())
 
 
@@ -106,7 +106,7 @@ def test_movement_cannot_rank_what_is_frozen() -> None:
     network = toy_model().network
     frozen = next(iter(prunable_parameters(network)))
     network.get_parameter(frozen).requires_grad_(False)
-    with pytest.raises(UsageError, match=f"'{frozen}' is frozen: leave it out of scope"):
+    with pytest.raises(UsageError, match=f"'{frozen}' is frozen: exclude it in the scope"):
         pb.prune(network, "movement", 0.5, pairs(), epochs=1)
     pb.prune(network, "movement", 0.5, pairs(), epochs=1, scope=pb.Scope(exclude=(frozen,)))
 

@@ -87,7 +87,7 @@ def test_error_consistency_by_hand():
     a, b = torch.tensor([True, True, True, False]), torch.tensor([True, True, False, False])
     assert error_consistency(a, b) == 0.5
     assert np.isnan(error_consistency(a[:0], b[:0]))
-    with pytest.raises(ValueError, match="of both"):
+    with pytest.raises(ValueError, match="both arrays of trials"):
         error_consistency(a, b[:2])
 
 

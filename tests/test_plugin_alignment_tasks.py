@@ -94,9 +94,9 @@ def test_variants_are_named_by_experiment():
     [
         (None, "no human answers"),
         (HumanLabelCounts(torch.ones(3, 2)), "HumanLabelCounts"),
-        (decisions([[0, 1]]), r"answers \(1, 2\)"),
-        (decisions([[0, 1, 1]], conditions=("a",)), "conditions of 1"),
-        (decisions([[NOT_SHOWN] * 3]), "nobody|anybody"),
+        (decisions([[0, 1]]), r"answers of shape \(1, 2\)"),
+        (decisions([[0, 1, 1]], conditions=("a",)), "conditions for 1"),
+        (decisions([[NOT_SHOWN] * 3]), "was shown to anyone"),
     ],
 )
 def test_answers_that_do_not_fit(human, message):

@@ -280,7 +280,7 @@ def test_every_field_of_scenes_changes_the_fingerprint() -> None:
         ({"objects": [0, 1]}, "objects"),
         ({"objects": [1, 9]}, "no room"),
         ({"scale": [0.8, 0.4]}, "scale"),
-        ({"scale": [0.1, 0.5]}, "smaller than their scans"),
+        ({"scale": [0.1, 0.5]}, "smaller than scans"),
         ({"noise": 1.0}, "noise"),
         ({"count": 0}, "count"),
         ({"size": 8}, "size"),

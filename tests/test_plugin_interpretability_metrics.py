@@ -172,7 +172,7 @@ def test_localisation_applies_only_with_masks():
     for metric in (RelevanceMass(), RelevanceRank()):
         assert not metric.applies(attributions(maps))
         assert metric.applies(attributions(maps, torch.ones(1, 2, 2, dtype=torch.bool)))
-        with pytest.raises(ValueError, match="without object masks"):
+        with pytest.raises(ValueError, match="no object masks"):
             metric.values(attributions(maps))
     assert Gini().applies(attributions(maps))
 

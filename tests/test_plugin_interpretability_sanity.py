@@ -204,7 +204,7 @@ def test_metrics_apply_only_where_they_can():
     plain = Attributions(torch.rand(1, 2, 2), torch.rand(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64), lambda x: x)
     for metric in (MaxSensitivity(), ModelRandomisation(), RandomLogit(), MapRankCorrelation(), MapSsim()):
         assert not metric.applies(plain)
-        with pytest.raises(ValueError, match="these attributions"):
+        with pytest.raises(ValueError, match="the attributions"):
             metric.values(plain)
     assert Infidelity().applies(plain)
     assert not MapSsim().applies(outputs_of(dense=False))

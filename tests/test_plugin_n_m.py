@@ -179,9 +179,9 @@ def test_the_scope_is_kept_and_the_network_left_as_found() -> None:
 @pytest.mark.parametrize(
     ("fields", "sparsity", "message"),
     [
-        ({}, 0.9, r"2:4 is sparsity 0.5, not 0.9: ask for that one, or set n and m \(n: 1, m: 10\)"),
-        ({"n": None}, 0.6, r"sparsity 0.6 is no n of 4: set another m \(n: 2, m: 5\)"),
-        ({"n": None}, 0.99, r"sparsity 0.99 is no n of 4: set another m$"),
+        ({}, 0.9, r"2:4 is sparsity 0.5, not 0.9: request that sparsity, or set n and m \(n: 1, m: 10\)"),
+        ({"n": None}, 0.6, r"sparsity 0.6 is not a multiple of 1/4: set another m \(n: 2, m: 5\)"),
+        ({"n": None}, 0.99, r"sparsity 0.99 is not a multiple of 1/4: set another m$"),
         ({"n": 1, "m": 7}, 6 / 7, r"m = 7 divides the inputs of no prunable parameter \(conv1.weight with 3, "),
     ],
 )
@@ -219,4 +219,4 @@ def test_in_a_suite_the_achieved_sparsity_is_what_the_pattern_leaves(tmp_path: P
     table = pb.run(suite, out=tmp_path / "run", device="cpu").results()
     good, bad = table[table.sparsity == 0.5], table[table.sparsity == 0.75]
     assert set(good.status) == {"ok"} and 0 < good.sparsity_achieved.iloc[0] <= 0.5
-    assert set(bad.status) == {"skipped"} and "ask for that one" in bad.error.iloc[0]
+    assert set(bad.status) == {"skipped"} and "request that sparsity" in bad.error.iloc[0]

@@ -209,7 +209,7 @@ def test_px_asks_for_batches_and_grasp_for_the_same_ones_twice() -> None:
 @pytest.mark.parametrize("name", ["synflow", "ntk-sap"])
 def test_the_input_size_is_given_or_asked_for(name: str) -> None:
     without = job(mixed_job().network)
-    with pytest.raises(UsageError, match=f"'{name}' cannot tell the input size"):
+    with pytest.raises(UsageError, match=f"'{name}' does not know the input size"):
         PRUNERS[name].prune(without, 0.5)
     sized = type(PRUNERS[name])(rounds=1, image_size=8).prune(without, 0.5)  # type: ignore[call-arg]
     assert sized == type(PRUNERS[name])(rounds=1).prune(mixed_job(), 0.5)  # type: ignore[call-arg]

@@ -143,7 +143,7 @@ def test_a_clash_of_names_leaves_both_usable_by_their_full_names(install: Instal
     assert registry.names("pruner") == ["other", "toy_first-dist/same", "toy_second-dist/same"]
     with pytest.raises(UnknownComponentError) as caught:
         registry.entry("pruner", "same")
-    expected = "pruner 'same' is registered by 2 distributions; say which one: 'toy_first-dist/same' and 'toy_second-dist/same'"
+    expected = "pruner 'same' is registered by 2 distributions; write the full name: 'toy_first-dist/same' and 'toy_second-dist/same'"
     assert str(caught.value) == expected
     assert registry.clashes() == [expected]
     for name in ("toy_first", "toy_second"):
@@ -170,7 +170,7 @@ def test_a_name_registered_twice_by_one_distribution_is_reported(install: Instal
     assert registry.entry("pruner", "toy-double").where == "toy_double_parts:Good"
     assert reasons(registry) == {
         "toy_double": "pruner 'toy-double' is registered twice: by plugin toy_double (toy_double-dist 1.2) "
-        "and by plugin toy_double (toy_double-dist 1.2); the first one stays"
+        "and by plugin toy_double (toy_double-dist 1.2); the first is used"
     }
 
 
@@ -179,8 +179,8 @@ VERSIONS = {
     '"0.9"': "it was written for contract 0.9, and this pruningbench has 1.0, which may need changes in the plugin",
     '"1.7"': "it was written for contract 1.7, and this pruningbench has 1.0: upgrade pruningbench",
     '"2.0"': "it was written for contract 2.0, and this pruningbench has 1.0: upgrade pruningbench",
-    '"one"': "pruningbench_contract is 'one', must be text like '1.0'",
-    "1.0": "pruningbench_contract is 1.0, must be text like '1.0'",
+    '"one"': "pruningbench_contract is 'one', but must be text like '1.0'",
+    "1.0": "pruningbench_contract is 1.0, but must be text like '1.0'",
 }
 
 
@@ -247,7 +247,7 @@ WRONG_CLASSES = {
     "no-class": "is 3, not a Component class",
     "no-dataclass": "NoDataclass lacks @dataclass(frozen=True)",
     "abstract": "Abstract does not define prune",
-    "data": "Data is no pruner",
+    "data": "Data is not a pruner",
     "no-target": "'toy_classes' is not 'module:name'",
 }
 

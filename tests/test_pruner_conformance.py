@@ -73,7 +73,7 @@ def test_exact_when_all_scores_tie(name: str, sparsity: float) -> None:
         for parameter in network.parameters():
             parameter.zero_()
     if name == "structured" and sparsity == 0.9:  # one channel a group stays
-        with pytest.raises(PruningBenchError, match="reaches sparsity"):
+        with pytest.raises(PruningBenchError, match="reaches at most sparsity"):
             prune(network, name, sparsity)
         return
     masks = prune(network, name, sparsity)
@@ -158,7 +158,7 @@ def test_missing_data_and_labels_are_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("batches", "words"),
     [
-        ([torch.zeros(2, 4, 6, 6)], "batch 1 is no (images, labels) pair"),
+        ([torch.zeros(2, 4, 6, 6)], "batch 1 is not an (images, labels) pair"),
         ([*data(), (torch.zeros(2, 4, 6, 6), torch.zeros(3, dtype=torch.int64))], "batch 3 has 2 images but 3 labels"),
         ([(torch.zeros(2, 4, 6, 6), torch.zeros(2))], "class numbers"),
         ([(torch.zeros(2, 4, 6, 6), torch.zeros(2, 4, dtype=torch.int64))], "class numbers"),

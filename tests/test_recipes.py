@@ -101,7 +101,7 @@ def test_a_lower_sparsity_lies_on_the_path_of_a_higher(rate: float, a: float, b:
         ({"levels": [0.5, 0.4]}, "levels are"),
         ({"levels": [0.5, 1.0]}, "levels are"),
         ({"rewind": "early", "epochs": 2, "early_epochs": 2}, "early_epochs is 2"),
-        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 0}, "epochs is 0, out of its range: passes over the training data, >= 1"),
         ({"recalibrate": 1}, "recalibrate is 1"),
         ({"recalibrate": -1}, "recalibrate is -1"),
     ],
@@ -220,7 +220,7 @@ def test_pruning_in_rounds_scores_what_is_left(recipe: Any) -> None:
     assert job.pruned[0][1] is None
     assert masks.total - masks.kept == round(0.875 * masks.total)
     assert masks == recipe(**how).run(Job(0.875).job)  # magnitudes do not change between rounds
-    assert recipe(rounds=0).problem() == "rounds is 0, must be at least 1"
+    assert recipe(rounds=0).problem() == "rounds is 0, but must be at least 1"
 
 
 def test_recalibration_changes_statistics_only_and_not_the_training() -> None:
@@ -257,7 +257,7 @@ def test_recipes_refuse_masks_that_move_by_themselves(toy_registry: Registry, tm
     assert [r.refuses(moving) for r in (NoTraining(), Finetune())] == [None, None]
     assert [r.refuses(fixed) for r in (Iterative(), NoTraining(rounds=2), Finetune(rounds=2))] == [None] * 3
     two_of_four = bind(toy_registry, "pruner", "n-m").component
-    assert "first round cannot be made: 2:4 is sparsity 0.5" in str(Iterative().refuses(two_of_four))
+    assert "first round is not possible: 2:4 is sparsity 0.5" in str(Iterative().refuses(two_of_four))
     assert Iterative(levels=[0.5]).refuses(two_of_four) is None
     text = ITERATIVE.replace("pruners: [magnitude]", "pruners: [rigl]")
     summary = run(text, toy_registry, tmp_path / "run")

@@ -90,7 +90,7 @@ def test_markdown_of_one_and_of_all(pears: Registry) -> None:
     text = as_markdown(pears, "dataset")
     assert text.startswith("## pears\n\n**Pears: `p = 1 | 2`, ripe ones.**")
     assert "| `count` | `3` | whole number | how many \\| at most |" in text
-    assert "| `speed` | `1.5` | number | pears a second. A knob: it changes no result. |" in text
+    assert "| `speed` | `1.5` | number | pears a second. It does not change results. |" in text
     assert "| `name` | required | text | of the tree |" in text
     pears.add("dataset", "plums", Pears, Plugin("fruit", "other", "1"))
     both = as_markdown(pears, "dataset")

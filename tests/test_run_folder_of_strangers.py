@@ -20,8 +20,8 @@ from pruningbench.base.files import not_plain, open_plain, read_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.driver import Driver
+from pruningbench.harness.observing import Observers
 from pruningbench.harness.run import RunOptions, prepare
-from pruningbench.harness.telling import Teller
 from pruningbench.hookspecs import RunInfo, hookimpl
 from pruningbench.leaderboard import draw_figures
 from pruningbench.leaderboard.results import load_results
@@ -96,7 +96,7 @@ def test_links_for_folders_are_refused(name: str, mine: Path, toy_registry: Regi
         "figures": lambda: draw_figures(mine), "cache": lambda: folder.private_cache,
     }  # fmt: skip
     for act in (places[name], lambda: run(SMALL + "seeds: [0, 1]\n", toy_registry, mine)):
-        with pytest.raises(RunFolderError, match=f"{name}: is a link, and a run folder keeps its files in itself"):
+        with pytest.raises(RunFolderError, match=f"{name}: is a link, but a run folder holds only plain files"):
             act()
     assert outside(mine) == before
 
@@ -196,7 +196,7 @@ def test_a_folder_that_goes_in_mid_run_is_said(way: str, tmp_path: Path, toy_reg
     prepared = prepare(suite_from_text(SMALL, toy_registry), toy_registry, out, RunOptions(device="cpu"))
     from pruningbench.harness.run import execute
 
-    with pytest.raises(PruningBenchError, match="was deleted or moved away while the run was going on"):
+    with pytest.raises(PruningBenchError, match="was deleted or moved during the run"):
         execute(prepared, toy_registry, Remover())
     assert not out.exists()
     if way == "moved":
@@ -214,7 +214,7 @@ def test_the_command_line_says_that_a_folder_was_deleted(tmp_path: Path, suite_f
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
-    assert "was deleted" in err and "holds no run" not in err and "Traceback" not in err
+    assert "was deleted" in err and "is not a run folder" not in err and "Traceback" not in err
     assert not out
 
 
@@ -255,4 +255,4 @@ def test_a_driver_needs_a_journal_of_its_own(mine: Path, toy_registry: Registry)
         suite_from_text(SMALL, toy_registry), toy_registry, mine.parent / "new", RunOptions(device="cpu")
     ).plan
     with pytest.raises(RunFolderError, match="results.jsonl: cannot be read"):
-        Driver(prepared_plan, RunFolder(mine), Teller(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))
+        Driver(prepared_plan, RunFolder(mine), Observers(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kit.boards import record, write_run
 from kit.browser import PHONE, Browser, Visit
 from kit.smallruns import HOSTILE, hostile_run, many_values, small_run
 
@@ -279,6 +280,22 @@ def test_hundred_thousand_values_sort_and_filter_within_three_tenths_of_a_second
         assert values[-1] >= 0.5
 
 
+@pytest.mark.parametrize("page", ["index.html", "table.html"])
+def test_the_first_picture_of_ten_thousand_values_comes_within_a_second(
+    browser: Browser, site: Path, tmp_path: Path, page: str
+) -> None:
+    many = tmp_path / "many"
+    shutil.copytree(site, many)
+    file = many / "data" / "board-0.js"
+    file.write_bytes(many_values(file.read_bytes(), 10_000))
+    drawn = []
+    for _ in range(3):
+        with browser.open(many / page) as visit:
+            ready(visit, page)
+            drawn.append(visit.page.evaluate("performance.getEntriesByName('drawn')[0].startTime"))
+    assert min(drawn) <= 1000, drawn
+
+
 ACTIONS = {
     "sort": "PB.grid.sort = null; PB.grid.sortBy('value')",
     "filter": "(() => { PB.grid.filters.value = '>= .5'; PB.grid.later(); })()",
@@ -299,6 +316,25 @@ def timed(visit: Visit, action: str) -> float:
           return performance.now() - begun;
         }}"""
     )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_results_on_other_data_are_chosen_by_a_list(browser: Browser, tmp_path: Path, page: str) -> None:
+    for run, more in (("one", {"data_fingerprint": "d1"}), ("two", {"data_fingerprint": "d2", "model": "other-net"})):
+        records = [record("dense", sparsity=0.0, value=0.9, **more)]
+        records += [record(pruner, sparsity=s, value=0.8, **more) for pruner in ("a", "b") for s in (0.5, 0.8)]
+        write_run(tmp_path / run, records)
+    built = build_site([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    with browser.open(built.folder / page) as visit:
+        ready(visit, page)
+        assert "other-net" not in visit.page.inner_text("main")
+        visit.page.get_by_label("Data").select_option("1")
+        visit.page.locator("main", has_text="other-net").wait_for()
+        assert "board=1" in visit.page.url
+        address = visit.page.url
+        assert visit.axe() == []
+    with browser.open(built.folder / page, "#" + address.partition("#")[2]) as visit:
+        visit.page.locator("main", has_text="other-net").wait_for()
 
 
 def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:

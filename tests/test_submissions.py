@@ -150,7 +150,7 @@ def test_a_missing_file_of_values_is_named(copied: Path, toy_registry: Registry)
 
 
 def test_other_folders_are_refused(tmp_path: Path, copied: Path, toy_registry: Registry) -> None:
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         submission_members(tmp_path / "absent", toy_registry)
     (copied / "suite.yaml").write_text("models: [unknown-net]\n")
     with pytest.raises(SubmissionError, match="cannot be used here"):

@@ -56,7 +56,7 @@ class Undocumented(Good):
 
 @dataclass(frozen=True)
 class Nameless(Good):
-    """no sentence"""
+    """not a sentence"""
 
     extra: int = 3
 
@@ -155,9 +155,9 @@ EXPECTED = {
     "good": [],
     "said": [],
     "undocumented": [("documentation", "Undocumented has no docstring")],
-    "nameless": [("documentation", "is no sentence"), ("fields", "field 'extra' has no documentation")],
+    "nameless": [("documentation", "is not a sentence"), ("fields", "field 'extra' has no documentation")],
     "random": [("repeatable", "two calls with one seed give different masks"), ("seeded", "depend on the seed")],
-    "secret": [("seeded", "its masks depend on the seed, and it says seeded = False")],
+    "secret": [("seeded", "its masks depend on the seed, but it declares seeded = False")],
     "careless": [
         ("leaves no trace", "it changed '0.weight' and"), ("leaves no trace", "training mode"),
         ("leaves no trace", "gradients"), ("leaves no trace", "hooks"),

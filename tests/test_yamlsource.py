@@ -44,8 +44,8 @@ def test_what_is_no_number_stays_text_or_int(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("a: 1\nb: 2\na: 3\n", "x:3:1", "second time (first on line 1)"),
-        ("a: {b: 1, c: 2, b: 3}\n", "x:1:17", "second time"),
+        ("a: 1\nb: 2\na: 3\n", "x:3:1", "is repeated here (first on line 1)"),
+        ("a: {b: 1, c: 2, b: 3}\n", "x:1:17", "is repeated here"),
         ("a: [1, 2\nb: 3\n", "x:2:2", "not valid YAML"),
         ("a: 'open\n", "x:", "not valid YAML"),
         ("a:\n\t- b\n", "x:2:1", "not valid YAML"),

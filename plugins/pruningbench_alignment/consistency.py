@@ -43,7 +43,9 @@ def error_consistency(correct_a: Tensor, correct_b: Tensor) -> float:
         ValueError: if the shapes differ.
     """
     if correct_a.shape != correct_b.shape or correct_a.ndim != 1:
-        raise ValueError(f"trials must be (T,) of both, got {tuple(correct_a.shape)} and {tuple(correct_b.shape)}")
+        raise ValueError(
+            f"both arrays of trials must be (T,), got {tuple(correct_a.shape)} and {tuple(correct_b.shape)}"
+        )
     if not len(correct_a):
         return float("nan")
     a, b = correct_a.bool().cpu().numpy(), correct_b.bool().cpu().numpy()
@@ -81,17 +83,17 @@ def model_to_people(table: Floats, compare: Compare) -> float:
     Returns:
         The average; NaN if no trial was shown to anybody.
     """
-    groups, of_set = _groups(table)
+    groups, set_of_group = _groups(table)
     people = table[:, FIRST_PERSON:]
     shown = people >= 0
     model = table[:, 2][:, None] > 0
     right = people > 0
     count, by_model, by_people, alike = (
-        _sums(groups, len(of_set), counted & shown) for counted in (shown, model, right, model == right)
+        _sums(groups, len(set_of_group), counted & shown) for counted in (shown, model, right, model == right)
     )
     with np.errstate(invalid="ignore"):
         compared = compare(by_model / count, by_people / count, alike / count)
-    return _average(compared, of_set)
+    return _average(compared, set_of_group)
 
 
 def people_to_people(table: Floats, compare: Compare) -> float:
@@ -104,36 +106,36 @@ def people_to_people(table: Floats, compare: Compare) -> float:
     Returns:
         The average; NaN if no two people saw the same images.
     """
-    groups, of_set = _groups(table)
+    groups, set_of_group = _groups(table)
     size = table.shape[1] - FIRST_PERSON
     first, second = np.triu_indices(size, 1)
-    compared = np.full((len(of_set), len(first)), np.nan)
-    for group in range(len(of_set)):
+    compared = np.full((len(set_of_group), len(first)), np.nan)
+    for group in range(len(set_of_group)):
         people = table[groups == group][:, FIRST_PERSON:]
         shown, right, wrong = (mask.astype(float) for mask in (people >= 0, people > 0, people == 0))
         with np.errstate(invalid="ignore"):
             both = shown.T @ shown
-            of_first, of_second = (right.T @ shown) / both, (shown.T @ right) / both
+            accuracy_of_first, accuracy_of_second = (right.T @ shown) / both, (shown.T @ right) / both
             alike = (right.T @ right + wrong.T @ wrong) / both
-        compared[group] = compare(of_first, of_second, alike)[first, second]
-    return _average(compared, of_set)
+        compared[group] = compare(accuracy_of_first, accuracy_of_second, alike)[first, second]
+    return _average(compared, set_of_group)
 
 
 def accuracy(table: Floats) -> float:
     """Return the model's accuracy, averaged over conditions, then data sets."""
-    groups, of_set = _groups(table)
-    right = _sums(groups, len(of_set), table[:, 2][:, None] > 0)
-    count = _sums(groups, len(of_set), np.ones((len(table), 1), dtype=bool))
-    return _average(right / count, of_set)
+    groups, set_of_group = _groups(table)
+    right = _sums(groups, len(set_of_group), table[:, 2][:, None] > 0)
+    count = _sums(groups, len(set_of_group), np.ones((len(table), 1), dtype=bool))
+    return _average(right / count, set_of_group)
 
 
 def people_accuracy(table: Floats) -> float:
     """Return people's accuracy, averaged over conditions, then people, then data sets."""
-    groups, of_set = _groups(table)
+    groups, set_of_group = _groups(table)
     people = table[:, FIRST_PERSON:]
     with np.errstate(invalid="ignore"):
-        shares = _sums(groups, len(of_set), people > 0) / _sums(groups, len(of_set), people >= 0)
-    return _average(shares, of_set)
+        shares = _sums(groups, len(set_of_group), people > 0) / _sums(groups, len(set_of_group), people >= 0)
+    return _average(shares, set_of_group)
 
 
 def shape_bias(decisions: Sequence[str], shapes: Sequence[str], textures: Sequence[str]) -> float:
@@ -161,9 +163,9 @@ def shape_bias(decisions: Sequence[str], shapes: Sequence[str], textures: Sequen
 def _groups(table: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each trial's group, numbered from 0 without gaps, and each group's data set."""
     numbers, groups = np.unique(table[:, 1].astype(np.int64), return_inverse=True)
-    of_set = np.zeros(len(numbers), dtype=np.int64)
-    of_set[groups] = table[:, 0].astype(np.int64)
-    return groups, of_set
+    set_of_group = np.zeros(len(numbers), dtype=np.int64)
+    set_of_group[groups] = table[:, 0].astype(np.int64)
+    return groups, set_of_group
 
 
 def _sums(groups: NDArray[np.int64], count: int, marked: NDArray[np.bool_]) -> Floats:
@@ -173,9 +175,9 @@ def _sums(groups: NDArray[np.int64], count: int, marked: NDArray[np.bool_]) -> F
     return np.bincount(cells[marked], minlength=count * width).reshape(count, width).astype(np.float64)
 
 
-def _average(compared: Floats, of_set: NDArray[np.int64]) -> float:
+def _average(compared: Floats, set_of_group: NDArray[np.int64]) -> float:
     """Average (groups, S) over the groups of each data set, then over S, then over data sets; NaNs are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as intended
-        sets = [np.nanmean(np.nanmean(compared[of_set == number], axis=0)) for number in np.unique(of_set)]
+        sets = [np.nanmean(np.nanmean(compared[set_of_group == number], axis=0)) for number in np.unique(set_of_group)]
         return float(np.nanmean(sets)) if sets else float("nan")

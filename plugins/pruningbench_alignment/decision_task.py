@@ -31,7 +31,7 @@ class ModelVsHuman(Task):
     main_data = "data.0"
 
     data: tuple[DatasetRef, ...] = param(doc="data sets with people's decisions")
-    conditions: bool = param(False, doc="measure each condition as well")
+    conditions: bool = param(False, doc="also measure each condition separately")
     lowest: float = param(0.2, doc="conditions with people's mean accuracy below this are left out, in [0, 1]")
 
     def problem(self) -> str | None:
@@ -45,7 +45,7 @@ class ModelVsHuman(Task):
         from pruningbench.contract import DataError, MissingDataError, PruningBenchError
         from pruningbench_alignment.decisions import compared_conditions, decisions_of, pool, select
 
-        kept: dict[str, Responses] = {}
+        responses_by_name: dict[str, Responses] = {}
         single: list[tuple[str, Responses]] = []
         lacking: dict[str, Exception] = {}
         for name, reference in zip(_names(self.data), self.data, strict=True):
@@ -58,23 +58,23 @@ class ModelVsHuman(Task):
                 continue
             compared = compared_conditions(human, self.lowest)
             if bool(compared.any()):
-                kept[name] = select(responses, compared)
+                responses_by_name[name] = select(responses, compared)
             if self.conditions:
                 import torch
 
                 for condition in dict.fromkeys(human.conditions):
-                    here = torch.tensor([c == condition for c in human.conditions])
-                    single.append((f"{name}/{condition}", select(responses, here)))
+                    in_condition = torch.tensor([c == condition for c in human.conditions])
+                    single.append((f"{name}/{condition}", select(responses, in_condition)))
         if len(lacking) == len(self.data):
             raise next(iter(lacking.values()))
-        if not kept:
+        if not responses_by_name:
             raise PruningBenchError(
-                f"no condition is left to compare: in each, people's accuracy is below {self.lowest:g} or nothing is "
-                "manipulated; set `lowest`"
+                f"no condition is left to compare: people's accuracy is below {self.lowest:g}, or the images "
+                "are not manipulated, in each of them; lower `lowest`"
             )
-        yield "", pool(list(kept.values()))
-        if len(kept) > 1:
-            yield from kept.items()
+        yield "", pool(list(responses_by_name.values()))
+        if len(responses_by_name) > 1:
+            yield from responses_by_name.items()
         yield from single
         for name, reason in lacking.items():
             yield name, Missing(str(reason))
@@ -94,8 +94,8 @@ def _names(references: tuple[Any, ...]) -> list[str]:
     names: list[str] = []
     for reference in references:
         fields = {"use": reference} if isinstance(reference, str) else reference
-        told = [str(fields[key]) for key in ("experiment", "name", "split") if fields.get(key)]
-        name = told[0] if told else str(fields["use"])
-        taken = sum(other == name or other.startswith(f"{name} ") for other in names)
-        names.append(f"{name} {taken + 1}" if taken else name)
+        labels = [str(fields[key]) for key in ("experiment", "name", "split") if fields.get(key)]
+        name = labels[0] if labels else str(fields["use"])
+        repetitions = sum(other == name or other.startswith(f"{name} ") for other in names)
+        names.append(f"{name} {repetitions + 1}" if repetitions else name)
     return names

@@ -36,12 +36,13 @@ def decisions_of(samples: Samples, name: str) -> HumanDecisions:
     images = len(samples)
     if human.answers.ndim != 2 or human.answers.shape[1] != images or len(human.truth) != images:
         raise PruningBenchError(
-            f"{name!r} has {images} images, but answers {tuple(human.answers.shape)} and {len(human.truth)} categories"
+            f"{name!r} has {images} images, but answers of shape {tuple(human.answers.shape)} and "
+            f"{len(human.truth)} categories"
         )
     if len(human.conditions) != images:
-        raise PruningBenchError(f"{name!r} has {images} images, but conditions of {len(human.conditions)}")
+        raise PruningBenchError(f"{name!r} has {images} images, but conditions for {len(human.conditions)}")
     if not bool((human.answers != NOT_SHOWN).any()):
-        raise PruningBenchError(f"{name!r} has no image that anybody was shown")
+        raise PruningBenchError(f"{name!r} has no image that was shown to anyone")
     return human
 
 
@@ -51,16 +52,16 @@ def compared_conditions(human: HumanDecisions, lowest: float) -> Tensor:
     Conditions without manipulation, and those in which people's mean accuracy is below `lowest`, are
     left out.
     """
-    kept = torch.zeros(len(human.truth), dtype=torch.bool)
+    compared = torch.zeros(len(human.truth), dtype=torch.bool)
     shown = human.answers != NOT_SHOWN
     right = (human.answers == human.truth) & shown
     for condition in dict.fromkeys(human.conditions):
-        here = torch.tensor([c == condition for c in human.conditions])
-        people = shown[:, here].sum(dim=1)
-        of_each = right[:, here].sum(dim=1)[people > 0] / people[people > 0]
-        if condition not in human.controls and len(of_each) and float(of_each.double().mean()) >= lowest:
-            kept |= here
-    return kept
+        in_condition = torch.tensor([c == condition for c in human.conditions])
+        people = shown[:, in_condition].sum(dim=1)
+        accuracies = right[:, in_condition].sum(dim=1)[people > 0] / people[people > 0]
+        if condition not in human.controls and len(accuracies) and float(accuracies.double().mean()) >= lowest:
+            compared |= in_condition
+    return compared
 
 
 def select(responses: Responses, chosen: Tensor) -> Responses:
@@ -69,11 +70,11 @@ def select(responses: Responses, chosen: Tensor) -> Responses:
     assert isinstance(human, HumanDecisions)  # noqa: S101 - made by this module
     conditions = tuple(c for c, keep in zip(human.conditions, chosen.tolist(), strict=True) if keep)
     texture = None if human.texture is None else human.texture[chosen]
-    kept = replace(
+    selected = replace(
         human, answers=human.answers[:, chosen], truth=human.truth[chosen], conditions=conditions, texture=texture
     )
     probabilities = None if responses.probabilities is None else responses.probabilities[chosen]
-    return Responses(responses.answers[chosen], kept, probabilities)
+    return Responses(responses.answers[chosen], selected, probabilities)
 
 
 def pool(parts: Sequence[Responses]) -> Responses:
@@ -85,7 +86,9 @@ def pool(parts: Sequence[Responses]) -> Responses:
     humans = [part.human for part in parts if isinstance(part.human, HumanDecisions)]
     categories = humans[0].categories
     if any(human.categories != categories for human in humans):
-        raise PruningBenchError("data sets with different categories have no common average; measure them apart")
+        raise PruningBenchError(
+            "data sets with different categories have no common average; measure them in separate tasks"
+        )
     most = max(len(human.subjects) for human in humans)
     answers = [
         torch.cat([human.answers, human.answers.new_full((most - len(human.subjects), len(human.truth)), NOT_SHOWN)])
@@ -113,8 +116,8 @@ def trial_table(outputs: Responses, human: HumanDecisions) -> Tensor:
     numbers = {condition: i for i, condition in enumerate(dict.fromkeys(human.conditions))}
     groups = torch.tensor([numbers[condition] for condition in human.conditions], dtype=torch.float64)
     sets = getattr(human, "sets", None)
-    of_set = torch.zeros(len(groups), dtype=torch.float64) if sets is None else sets.double()
+    set_of_group = torch.zeros(len(groups), dtype=torch.float64) if sets is None else sets.double()
     truth = human.truth.cpu()
     right = (outputs.answers.cpu() == truth) & (outputs.answers.cpu() != NO_ANSWER)
     people = (human.answers == truth).double().masked_fill(human.answers == NOT_SHOWN, SHOWN_TO_NOBODY)
-    return torch.cat([of_set[:, None], groups[:, None], right.double()[:, None], people.T], dim=1)
+    return torch.cat([set_of_group[:, None], groups[:, None], right.double()[:, None], people.T], dim=1)

@@ -64,10 +64,10 @@ def similarity_rows(model: Tensor, human: Tensor) -> Tensor:
     `UNKNOWN` for pairs that were not judged and for images without an embedding; the latter's own rows are NaN.
     """
     n = len(model)
-    lost = model.isnan().all(dim=1)
+    undefined = model.isnan().all(dim=1)
     pairs = [torch.where(x.isnan(), UNKNOWN, x.double()) for x in (model.cpu(), human.cpu())]
     rows = torch.cat([torch.arange(n, dtype=torch.float64)[:, None], *pairs], dim=1)
-    return rows.masked_fill(lost.cpu()[:, None], float("nan"))
+    return rows.masked_fill(undefined.cpu()[:, None], float("nan"))
 
 
 def row_correlation(rows: Floats) -> float:
@@ -82,10 +82,10 @@ def row_correlation(rows: Floats) -> float:
     distinct = image[first] != image[second]
     first, second = first[distinct], image[second[distinct]]
     model, human = rows[first, 1 + second], rows[first, 1 + n + second]
-    known = np.isfinite(model) & np.isfinite(human)
-    if known.sum() < 2:
+    defined = np.isfinite(model) & np.isfinite(human)
+    if defined.sum() < 2:
         return float("nan")
-    return float(spearman(torch.from_numpy(model[known])[None], torch.from_numpy(human[known])[None])[0])
+    return float(spearman(torch.from_numpy(model[defined])[None], torch.from_numpy(human[defined])[None])[0])
 
 
 def gradient_maps(model: VisionModel, images: Tensor, targets: Tensor) -> Tensor:

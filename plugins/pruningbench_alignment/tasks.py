@@ -178,11 +178,11 @@ class RepresentationalSimilarity(Task):
         yield "", Similarities(matrix, human.similarity)
 
 
-def _open(context: Context, reference: DatasetRef, wanted: type[H], task: str) -> tuple[Samples, H]:
+def _open(context: Context, reference: DatasetRef, answer_type: type[H], task: str) -> tuple[Samples, H]:
     samples = context.open_dataset(reference)
-    if not isinstance(samples.human, wanted):
+    if not isinstance(samples.human, answer_type):
         has = "no human answers" if samples.human is None else type(samples.human).__name__
-        raise PruningBenchError(f"{task} needs data with {wanted.__name__}, but this data set has {has}")
+        raise PruningBenchError(f"{task} needs data with {answer_type.__name__}, but this data set has {has}")
     return samples, samples.human
 
 
@@ -196,8 +196,8 @@ def _embeddings_of(model: VisionModel, context: Context, samples: Samples, tripl
         raise PruningBenchError(f"the human answers do not fit the images: {error}") from None
     if not len(triplets):
         raise PruningBenchError("the human answers name no triplets")
-    used = sorted(set(triplets.flatten().tolist()))
-    rows = context.features(model, samples, used)
+    positions = sorted(set(triplets.flatten().tolist()))
+    rows = context.features(model, samples, positions)
     embeddings = rows.new_zeros(len(samples), rows.shape[1])
-    embeddings[used] = rows
+    embeddings[positions] = rows
     return embeddings

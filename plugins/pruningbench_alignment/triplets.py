@@ -68,7 +68,7 @@ def check_triplets(triplets: Tensor, images: int) -> None:
         raise ValueError(f"triplets must be (T, 3), got {tuple(triplets.shape)}")
     if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < images):
         wrong = int(triplets.min()) if int(triplets.min()) < 0 else int(triplets.max())
-        raise ValueError(f"a triplet names image {wrong}, but there are {images}")
+        raise ValueError(f"a triplet names image {wrong}, but there are {images} images")
 
 
 def _vectors(embeddings: Tensor, similarity: Similarity) -> Tensor:
@@ -91,8 +91,8 @@ def repeated_agreement(triplets: Tensor, odd: Tensor) -> float | None:
     judged = torch.bincount(groups).double()
     alike = torch.bincount(cells).double()
     agreeing = torch.zeros_like(judged)
-    of_cell = torch.zeros(len(alike), dtype=torch.int64).scatter_(0, cells, groups)
-    agreeing.index_add_(0, of_cell, alike * (alike - 1))
+    group_of_cell = torch.zeros(len(alike), dtype=torch.int64).scatter_(0, cells, groups)
+    agreeing.index_add_(0, group_of_cell, alike * (alike - 1))
     several = judged > 1
     if not bool(several.any()):
         return None

@@ -63,8 +63,8 @@ def condition_name(text: str) -> str:
 
 def texture_of(image: str) -> str | None:
     """Return the texture category in the name of a cue-conflict image: ``oven1-cat1`` -> ``cat``."""
-    found = image.rpartition("-")[2].rstrip("0123456789")
-    return found if "-" in image and found in CATEGORIES else None
+    texture = image.rpartition("-")[2].rstrip("0123456789")
+    return texture if "-" in image and texture in CATEGORIES else None
 
 
 def open_experiment(
@@ -105,8 +105,8 @@ def read_stimuli(folder: Path) -> dict[str, Stimulus]:
     )
     if not names:
         raise DataError(f"{folder}: holds no stimuli (session-N/*.png)")
-    found: dict[str, Stimulus] = {}
-    seen: dict[Image, str] = {}
+    stimuli: dict[str, Stimulus] = {}
+    name_of_image: dict[Image, str] = {}
     for name in names:
         stimulus = parse_name(Path(name).name)
         if stimulus is None:
@@ -114,17 +114,17 @@ def read_stimuli(folder: Path) -> dict[str, Stimulus]:
                 f"{folder / name}: the name is not TRIAL_EXPERIMENT_WHO_CONDITION_CATEGORY_NN_IMAGE with one of the "
                 "16 categories"
             )
-        if stimulus.image in seen:
-            raise DataError(f"{folder / name}: shows the same image and condition as {seen[stimulus.image]}")
-        found[name], seen[stimulus.image] = stimulus, name
-    return found
+        if stimulus.image in name_of_image:
+            raise DataError(f"{folder / name}: shows the same image and condition as {name_of_image[stimulus.image]}")
+        stimuli[name], name_of_image[stimulus.image] = stimulus, name
+    return stimuli
 
 
 def _answer_files(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*subject*.csv"))
-    if not found:
-        raise DataError(f"{folder}: holds no files of answers (*subject*.csv)")
-    return found
+    files = sorted(folder.glob("*subject*.csv"))
+    if not files:
+        raise DataError(f"{folder}: holds no answer files (*subject*.csv)")
+    return files
 
 
 def read_answers(path: Path) -> list[Answer]:
@@ -137,12 +137,14 @@ def read_answers(path: Path) -> list[Answer]:
     columns = {(name or "").strip().lower(): name for name in header}
     for column in COLUMNS:
         if column not in columns:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(columns)) or 'none'}")
-    found = []
+            raise DataError(
+                f"{path}: there is no column {column!r}; the columns are: {one_line(', '.join(columns)) or 'none'}"
+            )
+    answers = []
     for line, row in rows:
         values = {column: row[columns[column]].strip() for column in COLUMNS}
-        found.append(_answer(values, f"{path}, line {line}"))
-    return found
+        answers.append(_answer(values, f"{path}, line {line}"))
+    return answers
 
 
 def _answer(values: dict[str, str], where: str) -> Answer:
@@ -150,10 +152,12 @@ def _answer(values: dict[str, str], where: str) -> Answer:
     if stimulus is None:
         raise DataError(f"{where}: column 'imagename' holds {values['imagename']!r}, which names no stimulus")
     if values["category"] not in CATEGORIES:
-        raise DataError(f"{where}: column 'category' holds {values['category']!r}, which is none of the 16 categories")
+        raise DataError(
+            f"{where}: column 'category' holds {values['category']!r}, which is not one of the 16 categories"
+        )
     response = values["object_response"].lower()
     if response not in CATEGORIES and response not in SILENT:
-        raise DataError(f"{where}: column 'object_response' holds {response!r}, which is none of the 16 categories")
+        raise DataError(f"{where}: column 'object_response' holds {response!r}, which is not one of the 16 categories")
     return Answer(
         subject=values["subj"],
         image=(condition_name(values["condition"]), stimulus.image[1]),
@@ -165,24 +169,24 @@ def _answer(values: dict[str, str], where: str) -> Answer:
 
 def _match(stimuli_folder: Path, answers_folder: Path, stimuli: dict[str, Stimulus], answers: Sequence[Answer]) -> None:
     """Check that each answer has a stimulus of its category and each stimulus an answer."""
-    shown = {stimulus.image: stimulus.category for stimulus in stimuli.values()}
+    category_of = {stimulus.image: stimulus.category for stimulus in stimuli.values()}
     for answer in answers:
         condition, image = answer.image
-        if answer.image not in shown:
+        if answer.image not in category_of:
             raise DataError(
                 f"{answer.where}: column 'imagename': image {image!r} in condition {condition!r} is not among the "
                 f"{len(stimuli)} stimuli in {stimuli_folder}"
             )
-        if shown[answer.image] != answer.category:
+        if category_of[answer.image] != answer.category:
             raise DataError(
                 f"{answer.where}: column 'category' says {answer.category!r}, but the stimulus {image!r} is called "
-                f"{shown[answer.image]!r}"
+                f"{category_of[answer.image]!r}"
             )
     judged = {answer.image for answer in answers}
     for name, stimulus in stimuli.items():
         if stimulus.image not in judged:
             raise DataError(
-                f"{stimuli_folder / name}: nobody in {answers_folder} was shown this image (column 'imagename')"
+                f"{stimuli_folder / name}: {answers_folder} has no answer to this image (column 'imagename')"
             )
 
 
@@ -209,8 +213,8 @@ def _decisions(experiment: str, images: Sequence[Image], choice: Choice, answers
 
 
 def _textures(images: Sequence[str]) -> torch.Tensor:
-    found = [texture_of(image) for image in images]
-    for image, texture in zip(images, found, strict=True):
+    textures = [texture_of(image) for image in images]
+    for image, texture in zip(images, textures, strict=True):
         if texture is None:
             raise DataError(f"cue-conflict image {image!r}: its name must end in -TEXTURE, one of the 16 categories")
-    return torch.tensor([CATEGORIES.index(texture or "") for texture in found], dtype=torch.int64)
+    return torch.tensor([CATEGORIES.index(texture or "") for texture in textures], dtype=torch.int64)

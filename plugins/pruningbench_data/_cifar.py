@@ -58,7 +58,10 @@ class Images:
         if counts is not None:
             beyond = [self.index[row] for row in rows if self.index[row] >= len(counts)]
             if beyond:
-                raise DataError(f"image {beyond[0]} has no counts: there are {len(counts)} (column 'index' is wrong)")
+                raise DataError(
+                    f"image {beyond[0]} has no counts: the file holds counts for {len(counts)} images "
+                    "(column 'index' is wrong)"
+                )
             columns = [self.classes.index(name) for name in choice.classes]
             chosen = counts[np.ix_([self.index[row] for row in rows], columns)]
             samples.human = HumanLabelCounts(torch.from_numpy(np.ascontiguousarray(chosen)))
@@ -78,13 +81,18 @@ def read_binary(paths: Sequence[Path], split: str, classes: Sequence[str] | None
     for path in binaries:
         content = np.frombuffer(read_file(path, LARGEST_BINARY), dtype=np.uint8)
         if not len(content) or len(content) % length:
-            raise DataError(f"{path}: {len(content)} bytes are no whole number of images of {length}; fetch it again")
+            raise DataError(
+                f"{path}: {len(content)} bytes are not a multiple of {length}, the size of an image; "
+                "fetch the file again"
+            )
         rows.append(content.reshape(-1, length))
     table = np.concatenate(rows)
     labels = table[:, label_bytes - 1].astype(int).tolist()
     names = tuple(classes or ())
     if max(labels) >= len(names):
-        raise DataError(f"{binaries[0]}: label {max(labels)} is out of range for {len(names)} classes; fetch it again")
+        raise DataError(
+            f"{binaries[0]}: label {max(labels)} is out of range for {len(names)} classes; fetch the file again"
+        )
     index = list(range(len(labels)))
 
     def pixels(rows: list[int]) -> NDArray[np.uint8]:
@@ -106,7 +114,9 @@ def read_parquet(path: Path, split: str, classes: Sequence[str] | None) -> Image
     table = ParquetImages([path], Columns(image, label, "index" if "index" in names else None), classes)
     wrong = [key for key in table.keys if not (key.isascii() and key.isdecimal() and len(key) < LONGEST_INDEX)]
     if wrong:
-        raise DataError(f"{path}: column 'index' holds {wrong[0][:80]!r}, but must hold places in the official order")
+        raise DataError(
+            f"{path}: column 'index' holds {wrong[0][:80]!r}, but must hold positions in the official order"
+        )
     index = [int(key) for key in table.keys]
 
     def pixels(rows: list[int]) -> NDArray[np.uint8]:
@@ -144,6 +154,6 @@ def read_counts(path: Path) -> NDArray[np.int64]:
     if counts.dtype.kind not in "iuf" or counts.shape != COUNTS or not np.isfinite(counts).all():
         raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds {kind}; fetch it again")
     if (counts < 0).any() or (counts != np.floor(counts)).any():
-        raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds parts of people in {kind}; fetch it again")
-    whole: NDArray[np.int64] = counts.astype(np.int64)
-    return whole
+        raise DataError(f"{path}: must hold 10,000 x 10 counts, but holds fractional counts in {kind}; fetch it again")
+    integers: NDArray[np.int64] = counts.astype(np.int64)
+    return integers

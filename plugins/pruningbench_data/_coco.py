@@ -32,28 +32,28 @@ LARGEST_ANNOTATIONS = 2**29
 
 
 def open_coco(
-    folder: Path, *, crowd: bool, taken: Callable[[Sequence[str]], Sequence[int]], remedy: str
+    folder: Path, *, crowd: bool, select: Callable[[Sequence[str]], Sequence[int]], remedy: str
 ) -> EncodedSamples:
     """Return the listed images with their boxes, within the limit.
 
     Args:
         folder: folder with the list, the annotations and the images.
         crowd: whether boxes around crowds count.
-        taken: returns the positions of the keys that the data set uses.
+        select: returns the positions of the keys that the data set uses.
         remedy: what to do about an image that cannot be decoded.
 
     Raises:
         DataError: if the list or the annotations cannot be read, or an image is missing.
     """
-    listed = [line.strip() for line in read_text(folder / LIST).splitlines() if line.strip()]
-    for line in listed:
+    paths = [line.strip() for line in read_text(folder / LIST).splitlines() if line.strip()]
+    for line in paths:
         inside(folder, line, str(folder / LIST))
-    found = boxes_of(folder / ANNOTATIONS, listed, crowd)
-    shown = [path for path in listed if len(found[path])]
-    if not shown:
-        raise DataError(f"{folder / LIST}: none of the {len(listed)} images listed has a box in {ANNOTATIONS}")
-    keys = [shown[i] for i in taken(shown)]
-    images, boxes = [folder / key for key in keys], [found[key] for key in keys]
+    boxes_by_path = boxes_of(folder / ANNOTATIONS, paths, crowd)
+    paths_with_boxes = [path for path in paths if len(boxes_by_path[path])]
+    if not paths_with_boxes:
+        raise DataError(f"{folder / LIST}: none of the {len(paths)} images listed has a box in {ANNOTATIONS}")
+    keys = [paths_with_boxes[i] for i in select(paths_with_boxes)]
+    images, boxes = [folder / key for key in keys], [boxes_by_path[key] for key in keys]
     return EncodedSamples(
         [PurePosixPath(key).name for key in keys],
         lambda i: read_encoded(images[i]),
@@ -64,30 +64,30 @@ def open_coco(
     )
 
 
-def boxes_of(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, Tensor]:
+def boxes_of(path: Path, images: Sequence[str], crowd: bool) -> dict[str, Tensor]:
     """Return for each listed image its (K, 4) float32 boxes.
 
     Parsing COCO's file takes long, so the boxes of these images are kept in the cache folder.
     """
-    kept = default_cache_folder() / "coco" / f"{fingerprint(contents([path]), listed, crowd)}.json"
+    cached = default_cache_folder() / "coco" / f"{fingerprint(contents([path]), images, crowd)}.json"
     try:
-        return _tensors(read_json(kept, LARGEST_ANNOTATIONS), listed)
+        return _tensors(read_json(cached, LARGEST_ANNOTATIONS), images)
     except (OSError, DataError, LookupError, TypeError, ValueError, RuntimeError):  # missing or damaged
-        rows = _parse(path, listed, crowd)
+        rows = _parse(path, images, crowd)
         with suppress(OSError):  # the next run parses again
-            write_whole(kept, json.dumps(rows).encode())
-        return _tensors(rows, listed)
+            write_whole(cached, json.dumps(rows).encode())
+        return _tensors(rows, images)
 
 
-def _tensors(rows: Mapping[str, Any], listed: Sequence[str]) -> dict[str, Tensor]:
-    return {name: torch.tensor(rows[name], dtype=torch.float32).reshape(-1, 4) for name in listed}
+def _tensors(rows: Mapping[str, Any], images: Sequence[str]) -> dict[str, Tensor]:
+    return {name: torch.tensor(rows[name], dtype=torch.float32).reshape(-1, 4) for name in images}
 
 
-def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[list[float]]]:
+def _parse(path: Path, images: Sequence[str], crowd: bool) -> dict[str, list[list[float]]]:
     content: Any = read_json(path, LARGEST_ANNOTATIONS)
     try:
         names = {image["id"]: image["file_name"] for image in content["images"]}
-        rows: dict[str, list[list[float]]] = {PurePosixPath(name).name: [] for name in listed}
+        rows: dict[str, list[list[float]]] = {PurePosixPath(name).name: [] for name in images}
         for place, note in enumerate(content["annotations"]):
             boxes = rows.get(names.get(note["image_id"], ""))
             x, y, width, height = _box(note, f"{path}: annotation {note.get('id', f'number {place}')}")
@@ -95,11 +95,11 @@ def _parse(path: Path, listed: Sequence[str], crowd: bool) -> dict[str, list[lis
                 boxes.append([x, y, x + width, y + height])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is not COCO's instances file ({type(error).__name__}: {one_line(error)})") from None
-    known = set(names.values())
-    unknown = [name for name in listed if PurePosixPath(name).name not in known]
+    known_images = set(names.values())
+    unknown = [name for name in images if PurePosixPath(name).name not in known_images]
     if unknown:
         raise DataError(f"{path}: has no image {unknown[0]!r}, which {LIST} lists")
-    return {name: rows[PurePosixPath(name).name] for name in listed}
+    return {name: rows[PurePosixPath(name).name] for name in images}
 
 
 def _box(note: Mapping[str, Any], where: str) -> Sequence[float]:
@@ -112,5 +112,5 @@ def _box(note: Mapping[str, Any], where: str) -> Sequence[float]:
         )
     if box[2] < 0 or box[3] < 0:
         raise DataError(f"{where}: bbox {box} is inverted: width and height must be at least 0")
-    found: Sequence[float] = box
-    return found
+    sides: Sequence[float] = box
+    return sides

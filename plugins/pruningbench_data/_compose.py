@@ -87,14 +87,16 @@ def compose(layout: Layout, split: Literal["train", "test"], classes: Sequence[i
     rng = np.random.Generator(np.random.PCG64(seed))
     canvas = _background(layout, rng)
     count = int(rng.integers(layout.objects[0], layout.objects[1] + 1))
-    own = rows_of(split, [classes[label]])
-    others = rows_of(split, [digit for digit in classes if digit != classes[label]]) or own
-    rows = tuple(own[i] for i in rng.integers(len(own), size=count))
+    rows_of_class = rows_of(split, [classes[label]])
+    rows_of_other_classes = rows_of(split, [digit for digit in classes if digit != classes[label]]) or rows_of_class
+    rows = tuple(rows_of_class[i] for i in rng.integers(len(rows_of_class), size=count))
     digits = _place_digits(layout, rows, rng)
-    taken = [piece.box for piece in digits]
-    clutter_rows = tuple(others[i] for i in rng.integers(len(others), size=layout.clutter))
+    occupied = [piece.box for piece in digits]
+    clutter_rows = tuple(
+        rows_of_other_classes[i] for i in rng.integers(len(rows_of_other_classes), size=layout.clutter)
+    )
     for row in clutter_rows:
-        bit = _bit_of_clutter(layout, row, taken, rng)
+        bit = _bit_of_clutter(layout, row, occupied, rng)
         if bit is not None:
             bit.paint(canvas, float(rng.uniform(*CLUTTER_BRIGHTNESS)))
     mask = np.zeros(canvas.shape, dtype=np.bool_)
@@ -142,23 +144,23 @@ def _place_digits(layout: Layout, rows: Sequence[int], rng: np.random.Generator)
     ]
 
 
-def _bit_of_clutter(layout: Layout, row: int, taken: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
+def _bit_of_clutter(layout: Layout, row: int, occupied: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
     """Return a fragment of a scan, or None if there is no room beside the digits."""
     scan = load_scans().ink[row]
     top, left = (int(corner) for corner in rng.integers(1, scan.shape[0] - BIT, size=2))
     stroke = layout.sides[0] + layout.sides[1]  # twice the mean side: fragments have the digits' stroke width
     side = round(stroke / 2 * BIT / scan.shape[0])
-    return _placed(layout, enlarge(scan[top : top + BIT, left : left + BIT], side), taken, rng)
+    return _placed(layout, enlarge(scan[top : top + BIT, left : left + BIT], side), occupied, rng)
 
 
-def _placed(layout: Layout, ink: Floats, taken: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
-    """Place the inked part of a patch in the scene outside `taken`, at a uniformly random position."""
+def _placed(layout: Layout, ink: Floats, occupied: Sequence[Box], rng: np.random.Generator) -> _Piece | None:
+    """Place the inked part of a patch in the scene outside `occupied`, at a uniformly random position."""
     if not ink.any():
         return None
     ink = _trimmed(ink).ink
     height, width = ink.shape
     free = np.ones((layout.size - height + 1, layout.size - width + 1), dtype=np.bool_)
-    for left, top, right, bottom in taken:
+    for left, top, right, bottom in occupied:
         rows = slice(max(top - layout.gap - height + 1, 0), bottom + layout.gap)
         columns = slice(max(left - layout.gap - width + 1, 0), right + layout.gap)
         free[rows, columns] = False

@@ -23,7 +23,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     try:
         rows += ((reader.line_num, row) for row in reader if row)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: is no CSV ({one_line(error)})") from None
+        raise DataError(f"{path}, line {reader.line_num}: is not CSV ({one_line(error)})") from None
     if not rows:
         return [], []
     header = list(rows[0][1])

@@ -23,7 +23,7 @@ CONTENT_LIMIT = 16 * 2**30
 SETTLED = 2.0
 """Minimum age in seconds of a file whose hash is stored: later changes then show in its modification time."""
 _TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INT, changed INT, sha256 TEXT)"
-_Known = dict[str, tuple[int, int, str]]
+_Digests = dict[str, tuple[int, int, str]]
 
 
 def fingerprint(*parts: object) -> str:
@@ -59,23 +59,23 @@ def contents(paths: Sequence[Path]) -> list[str]:
     if sum(stat.st_size for stat in stats) > CONTENT_LIMIT:
         return [f"size {stat.st_size}" for stat in stats]
     names = [os.fspath(path.resolve()) for path in paths]
-    known = _noted(names)
-    found: dict[str, str] = {}
-    fresh: _Known = {}
+    stored = _stored_digests(names)
+    digests: dict[str, str] = {}
+    unstored: _Digests = {}
     todo = []
     for name, stat in zip(names, stats, strict=True):
-        size, changed, digest = known.get(name, (-1, -1, ""))
+        size, changed, digest = stored.get(name, (-1, -1, ""))
         if (size, changed) == (stat.st_size, stat.st_mtime_ns):
-            found[name] = digest
+            digests[name] = digest
         else:
             todo.append((name, stat))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for (name, stat), digest in zip(todo, pool.map(_hash, [name for name, _ in todo]), strict=True):
-            found[name] = digest
+            digests[name] = digest
             if time.time() - stat.st_mtime > SETTLED:
-                fresh[name] = (stat.st_size, stat.st_mtime_ns, digest)
-    _note(fresh)
-    return [found[name] for name in names]
+                unstored[name] = (stat.st_size, stat.st_mtime_ns, digest)
+    _store_digests(unstored)
+    return [digests[name] for name in names]
 
 
 def _hash(name: str) -> str:
@@ -86,7 +86,7 @@ def _hash(name: str) -> str:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from None
 
 
-def _noted(names: Iterable[str]) -> _Known:
+def _stored_digests(names: Iterable[str]) -> _Digests:
     """Return the cached entries of these files, or none if the cache cannot be read."""
     try:
         with closing(_database()) as database:
@@ -96,13 +96,13 @@ def _noted(names: Iterable[str]) -> _Known:
         return {}
 
 
-def _note(fresh: _Known) -> None:
+def _store_digests(digests: _Digests) -> None:
     """Store digests for the next run; an unwritable cache costs time, but does not affect results."""
-    if not fresh:
+    if not digests:
         return
     try:
         with closing(_database()) as database, database:
-            rows = [(name, *values) for name, values in fresh.items()]
+            rows = [(name, *values) for name, values in digests.items()]
             database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
     except (sqlite3.Error, OSError):
         return

@@ -44,9 +44,9 @@ class OnDisk(Dataset):
         """Return the first missing path and how to get it, or None."""
         folder = self.folder()
         if (folder / UNFINISHED).exists():
-            return f"{folder} was not unpacked to the end; {self.remedy()}"
+            return f"{folder} was not unpacked completely; {self.remedy()}"
         lacking = [path for path in self.needs() if not (folder / path).exists()]
-        return f"{folder / lacking[0]} is not there; {self.remedy()}" if lacking else None
+        return f"{folder / lacking[0]} is missing; {self.remedy()}" if lacking else None
 
     def remedy(self) -> str:
         """Return how to get the data."""
@@ -80,7 +80,7 @@ class OnDisk(Dataset):
         super().fetch(progress)
         lack = self.missing()
         if lack:
-            raise MissingDataError(f"data set {self.name}: all was fetched, and still {lack}")
+            raise MissingDataError(f"data set {self.name}: the fetch is complete, but {lack}")
 
 
 def files_as_samples(

@@ -28,14 +28,14 @@ def local_files(repo: str, revision: str, split: str) -> list[Path] | None:
     """Return the split's files in the hub's cache, or None if any is missing, without network access."""
     from huggingface_hub import try_to_load_from_cache
 
-    listing = _noted(repo, revision)
+    listing = _stored_listing(repo, revision)
     if listing is None:
         return None
-    found = [try_to_load_from_cache(repo, name, revision=revision, repo_type="dataset")
+    paths = [try_to_load_from_cache(repo, name, revision=revision, repo_type="dataset")
              for name in split_files(list(listing), split)]  # fmt: skip
-    if not found or not all(isinstance(path, str) and Path(path).exists() for path in found):
+    if not paths or not all(isinstance(path, str) and Path(path).exists() for path in paths):
         return None
-    return [Path(str(path)) for path in found]
+    return [Path(str(path)) for path in paths]
 
 
 def fetch_files(repo: str, revision: str, split: str, progress: Progress) -> None:
@@ -44,11 +44,13 @@ def fetch_files(repo: str, revision: str, split: str, progress: Progress) -> Non
     Raises:
         FetchError: without network access, for an unknown data set, commit or split, or for a wrong hash.
     """
-    listing = _noted(repo, revision) or _ask_listing(repo, revision)
+    listing = _stored_listing(repo, revision) or _ask_listing(repo, revision)
     names = split_files(list(listing), split)
     if not names:
-        known = ", ".join(name for name in listing if name.endswith(".parquet")) or "none"
-        raise FetchError(f"{repo}: has no parquet file of split {split!r} at {revision} (parquet files: {known})")
+        parquet_files = ", ".join(name for name in listing if name.endswith(".parquet")) or "none"
+        raise FetchError(
+            f"{repo}: has no parquet file of split {split!r} at {revision} (parquet files: {parquet_files})"
+        )
     for place, name in enumerate(names):
         progress(repo, place, len(names))
         _check(repo, name, _download(repo, revision, name), listing[name])
@@ -60,7 +62,7 @@ def _notes(repo: str, revision: str) -> Path:
     return data_folder() / "hub" / repo.replace("/", "--") / f"{revision}.json"
 
 
-def _noted(repo: str, revision: str) -> dict[str, str] | None:
+def _stored_listing(repo: str, revision: str) -> dict[str, str] | None:
     """Return the hash of each file of a commit, as recorded when it was fetched."""
     try:
         noted = read_json(_notes(repo, revision))
@@ -79,7 +81,7 @@ def _ask_listing(repo: str, revision: str) -> dict[str, str]:
         info = HfApi().dataset_info(repo, revision=revision, files_metadata=True)
         return {str(file.rfilename): _published(file) for file in info.siblings or ()}
 
-    return _asked(repo, revision, ask)
+    return _call_hub(repo, revision, ask)
 
 
 def _published(file: Any) -> str:
@@ -89,10 +91,10 @@ def _published(file: Any) -> str:
 def _download(repo: str, revision: str, name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(_asked(repo, revision, lambda: hf_hub_download(repo, name, revision=revision, repo_type="dataset")))
+    return Path(_call_hub(repo, revision, lambda: hf_hub_download(repo, name, revision=revision, repo_type="dataset")))
 
 
-def _asked(repo: str, revision: str, ask: Callable[[], T]) -> T:
+def _call_hub(repo: str, revision: str, ask: Callable[[], T]) -> T:
     """Call the hub's client and turn its errors into one-line messages."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -111,18 +113,18 @@ def _asked(repo: str, revision: str, ask: Callable[[], T]) -> T:
         raise FetchError(f"{repo}: the hub has no such data set, or it is private ({page})") from None
     except RevisionNotFoundError:
         raise FetchError(
-            f"{repo}: commit {revision} is not there any more; see {page}/commits/main for those that are and set "
-            "`revision` to one (results on it are not ranked with earlier ones)"
+            f"{repo}: commit {revision} no longer exists; set `revision` to a commit of {page}/commits/main "
+            "(results on it are not ranked with earlier ones)"
         ) from None
     except LocalEntryNotFoundError as error:
         raise FetchError(f"{repo}: {_unreachable(error)}") from None
     except EntryNotFoundError as error:
-        raise FetchError(f"{repo}: a file is not there at {revision} ({_first(error)})") from None
+        raise FetchError(f"{repo}: a file is missing at {revision} ({_first(error)})") from None
     except OSError as error:
         if error.errno is not None:
             where = error.filename or "the hub's cache"
             raise FetchError(
-                f"{repo}: {where} cannot be written ({error.strerror}); free some space or set HF_HOME"
+                f"{repo}: {where} cannot be written ({error.strerror}); free some space, or set HF_HOME"
             ) from None
         raise FetchError(f"{repo}: {_unreachable(error)}") from None
     except Exception as error:  # noqa: BLE001 - errors of the client's HTTP library, which changes with its version
@@ -139,15 +141,15 @@ def _first(error: Exception) -> str:
 
 def _check(repo: str, name: str, path: Path, published: str) -> None:
     """Compare a file with its published hash; remove a wrong file from the hub's cache."""
-    found = _sha256(path) if len(published) == 64 else _git_blob(path)
-    if found == published:
+    actual = _sha256(path) if len(published) == 64 else _git_blob(path)
+    if actual == published:
         return
     blob = path.resolve()
     path.unlink()
     blob.unlink(missing_ok=True)
     raise FetchError(
-        f"{repo}: wrong checksum of {name} (expected {published}, got {found}); the file is removed: run the same "
-        "command again, and if it stays so, do not trust the source"
+        f"{repo}: wrong checksum of {name} (expected {published}, got {actual}); the file was removed: run the same "
+        "command again; if this repeats, do not trust the source"
     )
 
 

@@ -21,12 +21,12 @@ def class_folders(root: Path) -> list[str]:
     """
     with _entries(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__")))
-    found = [readable(root, name) for name in folders]
-    if not found:
+    readable_names = [readable(root, name) for name in folders]
+    if not readable_names:
         loose = any(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-        what = "holds images, but they must stand in one folder per class" if loose else "holds no class folders"
-        raise DataError(f"{root}: {what} (layout: {root.name}/CLASS/IMAGE)")
-    return found
+        problem = "holds images, but they must lie in one folder per class" if loose else "holds no class folders"
+        raise DataError(f"{root}: {problem} (layout: {root.name}/CLASS/IMAGE)")
+    return readable_names
 
 
 def labelled_files(
@@ -50,13 +50,13 @@ def labelled_files(
     for label, name in enumerate(classes):
         if only is not None and name not in only:
             continue
-        found = sorted(_images(root / name, name, ()))
-        if not found:
+        images = sorted(_images(root / name, name, ()))
+        if not images:
             raise DataError(
                 f"{root / name}: the class folder holds no image ({' '.join(SUFFIXES)}); fill it or remove it"
             )
-        files += found
-        labels += [label] * len(found)
+        files += images
+        labels += [label] * len(images)
     return files, labels
 
 
@@ -69,7 +69,7 @@ def readable(folder: Path, name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{printable(folder / name)}: the name is no UTF-8; rename it") from None
+        raise DataError(f"{printable(folder / name)}: the name is not UTF-8; rename it") from None
     return name
 
 
@@ -81,7 +81,7 @@ def inside(root: Path, name: str, where: str) -> Path:
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        raise DataError(f"{where}: {name!r} is no path below {root}")
+        raise DataError(f"{where}: {name!r} is not a path below {root}")
     return root / name
 
 
@@ -97,17 +97,17 @@ def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 def _images(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
     """Return the images in a folder and below; `above` holds device and inode of each enclosing folder."""
-    found = []
+    images = []
     with _entries(folder) as entries:
         status = folder.stat()
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            raise DataError(f"{folder}: is a link to a folder that it lies in; remove it")
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            raise DataError(f"{folder}: is a link to a folder that contains it; remove the link")
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _images(folder / entry.name, f"{prefix}/{readable(folder, entry.name)}", (*above, here))
+                images += _images(folder / entry.name, f"{prefix}/{readable(folder, entry.name)}", (*above, identity))
             elif entry.name.lower().endswith(SUFFIXES):
-                found.append(f"{prefix}/{readable(folder, entry.name)}")
-    return found
+                images.append(f"{prefix}/{readable(folder, entry.name)}")
+    return images

@@ -74,22 +74,22 @@ class ParquetImages:
         self._starts = [0, *accumulate(sizes)]
         if min(sizes, default=0) < 0 or self._starts[-1] > MOST_ROWS:
             raise DataError(f"{self._paths[0]}: states {self._starts[-1]:,} rows; at most {MOST_ROWS:,} are read")
-        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._groups_in_memory: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
         self.keys = self._read_keys()
         self.labels, self.classes = self._read_labels(classes)
 
     def _column(self, name: str) -> list[Any]:
-        found: list[Any] = []
+        column: list[Any] = []
         for path, file in zip(self._paths, self._files, strict=True):
-            with _named(path):
+            with _naming(path):
                 for batch in file.iter_batches(columns=[name]):
-                    found += batch.column(0).to_pylist()
-        if len(found) != self._starts[-1]:
+                    column += batch.column(0).to_pylist()
+        if len(column) != self._starts[-1]:
             raise DataError(
-                f"{self._paths[0]}: column {name!r} has {len(found)} rows, but the files state {self._starts[-1]}"
+                f"{self._paths[0]}: column {name!r} has {len(column)} rows, but the files state {self._starts[-1]}"
             )
-        return found
+        return column
 
     def _read_keys(self) -> list[str]:
         if self._columns.key:
@@ -119,7 +119,7 @@ class ParquetImages:
         largest = len(names) - 1 if names else MOST_CLASSES - 1
         wrong = [value for value in values if type(value) is not int or not 0 <= value <= largest]
         if wrong:
-            raise DataError(f"{where} holds {str(wrong[0])[:80]}, but must lie in 0..{largest}")
+            raise DataError(f"{where} holds {str(wrong[0])[:80]}, but labels must lie in 0..{largest}")
         names = names or [str(i) for i in range(max(values, default=-1) + 1)]
         return values, names
 
@@ -127,12 +127,12 @@ class ParquetImages:
         """Return the encoded image of a row; several threads may call this."""
         group, place = self._place(row)
         with self._lock:
-            if group not in self._kept:
-                self._kept[group] = self._read_group(group)
-                while len(self._kept) > GROUPS_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(group)
-            batches = self._kept[group]
+            if group not in self._groups_in_memory:
+                self._groups_in_memory[group] = self._read_group(group)
+                while len(self._groups_in_memory) > GROUPS_KEPT:
+                    self._groups_in_memory.popitem(last=False)
+            self._groups_in_memory.move_to_end(group)
+            batches = self._groups_in_memory[group]
             value = batches[place // AT_ONCE].column(0)[place % AT_ONCE].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
@@ -142,20 +142,20 @@ class ParquetImages:
     def _read_group(self, group: int) -> list[Any]:
         """Return the images of a row group in batches of `AT_ONCE` rows."""
         file, number = self._groups[group]
-        path, found, size = self._paths[file], [], 0
-        with _named(path):
+        path, images, size = self._paths[file], [], 0
+        with _naming(path):
             for batch in self._files[file].iter_batches(AT_ONCE, row_groups=[number], columns=[self._columns.image]):
-                found.append(batch)
+                images.append(batch)
                 size += batch.nbytes
                 if size > LARGEST_GROUP:
                     raise DataError(
                         f"{path}: row group {number} holds more than {LARGEST_GROUP:,} bytes of images; write it with "
-                        "fewer rows a group"
+                        "fewer rows per group"
                     )
-        rows = sum(batch.num_rows for batch in found)
-        if rows != self._starts[group + 1] - self._starts[group] or any(b.num_rows != AT_ONCE for b in found[:-1]):
-            raise DataError(f"{path}: row group {number} has {rows} rows, not those that the file states")
-        return found
+        rows = sum(batch.num_rows for batch in images)
+        if rows != self._starts[group + 1] - self._starts[group] or any(b.num_rows != AT_ONCE for b in images[:-1]):
+            raise DataError(f"{path}: row group {number} has {rows} rows, but the file states another number")
+        return images
 
     def where(self, row: int) -> str:
         """Return the description of a row for an error message."""
@@ -165,7 +165,7 @@ class ParquetImages:
 def _open(path: Path) -> Any:
     import pyarrow.parquet
 
-    with _named(path):
+    with _naming(path):
         check_regular(path)
         return pyarrow.parquet.ParquetFile(path)
 
@@ -180,7 +180,7 @@ def column_names(path: Path) -> list[str]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Turn pyarrow's errors for a damaged file into one line that names the file."""
     import pyarrow
 
@@ -198,7 +198,9 @@ def _named(path: Path) -> Iterator[None]:
 def _check_columns(path: Path, schema: Any, columns: Columns) -> None:
     for name in filter(None, (columns.image, columns.label, columns.key)):
         if name not in schema.names:
-            raise DataError(f"{path}: there is no column {name!r}; there are: {one_line(', '.join(schema.names))}")
+            raise DataError(
+                f"{path}: there is no column {name!r}; the columns are: {one_line(', '.join(schema.names))}"
+            )
 
 
 def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
@@ -212,5 +214,5 @@ def _class_names(file: Any, path: Path, columns: Columns) -> list[str]:
         feature = feature.get(key) or {} if isinstance(feature, dict) else None
     names = (feature.get("names") or []) if isinstance(feature, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where}: names of column {columns.label!r} must be a list of texts")
+        raise DataError(f"{where}: names of column {columns.label!r} must be a list of strings")
     return names

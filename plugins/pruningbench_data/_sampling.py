@@ -18,7 +18,7 @@ class Limited(Dataset):
     """
 
     limit: int | None = param(None, doc="maximum number of samples, >= 1; null keeps all")
-    seed: int = param(0, doc="seed of the choice that a limit makes, >= 0")
+    seed: int = param(0, doc="seed of the random choice of samples under a limit, >= 0")
 
     def problem(self) -> str | None:
         """Check the ranges."""
@@ -28,7 +28,7 @@ class Limited(Dataset):
             return f"seed is {self.seed}, but must be at least 0"
         return None
 
-    def taken(self, keys: Sequence[str]) -> list[int]:
+    def select(self, keys: Sequence[str]) -> list[int]:
         """Return the positions that the limit keeps, in ascending order."""
         return sorted(_by_rank(keys, self.seed)[: self.limit])
 
@@ -61,21 +61,21 @@ class Sampled(Limited):
         Raises:
             UsageError: for a class that the data set does not have, or if no sample is left.
         """
-        kept = tuple(names) if self.classes is None else self.classes
-        known = {name: i for i, name in enumerate(names)}
-        for name in kept:
-            if name not in known:
+        classes = tuple(names) if self.classes is None else self.classes
+        number_of_class = {name: i for i, name in enumerate(names)}
+        for name in classes:
+            if name not in number_of_class:
                 raise UsageError(f"classes: there is no class {name!r}{did_you_mean(name, names)}")
-        relabelled = {known[name]: place for place, name in enumerate(kept)}
+        relabelled = {number_of_class[name]: place for place, name in enumerate(classes)}
         positions = [i for i, label in enumerate(labels) if label in relabelled]
         if not positions:
-            raise UsageError(f"no sample is of the classes {list(kept)}")
+            raise UsageError(f"no sample belongs to the classes {list(classes)}")
         new = [relabelled[labels[i]] for i in positions]
         order = _by_rank([keys[i] for i in positions], self.seed)
         if self.balanced:
-            order = self._in_turns(order, new, len(kept))
-        taken = sorted(order[: self.limit])
-        return Choice(tuple(positions[i] for i in taken), tuple(new[i] for i in taken), kept)
+            order = self._in_turns(order, new, len(classes))
+        limited = sorted(order[: self.limit])
+        return Choice(tuple(positions[i] for i in limited), tuple(new[i] for i in limited), classes)
 
     def _in_turns(self, order: Sequence[int], labels: Sequence[int], classes: int) -> list[int]:
         """Return positions ordered so that every prefix holds the classes evenly."""

@@ -18,7 +18,7 @@ def parquet_samples(
     split: str,
     columns: Columns,
     *,
-    taken: Callable[[Sequence[str]], Sequence[int]],
+    select: Callable[[Sequence[str]], Sequence[int]],
     chosen: Callable[[Sequence[str], Sequence[int], Sequence[str]], Choice],
     remedy: str,
 ) -> EncodedSamples:
@@ -28,7 +28,7 @@ def parquet_samples(
         paths: the files, in order.
         split: name of the split, with which keys begin.
         columns: names of the image and label columns.
-        taken: returns the positions of the keys to use, for data without labels.
+        select: returns the positions of the keys to use, for data without labels.
         chosen: returns these positions and the classes, for data with labels.
         remedy: what to do about an image that cannot be decoded.
     """
@@ -37,7 +37,7 @@ def parquet_samples(
     labels = None
     classes: tuple[str, ...] = ()
     if columns.label is None:
-        rows = taken(keys)
+        rows = select(keys)
     else:
         choice = chosen(keys, table.labels, table.classes)
         rows, classes = list(choice.positions), choice.classes

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("id", "votes", "right_vote", "ref_path", "left_path", "right_path", "split")
 Triplet = tuple[str, str, str]
-Taken = Callable[[Sequence[str]], Sequence[int]]
+Select = Callable[[Sequence[str]], Sequence[int]]
 """Returns the positions of the keys that a data set uses."""
 
 
-def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) -> Samples:
+def open_things(folder: Path, trials_file: str, *, select: Select, remedy: str) -> Samples:
     """Return the photographs shown in the chosen trials, and the trials.
 
     Raises:
@@ -35,11 +35,11 @@ def open_things(folder: Path, trials_file: str, *, taken: Taken, remedy: str) ->
     trials = [_trial(line, objects, f"{path}, line {n}") for n, line in enumerate(_lines(path), start=1)]
     if not trials:
         raise DataError(f"{path}: holds no trials")
-    kept = [trials[i] for i in taken([f"{n} {trial}" for n, trial in enumerate(trials)])]
-    shown, triplets = _shared(kept)
-    files = [_photograph(folder, name) for name in shown]
-    human = HumanOddOneOut(triplets, torch.full((len(kept),), 2, dtype=torch.int64))
-    return unlabelled_files(folder, files, shown, human, remedy)
+    selected = [trials[i] for i in select([f"{n} {trial}" for n, trial in enumerate(trials)])]
+    objects_shown, triplets = _shared(selected)
+    files = [_photograph(folder, name) for name in objects_shown]
+    human = HumanOddOneOut(triplets, torch.full((len(selected),), 2, dtype=torch.int64))
+    return unlabelled_files(folder, files, objects_shown, human, remedy)
 
 
 def _lines(path: Path) -> list[str]:
@@ -50,7 +50,7 @@ def _trial(line: str, objects: Sequence[str], where: str) -> Triplet:
     try:
         a, b, c = (objects[_place(word)] for word in line.replace(",", " ").split())
     except (ValueError, IndexError, OverflowError):
-        raise DataError(f"{where}: {line[:80]!r} is not three objects in 0..{len(objects) - 1}") from None
+        raise DataError(f"{where}: {line[:80]!r} does not hold three object numbers in 0..{len(objects) - 1}") from None
     return a, b, c
 
 
@@ -66,14 +66,14 @@ def _photograph(folder: Path, name: str) -> str:
     place = inside(folder / "object_images", name, str(folder / CONCEPTS))
     if (place / f"{name}_01b.jpg").exists():
         return f"object_images/{name}/{name}_01b.jpg"
-    found = sorted(p.name for p in place.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
+    photographs = sorted(p.name for p in place.glob("*") if p.suffix.lower() in SUFFIXES)
+    if not photographs:
         raise DataError(f"{place}: holds no photograph of the object ({name}_01b.jpg)")
-    return f"object_images/{name}/{readable(place, found[0])}"
+    return f"object_images/{name}/{readable(place, photographs[0])}"
 
 
 def open_nights(
-    folder: Path, split: str, votes: int, images: Literal["all", "imagenet", "other"], *, taken: Taken, remedy: str
+    folder: Path, split: str, votes: int, images: Literal["all", "imagenet", "other"], *, select: Select, remedy: str
 ) -> Samples:
     """Return the images of the chosen triplets, and which of two is closer according to people.
 
@@ -85,23 +85,23 @@ def open_nights(
     header, table = read_table(path)
     for column in (*COLUMNS, *(("is_imagenet",) if images != "all" else ())):
         if column not in header:
-            raise DataError(f"{path}: column {column!r} lacks; there are: {one_line(', '.join(header))}")
+            raise DataError(f"{path}: there is no column {column!r}; the columns are: {one_line(', '.join(header))}")
     rows = [row for _, row in table if row["split"] == split]
-    rows = [row for row in rows if _wanted(votes, images, row, f"{path}, triplet {row['id']}")]
+    rows = [row for row in rows if _is_selected(votes, images, row, f"{path}, triplet {row['id']}")]
     if not rows:
         raise DataError(f"{path}: no triplet of split {split!r} has {votes} votes or more")
-    kept = [rows[i] for i in taken([row["id"] for row in rows])]
-    for row in kept:
+    selected = [rows[i] for i in select([row["id"] for row in rows])]
+    for row in selected:
         for column in ("ref_path", "left_path", "right_path"):
             inside(folder, row[column], f"{path}, triplet {row['id']}: column {column!r}")
-    shown, triplets = _shared([(row["ref_path"], row["left_path"], row["right_path"]) for row in kept])
-    right = torch.tensor([_number(row, "right_vote", f"{path}, triplet {row['id']}") for row in kept])
+    paths, triplets = _shared([(row["ref_path"], row["left_path"], row["right_path"]) for row in selected])
+    right = torch.tensor([_number(row, "right_vote", f"{path}, triplet {row['id']}") for row in selected])
     if bool(((right < 0) | (right > 1)).any()):
         raise DataError(f"{path}: column 'right_vote' must hold shares in [0, 1]")
-    return unlabelled_files(folder, shown, shown, HumanTwoAlternatives(triplets, right), remedy)
+    return unlabelled_files(folder, paths, paths, HumanTwoAlternatives(triplets, right), remedy)
 
 
-def _wanted(votes: int, images: str, row: dict[str, str], where: str) -> bool:
+def _is_selected(votes: int, images: str, row: dict[str, str], where: str) -> bool:
     if _number(row, "votes", where) < votes:
         return False
     if images == "all":
@@ -115,7 +115,7 @@ def _number(row: dict[str, str], column: str, where: str) -> float:
     except ValueError:
         value = nan
     if not isfinite(value):
-        raise DataError(f"{where}: column {column!r} holds {row[column][:80]!r}, which is no number")
+        raise DataError(f"{where}: column {column!r} holds {row[column][:80]!r}, which is not a number")
     return value
 
 

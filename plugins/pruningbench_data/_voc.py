@@ -25,11 +25,11 @@ LARGEST_ANNOTATION = 2**22
 def open_voc(
     root: Path,
     names: Sequence[str],
-    wanted: tuple[str, ...],
+    classes: tuple[str, ...],
     *,
     difficult: bool,
     void: Literal["background", "object"] | None,
-    taken: Callable[[Sequence[str]], Sequence[int]],
+    select: Callable[[Sequence[str]], Sequence[int]],
     remedy: str,
 ) -> EncodedSamples:
     """Return the samples of the listed images that show a requested object, within the limit.
@@ -37,10 +37,10 @@ def open_voc(
     Args:
         root: folder of the year.
         names: names of the listed images.
-        wanted: classes whose objects count.
+        classes: classes whose objects count.
         difficult: whether objects marked difficult count among the boxes.
         void: what void pixels of the masks count as; None for samples without masks.
-        taken: returns the positions of the keys that the data set uses.
+        select: returns the positions of the keys that the data set uses.
         remedy: what to do about an image that cannot be decoded.
 
     Raises:
@@ -48,24 +48,24 @@ def open_voc(
     """
     for name in names:
         inside(root, name, f"{root}: the list of images")
-    found = {name: read_boxes(root / f"Annotations/{name}.xml", wanted, difficult) for name in names}
-    shown = [name for name in names if len(found[name])]
-    if not shown:
-        raise DataError(f"{root}: none of the {len(names)} images shows an object of {list(wanted)}")
-    keys = [shown[i] for i in taken(shown)]
+    boxes_by_name = {name: read_boxes(root / f"Annotations/{name}.xml", classes, difficult) for name in names}
+    names_with_boxes = [name for name in names if len(boxes_by_name[name])]
+    if not names_with_boxes:
+        raise DataError(f"{root}: none of the {len(names)} images shows an object of {list(classes)}")
+    keys = [names_with_boxes[i] for i in select(names_with_boxes)]
     images = [root / f"JPEGImages/{key}.jpg" for key in keys]
     masks = [root / f"SegmentationClass/{key}.png" for key in keys] if void is not None else []
-    values = [CLASSES.index(name) + 1 for name in wanted] + ([VOID] if void == "object" else [])
-    boxes = [found[key] for key in keys]
+    values = [CLASSES.index(name) + 1 for name in classes] + ([VOID] if void == "object" else [])
+    boxes = [boxes_by_name[key] for key in keys]
     return EncodedSamples(
         keys,
         lambda i: read_encoded(images[i]),
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(
-            keys, contents([*images, *masks]), wanted, void if masks else "",
+            keys, contents([*images, *masks]), classes, void if masks else "",
             [box.numpy().tobytes() for box in boxes],
         ),
-        classes=wanted,
+        classes=classes,
         boxes=boxes,
         mask=(lambda i: read_mask(masks[i], values)) if masks else None,
         remedy=remedy,
@@ -87,31 +87,31 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
             raise DataError(f"{path}: an annotation must not define entities")
         tree = ElementTree.fromstring(content)  # noqa: S314 - entities, which make parsers explode, are refused above
     except FileNotFoundError:
-        raise DataError(f"{path}: the annotation lacks") from None
+        raise DataError(f"{path}: the annotation is missing") from None
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: the annotation cannot be read ({one_line(error)})") from None
     boxes = []
-    for number, thing in enumerate(tree.findall("object"), start=1):
-        if (thing.findtext("name") or "").strip() not in classes:
+    for number, item in enumerate(tree.findall("object"), start=1):
+        if (item.findtext("name") or "").strip() not in classes:
             continue
-        if not difficult and (thing.findtext("difficult") or "0").strip() == "1":
+        if not difficult and (item.findtext("difficult") or "0").strip() == "1":
             continue
-        boxes.append(_corners(thing, f"{path}, object {number}"))
+        boxes.append(_corners(item, f"{path}, object {number}"))
     return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
-def _corners(thing: ElementTree.Element, where: str) -> list[float]:
+def _corners(item: ElementTree.Element, where: str) -> list[float]:
     """Return an object's box, 0-based with exclusive maxima, from its 1-based inclusive pixels."""
     sides = ("xmin", "ymin", "xmax", "ymax")
-    texts = {side: thing.findtext(f"bndbox/{side}", "missing").strip() for side in sides}
+    texts = {side: item.findtext(f"bndbox/{side}", "missing").strip() for side in sides}
     values = []
     for side, text in texts.items():
         try:
             values.append(float(text))
         except ValueError:
-            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no number") from None
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is not a number") from None
         if not abs(values[-1]) <= LARGEST_PIXELS:
-            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is no place in an image")
+            raise DataError(f"{where}: bndbox/{side} is {text[:40]!r}, which is not a position in an image")
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(f"{where}: its box is inverted (xmin, ymin, xmax, ymax are {', '.join(texts.values())})")
     return [values[0] - 1, values[1] - 1, values[2], values[3]]
@@ -126,12 +126,12 @@ def read_mask(path: Path, values: Sequence[int]) -> Tensor:
     try:
         mode, indices = decode_stored(read_encoded(path))
     except FileNotFoundError:
-        raise DataError(f"{path}: the mask lacks") from None
+        raise DataError(f"{path}: the mask is missing") from None
     except OSError as error:
         raise DataError(f"{path}: the mask cannot be decoded ({error})") from None
     if mode not in ("P", "L"):
         raise DataError(
-            f"{path}: the mask holds colours ({mode}), not palette indices: it was converted by some tool; fetch the "
+            f"{path}: the mask holds colours ({mode}), not palette indices: another program converted it; fetch the "
             "data again"
         )
     return torch.from_numpy(np.isin(indices, values))

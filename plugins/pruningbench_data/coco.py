@@ -64,4 +64,4 @@ class Coco20k(OnDisk, Limited):
         """Return RGB images with boxes; keys are the images' file names."""
         from pruningbench_data._coco import open_coco
 
-        return open_coco(self.folder(), crowd=self.crowd, taken=self.taken, remedy=self.remedy())
+        return open_coco(self.folder(), crowd=self.crowd, select=self.select, remedy=self.remedy())

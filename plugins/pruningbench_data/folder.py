@@ -44,11 +44,11 @@ class Folder(OnDisk, Sampled):
     def missing(self) -> str | None:
         """Return which folder is missing and which splits exist, or None."""
         lack = super().missing()
-        whole = data_folder() / expanded(self.path)
-        if lack and self.split and whole.is_dir():
-            there = sorted(path.name for path in whole.iterdir() if path.is_dir())
-            some = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
-            return f"{whole} has no split {self.split!r} (folders there: {some or 'none'}); {self.remedy()}"
+        root = data_folder() / expanded(self.path)
+        if lack and self.split and root.is_dir():
+            folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+            some = ", ".join(folders[:8]) + (f" and {len(folders) - 8} more" if len(folders) > 8 else "")
+            return f"{root} has no split {self.split!r} (folders there: {some or 'none'}); {self.remedy()}"
         return lack
 
     def open(self) -> Samples:

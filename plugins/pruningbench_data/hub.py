@@ -107,17 +107,17 @@ class Hub(OnDisk, Sampled):
             paths = local_files(self.repo, self.revision, self.split) or []
         else:
             root = self.folder()
-            there = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
-            wanted = split_files([path.relative_to(root).as_posix() for path in there], self.split)
-            paths = [root] if root.is_file() else [root / name for name in wanted]
+            files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+            paths_of_split = split_files([path.relative_to(root).as_posix() for path in files], self.split)
+            paths = [root] if root.is_file() else [root / name for name in paths_of_split]
             if not paths:
-                names = ", ".join(path.name for path in there) or "none"
+                names = ", ".join(path.name for path in files) or "none"
                 raise DataError(f"{root}: has no parquet file of split {self.split!r} (files there: {names})")
         return parquet_samples(
             paths,
             self.split,
             Columns(self.image, self.label),
-            taken=self.taken,
+            select=self.select,
             chosen=self.chosen,
             remedy="fetch the file again" if self.repo else "replace the file",
         )

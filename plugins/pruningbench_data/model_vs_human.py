@@ -43,7 +43,7 @@ class ModelVsHuman(OnDisk, Sampled):
     """
 
     card: ClassVar[DataCard] = DataCard(
-        licence="as the project's page says of each experiment; texture-vs-shape stimuli CC BY 4.0",
+        licence="stated per experiment on the project's page; texture-vs-shape stimuli CC BY 4.0",
         citation="R. Geirhos et al., Partial success in closing the gap between human and machine vision, NeurIPS 2021",
         homepage="https://github.com/bethgelab/model-vs-human",
         size=0,

@@ -49,13 +49,13 @@ class Photos(OnDisk, Limited):
         if unknown:
             return f"names: there is no photograph {unknown[0]!r}; there are: {', '.join(PHOTOS)}"
         if not self.names or len(set(self.names)) < len(self.names):
-            return f"names must be given once each, and at least one, got {list(self.names)}"
+            return f"names must list at least one photograph, each once, got {list(self.names)}"
         return super().problem()
 
     def folder(self) -> Path:
         """Return scikit-image's data folder."""
-        found = find_spec("skimage")
-        return Path(found.origin).parent / "data" if found and found.origin else Path("skimage/data")
+        spec = find_spec("skimage")
+        return Path(spec.origin).parent / "data" if spec and spec.origin else Path("skimage/data")
 
     def needs(self) -> Sequence[str]:
         """Return the files of the photographs."""
@@ -71,7 +71,7 @@ class Photos(OnDisk, Limited):
         from pruningbench.images.decode import read_encoded
         from pruningbench_data._digests import contents, fingerprint
 
-        keys = [self.names[i] for i in self.taken(self.names)]
+        keys = [self.names[i] for i in self.select(self.names)]
         paths = [self.folder() / PHOTOS[name] for name in keys]
         return EncodedSamples(
             keys,

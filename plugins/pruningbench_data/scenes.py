@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.contract import ArraySamples, Context, DataCard, Dataset, param
+from pruningbench.contract import ArraySamples, Context, DataCard, Dataset, param, range_problem
 from pruningbench_data.digits import CARD, LARGEST, SCAN, classes_problem
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class DigitScenes(Dataset):
             ("seed", self.seed >= 0),
         ):
             if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
+                return range_problem(self, name)
         side = self.sides[0]
         if side < SCAN:
-            return f"scale: digits of {side} pixels are smaller than their scans; they need {SCAN}"
+            return f"scale: digits of {side} pixels are smaller than scans of {SCAN} pixels; raise `scale` or `size`"
         if ((self.size + GAP) // (side + GAP)) ** 2 < most:
-            return f"{most} digits of {side} pixels find no room in scenes of {self.size} pixels"
+            return f"{most} digits of {side} pixels do not fit in {self.size} pixels; raise `size` or lower `objects`"
         return classes_problem(self.classes)
 
     @property

@@ -61,7 +61,7 @@ class Things(OnDisk, Limited):
         """Return RGB photographs with ``human`` odd-one-out trials; keys are the objects."""
         from pruningbench_data._triplets import open_things
 
-        return open_things(self.folder(), self.trials, taken=self.taken, remedy=self.remedy())
+        return open_things(self.folder(), self.trials, select=self.select, remedy=self.remedy())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,4 +105,4 @@ class Nights(OnDisk, Limited):
         """Return RGB images with ``human`` choices; keys are the paths in the table."""
         from pruningbench_data._triplets import open_nights
 
-        return open_nights(self.folder(), self.split, self.votes, self.images, taken=self.taken, remedy=self.remedy())
+        return open_nights(self.folder(), self.split, self.votes, self.images, select=self.select, remedy=self.remedy())

@@ -45,7 +45,7 @@ class _Voc(OnDisk, Limited):
             if name not in CLASSES:
                 return f"classes: there is no class {name!r}{did_you_mean(name, CLASSES)}"
         if self.classes is not None and (not self.classes or len(set(self.classes)) < len(self.classes)):
-            return f"classes must be given once each, and at least one, got {list(self.classes)}"
+            return f"classes must list at least one class, each once, got {list(self.classes)}"
         return super().problem()
 
     @property
@@ -79,7 +79,7 @@ class _Voc(OnDisk, Limited):
             self.classes or CLASSES,
             difficult=self.difficult,
             void=self.void if self.annotation == "masks" else None,
-            taken=self.taken,
+            select=self.select,
             remedy=self.remedy(),
         )
 

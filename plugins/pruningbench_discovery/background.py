@@ -42,11 +42,11 @@ def found_background(features: Tensor, grid: tuple[int, int], attention: Tensor,
         raise ValueError(f"attention {tuple(attention.shape)} does not fit features {tuple(features.shape)}")
     if not -1 <= tau <= 1:
         raise ValueError(f"tau must lie in [-1, 1], got {tau}")
-    given = attention.detach().double()
-    finite = given.isfinite().flatten(1).all(dim=1) & features.isfinite().flatten(1).all(dim=1)
-    given = torch.where(finite[:, None, None], given, 0.0)
-    weights = _head_weights(given)
-    seed = (weights[:, None] @ given)[:, 0].argmin(dim=1)
+    attended = attention.detach().double()
+    finite = attended.isfinite().flatten(1).all(dim=1) & features.isfinite().flatten(1).all(dim=1)
+    attended = torch.where(finite[:, None, None], attended, 0.0)
+    weights = _head_weights(attended)
+    seed = (weights[:, None] @ attended)[:, 0].argmin(dim=1)
     spread = weights.repeat_interleave(features.shape[2] // heads, dim=1)
     unit = unit_rows(features.double() * spread[:, None])
     reference = unit[torch.arange(len(unit), device=unit.device), seed]

@@ -46,9 +46,9 @@ def patches_of(model: VisionModel, images: Tensor, normalise: Normalise = "auto"
         declared = stride_of((height, width), grid)  # stages that merge patches enlarge them
 
     def attention() -> Tensor:
-        given = attention_to_patches(model, images)
-        if given is not None:
-            return given
+        maps = attention_to_patches(model, images)
+        if maps is not None:
+            return maps
         raw = rows if normalise == "none" else patches_of(model, images, "none").features
         activity: Tensor = raw.norm(dim=2)[:, None]  # without attention, each patch's activity
         return activity
@@ -69,8 +69,8 @@ def attention_to_patches(model: VisionModel, images: Tensor) -> Tensor | None:
     except ViewUnavailableError:
         return None
     prefix = model.prefix_tokens
-    given = last[:, :, 0] if prefix else last.mean(dim=2)
-    return given[:, :, prefix:]
+    maps = last[:, :, 0] if prefix else last.mean(dim=2)
+    return maps[:, :, prefix:]
 
 
 def _whole_patches(model: VisionModel, images: Tensor) -> tuple[Tensor, int | None]:

@@ -98,15 +98,15 @@ def discover(method: DiscoveryMethod, patches: Patches, settings: DiscoverySetti
     """Find objects in patch features; return their boxes and pixels in images of `size` (height, width)."""
     from pruningbench_discovery.grid import bounding_boxes, pixels_of
 
-    found = method.find(patches, settings)
-    objects = found.objects
+    discovery = method.find(patches, settings)
+    objects = discovery.objects
     boxes = bounding_boxes(objects.flatten(0, 1), patches.size, size).view(*objects.shape[:2], 4)
-    return Regions(boxes, pixels_of(found.foreground, patches.size, size))
+    return Regions(boxes, pixels_of(discovery.foreground, patches.size, size))
 
 
-def found_boxes(boxes: Tensor) -> list[Tensor]:
+def existing_boxes(boxes: Tensor) -> list[Tensor]:
     """Return the boxes that exist among each image's K in (B, K, 4), on the CPU."""
     import torch
 
-    kept = boxes.cpu()
-    return [image[~torch.isnan(image).any(dim=1)] for image in kept]
+    images = boxes.cpu()
+    return [image[~torch.isnan(image).any(dim=1)] for image in images]

@@ -38,8 +38,8 @@ class CorLoc(Metric):
 
     def chance(self, outputs: Boxes) -> Tensor | None:
         """(N,) float64 of a box around the whole image; None if the image sizes are unknown."""
-        whole = _whole_images(outputs)
-        return None if whole is None else self.values(whole)
+        whole_images = _whole_images(outputs)
+        return None if whole_images is None else self.values(whole_images)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class BestIoU(Metric):
 
     def chance(self, outputs: Boxes) -> Tensor | None:
         """(N,) float64 of a box around the whole image; None if the image sizes are unknown."""
-        whole = _whole_images(outputs)
-        return None if whole is None else self.values(whole)
+        whole_images = _whole_images(outputs)
+        return None if whole_images is None else self.values(whole_images)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class DetectionRate(Metric):
         from pruningbench_discovery.iou import detections
 
         true = torch.tensor([len(boxes) for boxes in outputs.truth], dtype=torch.float64)
-        found = detections(outputs.predicted, outputs.truth, self.threshold)
-        return torch.stack([found, true], dim=1).masked_fill(true[:, None] == 0, float("nan"))
+        hits = detections(outputs.predicted, outputs.truth, self.threshold)
+        return torch.stack([hits, true], dim=1).masked_fill(true[:, None] == 0, float("nan"))
 
     def chance(self, outputs: Boxes) -> Tensor | None:
         """(N, 2) float64 of a box around the whole image; None if the image sizes are unknown."""
-        whole = _whole_images(outputs)
-        return None if whole is None else self.values(whole)
+        whole_images = _whole_images(outputs)
+        return None if whole_images is None else self.values(whole_images)
 
     def aggregate(self, values: Floats) -> float:
         """Detected boxes divided by true boxes, over all images."""

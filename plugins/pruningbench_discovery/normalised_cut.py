@@ -105,12 +105,12 @@ def maskcut_regions(
     chunks = []
     for connected in _graphs(features, grid, tau):
         free = torch.ones(connected.shape[:2], dtype=torch.bool, device=connected.device)
-        found = []
+        regions = []
         for _ in range(objects):
             mask = _object(connected & free[:, :, None] & free[:, None, :], free, grid)
             free = free & ~mask
-            found.append(mask.view(-1, *grid))
-        chunks.append(torch.stack(found, dim=1))
+            regions.append(mask.view(-1, *grid))
+        chunks.append(torch.stack(regions, dim=1))
     return _together(chunks, features, (objects, *grid))
 
 
@@ -139,8 +139,8 @@ def _salient_side(connected: Tensor, grid: tuple[int, int] | None = None) -> tup
     salient = above ^ turned[:, None]
     pairs = connected.shape[1] ** 2
     edges = connected.flatten(1).sum(dim=1)
-    own = connected.diagonal(dim1=1, dim2=2).sum(dim=1)
-    return salient & ((edges > own) & (edges < pairs))[:, None], seed
+    diagonal = connected.diagonal(dim1=1, dim2=2).sum(dim=1)
+    return salient & ((edges > diagonal) & (edges < pairs))[:, None], seed
 
 
 def _corners(side: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -44,8 +44,8 @@ def second_eigenvectors(connected: Tensor, weak: float) -> Tensor:
     else:
         vector, converged = _lanczos(strong, scale, weak)
         if not bool(converged.all()):
-            rest = ~converged
-            vector[rest] = _dense(strong[rest], scale[rest], weak)
+            remaining = ~converged
+            vector[remaining] = _dense(strong[remaining], scale[remaining], weak)
     unscaled = scale * vector
     length: Tensor = unscaled.norm(dim=1, keepdim=True)
     return unscaled / length
@@ -70,22 +70,24 @@ def _lanczos(strong: Tensor, scale: Tensor, weak: float) -> tuple[Tensor, Tensor
     basis[:, 0] = (1 / scale) / (1 / scale).norm(dim=1, keepdim=True)
     diagonal, below = scale.new_zeros(graphs, steps), scale.new_zeros(graphs, steps)
     vector, _ = _next(_start(nodes).to(scale).expand(graphs, -1), basis[:, :1])
-    taken, residual, ritz = 0, torch.ones(graphs), torch.ones(graphs, 1, dtype=scale.dtype)
+    done_steps, residual, ritz = 0, torch.ones(graphs), torch.ones(graphs, 1, dtype=scale.dtype)
     for step in range(steps):
         basis[:, step + 1] = vector
         image = scale * _product(strong, scale * vector, weak)
         diagonal[:, step] = (image * vector).sum(dim=1)
         vector, below[:, step] = _next(image, basis[:, : step + 2])
-        taken = step + 1
-        if taken % _EVERY == 0 or taken == steps:  # small matrices: faster on a CPU, with a single wait for the device
-            main, off = diagonal[:, :taken].cpu(), below[:, :taken].cpu()
+        done_steps = step + 1
+        if (
+            done_steps % _EVERY == 0 or done_steps == steps
+        ):  # small matrices: faster on a CPU, with a single wait for the device
+            main, off = diagonal[:, :done_steps].cpu(), below[:, :done_steps].cpu()
             side = off[:, :-1]
             tridiagonal = torch.diag_embed(main) + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
             ritz = torch.linalg.eigh(tridiagonal).eigenvectors[:, :, -1]
             residual = off[:, -1] * ritz[:, -1].abs()
             if bool((residual <= _RESIDUAL).all()):
                 break
-    combined = torch.bmm(ritz.to(scale)[:, None], basis[:, 1 : taken + 1])[:, 0]
+    combined = torch.bmm(ritz.to(scale)[:, None], basis[:, 1 : done_steps + 1])[:, 0]
     return combined, (residual <= _RESIDUAL).to(scale.device)
 
 

@@ -78,7 +78,7 @@ class Discovery(Task):
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Boxes]]:
         """Yield the boxes of all images, in pixels of the network's input."""
         from pruningbench_discovery.features import patches_of
-        from pruningbench_discovery.methods import discover, found_boxes
+        from pruningbench_discovery.methods import discover, existing_boxes
 
         samples = context.open_dataset(self.data)
         if self.size == "own":
@@ -91,20 +91,20 @@ class Discovery(Task):
         truth: list[Tensor] = []
         foreground: list[Tensor] = []
         masks: list[Tensor] = []
-        shown: list[Tensor] = []
+        exhibited: list[Tensor] = []
         sizes: list[tuple[int, int]] = []
         for batch in model.batches(samples, context.batch_size, index=chosen):
             truth += _true_boxes(batch, samples)
             size = (int(batch.images.shape[-2]), int(batch.images.shape[-1]))
-            found = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
-            predicted += found_boxes(found.boxes)
+            regions = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
+            predicted += existing_boxes(regions.boxes)
             sizes += [(batch.images.shape[-2], batch.images.shape[-1])] * len(batch.images)
             if batch.masks is not None:
-                foreground += found.foreground.cpu().unbind()
+                foreground += regions.foreground.cpu().unbind()
                 masks += batch.masks.cpu().unbind()
-            if len(shown) < self.exhibits:
-                wanted = batch.images[: self.exhibits - len(shown)]
-                shown += model.preprocessing.denormalise(wanted).cpu().unbind()
+            if len(exhibited) < self.exhibits:
+                images = batch.images[: self.exhibits - len(exhibited)]
+                exhibited += model.preprocessing.denormalise(images).cpu().unbind()
         masked = 0 < len(masks) == len(truth)
         yield (
             "",
@@ -114,7 +114,7 @@ class Discovery(Task):
                 foreground=foreground if masked else None,
                 masks=masks if masked else None,
                 sizes=sizes,
-                exhibit=_exhibit(shown, samples, predicted, truth),
+                exhibit=_exhibit(exhibited, samples, predicted, truth),
             ),
         )
 
@@ -140,16 +140,16 @@ def _true_boxes(batch: Batch, samples: Samples) -> list[Tensor]:
     return inside
 
 
-def _exhibit(shown: list[Tensor], samples: Samples, predicted: list[Tensor], truth: list[Tensor]) -> Exhibit | None:
+def _exhibit(exhibited: list[Tensor], samples: Samples, predicted: list[Tensor], truth: list[Tensor]) -> Exhibit | None:
     """Return the first images with their boxes, padded to one size with white at the right and bottom."""
     import torch
     from torch.nn.functional import pad
 
-    if not shown:
+    if not exhibited:
         return None
-    height, width = (max(image.shape[side] for image in shown) for side in (1, 2))
+    height, width = (max(image.shape[side] for image in exhibited) for side in (1, 2))
     images = torch.stack(
-        [pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0) for image in shown]
+        [pad(image, (0, width - image.shape[2], 0, height - image.shape[1]), value=1.0) for image in exhibited]
     )
     n = len(images)
     keys = tuple(samples[i].key for i in range(n))

@@ -34,13 +34,13 @@ def groups_that_fit(needs: Mapping[str, int], limit: int) -> list[list[str]]:
     A parameter that needs more than the limit forms a group of its own.
     """
     groups: list[list[str]] = []
-    taken = limit + 1
+    group_bytes = limit + 1
     for name, needed in needs.items():
-        if taken + needed > limit:
+        if group_bytes + needed > limit:
             groups.append([])
-            taken = 0
+            group_bytes = 0
         groups[-1].append(name)
-        taken += needed
+        group_bytes += needed
     return groups
 
 
@@ -58,12 +58,12 @@ def too_large(name: str, needed: int) -> str:
 
 def mean_cost(outline: Outline, samples: int) -> Cost:
     """Return the cost of the mean over samples of a function of gradients and weights."""
-    used = outline.images(samples) or samples
-    held = _held(outline, outline.weights, used)
-    memory = 2 * outline.state_bytes + 28 * outline.weights + _gradients(outline, outline.weights, held, used)
-    memory += 3 * DOUBLE * held * outline.largest
+    images = outline.images(samples) or samples
+    chunk = _samples_at_once(outline, outline.weights, images)
+    memory = 2 * outline.state_bytes + 28 * outline.weights + _gradients(outline, outline.weights, chunk, images)
+    memory += 3 * DOUBLE * chunk * outline.largest
     formula = "2 S + 28 W + m images + A + (c + 1) 4 W + 24 c Wmax: state, sums in float64, gradients of c samples"
-    return Cost(1, 1, used, memory, formula)
+    return Cost(1, 1, images, memory, formula)
 
 
 def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float, *, surgeon: int = 0) -> Cost:
@@ -77,20 +77,20 @@ def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float
         surgeon: further bytes per weight for a pruner that also updates weights, else 0; such a pruner passes over
             the data twice unless all matrices fit at once.
     """
-    used = outline.images(samples) or samples
+    images = outline.images(samples) or samples
     limit = int(memory_gb * 2**30)
-    needs = {name: block_bytes(size, block_size, used) for name, size in outline.sizes.items()}
+    needs = {name: block_bytes(size, block_size, images) for name, size in outline.sizes.items()}
     groups = groups_that_fit(needs, limit)
     most = max(sum(needs[name] for name in group) for group in groups)
     weights = max(sum(outline.sizes[name] for name in group) for group in groups)
-    held = _held(outline, weights, used)
-    gathering = _gradients(outline, weights, held, used) + FLOAT * held * outline.largest
-    solving = used * outline.image_bytes + _solving(outline, block_size, used, whole=surgeon > 0)
+    chunk = _samples_at_once(outline, weights, images)
+    gathering = _gradients(outline, weights, chunk, images) + FLOAT * chunk * outline.largest
+    solving = images * outline.image_bytes + _solving(outline, block_size, images, whole=surgeon > 0)
     memory = 2 * outline.state_bytes + most + (18 + surgeon) * outline.weights + max(gathering, solving)
     passes = len(groups) * (2 if surgeon and len(groups) > 1 else 1)
     name = max(needs, key=needs.__getitem__)
     return Cost(
-        passes, passes, used, memory,
+        passes, passes, images, memory,
         f"2 S + 4 W min(B, m), at most memory_gb, + {18 + surgeon} W + m images + the larger of (c + 1) 4 W + A + "
         f"4 c Wmax (gradients) and {8 if surgeon else 4} x 64 MiB (blocks)",
         too_large(name, needs[name]) if needs[name] > limit else None,
@@ -99,57 +99,57 @@ def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float
 
 def input_cost(outline: Outline, samples: int) -> Cost:
     """Return the cost of one forward pass that observes the inputs of all layers."""
-    used = outline.images(samples) or samples
-    memory = 2 * outline.state_bytes + 18 * outline.weights + 2 * DOUBLE * outline.largest + _watching(outline, used)
+    images = outline.images(samples) or samples
+    memory = 2 * outline.state_bytes + 18 * outline.weights + 2 * DOUBLE * outline.largest + _watching(outline, images)
     formula = "2 S + 18 W + 16 Wmax + 3 to 7 b a + 7 x 64 MiB: state, scores in float64, masks, inputs of one batch"
-    return Cost(1, 0, used, memory, formula)
+    return Cost(1, 0, images, memory, formula)
 
 
 def layer_cost(outline: Outline, samples: int, *, rerun: bool, exact: bool) -> Cost:
     """Return the cost of the input Hessians of one layer (or all layers), inverted and factored layer by layer."""
-    used = outline.images(samples) or samples
+    images = outline.images(samples) or samples
     squares = {name: _hessian_entries(name, shape) for name, shape in outline.shapes.items()}
     largest = max(squares.values())
     hessians = largest if rerun else sum(squares.values())
     rows = 6 * STEP_ENTRIES + 24 * outline.largest if exact else 4 * outline.largest
     memory = 2 * outline.state_bytes + 6 * outline.weights + DOUBLE * (hessians + 5 * largest + rows)
-    memory += _watching(outline, used)
+    memory += _watching(outline, images)
     each = "192 Wmax + 6 x 64 MiB" if exact else "32 Wmax"
     of = "one layer" if rerun else "all layers"
     formula = f"2 S + 6 W + 8 d^2 of {of} + 40 d^2 of the largest + {each} + 3 to 7 b a + 7 x 64 MiB: Hessians, inputs"
-    return Cost(len(outline.shapes) if rerun else 1, 0, used, memory, formula)
+    return Cost(len(outline.shapes) if rerun else 1, 0, images, memory, formula)
 
 
-def _held(outline: Outline, weights: int, used: int) -> int:
+def _samples_at_once(outline: Outline, weights: int, images: int) -> int:
     """Return the number of samples whose gradients are held at a time, at most one batch."""
-    return min(chunk_samples(FLOAT * weights), used, outline.batch_size)
+    return min(chunk_samples(FLOAT * weights), images, outline.batch_size)
 
 
-def _gradients(outline: Outline, weights: int, held: int, used: int) -> int:
-    """Return the bytes of the images, of the gradients of `held` samples and of the passes that compute them."""
-    at_once = 1 if outline.on_cpu else held  # vmap runs all samples together
-    return used * outline.image_bytes + (held + at_once) * FLOAT * weights + at_once * outline.pass_bytes
+def _gradients(outline: Outline, weights: int, chunk: int, images: int) -> int:
+    """Return the bytes of the images, of the gradients of `chunk` samples and of the passes that compute them."""
+    at_once = 1 if outline.on_cpu else chunk  # vmap runs all samples together
+    return images * outline.image_bytes + (chunk + at_once) * FLOAT * weights + at_once * outline.pass_bytes
 
 
-def _solving(outline: Outline, block_size: int, used: int, *, whole: bool) -> int:
+def _solving(outline: Outline, block_size: int, images: int, *, whole: bool) -> int:
     """Return the bytes of the linear algebra of the blocks processed at a time.
 
     With fewer samples than weights per block, a score needs only the gradients, not the whole matrices.
     """
     size = min(block_size, outline.largest)
     entries = min(max(STEP_ENTRIES, size**2), outline.largest * size + size**2)
-    if used < size and not whole:
-        return 4 * DOUBLE * entries * used // size
+    if images < size and not whole:
+        return 4 * DOUBLE * entries * images // size
     return (8 if whole else 4) * DOUBLE * entries
 
 
-def _watching(outline: Outline, used: int) -> int:
+def _watching(outline: Outline, images: int) -> int:
     """Return the bytes of a forward pass of one batch and of the layer inputs that it passes on.
 
     Convolutions pass their inputs on a few columns at a time, linear maps all at once and in float64. The inputs of
     linear maps are as wide as the widest activation only in networks with more linear maps than convolutions.
     """
-    widest = min(outline.batch_size, used) * outline.widest_bytes
+    widest = min(outline.batch_size, images) * outline.widest_bytes
     kernel = max((math.prod(shape[2:]) for shape in outline.shapes.values()), default=1)
     linear = sum(len(shape) == 2 for shape in outline.shapes.values())
     return (7 if 2 * linear > len(outline.shapes) else 3) * widest + 7 * min(_COLUMN_BYTES, kernel * widest)

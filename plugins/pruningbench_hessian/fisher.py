@@ -41,12 +41,12 @@ def mean_of_gradients(
         of: elementwise function of (samples, weights) float64 gradients and (weights,) float64 weights.
     """
     with scoring(context):
-        given = sampling.draws(context)
-        count = sum(len(draw.images) for draw in given)
+        draws = sampling.draws(context)
+        count = sum(len(draw.images) for draw in draws)
         weights = {name: _double(p.detach()).flatten() for name, p in context.parameters.items()}
         sums = {name: torch.zeros_like(w) for name, w in weights.items()}
         for chunk in per_sample_gradients(
-            context.network, context.parameters, given, sampling.pruner, sampling.gradients
+            context.network, context.parameters, draws, sampling.pruner, sampling.gradients
         ):
             for name, gradients in chunk.items():
                 sums[name] += of(_double(gradients), weights[name]).sum(0)
@@ -82,8 +82,8 @@ class BlockCurvature:
         self._context, self._sampling = context, sampling
         self._block_size, self._damping, self._relative = block_size, damping, relative
         self._limit = int(memory_gb * 2**30)
-        self._given: list[Draw] | None = None
-        self._kept: dict[str, BlockGram] | None = None
+        self._draws: list[Draw] | None = None
+        self._stored_grams: dict[str, BlockGram] | None = None
         self.passes = 0
 
     def __iter__(self) -> Iterator[tuple[str, BlockGram]]:
@@ -92,16 +92,16 @@ class BlockCurvature:
         Raises:
             PruningBenchError: if the data are unsuitable, or one layer alone takes more memory than allowed.
         """
-        if self._kept is not None:
-            yield from self._kept.items()
+        if self._stored_grams is not None:
+            yield from self._stored_grams.items()
             return
         with scoring(self._context):
-            self._given = self._given or self._sampling.draws(self._context)
-        groups = self._groups(sum(len(draw.images) for draw in self._given))
+            self._draws = self._draws or self._sampling.draws(self._context)
+        groups = self._groups(sum(len(draw.images) for draw in self._draws))
         for group in groups:
-            grams = self._grams(group, self._given)
+            grams = self._grams(group, self._draws)
             if len(groups) == 1:
-                self._kept = grams
+                self._stored_grams = grams
                 yield from grams.items()
                 return
             for name, gram in grams.items():
@@ -118,9 +118,9 @@ class BlockCurvature:
                 raise RefusedError(f"pruner {self._sampling.pruner!r}: {too_large(name, needed)}")
         return [{name: parameters[name] for name in group} for group in groups_that_fit(needs, self._limit)]
 
-    def _grams(self, group: Mapping[str, nn.Parameter], given: list[Draw]) -> dict[str, BlockGram]:
+    def _grams(self, group: Mapping[str, nn.Parameter], draws: list[Draw]) -> dict[str, BlockGram]:
         self.passes += 1
-        samples = sum(len(draw.images) for draw in given)
+        samples = sum(len(draw.images) for draw in draws)
         grams = {
             name: BlockGram(
                 parameter.numel(), self._block_size, samples, damping=self._damping,
@@ -130,7 +130,7 @@ class BlockCurvature:
         }  # fmt: skip
         with scoring(self._context):
             for chunk in per_sample_gradients(
-                self._context.network, group, given, self._sampling.pruner, self._sampling.gradients
+                self._context.network, group, draws, self._sampling.pruner, self._sampling.gradients
             ):
                 for name, gradients in chunk.items():
                     grams[name].add(gradients)
@@ -142,14 +142,14 @@ class BlockCurvature:
         Raises:
             PruningBenchError: as for iteration, or if a matrix is not positive-definite.
         """
-        found = {}
+        saliency_of = {}
         for name, gram in self:
             parameter = self._context.parameters[name]
             with naming(self._sampling.pruner, name):
                 diagonal = gram.inverse_diagonal()
             squares = parameter.detach().to(diagonal.device).double().flatten().square()
-            found[name] = (squares / (2 * diagonal)).view(parameter.shape)
-        return found
+            saliency_of[name] = (squares / (2 * diagonal)).view(parameter.shape)
+        return saliency_of
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def unsuited(network: nn.Module) -> str | None:
     """Return why per-sample gradients do not exist in this network, or None if they do."""
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            return f"batch norm {name!r} keeps no running statistics, so a sample has no gradient of its own"
+            return f"batch norm {name!r} keeps no running statistics, so the gradient of a sample depends on its batch"
     return None
 
 

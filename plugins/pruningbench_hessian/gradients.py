@@ -61,26 +61,28 @@ def draws(context: PruningContext, pruner: str, fisher: Fisher, samples: int, se
     Raises:
         PruningBenchError: without images, or if the network or the labels do not fit `fisher`.
     """
-    given = list(context.first_images(pruner, samples))
+    batches = list(context.first_images(pruner, samples))
     if fisher == "empirical":
-        return [Draw(images, _given_labels(labels, pruner)) for images, labels in given]
+        return [Draw(images, _given_labels(labels, pruner)) for images, labels in batches]
     with torch.no_grad():
-        outputs = [_output(context.network, images, pruner) for images, _ in given]
+        outputs = [_output(context.network, images, pruner) for images, _ in batches]
     generator = generator_for(seed, "hessian", fisher)
     if fisher == "true":
-        return [Draw(images, _draw_labels(o, generator, pruner)) for (images, _), o in zip(given, outputs, strict=True)]
+        return [
+            Draw(images, _draw_labels(o, generator, pruner)) for (images, _), o in zip(batches, outputs, strict=True)
+        ]
     features = torch.cat([output.flatten(1) for output in outputs])
-    found = []
-    for images, _ in given:
+    drawn = []
+    for images, _ in batches:
         noise = torch.randn(len(images), len(features), generator=generator, dtype=torch.float64)
-        found.append(Draw(images, noise.to(features) @ features / len(features) ** 0.5))
-    return found
+        drawn.append(Draw(images, noise.to(features) @ features / len(features) ** 0.5))
+    return drawn
 
 
 def per_sample_gradients(
     network: nn.Module,
     parameters: Mapping[str, nn.Parameter],
-    given: Sequence[Draw],
+    draws: Sequence[Draw],
     pruner: str,
     method: Method = "auto",
 ) -> Iterator[dict[str, Tensor]]:
@@ -96,7 +98,7 @@ def per_sample_gradients(
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     chunk = chunk_samples(size)
     mapped = method == "vmap" or (method == "auto" and next(iter(parameters.values())).device.type != "cpu")
-    for draw in given:
+    for draw in draws:
         for start in range(0, len(draw.images), chunk):
             part = Draw(draw.images[start : start + chunk], draw.targets[start : start + chunk])
             gradients = (_mapped if mapped else _looped)(network, parameters, part, pruner)
@@ -108,15 +110,15 @@ def per_sample_gradients(
 
 def _looped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Draw, pruner: str) -> dict[str, Tensor]:
     samples = len(draw.images)
-    found = {name: p.new_empty(samples, p.numel(), requires_grad=False) for name, p in parameters.items()}
+    rows_by_name = {name: p.new_empty(samples, p.numel(), requires_grad=False) for name, p in parameters.items()}
     for i in range(samples):
         output = _output(network, draw.images[i : i + 1], pruner)
         _check_targets(output, draw, pruner)
         loss = draw.losses(output, draw.targets[i : i + 1]).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for rows, gradient in zip(found.values(), gradients, strict=True):
+        for rows, gradient in zip(rows_by_name.values(), gradients, strict=True):
             rows[i] = 0 if gradient is None else gradient.flatten()
-    return found
+    return rows_by_name
 
 
 def _mapped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Draw, pruner: str) -> dict[str, Tensor]:
@@ -139,15 +141,17 @@ def _mapped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Dr
 def _output(network: nn.Module, images: Tensor, pruner: str) -> Tensor:
     output = network(images)
     if not isinstance(output, Tensor) or output.ndim < 2:
-        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
-        raise PruningBenchError(f"pruner {pruner!r} needs one (B, ...) output tensor, the network's has {what}")
+        received = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+        raise PruningBenchError(
+            f"pruner {pruner!r} needs one (B, ...) output tensor, but the network's output has {received}"
+        )
     return output
 
 
 def _given_labels(labels: Tensor | None, pruner: str) -> Tensor:
     if labels is None:
         raise PruningBenchError(
-            f"pruner {pruner!r} needs labels and got none: give them, or set its fisher to 'true' (labels drawn from "
+            f"pruner {pruner!r} needs labels, but got none: give them, or set its fisher to 'true' (labels drawn from "
             "the model) or 'gram' (no head needed)"
         )
     return labels.to(torch.int64)
@@ -164,7 +168,7 @@ def _draw_labels(output: Tensor, generator: torch.Generator, pruner: str) -> Ten
 def _check_logits(output: Tensor, pruner: str) -> None:
     if output.ndim != 2:
         raise PruningBenchError(
-            f"pruner {pruner!r} needs (B, classes) logits for its labels, the output is {tuple(output.shape)}: "
+            f"pruner {pruner!r} needs (B, classes) logits for its labels, but the output is {tuple(output.shape)}: "
             "set its fisher to 'gram'"
         )
 
@@ -176,5 +180,5 @@ def _check_targets(output: Tensor, draw: Draw, pruner: str) -> None:
     low, high = int(draw.targets.min()), int(draw.targets.max())
     if low < 0 or high >= output.shape[1]:
         raise PruningBenchError(
-            f"pruner {pruner!r}: labels run from {low} to {high}, the network has {output.shape[1]} outputs"
+            f"pruner {pruner!r}: labels run from {low} to {high}, but the network has {output.shape[1]} outputs"
         )

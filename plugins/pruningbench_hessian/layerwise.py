@@ -57,13 +57,13 @@ def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocat
     masks = {}
     for name, score in scores.items():
         rows = score.flatten(1)
-        each, rest = divmod(score.numel() - kept[name], len(rows))
+        per_row, remainder = divmod(score.numel() - kept[name], len(rows))
         # stable and flipped: among equal scores the last weight comes first, since it is pruned first
         order = rows.shape[1] - 1 - rows.flip(1).argsort(dim=1, stable=True)
-        mask = torch.ones_like(rows, dtype=torch.bool).scatter_(1, order[:, :each], False)
-        if rest:
-            following = order[:, each : each + 1]
-            more = ~keep_highest([rows.gather(1, following)], rest)[0]
+        mask = torch.ones_like(rows, dtype=torch.bool).scatter_(1, order[:, :per_row], False)
+        if remainder:
+            following = order[:, per_row : per_row + 1]
+            more = ~keep_highest([rows.gather(1, following)], remainder)[0]
             mask.scatter_(1, following, ~more)
         masks[name] = mask.view(score.shape)
     return masks
@@ -115,16 +115,16 @@ def obc(weights: Tensor, hessians: Tensor, prune: int) -> tuple[Tensor, Tensor]:
     """
     groups, rows, width = weights.shape
     flat = weights.reshape(groups * rows, width)
-    of_row = torch.arange(groups, device=flat.device).repeat_interleave(rows)
+    group_of_row = torch.arange(groups, device=flat.device).repeat_interleave(rows)
     inverses = torch.cholesky_inverse(cholesky(hessians))
     parts = torch.split(torch.arange(len(flat), device=flat.device), max(1, STEP_ENTRIES // width**2))
     traces = [
-        greedy_removals(inverses[of_row[part]], flat[part], torch.ones_like(flat[part], dtype=torch.bool))
+        greedy_removals(inverses[group_of_row[part]], flat[part], torch.ones_like(flat[part], dtype=torch.bool))
         for part in parts
     ]
     orders, costs = torch.cat([order for order, _ in traces]), torch.cat([cost for _, cost in traces])
     counts = (~keep_highest([costs], prune)[0]).sum(1, keepdim=True)
     steps = torch.arange(width, device=flat.device)
     mask = torch.empty_like(costs, dtype=torch.bool).scatter_(1, orders, steps >= counts)
-    new = torch.cat([joint_update(hessians[of_row[part]], flat[part], mask[part]) for part in parts])
+    new = torch.cat([joint_update(hessians[group_of_row[part]], flat[part], mask[part]) for part in parts])
     return new.view(weights.shape), mask.view(weights.shape)

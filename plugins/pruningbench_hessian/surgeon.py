@@ -64,13 +64,13 @@ def greedy_removals(inverses: Tensor, weights: Tensor, counted: Tensor) -> tuple
     blocks, n = weights.shape
     left = weights.clone()
     diagonal = inverses.diagonal(dim1=1, dim2=2)
-    gone = torch.zeros_like(counted)
+    removed = torch.zeros_like(counted)
     order = torch.empty(blocks, n, dtype=torch.int64, device=weights.device)
     costs = torch.empty_like(left)
     for step in range(n):
         cost = left.square() / (2 * diagonal.clamp_min(_TINY))
         # padding ranks after every weight, and removed weights rank after padding
-        ranked = cost.masked_fill(~counted, _LAST).masked_fill(gone, torch.inf)
+        ranked = cost.masked_fill(~counted, _LAST).masked_fill(removed, torch.inf)
         chosen = n - 1 - ranked.flip(1).argmin(1, keepdim=True)
         order[:, step : step + 1] = chosen
         costs[:, step : step + 1] = cost.masked_fill(~counted, torch.inf).gather(1, chosen)
@@ -79,8 +79,8 @@ def greedy_removals(inverses: Tensor, weights: Tensor, counted: Tensor) -> tuple
         scaled = column / pivot
         left -= (left.gather(1, chosen).unsqueeze(2) * scaled).squeeze(2)
         inverses.baddbmm_(scaled, column.transpose(1, 2), alpha=-1)
-        gone.scatter_(1, chosen, True)
-        left.masked_fill_(gone, 0)
+        removed.scatter_(1, chosen, True)
+        left.masked_fill_(removed, 0)
     return order, costs
 
 
@@ -108,8 +108,8 @@ def removal_ranks(removals: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
     ranks = torch.empty_like(keys, dtype=torch.float64)
     ranks[keys.argsort(stable=True)] = torch.arange(len(keys), dtype=torch.float64, device=keys.device)
     sizes = [order.numel() for order, _ in reversed(removals)]
-    found = []
+    ranks_of_chunks = []
     for (order, _), part in zip(reversed(removals), torch.split(ranks, sizes), strict=True):
         in_order = part.view(order.shape).flip(0)
-        found.append(torch.empty_like(in_order).scatter_(1, order, in_order))
-    return found[::-1]
+        ranks_of_chunks.append(torch.empty_like(in_order).scatter_(1, order, in_order))
+    return ranks_of_chunks[::-1]

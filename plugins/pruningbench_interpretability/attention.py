@@ -78,8 +78,8 @@ def _maps(
         grid = patches.reshape(len(chunk), 1, rows, columns)
         parts.append(interpolate(grid, (height, width), mode="bilinear", align_corners=False)[:, 0])
         start += len(chunk)
-        each = attentions.numel() * attentions.element_size() // len(chunk)
-        together = max(1, min(settings.batch_size, MOST_BYTES // each))
+        bytes_per_image = attentions.numel() * attentions.element_size() // len(chunk)
+        together = max(1, min(settings.batch_size, MOST_BYTES // bytes_per_image))
     return torch.cat(parts)
 
 
@@ -87,5 +87,5 @@ def _grid(patches: int, height: int, width: int, name: str) -> tuple[int, int]:
     """Return the numbers of rows and columns of square patches that tile an image."""
     rows = round((patches * height / width) ** 0.5)
     if rows < 1 or patches % rows or height * (patches // rows) != width * rows:
-        raise ViewUnavailableError(f"{patches} patches of {name} are no grid on an image of {height} x {width}")
+        raise ViewUnavailableError(f"{patches} patches of {name} do not form a grid on an image of {height} x {width}")
     return rows, patches // rows

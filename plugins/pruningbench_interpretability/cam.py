@@ -39,7 +39,7 @@ def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, setting
     """
     if not any(isinstance(module, nn.ReLU) for module in model.network.modules()):
         raise ViewUnavailableError(
-            f"guided-grad-cam has no ReLU to guide in {type(model.network).__name__}: use grad-cam there"
+            f"guided-grad-cam needs ReLUs, but {type(model.network).__name__} has none: use grad-cam"
         )
     method = GuidedBackprop(Logits(model))
     parts = []

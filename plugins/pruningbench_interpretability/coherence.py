@@ -98,11 +98,11 @@ def concept_purity(
         (K,) float64 in [0, 1]; a concept that is equally present in all classes gets its class's share of the
         images. NaN for a concept that is undefined or equal in all crops.
     """
-    own = crop_classes.cpu()
+    class_of_crop = crop_classes.cpu()
     values = []
     for concept, label in zip(coefficients.cpu().T, classes.tolist(), strict=True):
         top = top_crops(concept, images, patches)
-        values.append(float((own[top] == label).double().mean()) if len(top) else float("nan"))
+        values.append(float((class_of_crop[top] == label).double().mean()) if len(top) else float("nan"))
     return torch.tensor(values, dtype=torch.float64)
 
 

@@ -118,7 +118,7 @@ class ConceptDrift(Metric):
 
         dense = outputs.dense
         if dense is None:
-            raise ValueError("these concepts come without those of the dense model")
+            raise ValueError("the concepts of the dense model are missing")
         parts = []
         for label in outputs.explained:
             concepts, crops = outputs.of_class(label)

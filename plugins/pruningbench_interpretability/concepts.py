@@ -81,9 +81,9 @@ class ConceptExtraction(Task):
 
         craft = self._craft()
         chosen = self._choose(model, context)
-        embeddings, dense = self._of_dense(model, chosen, craft, context)
-        found = find_concepts(model, chosen, craft, context, embeddings, dense)
-        yield "", replace(found, exhibit=exhibit(found, model, chosen.samples, self.exhibits))
+        embeddings, dense = self._dense_concepts(model, chosen, craft, context)
+        extracted = find_concepts(model, chosen, craft, context, embeddings, dense)
+        yield "", replace(extracted, exhibit=exhibit(extracted, model, chosen.samples, self.exhibits))
 
     def _craft(self) -> Craft:
         from pruningbench_interpretability.craft import Craft
@@ -120,25 +120,25 @@ class ConceptExtraction(Task):
         classes = self._classes(model, samples)
         index = []
         for label in classes:
-            own = (labels == label).nonzero()[:, 0]
-            if self.samples != "all" and len(own):
-                logits = context.logits(judge, samples, own.tolist())
-                own = own[(logits.argmax(dim=1) == label) & ~logits.isnan().any(dim=1)]
-            index.append(own[: self.count])
+            of_class = (labels == label).nonzero()[:, 0]
+            if self.samples != "all" and len(of_class):
+                logits = context.logits(judge, samples, of_class.tolist())
+                of_class = of_class[(logits.argmax(dim=1) == label) & ~logits.isnan().any(dim=1)]
+            index.append(of_class[: self.count])
         chosen = torch.cat(index)
         return Chosen(samples, chosen, labels[chosen], classes)
 
     def _classes(self, model: VisionModel, samples: Samples) -> tuple[int, ...]:
         shared = [name for name in samples.classes if name in model.classes]
-        wanted = tuple(shared[: self.classes]) if isinstance(self.classes, int) else self.classes
-        lacking = [name for name in wanted if name not in shared]
-        if lacking or not wanted:
-            named = f"class {lacking[0]!r}" if lacking else "no class"
-            shown = ", ".join(map(repr, shared[:10])) or "none"
-            raise PruningBenchError(f"{named} is in both data set and model; they share {shown}")
-        return tuple(model.classes.index(name) for name in wanted)
+        names = tuple(shared[: self.classes]) if isinstance(self.classes, int) else self.classes
+        lacking = [name for name in names if name not in shared]
+        if lacking or not names:
+            absent = f"class {lacking[0]!r}" if lacking else "any class"
+            listing = ", ".join(map(repr, shared[:10])) or "none"
+            raise PruningBenchError(f"data set and model do not share {absent}; they share {listing}")
+        return tuple(model.classes.index(name) for name in names)
 
-    def _of_dense(
+    def _dense_concepts(
         self, model: VisionModel, chosen: Chosen, craft: Craft, context: Context
     ) -> tuple[Tensor, Concepts | None]:
         """Return the embeddings and the dense model's concepts, neither of which depends on the pruned model."""

@@ -64,7 +64,7 @@ class Chosen:
 
 
 def grid_of(model: VisionModel, chosen: Chosen, craft: Craft) -> CropGrid:
-    """Return where the crops of the chosen images lie; (0, 0) pixels where there are no images.
+    """Return where the crops of the chosen images lie; those of a (1, 1)-pixel image where there are no images.
 
     Raises:
         PruningBenchError: for images of several sizes.
@@ -137,8 +137,8 @@ def find_concepts(
     crop_classes = chosen.labels.repeat_interleave(len(grid))
     parts = []
     for label in chosen.classes:
-        own = rows[(crop_classes == label).to(rows.device)]
-        directions = _directions(own, craft.concepts)
+        class_rows = rows[(crop_classes == label).to(rows.device)]
+        directions = _directions(class_rows, craft.concepts)
         importance = torch.full((craft.concepts,), float("nan"), dtype=torch.float64)
         if bool(directions.isfinite().any()):
             images = chosen.index[chosen.labels == label][: craft.judged].tolist()
@@ -176,8 +176,8 @@ def _directions(rows: Tensor, concepts: int) -> Tensor:
     if bool((rows < 0).any()):
         raise PruningBenchError("concepts need activations >= 0, but the model's head split gives negative ones")
     coefficients, components = nmf(rows / rows.amax(), concepts)
-    shown = (coefficients > 0).any(dim=0) & (components > 0).any(dim=1)
-    return torch.where(shown[:, None], normalize(components, dim=1), undefined)
+    active = (coefficients > 0).any(dim=0) & (components > 0).any(dim=1)
+    return torch.where(active[:, None], normalize(components, dim=1), undefined)
 
 
 def _coefficients(rows: Tensor, directions: Tensor) -> Tensor:
@@ -206,9 +206,9 @@ def _importance(
     """
     usable = directions.isfinite().all(dim=1)
     bank = directions[usable]
-    found: list[Tensor] = []
+    importances: list[Tensor] = []
     for images in batches:
-        first = sum(map(len, found))
+        first = sum(map(len, importances))
         designs = [_design(len(bank), craft, first + i) for i in range(len(images))]
         factors = torch.stack(designs).to(bank)  # (B, points, K)
         points = factors.shape[1]
@@ -219,9 +219,9 @@ def _importance(
             image, point = pairs // points, pairs % points
             scale = factors[image, point].view(-1, *(1,) * (weights.ndim - 2), len(bank))
             values[pairs] = head(((weights[image] * scale) @ bank).movedim(-1, 1))[:, label].float()
-        found.append(jansen_total(values.view(len(images), -1), craft.designs).cpu())
+        importances.append(jansen_total(values.view(len(images), -1), craft.designs).cpu())
     importance = torch.full((len(directions),), float("nan"), dtype=torch.float64)
-    importance[usable.cpu()] = torch.cat(found).nanmean(dim=0)
+    importance[usable.cpu()] = torch.cat(importances).nanmean(dim=0)
     return importance
 
 

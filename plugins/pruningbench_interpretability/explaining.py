@@ -49,9 +49,9 @@ class ModelExplainer:
         twin.reinitialise(seed)
         twin.network.eval()
         layers = [name for name, module in twin.network.named_modules() if any(True for _ in module.parameters(False))]
-        kept = layers[: len(layers) - round(share * len(layers))]
+        trained_layers = layers[: len(layers) - round(share * len(layers))]
         with torch.no_grad():
-            for name in kept:
+            for name in trained_layers:
                 old, new = self.model.network.get_submodule(name), twin.network.get_submodule(name)
                 for kind in ("_parameters", "_buffers"):
                     for key, tensor in getattr(new, kind).items():

@@ -78,7 +78,7 @@ def nmf(
         )
     shape = matrix.shape[:-2]
     stacked = matrix.reshape(-1, *matrix.shape[-2:])
-    coefficients, components = nndsvda(stacked, rank, seed) if init is None else _given(init, stacked, rank)
+    coefficients, components = nndsvda(stacked, rank, seed) if init is None else _stacked_init(init, stacked, rank)
     # the factors are stored transposed, one component per row: the sweeps read and write whole rows
     left, right = coefficients.mT.contiguous(), components.contiguous()
     transposed = stacked.mT
@@ -199,7 +199,7 @@ def _widened(factor: Tensor, rank: int, dim: int) -> Tensor:
     return torch.cat([factor, factor.new_zeros(lacking)], dim)
 
 
-def _given(init: tuple[Tensor, Tensor], stacked: Tensor, rank: int) -> Factors:
+def _stacked_init(init: tuple[Tensor, Tensor], stacked: Tensor, rank: int) -> Factors:
     coefficients, components = (_checked(part, "init").to(stacked) for part in init)
     n, d = stacked.shape[1:]
     if coefficients.shape[-2:] != (n, rank) or components.shape[-2:] != (rank, d):

@@ -226,7 +226,7 @@ class _Road(Metric):
             return curves.probability
         classes = outputs.labels if self.of == "accuracy" else outputs.targets
         if classes is None:
-            raise ValueError("these attributions come without labels")
+            raise ValueError("the attributions have no labels")
         return curves.agreement(classes)
 
 

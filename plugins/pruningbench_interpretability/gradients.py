@@ -109,7 +109,7 @@ def deep_lift(model: VisionModel, images: Tensor, targets: Tensor, settings: Att
             parts.append(attribution)
     if gap > INCOMPLETE * size + 1e-4 * len(images):
         raise ViewUnavailableError(
-            f"deeplift misses the difference of the logits of {name} by {gap / max(size, 1e-12):.0%}: "
+            f"deeplift's attributions differ from the logit difference of {name} by {gap / max(size, 1e-12):.0%}: "
             "some of its layers have no rule; use it on ReLU CNNs only"
         )
     return torch.cat(parts)

@@ -57,12 +57,12 @@ def rise(model: VisionModel, images: Tensor, targets: Tensor, settings: Attribut
     for start in range(0, settings.masks, TOGETHER):
         count = min(TOGETHER, settings.masks - start)
         masks = random_masks(count, height, width, settings.cells, settings.seed, start).to(images)
-        seen = images.new_empty(n * count)
+        scores = images.new_empty(n * count)
         for pairs in torch.split(torch.arange(n * count, device=images.device), settings.batch_size):
             image, mask = pairs // count, pairs % count
             probabilities = model.logits(images[image] * masks[mask, None]).softmax(dim=1)
-            seen[pairs] = probabilities.gather(1, targets[image, None])[:, 0]
-        maps += seen.view(n, count) @ masks.flatten(1)
+            scores[pairs] = probabilities.gather(1, targets[image, None])[:, 0]
+        maps += scores.view(n, count) @ masks.flatten(1)
     return maps.view(n, height, width) / (settings.masks * KEPT)
 
 

@@ -31,11 +31,11 @@ def attribute(
         return images.new_empty(0, *images.shape[-2:])
     with torch.no_grad():
         classes = model.logits(images[:1]).shape[1]
-    known = (targets >= 0) & (targets < classes)
-    attributions = method.attributions(model, images, targets.where(known, 0), settings).detach()
-    if bool(known.all()):
+    valid = (targets >= 0) & (targets < classes)
+    attributions = method.attributions(model, images, targets.where(valid, 0), settings).detach()
+    if bool(valid.all()):
         return attributions
-    return torch.where(known.view(-1, *(1,) * (attributions.ndim - 1)), attributions, torch.nan)
+    return torch.where(valid.view(-1, *(1,) * (attributions.ndim - 1)), attributions, torch.nan)
 
 
 def pool(attributions: Tensor, pooling: Pooling) -> Tensor:

@@ -122,5 +122,5 @@ class PointingGame(_Localisation):
 
 def _masks(outputs: Attributions) -> Tensor:
     if outputs.masks is None:
-        raise ValueError("these attributions come without object masks")
+        raise ValueError("the attributions have no object masks")
     return outputs.masks

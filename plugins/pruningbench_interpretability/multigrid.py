@@ -64,15 +64,15 @@ class Holes(_Framed):
         self.missing = missing
         self.total = weighted_neighbours(torch.ones_like(missing[:1]))
         self.smoothing = missing * (DAMPING / self.total).nan_to_num(posinf=0.0)  # one pixel has no neighbours
-        self._own, self._twelfth = -(self.total + 1 / 3) * missing, missing / 12
+        self._diagonal, self._twelfth = -(self.total + 1 / 3) * missing, missing / 12
 
     def residual(self, right: Tensor, values: Tensor) -> Tensor:
         """Return `right` minus the operator applied to (B, C, H, W) values, which are 0 on known pixels."""
-        return torch.addcmul(right, values, self._own).addcmul_(self.box(values), self._twelfth)
+        return torch.addcmul(right, values, self._diagonal).addcmul_(self.box(values), self._twelfth)
 
     def apply(self, values: Tensor) -> Tensor:
         """Apply the operator to (B, C, H, W) values, which are 0 on known pixels."""
-        return torch.mul(values, self._own).addcmul_(self.box(values), self._twelfth).neg_()
+        return torch.mul(values, self._diagonal).addcmul_(self.box(values), self._twelfth).neg_()
 
     def coefficients(self) -> Tensor:
         """Return the operator as a stencil, see `Stencil`."""
@@ -156,7 +156,7 @@ def solve(operators: list[Holes | Stencil], right: Tensor, *, tolerance: Tensor,
     """
     finest = operators[0]
     if not isinstance(finest, Holes):
-        raise TypeError("the finest operator must be one of holes")
+        raise TypeError("the finest operator must be a Holes operator")
     solution, residual = torch.zeros_like(right), right.clone()
     direction, before = torch.zeros_like(right), torch.ones_like(tolerance)
     for _ in range(iterations):
@@ -195,11 +195,11 @@ def _coarsen_columns(fine: Tensor) -> Tensor:
     size = fine.shape[-1]
     if size == 1:
         return fine
-    left, own, right = fine.unbind(dim=1)
+    left, centre, right = fine.unbind(dim=1)
     a, b = _halves(size, fine)
     # action of odd points on the coarse points to their left and right
-    on_left = torch.addcmul(left[..., 1::2], own[..., 1::2], a)
-    on_right = torch.addcmul(right[..., 1::2], own[..., 1::2], b)
+    on_left = torch.addcmul(left[..., 1::2], centre[..., 1::2], a)
+    on_right = torch.addcmul(right[..., 1::2], centre[..., 1::2], b)
     coarse = fine[..., ::2].clone()
     count = on_left.shape[-1]  # coarse point I has an odd point to its right for I < count, to its left for I > 0
     inner = coarse.shape[-1] - 1

@@ -58,7 +58,9 @@ def nnls(matrix: Tensor, components: Tensor) -> Tensor:
     else:
         rows = matrix.expand(*shape, count, width).reshape(-1, count, width)
         bases = components.expand(*shape, rank, width).reshape(-1, rank, width)
-    solved = [_on_one_basis(own, basis.double()) for own, basis in zip(rows, bases, strict=True)]
+    solved = [
+        _on_one_basis(targets_of_basis, basis.double()) for targets_of_basis, basis in zip(rows, bases, strict=True)
+    ]
     return torch.stack(solved).to(matrix.dtype).view(*shape, count, rank)
 
 
@@ -108,9 +110,9 @@ def _start(basis: Tensor, targets: Tensor) -> Tensor:
     guess = targets.new_zeros(1, basis.shape[1], len(targets))
     sweep(guess, (basis.mT @ basis)[None], (targets @ basis).mT.contiguous()[None], ROUNDS)
     guess = guess[0].mT.contiguous()
-    found = _descend(basis, targets, guess, guess > 0)
-    sound = _errors(basis, targets, found) < torch.linalg.vector_norm(targets, dim=1)
-    return torch.where(sound[:, None], found, 0)
+    solution = _descend(basis, targets, guess, guess > 0)
+    sound = _errors(basis, targets, solution) < torch.linalg.vector_norm(targets, dim=1)
+    return torch.where(sound[:, None], solution, 0)
 
 
 def _descend(basis: Tensor, targets: Tensor, solution: Tensor, positive: Tensor) -> Tensor:
@@ -129,12 +131,12 @@ def _descend(basis: Tensor, targets: Tensor, solution: Tensor, positive: Tensor)
         moving, goal, falling, positive = moving[blocked], goal[blocked], falling[blocked], positive[blocked]
         if not len(moving):
             break
-        here = solution[moving]
-        share = torch.where(here > 0, here / (here - goal), 0).masked_fill(~falling, torch.inf)
+        current = solution[moving]
+        share = torch.where(current > 0, current / (current - goal), 0).masked_fill(~falling, torch.inf)
         step, first = share.min(dim=1)
-        here = here + step[:, None] * (goal - here)
-        positive = (positive & (here > 0)).scatter(1, first[:, None], False)
-        solution[moving] = torch.where(positive, here, 0)
+        current = current + step[:, None] * (goal - current)
+        positive = (positive & (current > 0)).scatter(1, first[:, None], False)
+        solution[moving] = torch.where(positive, current, 0)
     return solution
 
 
@@ -187,7 +189,7 @@ def _lengths(rows: Tensor, name: str) -> Tensor:
     """Return the lengths (N,) float64 of rows (N, D)."""
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
     if not bool(lengths.isfinite().all()):
-        raise ValueError(f"{name} must be finite, and no row longer than 1e150")
+        raise ValueError(f"{name} must be finite, and the norm of each row at most 1e150")
     return lengths
 
 

@@ -64,21 +64,21 @@ def perturbation_curve(
         rows = slice(image, image + images_at_once)
         for first in range(0, points, points_at_once):
             columns = slice(first, first + points_at_once)
-            kept = replaced_at[rows] > point[columns]
-            batch = memory[: kept.shape[0] * kept.shape[1]]
+            intact = replaced_at[rows] > point[columns]
+            batch = memory[: intact.shape[0] * intact.shape[1]]
             torch.where(
-                kept, start[rows, None], end[rows, None], out=batch.view(*kept.shape[:2], channels, height, width)
+                intact, start[rows, None], end[rows, None], out=batch.view(*intact.shape[:2], channels, height, width)
             )
-            repeated = targets[rows].repeat_interleave(kept.shape[1])
-            curve[rows, columns] = score_of(predict(batch), repeated).view(kept.shape[:2])
+            repeated = targets[rows].repeat_interleave(intact.shape[1])
+            curve[rows, columns] = score_of(predict(batch), repeated).view(intact.shape[:2])
     return curve
 
 
 def score_of(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Return (B,) float64 probabilities of (B,) targets from (B, classes); NaN for a target that is not a class."""
-    known = (targets >= 0) & (targets < probabilities.shape[1])
-    picked = probabilities.gather(1, targets.where(known, 0)[:, None])[:, 0].double()
-    return picked.masked_fill(~known, float("nan"))
+    valid = (targets >= 0) & (targets < probabilities.shape[1])
+    picked = probabilities.gather(1, targets.where(valid, 0)[:, None])[:, 0].double()
+    return picked.masked_fill(~valid, float("nan"))
 
 
 def deletion_curve(

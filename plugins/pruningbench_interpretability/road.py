@@ -54,9 +54,11 @@ def road_impute(images: Tensor, keep: Tensor, *, tolerance: float = TOLERANCE, t
 
 def _impute(images: Tensor, keep: Tensor, tolerance: float) -> Tensor:
     values = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-    known = torch.where(keep, values, 0.0)
+    known_values = torch.where(keep, values, 0.0)
     count = keep.sum(dim=(2, 3), keepdim=True)
-    centre = torch.where(count > 0, known.sum(dim=(2, 3), keepdim=True) / count, values.mean(dim=(2, 3), keepdim=True))
+    centre = torch.where(
+        count > 0, known_values.sum(dim=(2, 3), keepdim=True) / count, values.mean(dim=(2, 3), keepdim=True)
+    )
     low = torch.where(keep, values, torch.inf).amin(dim=(2, 3), keepdim=True)
     high = torch.where(keep, values, -torch.inf).amax(dim=(2, 3), keepdim=True)
     nothing = count == 0

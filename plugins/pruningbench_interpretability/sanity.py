@@ -45,7 +45,7 @@ class MaxSensitivity(Metric):
         from pruningbench_interpretability.stability import max_sensitivity
 
         if outputs.explain is None:
-            raise ValueError("these attributions cannot be made again")
+            raise ValueError("the attributions cannot be recomputed")
         return max_sensitivity(
             outputs.explain, outputs.images, outputs.targets,
             radius=self.radius, samples=self.draws, seed=outputs.seed, index=outputs.index or None,
@@ -121,12 +121,12 @@ class ModelRandomisation(_Alike):
         import torch
 
         if outputs.explain is None:
-            raise ValueError("these attributions cannot be made again")
-        found = []
+            raise ValueError("the attributions cannot be recomputed")
+        similarities = []
         for stage in range(1, self.stages + 1):
             explain = outputs.explain.randomised(outputs.seed, stage / self.stages)
-            found.append(_compare(outputs.maps, explain(outputs.images, outputs.targets), self.similarity))
-        return torch.stack(found).mean(dim=0)
+            similarities.append(_compare(outputs.maps, explain(outputs.images, outputs.targets), self.similarity))
+        return torch.stack(similarities).mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class RandomLogit(_Alike):
         from pruningbench_interpretability.stability import other_classes
 
         if outputs.explain is None:
-            raise ValueError("these attributions cannot be made again")
+            raise ValueError("the attributions cannot be recomputed")
         if not len(outputs.images):
             return outputs.maps.new_empty(0)
         classes = outputs.predict(outputs.images[:1]).shape[1]
@@ -165,7 +165,7 @@ class _LikeDense(Metric):
     def values(self, outputs: Attributions) -> Tensor:
         """(N,) float64 in [-1, 1]."""
         if outputs.dense_maps is None:
-            raise ValueError("these attributions come without the dense model's")
+            raise ValueError("the attributions of the dense model are missing")
         return _compare(outputs.maps, outputs.dense_maps(), self._similarity)
 
 

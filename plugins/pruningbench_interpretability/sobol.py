@@ -80,8 +80,8 @@ def replicated_design(
     if sampler == "halton":
         both = qmc.Halton(2 * dimension, scramble=scramble, seed=random).random(designs)
     else:
-        whole = qmc.Sobol(2 * dimension, scramble=scramble, seed=random)
-        both = whole.random_base2((designs - 1).bit_length())[:designs]
+        sequence = qmc.Sobol(2 * dimension, scramble=scramble, seed=random)
+        both = sequence.random_base2((designs - 1).bit_length())[:designs]
     a, b = torch.from_numpy(both).chunk(2, dim=1)
     points = a.expand(dimension + 1, -1, -1).clone()
     for i in range(dimension):

@@ -67,23 +67,23 @@ def choose(
     """
     index = tuple(range(len(samples) if count is None else min(count, len(samples))))
     labels = samples.labels_among(model.classes)
-    seen = _look_at(model, samples, context, index, labels)
-    dense = seen.predicted
+    look = _look_at(model, samples, context, index, labels)
+    dense = look.predicted
     if which == "correct-dense" or target == "dense":
         dense = _dense_predictions(samples, context, index).to(dense.device)
     if target == "dense":
-        seen = replace(seen, targets=dense)
+        look = replace(look, targets=dense)
     if which == "all" and target != "label":
-        return seen
-    labels = seen.labels
+        return look
+    labels = look.labels
     if labels is None:
         raise PruningBenchError(f"samples={which!r} with target={target!r} needs a data set with labels")
     if target == "label":
-        seen = replace(seen, targets=labels)
+        look = replace(look, targets=labels)
     if which == "all":
-        return seen
-    right = dense if which == "correct-dense" else seen.predicted
-    return _only(seen, right.eq(labels))
+        return look
+    right = dense if which == "correct-dense" else look.predicted
+    return _only(look, right.eq(labels))
 
 
 def dense_maps_of(
@@ -152,12 +152,12 @@ def _dense_predictions(samples: Samples, context: Context, index: Sequence[int])
     return context.once(("interpretability", "dense predictions", samples.fingerprint, len(index)), predict)
 
 
-def _only(subjects: Subjects, wanted: Tensor) -> Subjects:
+def _only(subjects: Subjects, selected: Tensor) -> Subjects:
     return Subjects(
-        images=subjects.images[wanted],
-        predicted=subjects.predicted[wanted],
-        targets=subjects.targets[wanted],
-        labels=None if subjects.labels is None else subjects.labels[wanted],
-        masks=None if subjects.masks is None else subjects.masks[wanted],
-        index=tuple(i for i, keep in zip(subjects.index, wanted.tolist(), strict=True) if keep),
+        images=subjects.images[selected],
+        predicted=subjects.predicted[selected],
+        targets=subjects.targets[selected],
+        labels=None if subjects.labels is None else subjects.labels[selected],
+        masks=None if subjects.masks is None else subjects.masks[selected],
+        index=tuple(i for i, keep in zip(subjects.index, selected.tolist(), strict=True) if keep),
     )

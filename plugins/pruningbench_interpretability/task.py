@@ -100,7 +100,7 @@ class Interpretability(Task):
         data = context.open_dataset(self.data)
         subjects = choose(model, data, context, which=self.samples, count=self.count, target=self.target)
         settings = self._settings(model, context, subjects.images)
-        made: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients share one backward pass
+        maps_by_function: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients share one backward pass
         for reference in self.methods:
             use = context.component("attribution-method", reference)
             method = use.component
@@ -108,14 +108,14 @@ class Interpretability(Task):
             explain = ModelExplainer(model, method, settings, self.pooling)
             key = (type(method).attributions, repr(use.fields()))
             try:
-                if key not in made:
-                    made[key] = explain.attributions(subjects.images, subjects.targets)
+                if key not in maps_by_function:
+                    maps_by_function[key] = explain.attributions(subjects.images, subjects.targets)
             except ViewUnavailableError as error:
                 if self.unsupported == "refuse":
                     raise
                 context.report(f"{use.label} is skipped: {error}")
                 continue
-            attributions = made[key]
+            attributions = maps_by_function[key]
             maps = explain.pooled(attributions)
             yield (
                 use.label,
@@ -172,13 +172,13 @@ class Interpretability(Task):
         n = min(self.exhibits, len(maps))
         if not n:
             return None
-        shown = [data[i] for i in subjects.index[:n]]
+        samples = [data[i] for i in subjects.index[:n]]
         names = [_name(model.classes, p) for p in subjects.predicted[:n].tolist()]
-        true = ["" if sample.label is None else _name(data.classes, sample.label) for sample in shown]
+        true = ["" if sample.label is None else _name(data.classes, sample.label) for sample in samples]
         return Exhibit(
             "maps",
             model.preprocessing.denormalise(subjects.images[:n]).cpu(),
-            tuple(sample.key for sample in shown),
+            tuple(sample.key for sample in samples),
             maps=maps[:n].cpu(),
             captions=tuple(p if t in (p, "") else f"{p} (true {t})" for p, t in zip(names, true, strict=True)),
         )

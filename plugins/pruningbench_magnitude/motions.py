@@ -54,7 +54,7 @@ class MovementMotion(Motion):
         self.parameters, self.schedule, self.allocation = parameters, schedule, allocation
         self.masks = Masks.ones(parameters)
         self.scores = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
-        self._held = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        self._pruned_values = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def before_step(self, step: int) -> bool:
         """Add this step's contribution to the score of every weight, including pruned ones."""
@@ -62,10 +62,11 @@ class MovementMotion(Motion):
             for name, parameter in self.parameters.items():
                 if not parameter.requires_grad:
                     raise UsageError(
-                        f"pruner 'movement' ranks by what training does, but {name!r} is frozen: leave it out of scope"
+                        f"pruner 'movement' ranks weights by their training, but {name!r} is frozen: exclude it "
+                        "in the scope"
                     )
                 if parameter.grad is not None:
-                    self.scores[name] -= ((parameter + self._held[name]) * parameter.grad).float()
+                    self.scores[name] -= ((parameter + self._pruned_values[name]) * parameter.grad).float()
         return True
 
     def after_step(self, step: int) -> bool:
@@ -77,9 +78,9 @@ class MovementMotion(Motion):
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 keep = masks[name].to(parameter.device)
-                whole = parameter + self._held[name]  # at every weight one of the two is zero
-                parameter.copy_(whole.masked_fill(~keep, 0))
-                self._held[name] = whole.masked_fill(keep, 0)
+                all_values = parameter + self._pruned_values[name]  # at every weight one of the two is zero
+                parameter.copy_(all_values.masked_fill(~keep, 0))
+                self._pruned_values[name] = all_values.masked_fill(keep, 0)
         self.masks = masks
         return True
 

@@ -40,7 +40,7 @@ class Gradual(MovingPruner):
     def problem(self) -> str | None:
         """Check ranges."""
         if not 0 <= self.initial < 1:
-            return f"initial is {self.initial:g}, must be in [0, 1)"
+            return f"initial is {self.initial:g}, but must be in [0, 1)"
         return super().problem() or span_problem(self.begin, self.end, self.interval)
 
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:
@@ -105,7 +105,7 @@ class Rigl(MovingPruner):
     def problem(self) -> str | None:
         """Check ranges."""
         if not 0 < self.fraction < 1:
-            return f"fraction is {self.fraction:g}, must be in (0, 1)"
+            return f"fraction is {self.fraction:g}, but must be in (0, 1)"
         return super().problem() or span_problem(0.0, self.end, self.interval)
 
     def motion(self, context: PruningContext, sparsity: float, steps: int) -> Motion:

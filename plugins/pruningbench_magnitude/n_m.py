@@ -71,11 +71,12 @@ class NOfM(Pruner):
         kept = round((1 - sparsity) * self.m)
         if self.n is not None and not _same(sparsity, self.n, self.m):
             return (
-                f"{self.n}:{self.m} is sparsity {1 - self.n / self.m:g}, not {sparsity:g}: ask for that one, or set n "
+                f"{self.n}:{self.m} is sparsity {1 - self.n / self.m:g}, not {sparsity:g}: request that sparsity, "
+                "or set n "
                 f"and m{_remedy(sparsity)}"
             )
         if not 1 <= kept < self.m or not _same(sparsity, kept, self.m):
-            return f"sparsity {sparsity:g} is no n of {self.m}: set another m{_remedy(sparsity)}"
+            return f"sparsity {sparsity:g} is not a multiple of 1/{self.m}: set another m{_remedy(sparsity)}"
         return None
 
     def cost(self, outline: Outline) -> Cost:
@@ -108,11 +109,11 @@ class NOfM(Pruner):
         dense = [name for name in inputs if name not in fitting]
         if not fitting:
             raise UsageError(
-                f"pruner 'n-m': m = {self.m} divides the inputs of no prunable parameter ({_named(dense, inputs)}): "
+                f"pruner 'n-m': m = {self.m} divides the inputs of no prunable parameter ({_listing(dense, inputs)}): "
                 "set another m, or `along` row"
             )
         if dense:
-            context.report(f"n-m leaves {len(dense)} parameters dense: {_named(dense, inputs)}")
+            context.report(f"n-m leaves {len(dense)} parameters dense: {_listing(dense, inputs)}")
         scores = check_scores(self._scores(context, fitting), fitting)
         kept = self.n or round((1 - sparsity) * self.m)
         masks = {
@@ -158,6 +159,6 @@ def _remedy(sparsity: float) -> str:
     return f" (n: {kept.numerator}, m: {kept.denominator})" if kept and abs(kept - (1 - sparsity)) < 5e-4 else ""
 
 
-def _named(names: list[str], inputs: dict[str, int], most: int = 4) -> str:
+def _listing(names: list[str], inputs: dict[str, int], most: int = 4) -> str:
     shown = ", ".join(f"{name} with {inputs[name]}" for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -30,18 +30,18 @@ class CubicSchedule:
         last = max(round(end * steps), 1)
         return cls(min(initial, final), final, min(round(begin * steps), last - 1), last, interval)
 
-    def sparsity_after(self, done: int) -> float | None:
-        """Return the sparsity to prune to after `done` steps, or None if no pruning is due."""
-        if not self.begin < done <= self.end:
+    def sparsity_after(self, steps: int) -> float | None:
+        """Return the sparsity to prune to after `steps` steps, or None if no pruning is due."""
+        if not self.begin < steps <= self.end:
             return None
-        if done < self.end and (done - self.begin) % self.interval:
+        if steps < self.end and (steps - self.begin) % self.interval:
             return None
-        tau = (done - self.begin) / (self.end - self.begin)
+        tau = (steps - self.begin) / (self.end - self.begin)
         return self.final + (self.initial - self.final) * (1 - tau) ** 3 if tau < 1 else self.final
 
 
 def span_problem(begin: float, end: float, interval: int) -> str | None:
     """Return what is wrong with a schedule's shares and interval, or None."""
     if not 0 <= begin < end <= 1:
-        return f"begin and end are {begin:g} and {end:g}, must be shares with 0 <= begin < end <= 1"
-    return None if interval >= 1 else f"interval is {interval}, must be at least 1 step"
+        return f"begin and end are {begin:g} and {end:g}, but must be shares with 0 <= begin < end <= 1"
+    return None if interval >= 1 else f"interval is {interval}, but must be at least 1 step"

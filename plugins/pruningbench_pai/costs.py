@@ -13,11 +13,15 @@ from pruningbench.contract.cost import SCORING_BATCH
 
 def gradient_cost(outline: Outline, batches: int | None, rounds: int | None = None) -> Cost:
     """Return the cost of one loss gradient, or one per round: the sum, one batch's, scores and masked weights."""
-    each = 10 if rounds is None else 18
-    memory = 2 * outline.state_bytes + each * outline.weights + _times(1.5, outline.batch_size * outline.pass_bytes)
-    what = "state, gradients twice, masks, one batch" + ("" if rounds is None else ", masked weights, scores")
+    bytes_per_weight = 10 if rounds is None else 18
+    memory = (
+        2 * outline.state_bytes
+        + bytes_per_weight * outline.weights
+        + _times(1.5, outline.batch_size * outline.pass_bytes)
+    )
+    contents = "state, gradients twice, masks, one batch" + ("" if rounds is None else ", masked weights, scores")
     passes = rounds or 1
-    return Cost(passes, passes, _images(outline, batches), memory, f"2 S + {each} W + 1.5 b A: {what}")
+    return Cost(passes, passes, _images(outline, batches), memory, f"2 S + {bytes_per_weight} W + 1.5 b A: {contents}")
 
 
 def hessian_cost(outline: Outline, batches: int | None) -> Cost:

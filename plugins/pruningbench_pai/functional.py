@@ -39,9 +39,9 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], images: Tensor, prune
     """
     output = torch.func.functional_call(network, dict(tensors), (images,))
     if not isinstance(output, Tensor) or output.ndim != 2:
-        what = f"{tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        received = f"{tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
-            f"pruner {pruner!r} needs a network with outputs (B, C), {type(network).__name__} gives {what}"
+            f"pruner {pruner!r} needs a network with outputs (B, C), but {type(network).__name__} gives {received}"
         )
     return output
 
@@ -53,10 +53,10 @@ def leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def gradients(value: Tensor, inputs: Mapping[str, Tensor], *, graph: bool = False) -> dict[str, Tensor]:
     """Return d value / d input by name, zero if `value` does not depend on the input; leave `.grad` alone."""
-    found = torch.autograd.grad(value, list(inputs.values()), create_graph=graph, allow_unused=True)
+    computed = torch.autograd.grad(value, list(inputs.values()), create_graph=graph, allow_unused=True)
     return {
         name: torch.zeros_like(tensor) if gradient is None else gradient
-        for (name, tensor), gradient in zip(inputs.items(), found, strict=True)
+        for (name, tensor), gradient in zip(inputs.items(), computed, strict=True)
     }
 
 
@@ -68,8 +68,8 @@ def double_state(network: nn.Module) -> dict[str, Tensor]:
     state = [*network.named_parameters(), *network.named_buffers()]
     copies = {}
     for name, tensor in state:
-        here = tensor.detach().cpu() if tensor.device.type == "mps" else tensor.detach()
-        copies[name] = here.to(torch.float64, copy=True) if here.is_floating_point() else here.clone()
+        value = tensor.detach().cpu() if tensor.device.type == "mps" else tensor.detach()
+        copies[name] = value.to(torch.float64, copy=True) if value.is_floating_point() else value.clone()
     return copies
 
 
@@ -100,11 +100,11 @@ def input_shape(context: PruningContext, size: int, pruner: str) -> tuple[int, .
             return tuple(images.shape[1:])
     if context.input_shape is not None:
         return context.input_shape
-    told = getattr(context.network, "pretrained_cfg", None) or getattr(context.network, "default_cfg", None)
-    shape = told.get("input_size") if isinstance(told, Mapping) else None
+    config = getattr(context.network, "pretrained_cfg", None) or getattr(context.network, "default_cfg", None)
+    shape = config.get("input_size") if isinstance(config, Mapping) else None
     if shape is None:
         raise UsageError(
-            f"pruner {pruner!r} cannot tell the input size of {type(context.network).__name__}: "
+            f"pruner {pruner!r} does not know the input size of {type(context.network).__name__}: "
             "set image_size, or give batches"
         )
     return tuple(int(length) for length in shape)

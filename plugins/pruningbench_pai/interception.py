@@ -48,12 +48,12 @@ def not_path_like(network: nn.Module, *, smooth: bool) -> str | None:
     """
     for name, module in network.named_modules():
         kind = type(module).__name__
-        for word, what in _BY_MODULE.items():
+        for word, description in _BY_MODULE.items():
             if word in kind:
-                return f"{name or kind} is {what}, which is not positively homogeneous"
+                return f"{name or kind} is {description}, which is not positively homogeneous"
         rectifier = isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU))
         if not smooth and not rectifier and any(word in kind for word in _SMOOTH):
-            return f"{name or kind} ({kind}) has no on-off gates as ReLU has"
+            return f"{name or kind} ({kind}) has no on-off gates like those of ReLU"
     return None
 
 
@@ -99,7 +99,7 @@ class Gates(_Intercept):
         if func in _RELU:
             self.open.append((args[0] if args else kwargs["input"]) > 0)
         elif func in _RECTIFIERS - {functional.leaky_relu, functional.prelu}:
-            raise RefusedError(f"pruner {self.pruner!r} needs ReLU, this network uses {func.__name__}")
+            raise RefusedError(f"pruner {self.pruner!r} needs ReLU, but this network uses {func.__name__}")
         return func(*args, **kwargs)
 
 

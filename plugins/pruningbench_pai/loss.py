@@ -47,12 +47,12 @@ def loss_gradient(
     weights: Mapping[str, Tensor],
     pruner: str,
     temperature: float = 1.0,
-    seen: list[Tensor] | None = None,
+    first_pass: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return the gradient of the mean cross-entropy over all samples at `weights`, by name.
 
     The mean is over samples, so it does not depend on how they are split into batches. The labels of
-    each batch are appended to `seen`.
+    each batch are appended to `first_pass`.
     """
     at = leaves(weights)
     total = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
@@ -62,8 +62,8 @@ def loss_gradient(
         for name, gradient in gradients(loss, at).items():
             total[name] += gradient
         samples += len(images)
-        if seen is not None:
-            seen.append(labels.cpu())
+        if first_pass is not None:
+            first_pass.append(labels.cpu())
     return {name: value / samples for name, value in total.items()}
 
 
@@ -77,15 +77,15 @@ def hessian_gradient(
     Raises:
         PruningBenchError: if the second pass sees different labels from the first.
     """
-    seen: list[Tensor] = []
+    first_pass: list[Tensor] = []
     with sdpa_kernel(SDPBackend.MATH):
-        gradient = loss_gradient(context, weights, pruner, temperature, seen)
+        gradient = loss_gradient(context, weights, pruner, temperature, first_pass)
         at = leaves(weights)
         total = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         passes = 0
         for place, (images, labels) in enumerate(labelled(context, pruner)):
-            if place >= len(seen) or not torch.equal(labels.cpu(), seen[place]):
-                raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, they differ")
+            if place >= len(first_pass) or not torch.equal(labels.cpu(), first_pass[place]):
+                raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, but they differ")
             loss = _summed_loss(context.network, at, images, labels, temperature, pruner)
             first = gradients(loss, at, graph=True)
             along = torch.stack([(first[name] * gradient[name]).sum() for name in at]).sum()
@@ -93,6 +93,6 @@ def hessian_gradient(
                 for name, second in gradients(along, at).items():
                     total[name] += second
             passes += 1
-    if passes != len(seen):
-        raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, they differ")
-    return {name: value / sum(map(len, seen)) for name, value in total.items()}
+    if passes != len(first_pass):
+        raise PruningBenchError(f"pruner {pruner!r} needs the same batches in both passes, but they differ")
+    return {name: value / sum(map(len, first_pass)) for name, value in total.items()}

@@ -47,5 +47,5 @@ def score_in_rounds(
         if not revival:
             scores = {name: value.masked_fill(~masks[name], -1.0) for name, value in scores.items()}
         before, masks = masks, allocate(scores, level)
-        worst = max(worst, ties(scores, masks, within=None if revival else before), key=lambda found: found.share)
+        worst = max(worst, ties(scores, masks, within=None if revival else before), key=lambda counted: counted.share)
     return Masks(masks, {"sparsity": sparsity, "ties": worst.share, "zeros": worst.zeros})

@@ -53,17 +53,17 @@ def kernel_scores(
     plain = _plain_norms(network) if fresh else {}
     for draw in draws:
         m = {name: mask.to(draw.weights[name].dtype).requires_grad_() for name, mask in masks.items()}
-        here = {name: m[name] * draw.weights[name] for name in m}
-        there = {name: m[name] * (draw.weights[name] + epsilon * draw.directions[name]) for name in m}
+        drawn = {name: m[name] * draw.weights[name] for name in m}
+        perturbed = {name: m[name] * (draw.weights[name] + epsilon * draw.directions[name]) for name in m}
         outputs = []
         if fresh:
             with torch.no_grad(), NoiseNorm("ntk-sap") as finder:
-                run(network, {**plain, **here}, draw.images, "ntk-sap")
-            for weights in (here, there):
+                run(network, {**plain, **drawn}, draw.images, "ntk-sap")
+            for weights in (drawn, perturbed):
                 with NoiseNorm("ntk-sap", finder.found):
                     outputs.append(run(network, {**plain, **weights}, draw.images, "ntk-sap"))
         else:
-            outputs = [run(network, weights, draw.images, "ntk-sap") for weights in (here, there)]
+            outputs = [run(network, weights, draw.images, "ntk-sap") for weights in (drawn, perturbed)]
         for name, gradient in gradients((outputs[0] - outputs[1]).square().sum(), m).items():
             total[name] = total[name] + gradient if name in total else gradient
     return {name: (gradient * masks[name]).abs() for name, gradient in total.items()}

@@ -42,18 +42,19 @@ class Iterative(Training):
     rate: float = param(0.2, doc="share of the remaining weights pruned per round, in (0, 1), unless levels are given")
     levels: list[float] = param([], doc="sparsity after each round, rising, in (0, 1); instead of a rate")
     rewind: Literal["none", "pretrained", "init", "early"] = param(
-        "none", doc="what the remaining weights are reset to before each training: none, pretrained, init or early"
+        "none",
+        doc="values that the remaining weights are reset to before each training: none, pretrained, init or early",
     )
     early_epochs: int = param(1, doc="epochs after which rewind: early takes its weights; at least 1 and below epochs")
 
     def problem(self) -> str | None:
         """Check ranges."""
         if not 0 < self.rate < 1:
-            return f"rate is {self.rate:g}, must be in (0, 1)"
+            return f"rate is {self.rate:g}, but must be in (0, 1)"
         if any(not 0 < level < 1 for level in self.levels) or sorted(set(self.levels)) != list(self.levels):
-            return f"levels are {self.levels}, must rise and lie in (0, 1)"
+            return f"levels are {self.levels}, but must rise and lie in (0, 1)"
         if self.rewind == "early" and not 1 <= self.early_epochs < self.epochs:
-            return f"early_epochs is {self.early_epochs}, must be at least 1 and below epochs ({self.epochs})"
+            return f"early_epochs is {self.early_epochs}, but must be at least 1 and below epochs ({self.epochs})"
         return super().problem()
 
     def path_to(self, sparsity: float) -> list[float]:
@@ -80,9 +81,9 @@ class Iterative(Training):
     def refuses(self, pruner: Pruner) -> str | None:
         """Refuse pruners that move masks themselves, or cannot prune to the first level."""
         if isinstance(pruner, MovingPruner):
-            return "its masks move while training, and 'iterative' prunes in rounds: use recipe 'finetune'"
+            return "its masks move during training, but 'iterative' prunes in rounds: use recipe 'finetune'"
         reason = pruner.unreachable(self.levels[0] if self.levels else self.rate)
-        return f"its first round cannot be made: {reason}" if reason else None
+        return f"its first round is not possible: {reason}" if reason else None
 
     def run(self, job: RecipeJob) -> Masks:
         """Walk the trajectory up to ``job.sparsity``; stored levels are not trained again."""

@@ -40,7 +40,7 @@ class Recalibrating(Recipe):
     def problem(self) -> str | None:
         """Check ranges."""
         if self.recalibrate < 0 or self.recalibrate == 1:
-            return f"recalibrate is {self.recalibrate}, must be 0 or at least 2 samples"
+            return f"recalibrate is {self.recalibrate}, but must be 0 or at least 2 samples"
         return None
 
     def needs_data(self) -> bool:
@@ -91,11 +91,11 @@ class Training(FitSettings, Recalibrating):
 class InRounds(Recipe):
     """A recipe that may prune in several rounds before anything is trained."""
 
-    rounds: int = param(1, doc="rounds of scoring and pruning before anything is trained, >= 1; 1 = one shot")
+    rounds: int = param(1, doc="rounds of scoring and pruning before training, >= 1; 1 = one shot")
 
     def problem(self) -> str | None:
         """Check ranges."""
-        return super().problem() if self.rounds >= 1 else f"rounds is {self.rounds}, must be at least 1"
+        return super().problem() if self.rounds >= 1 else f"rounds is {self.rounds}, but must be at least 1"
 
     def prunes_dense(self) -> bool:
         """Whether there is only one round."""
@@ -104,7 +104,7 @@ class InRounds(Recipe):
     def refuses(self, pruner: Pruner) -> str | None:
         """Refuse several rounds with a pruner that has its own."""
         moves = self.rounds > 1 and isinstance(pruner, MovingPruner)
-        return "its masks move while training, so they cannot be made in rounds: leave out `rounds`" if moves else None
+        return "its masks move during training, so it cannot prune in rounds: leave out `rounds`" if moves else None
 
 
 def prune_in_rounds(job: RecipeJob, rounds: int) -> Masks:

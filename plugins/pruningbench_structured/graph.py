@@ -129,7 +129,7 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about parameters outside layers: their groups are left out below
             dependencies.build_dependency(network, example_inputs=example[:1], verbose=False)
-            found = list(dependencies.get_all_groups())
+            groups_found = list(dependencies.get_all_groups())
     except (Exception, SystemExit) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise PruningBenchError(f"Torch-Pruning cannot trace this {type(network).__name__}: {reason}") from error
@@ -137,7 +137,7 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
     groups: dict[str, ChannelGroup] = {}
     skipped: dict[str, str] = {}
     reader = _Reader(network, dependencies, frozenset(prunable))
-    for group in found:
+    for group in groups_found:
         root = names[group[0].dep.target.module]
         obstacle = reader.obstacle(group)
         if obstacle:
@@ -171,26 +171,26 @@ class _Reader:
             if kind in (kinds.LN, kinds.GN, kinds.IN):
                 return f"{name} ({type(module).__name__}) mixes channels or shifts those that are zero"
             if kind == kinds.PARAMETER:
-                return "a parameter outside of the layers is added to its channels"
+                return "a parameter outside the layers is added to its channels"
             if kind == kinds.ELEMENTWISE:
                 operation = re.sub(r".*\(|Backward\d*\)?$|\)$", "", str(module))
                 if not _CHANNELWISE.fullmatch(operation.lower()):
                     return f"{operation} may mix its channels"
             elif kind == kinds.DEPTHWISE_CONV and module.in_channels != module.out_channels:
-                return f"{name} has other inputs than outputs in each group"
+                return f"{name} has different numbers of inputs and outputs per group"
             elif kind not in (
                 kinds.CONV, kinds.DEPTHWISE_CONV, kinds.LINEAR, kinds.BN, kinds.CONCAT, kinds.RESHAPE, kinds.PRELU
             ):  # fmt: skip
                 return f"{name or kind.name.lower()} cuts or mixes its channels"
             if getattr(module, "transposed", False) and module.groups > 1:
-                return f"{name} is a transposed convolution in groups"
+                return f"{name} is a grouped transposed convolution"
             weight = getattr(module, "weight", None)
             if weight is not None and weight not in self._names:
-                return f"the weights of {name} are computed from others"
+                return f"the weights of {name} are computed from other parameters"
             if weight in self._tied:
                 return f"the weights of {name} are shared"
             if kind in _maps(kinds) and self._names[weight] not in self._prunable:
-                return f"{self._names[weight]} may not be pruned in this scope"
+                return f"{self._names[weight]} is outside the scope"
         return None
 
     def _cuts_outputs(self, dep: Any) -> bool:
@@ -207,12 +207,12 @@ class _Reader:
             if item.dep.target.type == self._kinds.CONV and module.groups > 1:
                 channel.merge(item.idxs, item.root_idxs, self._width(item.dep) // module.groups)
         channels = channel.classes()
-        of_position = torch.empty(width, dtype=torch.int64)
+        channel_of_position = torch.empty(width, dtype=torch.int64)
         for number, positions in enumerate(channels):
-            of_position[list(positions)] = number
+            channel_of_position[list(positions)] = number
         parts: dict[tuple[str, int], Part] = {}
         for item in group:
-            for part in self._parts(item.dep, torch.tensor(item.idxs), of_position[list(item.root_idxs)]):
+            for part in self._parts(item.dep, torch.tensor(item.idxs), channel_of_position[list(item.root_idxs)]):
                 parts[part.name, part.dim] = part
         return ChannelGroup(root, channels, tuple(parts.values()))
 
@@ -227,8 +227,8 @@ class _Reader:
             return []
         weight, bias = module.weight, getattr(module, "bias", None)
         if kind not in _maps(self._kinds):
-            given = [p for p in (weight, bias) if p is not None and p.numel() > 1]
-            return [self._part(p, 0, entries, owners, weight=False) for p in given]
+            present = [p for p in (weight, bias) if p is not None and p.numel() > 1]
+            return [self._part(p, 0, entries, owners, weight=False) for p in present]
         outputs, transposed = self._cuts_outputs(dep), getattr(module, "transposed", False)
         depthwise = kind == self._kinds.DEPTHWISE_CONV
         dim = 0 if depthwise else int(outputs == transposed)
@@ -269,7 +269,7 @@ class _Merger:
 
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """Return the classes of joined positions, ordered by their first position."""
-        found: dict[int, list[int]] = {}
+        members_by_class: dict[int, list[int]] = {}
         for position in range(len(self._parent)):
-            found.setdefault(self._root(position), []).append(position)
-        return tuple(tuple(members) for members in found.values())
+            members_by_class.setdefault(self._root(position), []).append(position)
+        return tuple(tuple(members) for members in members_by_class.values())

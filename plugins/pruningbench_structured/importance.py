@@ -19,11 +19,11 @@ def group_norms(graph: ChannelGraph, parameters: Mapping[str, Tensor]) -> list[T
 
     The norms are float64 and >= 0; they are all equal if all weights of a group are zero.
     """
-    found = []
+    norms_by_group = []
     for group in graph.groups:
         norms = _sums(group, lambda name: in_double(parameters[name].detach()).square()).sqrt()
-        found.append(norms / norms.mean() if norms.sum() > 0 else torch.ones_like(norms))
-    return found
+        norms_by_group.append(norms / norms.mean() if norms.sum() > 0 else torch.ones_like(norms))
+    return norms_by_group
 
 
 def taylor(graph: ChannelGraph, context: PruningContext, samples: int) -> list[Tensor]:
@@ -75,8 +75,8 @@ def _mean_gradients(context: PruningContext, samples: int) -> dict[str, Tensor]:
             if labels is None:
                 raise PruningBenchError("pruner 'structured' with importance taylor needs labels: give them, or use l2")
             loss = cross_entropy(context.network(images), labels, reduction="sum")
-            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            for name, gradient in zip(total, found, strict=True):
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
                     total[name] += in_double(gradient)
             count += len(images)

@@ -31,9 +31,9 @@ def removals(scores: Sequence[Tensor], allocation: Literal["global", "uniform"],
 
 
 def nearest(
-    graph: ChannelGraph, parameters: Mapping[str, Tensor], sequence: Sequence[tuple[int, int]], asked: int
+    graph: ChannelGraph, parameters: Mapping[str, Tensor], sequence: Sequence[tuple[int, int]], requested: int
 ) -> tuple[list[Tensor], int]:
-    """Return the removed channels of each group that prune closest to `asked` weights, and the possible maximum.
+    """Return the removed channels of each group that prune closest to `requested` weights, and the possible maximum.
 
     The number of pruned weights grows with each removal, so bisection finds the number of removals; of two equally
     close numbers the smaller is taken.
@@ -50,9 +50,9 @@ def nearest(
 
     low, high = 0, len(sequence)
     most = pruned(high)
-    if most <= asked:
+    if most <= requested:
         return removed(high), most
     while high - low > 1:  # pruned(low) <= asked < pruned(high)
         middle = (low + high) // 2
-        low, high = (middle, high) if pruned(middle) <= asked else (low, middle)
-    return removed(low if asked - pruned(low) <= pruned(high) - asked else high), most
+        low, high = (middle, high) if pruned(middle) <= requested else (low, middle)
+    return removed(low if requested - pruned(low) <= pruned(high) - requested else high), most

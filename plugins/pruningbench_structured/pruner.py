@@ -99,13 +99,13 @@ class Structured(Pruner):
         masks.apply(masked)
         without(masked, graph, removed, images)  # raises unless masking these channels is equivalent to removing them
         silence(context.network, graph, removed)
-        gone, channels = sum(int(r.sum()) for r in removed), sum(len(r) for r in removed)
-        context.report(f"structured removes {gone} of {channels} channels: sparsity {masks.sparsity:.3f}")
+        removed_channels, channels = sum(int(r.sum()) for r in removed), sum(len(r) for r in removed)
+        context.report(f"structured removes {removed_channels} of {channels} channels: sparsity {masks.sparsity:.3f}")
         return masks
 
     def _counts(self, graph: ChannelGraph, removed: list[Tensor]) -> dict[str, list[int]]:
         pairs = zip(graph.groups, removed, strict=True)
-        return {group.name: [int(gone.sum()), len(gone)] for group, gone in pairs}
+        return {group.name: [int(channels.sum()), len(channels)] for group, channels in pairs}
 
     def _removed(self, context: PruningContext, graph: ChannelGraph, sparsity: float) -> list[Tensor]:
         """Return the removed channels of each group, as many as bring the sparsity closest to the requested one."""
@@ -121,12 +121,13 @@ class Structured(Pruner):
             scores = group_norms(graph, context.parameters) if l2 else random(graph, context)
         sequence = order.removals(scores, self.allocation, self.floor)
         total = sum(p.numel() for p in context.parameters.values())
-        asked = number_to_prune(sparsity, total)
-        removed, most = order.nearest(graph, context.parameters, sequence, asked)
-        if most < asked:
+        requested = number_to_prune(sparsity, total)
+        removed, most = order.nearest(graph, context.parameters, sequence, requested)
+        if most < requested:
             raise UsageError(
-                f"pruner 'structured' reaches sparsity {most / total:.3f} at most on this network, {sparsity:g} was "
-                f"asked for: ask for less{self._why(graph)}"
+                f"pruner 'structured' reaches at most sparsity {most / total:.3f} on this network, but "
+                f"{sparsity:g} was "
+                f"requested: request less{self._why(graph)}"
             )
         return removed
 

@@ -27,21 +27,21 @@ def removal_masks(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed
 
 def removal_count(graph: ChannelGraph, parameters: Mapping[str, Tensor], removed: Removed) -> int:
     """Return how many weights `removal_masks` would prune, without building the masks."""
-    kept = {name: dict(enumerate(parameters[name].shape)) for name in parameters}
+    remaining = {name: dict(enumerate(parameters[name].shape)) for name in parameters}
     for (name, dim), dropped in _dropped(graph, removed).items():
-        kept[name][dim] -= int(dropped.sum())
-    return sum(p.numel() - math.prod(kept[name].values()) for name, p in parameters.items())
+        remaining[name][dim] -= int(dropped.sum())
+    return sum(p.numel() - math.prod(remaining[name].values()) for name, p in parameters.items())
 
 
 def _dropped(graph: ChannelGraph, removed: Removed) -> dict[tuple[str, int], Tensor]:
     """Return for each weight and dimension which entries are removed, over all groups."""
-    found: dict[tuple[str, int], Tensor] = {}
+    dropped: dict[tuple[str, int], Tensor] = {}
     for group, gone in zip(graph.groups, removed, strict=True):
         for part in group.parts:
             if part.weight:
                 key, drop = (part.name, part.dim), group.drop(part, gone)
-                found[key] = found[key] | drop if key in found else drop
-    return found
+                dropped[key] = dropped[key] | drop if key in dropped else drop
+    return dropped
 
 
 def silence(network: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
@@ -80,8 +80,8 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
     masks.apply(masked)
     graph = channel_graph(masked, example_inputs, frozenset(masks))
     smaller = without(masked, graph, [_empty(group, masks) for group in graph.groups], example_inputs)
-    for mine, theirs in zip(smaller.parameters(), network.parameters(), strict=True):
-        mine.requires_grad_(theirs.requires_grad)
+    for target, source in zip(smaller.parameters(), network.parameters(), strict=True):
+        target.requires_grad_(source.requires_grad)
     return smaller
 
 
@@ -122,18 +122,18 @@ def _check_same(masked: nn.Module, smaller: nn.Module, inputs: Tensor) -> None:
     with torch.no_grad():
         expected = masked(inputs)
         try:
-            got = smaller(inputs)
+            actual = smaller(inputs)
         except (RuntimeError, ValueError, IndexError) as error:
             reason = str(error).partition("\n")[0]
             raise PruningBenchError(
                 f"structured pruning: {kind} does not run with fewer channels ({reason}): exclude layers in the scope"
             ) from error
-    for a, b in zip(_tensors(expected), _tensors(got), strict=True):
+    for a, b in zip(_tensors(expected), _tensors(actual), strict=True):
         off = float((a - b).abs().max()) if a.shape == b.shape else float("inf")
         if not off <= 1e-3 * max(float(a.abs().max()), 1e-3):
             raise PruningBenchError(
-                f"structured pruning: {kind} without the channels does not compute what it does with zeros in their "
-                f"place (outputs off by {off:.2g}): exclude the layers that mix channels in the scope"
+                f"structured pruning: {kind} gives other outputs without the channels than with zeros in their place "
+                f"(largest difference {off:.2g}): exclude the layers that mix channels in the scope"
             )
 
 

@@ -53,7 +53,7 @@ class SizeChange:
         a, b = self.dense, self.smaller
         return (
             f"parameters {a.parameters:,} -> {b.parameters:,}; FLOPs {a.flops:,} -> {b.flops:,}; "
-            f"latency {a.latency_ms:.2f} -> {b.latency_ms:.2f} ms a batch of {a.batch_size}"
+            f"latency {a.latency_ms:.2f} -> {b.latency_ms:.2f} ms per batch of {a.batch_size}"
         )
 
 

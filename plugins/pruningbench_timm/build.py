@@ -67,7 +67,7 @@ def repository_of(name: str, revision: str | None) -> Repository:
     """
     identifier, _, inside = name.removeprefix(HUB).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", identifier):
-        raise UsageError(f"{name}: a model on the hub is {HUB}OWNER/NAME")
+        raise UsageError(f"{name}: write a model on the hub as {HUB}OWNER/NAME")
     if inside and revision and inside != revision:
         raise UsageError(f"{name}: names revision {inside!r}, but `revision` is {revision!r}; give one of them")
     return Repository(identifier, inside or revision)
@@ -93,7 +93,7 @@ def known_source(name: str, revision: str | None = None) -> Source:
     repository = Repository(settings.hf_hub_id, revision) if settings.hf_hub_id else None
     url = settings.url if isinstance(settings.url, str) and repository is None else ""
     if revision and repository is None:
-        raise UsageError(f"{name}: its weights are on no hub, so there is no revision {revision!r}")
+        raise UsageError(f"{name}: its weights are not on a hub, so there is no revision {revision!r}")
     return Source(name, architecture, dict(vars(settings)), {}, repository, url)
 
 
@@ -109,7 +109,7 @@ def hub_source(name: str, revision: str | None = None) -> Source:
     if not is_model(architecture):
         raise PruningBenchError(
             f"{repository}: this timm ({timm.__version__}) has no architecture {architecture!r}"
-            f"{did_you_mean(architecture, list_models())}; a newer one may"
+            f"{did_you_mean(architecture, list_models())}; a newer version may"
         )
     return Source(name, architecture, settings, arguments, repository)
 
@@ -130,7 +130,7 @@ def weights_of(source: Source) -> Path:
     if not source.url:
         tagged = list_models(f"{source.architecture}*", pretrained=True)
         raise MissingDataError(
-            f"{source.name}: nobody has published weights of it; use `pretrained: false`, a `checkpoint`, or one of "
+            f"{source.name}: no weights of it are published; use `pretrained: false`, a `checkpoint`, or one of "
             f"{', '.join(tagged[:4]) or 'timm.list_models(pretrained=True)'}"
         )
     return fetched(source.url)
@@ -207,7 +207,7 @@ def build(
     for place in ("pretrained_cfg", "default_cfg"):
         getattr(network, place, {}).pop("state_dict", None)  # otherwise each clone would copy the weights
     if size and is_transformer(network) and any(size % side for side in patch_size(network)):
-        raise UsageError(f"{source.name}: size {size} is no multiple of its patches of {patch_size(network)}")
+        raise UsageError(f"{source.name}: size {size} is not a multiple of its patch size {patch_size(network)}")
     return network
 
 
@@ -265,7 +265,7 @@ def preprocessing_of(source: Source, network: nn.Module, size: int | None, crop:
     if size is None and height != width:
         raise UsageError(f"{source.name} takes images of {height} x {width} pixels; give a `size` for square ones")
     if settings["crop_mode"] == "border":
-        raise UsageError(f"{source.name} pads its images (crop mode 'border'), which is not offered")
+        raise UsageError(f"{source.name} pads its images (crop mode 'border'), which is not supported")
     fixed = _fixed_side(network)
     if fixed and size is not None and size != fixed:
         raise UsageError(f"{source.name} takes images of {fixed} pixels only, not {size or 'any size'}")

@@ -98,7 +98,7 @@ def _from_file(where: str) -> Any:
     name = f"pruningbench_own_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path}: no Python file")
+        raise UsageError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # the file's dataclasses and pickles look themselves up there
     try:

@@ -63,7 +63,7 @@ def _read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if _is_zip(path):
             raise PruningBenchError(
-                f"{path}: holds more than weights ({_unsafe(path)}), which is never run; where you trust it, load it "
+                f"{path}: holds more than weights ({_unsafe(path)}), which is never run; if you trust it, load it "
                 "yourself and save `network.state_dict()` with torch.save or as safetensors"
             ) from error
         raise damaged(path, error) from error
@@ -85,7 +85,7 @@ def _unsafe(path: Path) -> str:
         named = list(ask(str(path))) if callable(ask) else []
     except Exception:  # noqa: BLE001 - a bare or damaged pickle: no names are available
         named = []
-    return f"it asks for {one_line(', '.join(named[:SHOWN]))}" if named else "it asks for code"
+    return f"it would import {one_line(', '.join(named[:SHOWN]))}" if named else "it would run code"
 
 
 def _unwrapped(stored: Any) -> State:
@@ -127,13 +127,13 @@ def load_weights(
     for pattern in ignore:
         matched = fnmatch.filter(named, pattern)
         if not matched:
-            raise UsageError(f"{source}: ignore pattern {pattern!r} matches none of its names, {_some(named)}")
+            raise UsageError(f"{source}: ignore pattern {pattern!r} matches none of the names, {_some(named)}")
         named = {name: tensor for name, tensor in named.items() if name not in matched}
     problem = misfit(own, named)
     if problem:
         raise PruningBenchError(
-            f"{source} does not fit {type(network).__name__}: {problem}; is it of another architecture? "
-            "Extra weights can be left out with `ignore`"
+            f"{source} does not fit {type(network).__name__}: {problem}; it may be of another architecture; "
+            "extra weights can be left out with `ignore`"
         )
     network.load_state_dict(named, strict=False)
 
@@ -166,7 +166,7 @@ def _without_prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sour
     if prefix:
         chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         if not chosen:
-            raise UsageError(f"{source}: none of its names begins with {prefix!r}; they are {_some(state)}")
+            raise UsageError(f"{source}: no name begins with {prefix!r}; they are {_some(state)}")
         return chosen
     candidates = {name[: -len(known)] for known in own for name in state if name.endswith(known)}
     fits = {p: sum(p + name in state and state[p + name].shape == own[name].shape for name in own) for p in candidates}

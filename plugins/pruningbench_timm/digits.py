@@ -16,6 +16,7 @@ from pruningbench.contract import (
     VisionModel,
     derive_seed,
     param,
+    range_problem,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class DigitsModel(Model):
             ("seed", self.seed >= 0),
         ):
             if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
+                return range_problem(self, name)
         return None
 
     @abstractmethod

@@ -37,7 +37,7 @@ def check_file(path: Path) -> None:
             end = file.read()
             file.seek(0)
             if not end.startswith(b"PK\x05\x06"):  # readers differ in where they look for the end record
-                raise damaged(path, "its end is not that of a file of torch.save")
+                raise damaged(path, "it does not end like a file of torch.save")
             try:
                 with zipfile.ZipFile(file) as archive:
                     unpacked = sum(member.file_size for member in archive.infolist())
@@ -51,7 +51,7 @@ def check_file(path: Path) -> None:
     with suppress(tarfile.TarError, ValueError):
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
         raise PruningBenchError(
-            f"{path}: is a tar archive, as PyTorch wrote them before 0.4 and whose code some versions run "
+            f"{path}: is a tar archive, the format before PyTorch 0.4, whose code some versions run "
             "(CVE-2025-32434); load it yourself and save `network.state_dict()`"
         )
 
@@ -68,14 +68,16 @@ def check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             kind = "quantised" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}"
-            raise PruningBenchError(f"{path}: {name[:80]!r} is no plain tensor ({kind}); save it as one")
+            raise PruningBenchError(
+                f"{path}: {name[:80]!r} is not a plain tensor ({kind}); save it as a dense tensor on the CPU"
+            )
         if tensor.numel() * tensor.element_size() > size:
             raise PruningBenchError(
-                f"{path}: {name[:80]!r} claims {tensor.numel():,} numbers, for which the file has no room"
+                f"{path}: {name[:80]!r} claims {tensor.numel():,} numbers, more than the file can hold"
             )
 
 
 def damaged(path: Path, error: Exception | str) -> PruningBenchError:
     """Return the error for a file that a reader could not read."""
     reason = one_line(str(error).strip().partition("\n")[0]) or type(error).__name__
-    return PruningBenchError(f"{path}: damaged or no file of weights ({reason}); copy or download it again")
+    return PruningBenchError(f"{path}: damaged, or not a weight file ({reason}); copy or download it again")

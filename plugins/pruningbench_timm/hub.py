@@ -64,7 +64,7 @@ class Repository:
                 continue
             except GatedRepoError as error:
                 raise MissingDataError(
-                    f"{self}: asks for consent first; agree at https://huggingface.co/{self.name} and log in "
+                    f"{self}: requires consent; agree at https://huggingface.co/{self.name} and log in "
                     "with `hf auth login`"
                 ) from error
             except RepositoryNotFoundError as error:

@@ -39,7 +39,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """
     config = read_json(path, LARGEST_CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise PruningBenchError(f"{path}: no configuration of a timm model (it names no architecture)")
+        raise PruningBenchError(f"{path}: not a configuration of a timm model (it names no architecture)")
     inner = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key != "architecture"}
     if not isinstance(inner, dict):
         raise PruningBenchError(f"{path}: pretrained_cfg is a {type(inner).__name__}, not a mapping")
@@ -62,8 +62,8 @@ def _model_args(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     loading = sorted(name for name in map(str, arguments) if name in LOADER_ARGUMENTS or name.startswith("pretrained"))
     if loading:
         raise PruningBenchError(
-            f"{path}: model_args holds {loading[0]!r}, which would load other weights or code than the repository's; "
-            "such a repository is refused"
+            f"{path}: model_args holds {loading[0]!r}, which would load weights or code from outside the "
+            "repository; such repositories are refused"
         )
     for name, value in arguments.items():
         if not _bounded(value):
@@ -111,9 +111,9 @@ def _are_layers(value: object) -> bool:
 
 _COUNT = (_is_count, f"a whole number in 0..{LARGEST_NUMBER}")
 _SHAPE = (_is_shape, "channels, height and width, whole numbers of at least 1")
-_NUMBERS = (_are_numbers, "a list of numbers, one a channel")
+_NUMBERS = (_are_numbers, "a list of numbers, one per channel")
 _SHARE = (_is_share, "a number in (0, 2]")
-_TEXT = (_is_text, "a text")
+_TEXT = (_is_text, "a string")
 _LAYERS = (_are_layers, "the name of a layer, or a list of names")
 _FIELDS = {
     "num_classes": _COUNT,
@@ -128,8 +128,8 @@ _FIELDS = {
     "crop_mode": _TEXT,
     "first_conv": _LAYERS,
     "classifier": _LAYERS,
-    "label_names": (_are_texts, "a list of texts"),
-    "label_descriptions": (lambda value: isinstance(value, (dict, list)), "a mapping or a list of texts"),
+    "label_names": (_are_texts, "a list of strings"),
+    "label_descriptions": (lambda value: isinstance(value, (dict, list)), "a mapping or a list of strings"),
 }
 """Requirement for each setting that is used."""
 
@@ -139,6 +139,8 @@ def _short(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of more than 20 digits"
     text = (
-        str(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__} of {len(str(value))} letters"
+        str(value)
+        if isinstance(value, (str, int, float))
+        else f"a {type(value).__name__} of {len(str(value))} characters"
     )
     return repr(text[:60]) if isinstance(value, str) else text[:60]

@@ -76,7 +76,9 @@ class LayeredVisionModel(VisionModel):
         with watched(self._module(self._last), lambda inputs, _output: inputs[0]) as caught:
             self.network(images)
         if len(caught) != 1 or len(caught[0]) != len(images):
-            raise ViewUnavailableError(f"{self._last!r} is called {len(caught)} times, so its input is no embedding")
+            raise ViewUnavailableError(
+                f"{self._last!r} is called {len(caught)} times, so its input is not an embedding"
+            )
         return caught[0].flatten(1)
 
     def patch_features(self, images: Tensor, facet: Facet = "keys") -> Tensor:
@@ -87,7 +89,7 @@ class LayeredVisionModel(VisionModel):
                 that is not a grid.
         """
         if facet in ("queries", "values"):
-            raise ViewUnavailableError(f"{type(self.network).__name__}: only its last stage is known, not its {facet}")
+            raise ViewUnavailableError(f"{type(self.network).__name__}: it gives only its last stage, not its {facet}")
         return self._grid(self._stage(images), images)
 
     def activation_module(self) -> tuple[nn.Module, Grid]:
@@ -144,7 +146,7 @@ class LayeredVisionModel(VisionModel):
         with watched(self._module(self._features), lambda _inputs, output: output) as caught:
             self.network(images)
         if len(caught) != 1 or not isinstance(caught[0], Tensor):
-            raise ViewUnavailableError(f"{self._features!r} gives no single tensor an image batch")
+            raise ViewUnavailableError(f"{self._features!r} does not give one tensor per batch of images")
         return caught[0]
 
     def _grid(self, stage: Tensor, images: Tensor) -> Tensor:

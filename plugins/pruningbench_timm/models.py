@@ -88,7 +88,7 @@ class TimmModel(TimmBase):
     )
     pretrained: bool = param(True, doc="load the published weights; false for random ones")
     revision: str | None = param(None, doc="commit, tag or branch of the weights on the hub; a commit never changes")
-    checkpoint: str | None = param(None, doc="local weight file: safetensors, or PyTorch without code")
+    checkpoint: str | None = param(None, doc="local weight file: safetensors, or a PyTorch file without code")
     prefix: str = param("", doc="prefix of the checkpoint's names, if several fit (module.teacher.)")
     ignore: tuple[str, ...] = param((), doc="shell patterns of checkpoint names to leave out, e.g. fc.*")
     classes: tuple[str, ...] = param((), doc="class names in logit order; empty for the network's own")
@@ -115,7 +115,7 @@ class TimmModel(TimmBase):
         if self.seed < 0:
             return f"seed is {self.seed}, but must be at least 0"
         if (self.prefix or self.ignore) and self.checkpoint is None:
-            return "prefix and ignore are about a local checkpoint, but there is none"
+            return "prefix and ignore apply to a local checkpoint, but none is given"
         if len(set(self.classes)) < len(self.classes):
             return "classes must not repeat"
         return None
@@ -189,7 +189,8 @@ class TimmModel(TimmBase):
         files = ["config.json"] if not wanted else ["config.json", "model.safetensors"]
         if repository.cached("config.json") and (not wanted or _has_weights(repository)):
             return None
-        return f"{repository} is not on this machine; fetched when first used, or with `{repository.command(*files)}`"
+        command = repository.command(*files)
+        return f"{repository} is not on this machine; it is fetched on first use, or with `{command}`"
 
 
 def published(source: Source) -> str | None:
@@ -198,10 +199,12 @@ def published(source: Source) -> str | None:
 
     if source.repository is not None and not _has_weights(source.repository):
         command = source.repository.command("model.safetensors")
-        return f"weights {source.repository} are not on this machine; fetched when first used, or with `{command}`"
+        return (
+            f"weights {source.repository} are not on this machine; they are fetched on first use, or with `{command}`"
+        )
     if source.url and not place_of(source.url).is_file():
         place = place_of(source.url)
-        return f"weights are not on this machine; fetched when first used, or download {source.url} to {place}"
+        return f"weights are not on this machine; they are fetched on first use, or download {source.url} to {place}"
     return None
 
 

@@ -49,7 +49,7 @@ def small_vit(classes: int, size: int, width: int, depth: int, heads: int) -> nn
     divisible by 4.
     """
     if width % 4:
-        raise ValueError(f"a width of {width} holds no sines and cosines of two axes: it must be divisible by 4")
+        raise ValueError(f"width {width} must be divisible by 4, for the sines and cosines of two axes")
     network: Any = VisionTransformer(
         img_size=size,
         patch_size=PATCH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.contract import Context, Model, VisionModel, param
+from pruningbench.contract import Context, Model, VisionModel, param, range_problem
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ class PythonModel(Model):
         doc="function that builds the network: package.module:function, or path/to/file.py:function", shown=True
     )
     args: dict[str, Any] = param({}, doc="keyword arguments for the function")
-    checkpoint: str | None = param(None, doc="weight file: safetensors, or PyTorch without code; null for none")
+    checkpoint: str | None = param(None, doc="weight file: safetensors, or a PyTorch file without code; null for none")
     prefix: str = param("", doc="prefix of the checkpoint's names, if several fit (module.teacher.)")
     ignore: tuple[str, ...] = param((), doc="shell patterns of checkpoint names to leave out, e.g. fc.*")
     mean: tuple[float, ...] = param((0.485, 0.456, 0.406), doc="mean of each channel, in [0, 1]; one number for grey")
@@ -59,9 +59,9 @@ class PythonModel(Model):
             ("seed", self.seed >= 0),
         ):
             if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
+                return range_problem(self, name)
         if (self.prefix or self.ignore) and self.checkpoint is None:
-            return "prefix and ignore are about a checkpoint, but there is none"
+            return "prefix and ignore apply to a checkpoint, but none is given"
         if self.classes != "imagenet" and len(set(self.classes)) < len(self.classes):
             return "classes must not repeat"
         return None

@@ -209,7 +209,7 @@ class MoCoV2(TimmBase):
             return None
         if self.checkpoint:
             return f"{path}: no such checkpoint"
-        return f"weights are not on this machine; fetched when first used, or download {self._url} to {path}"
+        return f"weights are not on this machine; they are fetched on first use, or download {self._url} to {path}"
 
     @property
     def _url(self) -> str:

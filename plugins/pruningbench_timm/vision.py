@@ -49,7 +49,7 @@ class TimmVisionModel(VisionModel):
         if tokens.is_transformer(self.network):
             return tokens.last_block(self.network, images, facet)
         if facet in ("queries", "values"):
-            raise ViewUnavailableError(f"{type(self.network).__name__} has no {facet}: it is no vision transformer")
+            raise ViewUnavailableError(f"{type(self.network).__name__} has no {facet}: it is not a vision transformer")
         return self._last_stage(images)
 
     def attentions(self, images: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class TimmVisionModel(VisionModel):
         stage: Tensor = network.forward_features(images)
         if stage.ndim != 4 or self._channels_first(stage).shape[1] != network.num_features:
             raise ViewUnavailableError(
-                f"{type(network).__name__} keeps no (B, C, h, w) grid of features: got {tuple(stage.shape)}"
+                f"{type(network).__name__} gives no (B, C, h, w) grid of features, but {tuple(stage.shape)}"
             )
         return self._channels_first(stage)
 

@@ -114,7 +114,7 @@ def load_zero_shot(
     size = settings["size"]
     side = size if isinstance(size, int) else int(size[0])
     if settings.get("resize_mode", "shortest") not in ("shortest", "squash"):
-        raise UsageError(f"{name}: its images are resized by {settings['resize_mode']!r}, which is not offered")
+        raise UsageError(f"{name}: its images are resized by {settings['resize_mode']!r}, which is not supported")
     preprocessing = Preprocessing(
         tuple(settings["mean"]),
         tuple(settings["std"]),
@@ -167,7 +167,7 @@ def missing_weights(name: str, weights: str) -> str | None:
     if repository is None or repository.cached(*HUB_FILES) is not None:
         return None
     command = repository.command(HUB_FILES[0])
-    return f"weights {repository} are not on this machine; fetched when first used, or with `{command}`"
+    return f"weights {repository} are not on this machine; they are fetched on first use, or with `{command}`"
 
 
 def _encoder(name: str, weights: str | None, seed: int) -> Any:

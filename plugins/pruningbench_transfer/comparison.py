@@ -20,7 +20,7 @@ class DenseSimilarity(Task):
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, Features]]:
         """Yield the features of all images."""
         if context.dense is None:
-            raise PruningBenchError("dense-similarity compares with the dense model, and there is none here")
+            raise PruningBenchError("dense-similarity needs the dense model, which this context lacks")
         samples = context.open_dataset(self.data)
         features, dense = context.features(model, samples), context.features(context.dense, samples)
         yield "", Features(features, dense, samples.labels)

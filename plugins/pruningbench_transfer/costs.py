@@ -28,7 +28,7 @@ class Parameters(Counted):
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
-        return _one(outputs.parameters)
+        return _scalar(outputs.parameters)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class NonzeroParameters(Counted):
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
-        return _one(outputs.nonzero)
+        return _scalar(outputs.nonzero)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DenseFlops(Counted):
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
-        return _one(2 * outputs.dense_macs)
+        return _scalar(2 * outputs.dense_macs)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class EffectiveFlops(Counted):
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
-        return _one(2 * outputs.effective_macs)
+        return _scalar(2 * outputs.effective_macs)
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ class MeasuredPeakMemory(Counted):
 
     def values(self, outputs: ResourceUse) -> Tensor:
         """(1,) float64."""
-        return _one((outputs.peak_memory or 0) / 2**20)
+        return _scalar((outputs.peak_memory or 0) / 2**20)
 
 
-def _one(number: float) -> Tensor:
+def _scalar(number: float) -> Tensor:
     import torch
 
     return torch.tensor([number], dtype=torch.float64)

@@ -75,8 +75,8 @@ class HeadedModel(VisionModel):
 
     def backbone_weights(self) -> dict[str, nn.Parameter]:
         """Return the prunable parameters of the backbone by their names in the network."""
-        found = prunable_parameters(self.network.backbone)
-        return {f"{BACKBONE}.{name}": parameter for name, parameter in found.items()}
+        prunable = prunable_parameters(self.network.backbone)
+        return {f"{BACKBONE}.{name}": parameter for name, parameter in prunable.items()}
 
 
 def without_classifier(model: VisionModel) -> VisionModel:

@@ -24,13 +24,13 @@ def labels_in(classes: Sequence[str], samples: Samples, *, whose: str) -> Tensor
         PruningBenchError: for a data set without labels, or with classes that `classes` lacks.
     """
     if samples.labels is None:
-        raise PruningBenchError("the data set has no labels, so there is nothing to predict")
-    found = samples.labels_among(classes)
+        raise PruningBenchError("the data set has no labels to predict")
+    labels = samples.labels_among(classes)
     lacking = [name for name in samples.classes if name not in classes]
-    if lacking or found is None:
-        what = f"lacks {_listed(lacking)}" if lacking else "cannot be matched: the data set names no classes"
-        raise PruningBenchError(f"label spaces differ: {whose} (classes {_listed(classes)}) {what}")
-    return found
+    if lacking or labels is None:
+        problem = f"lacks {_listing(lacking)}" if lacking else "cannot be matched: the data set names no classes"
+        raise PruningBenchError(f"label spaces differ: {whose} (classes {_listing(classes)}) {problem}")
+    return labels
 
 
 def shared_labels(train: Samples, test: Samples) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def shared_labels(train: Samples, test: Samples) -> tuple[Tensor, Tensor]:
     if only_train or only_test:
         raise PruningBenchError(
             "transfer needs the same classes in both data sets; "
-            f"only in the training data: {_listed(only_train)}, only in the test data: {_listed(only_test)}"
+            f"only in the training data: {_listing(only_train)}, only in the test data: {_listing(only_test)}"
         )
     labels = labels_in(train.classes, train, whose="the training data")
     if not bool((labels != labels[:1]).any()):
@@ -55,6 +55,6 @@ def shared_labels(train: Samples, test: Samples) -> tuple[Tensor, Tensor]:
     return labels, labels_in(train.classes, test, whose="the training data")
 
 
-def _listed(names: Sequence[str], most: int = 10) -> str:
+def _listing(names: Sequence[str], most: int = 10) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"

@@ -76,14 +76,14 @@ def knn_scores_for(
     labels = labels.to(train.device).long()
     classes = classes if classes is not None else int(labels.max()) + 1 if len(labels) else 0
     usable = train.isfinite().all(dim=1)
-    bank, own = normalize(train[usable].double(), dim=1), labels[usable]
+    bank, bank_labels = normalize(train[usable].double(), dim=1), labels[usable]
     if not len(bank):
         nothing = torch.full((len(test), classes), float("nan"), dtype=torch.float64, device=test.device)
         return [nothing.clone() for _ in ks]
     sizes = [min(k, len(bank)) for k in ks]
     rows = max(1, _BLOCK // len(bank))
-    parts = [_votes(bank, own, classes, part, sizes, temperature) for part in torch.split(test, rows)]
-    return [torch.cat(of_one_k) for of_one_k in zip(*parts, strict=True)]
+    parts = [_votes(bank, bank_labels, classes, part, sizes, temperature) for part in torch.split(test, rows)]
+    return [torch.cat(scores_of_k) for scores_of_k in zip(*parts, strict=True)]
 
 
 def check_features(train: Tensor, labels: Tensor, test: Tensor) -> None:

@@ -63,7 +63,7 @@ class CorruptionRobustness(Task):
 
         samples = context.open_dataset(self.data)
         if not model.classes:
-            raise PruningBenchError("the network has no classifier whose predictions could be disturbed")
+            raise PruningBenchError("the network has no classifier, so no predictions that corruptions could change")
         labels = labels_in(model.classes, samples, whose="the network")
         for kind in self.kinds:
             scores = [self._logits(model, context, samples, kind, severity) for severity in self.severities]

@@ -90,7 +90,7 @@ def neuron_values(x: Tensor, y: Tensor) -> Tensor:
     """
     _check(x, y)
     if x.shape != y.shape:
-        raise ValueError(f"neurons are compared one by one: {x.shape[1]} and {y.shape[1]} do not fit")
+        raise ValueError(f"neurons are compared one by one, but their numbers differ: {x.shape[1]} and {y.shape[1]}")
     values = torch.full((len(x),), float("nan"), dtype=torch.float64, device=x.device)
     fine = x.isfinite().all(dim=1) & y.isfinite().all(dim=1)
     left, right = _centred(x[fine]), _centred(y[fine])

@@ -128,7 +128,7 @@ class FewShot(Task):
 
         samples = context.open_dataset(self.data)
         if samples.labels is None:
-            raise PruningBenchError("the data set has no labels, so there is nothing to predict")
+            raise PruningBenchError("the data set has no labels to predict")
         for shots in self.shots:
             try:
                 drawn = draw_episodes(

@@ -58,5 +58,7 @@ def peak_memory(network: nn.Module, work: Callable[[], object], device: torch.de
     torch.cuda.reset_peak_memory_stats(device)
     work()
     torch.cuda.synchronize(device)
-    own = sum(tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers()))
-    return own + torch.cuda.max_memory_allocated(device) - before
+    network_bytes = sum(
+        tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers())
+    )
+    return network_bytes + torch.cuda.max_memory_allocated(device) - before

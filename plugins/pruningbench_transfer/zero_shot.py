@@ -68,7 +68,7 @@ class RidgeZeroShot(Task):
 
         dense = context.dense
         if dense is None:
-            raise PruningBenchError("ridge-zero-shot fits its heads on the dense model, and there is none here")
+            raise PruningBenchError("ridge-zero-shot needs the dense model to fit its heads, which this context lacks")
         fitted, tested = context.open_dataset(train), context.open_dataset(test)
         labels, truth = shared_labels(fitted, tested)
 

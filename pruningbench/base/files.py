@@ -85,13 +85,13 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
         handle = os.open(path, flags | _SAFELY, 0o644)
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            why = "is no plain file"
+            why = "is not a plain file"
         elif status.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
             why = "has a second name (a hard link)"
         else:
             return handle
         os.close(handle)
-    raise OSError(errno.EINVAL, f"{why}, and only plain files of its own are used here", os.fspath(path))
+    raise OSError(errno.EINVAL, f"{why}; only plain files with one name are used here", os.fspath(path))
 
 
 def read_plain(path: Path, *, most: int = -1) -> bytes:
@@ -109,9 +109,9 @@ def read_plain(path: Path, *, most: int = -1) -> bytes:
 
 def default_cache_folder() -> Path:
     """Return ``$PRUNINGBENCH_CACHE``, or the user's cache folder of this platform."""
-    named = os.environ.get("PRUNINGBENCH_CACHE")
-    if named:
-        return expanded(named)
+    setting = os.environ.get("PRUNINGBENCH_CACHE")
+    if setting:
+        return expanded(setting)
     from platformdirs import user_cache_path
 
     return user_cache_path("pruningbench", appauthor=False)

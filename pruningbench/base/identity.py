@@ -37,7 +37,7 @@ def _plain(value: JSON) -> JSON:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} has no identity: NaN and infinity are equal to nothing")
+            raise ValueError(f"{value} cannot be part of an identity: numbers must be finite")
         return value + 0.0  # -0.0 and 0.0 are the same setting
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):

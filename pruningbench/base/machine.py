@@ -51,11 +51,11 @@ def device_memory(device: torch.device) -> int | None:
 
 def main_memory() -> int | None:
     """Return the memory of this machine, or of the container around this process, in bytes; None if unknown."""
-    known = [limit for limit in map(_limit, _LIMITS) if limit is not None]
+    limits = [limit for limit in map(_limit, _LIMITS) if limit is not None]
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
-        known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(known, default=None)
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(limits, default=None)
 
 
 def _limit(path: str) -> int | None:

@@ -86,7 +86,9 @@ def read_file(path: Path, largest: int) -> bytes:
             raise DataError(f"{printable(path)}: cannot be read ({_reason(error)})") from None
     size = max(size, len(content))
     if size > largest:
-        raise DataError(f"{printable(path)}: {size:,} bytes are too many, files of this kind hold {largest:,} at most")
+        raise DataError(
+            f"{printable(path)}: {size:,} bytes are too many: the limit for files of this kind is {largest:,}"
+        )
     return content
 
 
@@ -103,7 +105,7 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{printable(path)}, line {line}: byte {content[error.start]:#04x} is no UTF-8; save the file as UTF-8"
+            f"{printable(path)}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the file as UTF-8"
         ) from None
 
 
@@ -126,7 +128,7 @@ def parse_json(content: bytes, where: str) -> Any:
     """
 
     def refuse(name: str) -> None:
-        raise ValueError(f"it holds {name}, which is no number of JSON")
+        raise ValueError(f"it holds {name}, which is not a JSON number")
 
     try:
         value = json.loads(content, parse_constant=refuse)
@@ -135,9 +137,9 @@ def parse_json(content: bytes, where: str) -> Any:
     except RecursionError:
         raise DataError(f"{where}: is nested too deeply to be read") from None
     except UnicodeEncodeError:
-        raise DataError(f"{where}: holds half a character (a lone surrogate)") from None
+        raise DataError(f"{where}: holds a lone surrogate, which is not a character") from None
     except ValueError as error:
-        raise DataError(f"{where}: is no JSON ({_reason(error)})") from None
+        raise DataError(f"{where}: is not JSON ({_reason(error)})") from None
     return value
 
 

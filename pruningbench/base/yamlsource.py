@@ -118,7 +118,7 @@ def read_yaml(path: Path, *, source: str | None = None) -> Document:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise SuiteError(f"{source}: is larger than {MOST_BYTES >> 20} MiB, which no suite is")
+            raise SuiteError(f"{source}: is larger than {MOST_BYTES >> 20} MiB, the limit for suites")
         return parse_yaml(content.decode("utf-8"), source)
     except IsADirectoryError:
         raise SuiteError(f"{source}: is a folder, not a suite file") from None
@@ -157,10 +157,10 @@ def parse_yaml(text: str, source: str) -> Document:
     return document
 
 
-def _unfit(what: str, text: str) -> str:
+def _unfit(subject: str, text: str) -> str:
     if len(text) > _LONGEST:
-        return f"{what} of more than {_LONGEST} characters"
-    return f"{what} holds half of a surrogate pair, which is no character"
+        return f"{subject} of more than {_LONGEST} characters"
+    return f"{subject} holds a lone surrogate, which is not a character"
 
 
 def _clipped(message: object) -> str:
@@ -186,7 +186,7 @@ class _Builder:
             raise self.document.error(path, f"more than {_DEEPEST} levels (aliases nest?)")
         parents = (*parents, id(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
-            raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: plain values only")
+            raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: use plain values")
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, path, parents))
         if isinstance(node, yaml.SequenceNode):
@@ -206,29 +206,29 @@ class _Builder:
             if kind == "float":
                 return _float(text)
         except ValueError:
-            raise self.document.error(path, f"{text[:60]!r} is no {kind}") from None
+            raise self.document.error(path, f"{text[:60]!r} is not a valid {kind}") from None
         if kind == "bool":
             return text.lower() == "true"
         if kind == "null":
             return None
         if kind in ("str", "merge"):
             return text
-        raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: plain values only")
+        raise self.document.error(path, f"tag {str(node.tag)[:60]!r} is not allowed: use plain values")
 
     def _items(self, node: yaml.MappingNode, path: KeyPath, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-        seen: dict[str, int] = {}
+        line_of_key: dict[str, int] = {}
         for key_node, value_node in node.value:
             line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
-            here = f"{self.document.source}:{line}:{column}"
+            place = f"{self.document.source}:{line}:{column}"
             if not isinstance(key_node, yaml.ScalarNode):
-                raise SuiteError(f"{here}: a key must be plain text")
+                raise SuiteError(f"{place}: a key must be plain text")
             key = str(key_node.value)
             if len(key) > _LONGEST or _SURROGATE.search(key):
-                raise SuiteError(f"{here}: {_unfit('a key', key)}")
+                raise SuiteError(f"{place}: {_unfit('a key', key)}")
             if key == "<<":
-                raise SuiteError(f"{here}: merge keys (<<) are not supported; write the fields out")
-            if key in seen:
-                raise SuiteError(f"{here}: key {key!r} stands here a second time (first on line {seen[key]})")
-            seen[key] = line
+                raise SuiteError(f"{place}: merge keys (<<) are not supported; write the fields out")
+            if key in line_of_key:
+                raise SuiteError(f"{place}: key {key!r} is repeated here (first on line {line_of_key[key]})")
+            line_of_key[key] = line
             self.document.marks[(*path, f"?{key}")] = (line, column)
             yield key, self.build(value_node, (*path, key), parents)

@@ -23,17 +23,21 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> flo
     """Parse ``30d``, ``12h`` or ``2w`` as seconds."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip())
+    if not match:
         raise click.BadParameter(f"{value!r} must be a number with h, d or w, for example 30d")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 kind_option = click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind. Repeatable.")
 older_option = click.option(
-    "--older-than", "older", callback=_age, metavar="AGE", help="Only what was not used for so long: 12h, 30d, 2w."
+    "--older-than",
+    "older",
+    callback=_age,
+    metavar="AGE",
+    help="Only entries not used for this long, e.g. 12h, 30d or 2w.",
 )
-yes_option = click.option("--yes", is_flag=True, help="Remove without asking.")
+yes_option = click.option("--yes", is_flag=True, help="Remove without confirmation.")
 
 
 @click.group()
@@ -47,31 +51,31 @@ def cache() -> None:
 @cache.command("list")
 @kind_option
 @older_option
-@click.option("--all", "every", is_flag=True, help="A line for each entry with what it is made of.")
-@click.option("--json", is_flag=True, help="For machines: every entry with its files.")
+@click.option("--all", "every", is_flag=True, help="List each entry with its inputs.")
+@click.option("--json", is_flag=True, help="Print JSON: every entry with its files.")
 def list_(kinds: tuple[str, ...], older: float | None, every: bool, json: bool) -> int:
     """List the contents of the cache: kind, size, age, last use, and what each entry was made from."""
     from pruningbench.base.files import default_cache_folder
 
     chosen, now = _chosen(kinds, older), time.time()
     if json:
-        listed = [
+        rows = [
             {"kind": e.kind, "files": [str(f) for f in e.files], "size": e.size, "made": e.made, "used": e.used,
              "origin": e.origin}
             for e in chosen
         ]  # fmt: skip
-        say_json({"folder": str(default_cache_folder()), "entries": listed})
+        say_json({"folder": str(default_cache_folder()), "entries": rows})
         return 0
     say(f"cache folder  {default_cache_folder()}")
     groups = dict.fromkeys(entry.kind for entry in chosen)
     width = max(map(len, groups), default=0)
     for kind in groups:
-        own = [entry for entry in chosen if entry.kind == kind]
-        say(f"  {kind:<{width}}  {_summary(own)}, oldest {span(now - min(e.made for e in own))}")
-        for entry in own if every else ():
+        of_kind = [entry for entry in chosen if entry.kind == kind]
+        say(f"  {kind:<{width}}  {_summary(of_kind)}, oldest {span(now - min(e.made for e in of_kind))}")
+        for entry in of_kind if every else ():
             age, used = span(now - entry.made), span(now - entry.used)
             say(f"    {human_size(entry.size):>8}  made {age} ago, used {used} ago  {entry.origin}")
-    say(f"in all {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
+    say(f"total {_summary(chosen)}" + ("" if every or not chosen else "; --all lists every entry"))
     return 0
 
 
@@ -108,15 +112,15 @@ def verify(kinds: tuple[str, ...], yes: bool) -> int:
     damaged = [(entry, text) for entry in chosen if (text := problem(entry))]
     for entry, text in damaged:
         complain("damaged", f"{entry.files[0]}: {text}")
-    say(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are sound")
+    say(f"{len(chosen) - len(damaged)} of {len(chosen)} entries are intact")
     if not damaged:
         return 0
-    if not _agreed(f"remove the {len(damaged)} damaged?", yes):
-        say("nothing was removed; --yes removes what is damaged")
+    if not _agreed(f"remove the {len(damaged)} damaged entries?", yes):
+        say("nothing was removed; --yes removes damaged entries")
         return 1
     for entry, _ in damaged:
         entry.remove()
-    say(f"removed {len(damaged)}")
+    say(f"removed {len(damaged)} damaged entries")
     return 0
 
 
@@ -125,14 +129,14 @@ def _chosen(kinds: Sequence[str], older: float | None) -> list[CacheEntry]:
     from pruningbench.errors import UsageError, did_you_mean
     from pruningbench.store.cachefiles import entries
 
-    found = entries(default_cache_folder())
-    known = sorted({entry.kind for entry in found})
+    stored = entries(default_cache_folder())
+    stored_kinds = sorted({entry.kind for entry in stored})
     for kind in kinds:
-        if kind not in known:
-            hint = did_you_mean(kind, known) or f"; there are: {', '.join(known) or 'none, it is empty'}"
+        if kind not in stored_kinds:
+            hint = did_you_mean(kind, stored_kinds) or f"; there are: {', '.join(stored_kinds) or 'none, it is empty'}"
             raise UsageError(f"--kind {kind}: the cache holds no {kind}{hint}")
     now = time.time()
-    return [e for e in found if (not kinds or e.kind in kinds) and (older is None or now - e.used >= older)]
+    return [e for e in stored if (not kinds or e.kind in kinds) and (older is None or now - e.used >= older)]
 
 
 def _agreed(question: str, yes: bool) -> bool:
@@ -140,7 +144,7 @@ def _agreed(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        say(f"{question} nobody can be asked here: add --yes", err=True)
+        say(f"{question} there is no terminal to confirm on: add --yes", err=True)
         return False
     return click.confirm(question)
 

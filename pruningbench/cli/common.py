@@ -22,7 +22,7 @@ set_option = click.option(
 )  # fmt: skip
 only_option = click.option(
     "--only", multiple=True, metavar="KIND=LABEL",
-    help="Only these cells or tasks, by exact label (* is any text), e.g. --only model=digits-vit. Repeatable.",
+    help="Only these cells or tasks, by exact label (* matches any text), e.g. --only model=digits-vit. Repeatable.",
 )  # fmt: skip
 not_option = click.option(
     "--not", "without", multiple=True, metavar="KIND=LABEL",
@@ -30,7 +30,7 @@ not_option = click.option(
 )  # fmt: skip
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N",
-    help="A rehearsal on N samples of each data set, in a run folder of its own.",
+    help="Rehearse on N samples of each data set, in a separate run folder.",
 )  # fmt: skip
 
 
@@ -60,9 +60,9 @@ def say_json(value: Any) -> None:
     click.echo(displayable_json(value, indent=2))
 
 
-def complain(what: str, message: object) -> None:
+def complain(subject: str, message: object) -> None:
     """Print ``WHAT: MESSAGE`` as one line on standard error, whatever the message contains."""
-    click.echo(f"{what}: {displayable(message)}", err=True)
+    click.echo(f"{subject}: {displayable(message)}", err=True)
 
 
 def announce(plan: Plan) -> None:

@@ -28,7 +28,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--json", is_flag=True, help="For machines, with citation, homepage and checksum.")
+@click.option("--json", is_flag=True, help="Print JSON, with citation, homepage and checksum.")
 def list_(json: bool) -> int:
     """List the data sets with their status (whether they are present), size and licence."""
     from pruningbench.images.fetch import data_folder
@@ -64,12 +64,12 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
     except PruningBenchError as error:
         return {**row, "status": "broken", "missing": str(error), "licence": "", "size": 0}
     try:
-        found = bind(registry, "dataset", name).component
+        dataset = bind(registry, "dataset", name).component
     except PruningBenchError as error:
-        return {**row, "status": "yours to name", "missing": str(error)}
-    assert isinstance(found, Dataset)  # noqa: S101 - bind checked the kind
-    row["missing"] = found.missing()
-    row["status"] = "missing" if row["missing"] else "there" if found.folder() else "built in"
+        return {**row, "status": "needs fields", "missing": str(error)}
+    assert isinstance(dataset, Dataset)  # noqa: S101 - bind checked the kind
+    row["missing"] = dataset.missing()
+    row["status"] = "missing" if row["missing"] else "there" if dataset.folder() else "built in"
     return row
 
 
@@ -87,17 +87,17 @@ def human_size(size: float) -> str:
 @field_option
 def fetch(name: str, settings: tuple[str, ...]) -> int:
     """Download the data set NAME, check it and put it in place; continue where an interrupted fetch ended."""
-    found = _bound(name, settings)
-    if found.missing() is None:
-        say(f"{name} is there" + (f": {found.folder()}" if found.folder() else ": it ships with the package"))
+    dataset = _bound(name, settings)
+    if dataset.missing() is None:
+        say(f"{name} is available" + (f": {dataset.folder()}" if dataset.folder() else ": it ships with the package"))
         return 0
-    card = found.card
-    if found.downloads():
+    card = dataset.card
+    if dataset.downloads():
         size = f"{human_size(card.size)} to download; " if card.size else ""
         complain(name, f"{size}licence: {card.licence}; checksum: {card.checksum}")
     with progress_bar() as progress:
-        found.fetch(progress)
-    say(f"{name} is there: {found.folder()}")
+        dataset.fetch(progress)
+    say(f"{name} is available: {dataset.folder()}")
     return 0
 
 
@@ -111,10 +111,10 @@ def path(name: str | None, settings: tuple[str, ...]) -> int:
     if name is None:
         say(data_folder())
         return 0
-    found = _bound(name, settings)
-    lack = found.missing()
-    if found.folder() is not None:
-        say(found.folder())
+    dataset = _bound(name, settings)
+    lack = dataset.missing()
+    if dataset.folder() is not None:
+        say(dataset.folder())
     if lack:
         complain("missing", lack)
     return 1 if lack else 0
@@ -135,10 +135,10 @@ def _bound(name: str, settings: tuple[str, ...]) -> Dataset:
         try:
             fields[key.strip()] = parse_yaml(value, f"--set {key}").value
         except SuiteError:
-            raise UsageError(f"--set {text}: {value!r} is no value that YAML can read") from None
-    found = bind(registry_with_warnings(), "dataset", {"use": name, **fields}).component
-    assert isinstance(found, Dataset)  # noqa: S101 - bind checked the kind
-    return found
+            raise UsageError(f"--set {text}: {value!r} is not a YAML value") from None
+    dataset = bind(registry_with_warnings(), "dataset", {"use": name, **fields}).component
+    assert isinstance(dataset, Dataset)  # noqa: S101 - bind checked the kind
+    return dataset
 
 
 @contextmanager
@@ -152,11 +152,11 @@ def progress_bar() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        known: dict[str, Any] = {}
+        bar_of: dict[str, Any] = {}
 
         def note(what: str, done: int, total: int | None) -> None:
-            if what not in known:
-                known[what] = bars.add_task(displayable(what), total=total)
-            bars.update(known[what], completed=done, total=total)
+            if what not in bar_of:
+                bar_of[what] = bars.add_task(displayable(what), total=total)
+            bars.update(bar_of[what], completed=done, total=total)
 
         yield note

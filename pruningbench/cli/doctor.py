@@ -44,13 +44,13 @@ def doctor() -> int:
         problems.append(f"torch cannot be used: {error}")
     registry = load_registry()
     for plugin in registry.plugins:
-        own = [entry for entry in registry if entry.plugin == plugin]
+        registered = [entry for entry in registry if entry.plugin == plugin]
         count = sum(entry.plugin == plugin for entry in registry.everything())
         say(f"plugin       {displayable(plugin)}: {count} registered")
-        for package in unread_packages({entry.where.partition(":")[0] for entry in own}):
+        for package in unread_packages({entry.where.partition(":")[0] for entry in registered}):
             say(
-                f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so an edit is not "
-                "noticed: its version alone counts, and its rows are marked"
+                f"unread code  {displayable(plugin)}: the source of {package} cannot be read, so edits are not "
+                "noticed: only its version is compared, and its rows are marked"
             )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
     problems += registry.clashes()
@@ -66,7 +66,7 @@ def doctor() -> int:
         problems.append(f"PRUNINGBENCH_DATA={data} is not a folder")
     for text in problems:
         say(f"problem      {displayable(text)}", err=True)
-    say("all is well" if not problems else f"{len(problems)} problem(s)")
+    say("no problems" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
 
 
@@ -88,9 +88,9 @@ def _unimportable(registry: Registry) -> Iterator[str]:
 
 def _remedy(entry: Registration, cause: BaseException | None) -> str:
     """Return what to do about a component that cannot be imported because of `cause`."""
-    own = entry.where.partition(":")[0].partition(".")[0]
+    package = entry.where.partition(":")[0].partition(".")[0]
     absent = (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
-    if absent and absent != own:
+    if absent and absent != package:
         return f"install the package that provides {absent!r} (try: pip install {absent})"
     distribution = entry.plugin.distribution
     return f"update the plugin (pip install --upgrade {distribution}) or tell its authors; its other components work"
@@ -99,11 +99,11 @@ def _remedy(entry: Registration, cause: BaseException | None) -> str:
 def _devices() -> str:
     import torch
 
-    found = [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"]
-    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    devices = [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"]
+    devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return ", ".join(found)
+        devices.append("mps")
+    return ", ".join(devices)
 
 
 def _existing(path: Path) -> Path:

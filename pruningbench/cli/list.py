@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("list")
 @click.argument("kind", required=False)
-@click.option("--json", is_flag=True, help="For machines.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None, json: bool) -> int:
     """List suites, components and everything else that plugins add; KIND is suites, models, datasets, pruners, ..."""
     from pruningbench.contract.component import KINDS
@@ -25,16 +25,16 @@ def list_(kind: str | None, json: bool) -> int:
     from pruningbench.plugins import EXTENSIONS
 
     kinds = ("suite", *KINDS, *EXTENSIONS[1:])
-    wanted = kinds if kind is None else tuple(known for known in kinds if known == kind.removesuffix("s"))
-    if not wanted:
-        known = [f"{k}s" for k in kinds]
-        hint = did_you_mean(str(kind), known) or f"; kinds are: {', '.join(known)}"
+    selected = kinds if kind is None else tuple(k for k in kinds if k == kind.removesuffix("s"))
+    if not selected:
+        plurals = [f"{k}s" for k in kinds]
+        hint = did_you_mean(str(kind), plurals) or f"; kinds are: {', '.join(plurals)}"
         raise UsageError(f"unknown kind {kind!r}{hint}")
     registry = registry_with_warnings()
     rows = [
         {"kind": entry.kind, "name": registry.name_of(entry), "summary": _summary(entry),
          "plugin": entry.plugin.distribution, "version": entry.plugin.version}
-        for one in wanted for entry in registry.registrations(one)
+        for each_kind in selected for entry in registry.registrations(each_kind)
     ]  # fmt: skip
     if json:
         say_json(rows)

@@ -19,14 +19,15 @@ from pruningbench.cli.common import complain, say
 
 COMMANDS = {
     "run": ("pruningbench.cli.run:run", "Run a suite, or resume it, and print the leaderboard."),
-    "plan": ("pruningbench.cli.plan:plan", "Say what a run would do, before anything runs."),
+    "plan": ("pruningbench.cli.plan:plan", "Show what a run would do, without running it."),
     "list": ("pruningbench.cli.list:list_", "List suites and components."),
     "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
-    "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables of one run or several."),
+    "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables from one or more runs."),
     "site": ("pruningbench.cli.site:site", "Make pages that open from disk: answers, table, curves."),
     "submit": ("pruningbench.cli.submit:submit", "Make one file of a finished run, for others to read and check."),
     "verify": ("pruningbench.cli.verify:verify", "Check a submission, and compute cells of it again."),
-    "data": ("pruningbench.cli.data:data", "List the data sets, fetch one, or say where it stands."),
+    "data": ("pruningbench.cli.data:data", "List data sets, fetch one, or print its folder."),
+    "plugin": ("pruningbench.cli.plugin:plugin", "Make a new plugin, or check one."),
     "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),
 }
@@ -118,9 +119,9 @@ def guarded(work: Callable[[], Any]) -> int:
     try:
         code = work()
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except PruningBenchError as error:
         complain("error", error)
@@ -147,5 +148,5 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
         _discard_output()
     if code == 130:
-        say("interrupted; finished tasks are safe: the same command goes on from here", err=True)
+        say("interrupted; finished tasks are safe: the same command continues from here", err=True)
     sys.exit(code)

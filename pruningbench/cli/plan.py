@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 @only_option
 @not_option
 @limit_option
-@click.option("--device", default="auto", show_default=True, help="Whose memory counts: cpu, cuda, cuda:N, mps, auto.")
-@click.option("--json", is_flag=True, help="For machines: counts, shared work, missing data, costs, every cell.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device whose memory is compared: cpu, cuda, cuda:N, mps, auto."
+)
+@click.option("--json", is_flag=True, help="Print JSON: counts, shared work, missing data, costs, every cell.")
 def plan(
     suite: str,
     out: Path | None,
@@ -51,7 +53,7 @@ def plan(
     costs, models of the kind `python` are built, which runs their files; a line announces this first.
     """
     from pruningbench.harness.resume import assess, sentences
-    from pruningbench.harness.run import RunOptions, default_folder, with_known_labels
+    from pruningbench.harness.run import RunOptions, default_folder, with_recorded_labels
     from pruningbench.harness.sources import Sources
     from pruningbench.store.journal import read_journal
     from pruningbench.store.runfolder import RunFolder
@@ -60,36 +62,36 @@ def plan(
 
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, with_limit(settings, limit))
-    made = make_plan(loaded, registry, only, without)
+    planned = make_plan(loaded, registry, only, without)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())
     records, _ = read_journal(folder.results)
-    made = with_known_labels(made, records)
-    announce(made)  # estimating the costs of such models builds them
-    state = assess(made, records, Sources(folder.sources, made).contents.parts)
+    planned = with_recorded_labels(planned, records)
+    announce(planned)  # estimating the costs of such models builds them
+    state = assess(planned, records, Sources(folder.sources, planned).contents.parts)
     left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
-    described = {**describe(made, folder.path, left, device), "changed": list(sentences(state.stale))}
+    described = {**describe(planned, folder.path, left, device), "changed": list(sentences(state.stale))}
     if json:
         say_json(described)
     else:
-        say(_text(made, described))
+        say(_text(planned, described))
     return 0
 
 
-def describe(made: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
+def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
     """Return the plan as plain values."""
-    costs = made.costs(device)
-    refused = made.refusals(costs)
+    costs = plan.costs(device)
+    refused = plan.refusals(costs)
     return {
-        "suite": made.suite.name,
+        "suite": plan.suite.name,
         "folder": str(folder),
-        "runs": made.runs(),
-        "shared_work": made.shared_work(),
+        "runs": plan.runs(),
+        "shared_work": plan.shared_work(),
         "pending_task_runs": sum(map(len, pending.values())),
-        "missing": made.missing(),
-        "fetched_when_run": made.fetched_when_run(),
+        "missing": plan.missing(),
+        "fetched_when_run": plan.fetched_when_run(),
         "costs": [dataclasses.asdict(estimate) for estimate in costs.values()],
-        "tasks": [{"label": run.label, "metrics": [m.label for m in run.metrics]} for run in made.tasks],
+        "tasks": [{"label": run.label, "metrics": [m.label for m in run.metrics]} for run in plan.tasks],
         "cells": [
             {
                 "key": cell.key,
@@ -101,35 +103,35 @@ def describe(made: Plan, folder: Path, pending: dict[str, list[str]], device: st
                 "pending": pending.get(cell.key, []),
                 "refused": refused.get(cell.key),
             }
-            for cell in made.cells
+            for cell in plan.cells
         ],
     }
 
 
-def _text(made: Plan, described: dict[str, Any]) -> str:
-    suite, work = made.suite, described["shared_work"]
-    dense = sum(cell.pruner is None for cell in made.cells)
+def _text(plan: Plan, described: dict[str, Any]) -> str:
+    suite, work = plan.suite, described["shared_work"]
+    dense = sum(cell.pruner is None for cell in plan.cells)
     lines = [f"suite {suite.name}" + (f": {suite.description}" if suite.description else "")]
-    for name, values in _axes(made).items():
+    for name, values in _axes(plan).items():
         lines.append(f"  {name:<11} {', '.join(values)}")
     lines += [
         "",
         f"cells         {work['cells']} ({dense} dense, {work['cells'] - dense} pruned)",
-        f"task runs     {work['task_runs']} ({_on_each(made)}), "
+        f"task runs     {work['task_runs']} ({_on_each(plan)}), "
         f"{described['pending_task_runs']} still to do in {described['folder']}",
         "shared work",
         f"  {work['model_loads']} model loads serve {work['cells']} cells",
         f"  {work['scoring_passes']} scoring passes serve {work['scored_once']} pruned cells",
-        f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned at once",
+        f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned in one step",
         f"  {work['trainings']} trainings serve {work['trained']} cells that are trained",
     ]
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
     lines += _costs(described)
     if described["missing"]:
-        lines += ["missing (nothing can run until it is there)", *(f"  {text}" for text in described["missing"])]
+        lines += ["missing (required before anything can run)", *(f"  {text}" for text in described["missing"])]
     elif not described["fetched_when_run"]:
-        lines.append("missing       nothing: all data and weights are at hand")
+        lines.append("missing       nothing: all data and weights are available")
     if described["fetched_when_run"]:
         lines += ["fetched when the suite runs", *(f"  {text}" for text in described["fetched_when_run"])]
     return "\n".join(displayable(line).rstrip() for line in lines)
@@ -165,15 +167,15 @@ def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
     return f"{cost['forward']} + {cost['backward']} x {images}", format_bytes(cost["memory"])
 
 
-def _on_each(made: Plan) -> str:
-    counts = {len(made.tasks_of(cell)) for cell in made.cells}
+def _on_each(plan: Plan) -> str:
+    counts = {len(plan.tasks_of(cell)) for cell in plan.cells}
     several = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts, default=0)}"
     return f"{several} tasks on each cell"
 
 
-def _axes(made: Plan) -> dict[str, list[str]]:
+def _axes(plan: Plan) -> dict[str, list[str]]:
     """Return the names on each axis with their number of cells, in the order of the plan."""
-    cells = made.cells
+    cells = plan.cells
     counted = {
         "models": Counter(cell.model.label for cell in cells),
         "pruners": Counter(cell.pruner_label for cell in cells),
@@ -182,5 +184,5 @@ def _axes(made: Plan) -> dict[str, list[str]]:
         "seeds": Counter(str(cell.seed) for cell in cells),
     }
     axes = {name: [f"{value} ({n})" for value, n in counts.items()] for name, counts in counted.items() if counts}
-    axes["tasks"] = [f"{run.label} ({', '.join(m.label for m in run.metrics)})" for run in made.tasks]
+    axes["tasks"] = [f"{run.label} ({', '.join(m.label for m in run.metrics)})" for run in plan.tasks]
     return axes

@@ -59,7 +59,7 @@ class PlainProgress:
     def __init__(self) -> None:
         self.cells = self.done = self.failed = self.before = 0
         self.clock = Clock()
-        self._said = 0.0
+        self._last_line_at = 0.0
 
     @hookimpl
     def pruningbench_run_started(self, run: RunInfo) -> None:
@@ -72,12 +72,12 @@ class PlainProgress:
     def pruningbench_cell_started(self, cell: CellInfo) -> None:
         """Start the clock."""
         self.clock.start()
-        self._said = time.monotonic()
+        self._last_line_at = time.monotonic()
 
     @hookimpl
     def pruningbench_note(self, message: str) -> None:
         """Print a note if nothing has been printed for a while."""
-        if time.monotonic() - self._said > self.QUIET:
+        if time.monotonic() - self._last_line_at > self.QUIET:
             self.say(f"  {message}")
 
     @hookimpl
@@ -109,7 +109,7 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Write a line to standard error."""
-        self._said = time.monotonic()
+        self._last_line_at = time.monotonic()
         say(displayable(line), err=True)
 
 

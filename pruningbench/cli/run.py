@@ -38,20 +38,22 @@ if TYPE_CHECKING:
 @not_option
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
-@click.option("--executor", default="serial", show_default=True, help="Who runs the cells.")
-@click.option("--workers", default=1, show_default=True, help="Processes; the serial executor has one.")
+@click.option("--executor", default="serial", show_default=True, help="Executor that runs the cells.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
 @click.option(
     "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what is not ok.")
+@click.option("--retry-failed", is_flag=True, help="Repeat task runs that are not ok.")
 @click.option(
     "--accept-changed",
     is_flag=True,
-    help="Keep finished rows although weights, data or code have changed since, marked; otherwise they are "
+    help="Keep and mark finished rows whose weights, data or code have changed; without this option they are "
     "measured again.",
 )
-@click.option("--no-cache", is_flag=True, help="Compute everything anew: neither read nor fill this machine's cache.")
-@click.option("--progress", type=click.Choice(["rich", "plain", "none"]), help="By default rich on a terminal.")
+@click.option("--no-cache", is_flag=True, help="Compute everything again: neither read nor write this machine's cache.")
+@click.option(
+    "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
+)
 def run(
     suite: str,
     out: Path | None,
@@ -107,10 +109,10 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     if not can_supervise():
         return work()
 
-    def died(what: str) -> bool:
-        blamed = DeathWatch(folder.running).blame(what)
+    def died(how: str) -> bool:
+        blamed = DeathWatch(folder.running).blame(how)
         if blamed:
-            complain("warning", f"the working process {what}; starting it again")
+            complain("warning", f"the worker process {how}; starting it again")
         return blamed
 
     return supervise(lambda: guarded(work), died)
@@ -132,8 +134,8 @@ def report(folder: Path, summary: Summary) -> int:
         complain("warning", error)
         drawn = "not drawn"
     say()
-    done = f"{summary.computed} task runs computed now, {summary.resumed} done before"
-    say(f"{summary.cells} cells: {done if summary.computed else 'nothing to compute, all was done before'}")
+    counts = f"{summary.computed} task runs computed now, {summary.resumed} done before"
+    say(f"{summary.cells} cells: {counts if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
     say(f"figures      {folder / 'figures'} ({drawn})")
     say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
@@ -145,7 +147,7 @@ def report(folder: Path, summary: Summary) -> int:
         return 1
     say(f"\n{len(summary.not_ok)} task runs are not ok (full traceback in results.jsonl):", err=True)
     for record in summary.not_ok:
-        what = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-        say(displayable(f"  {record.status}: {what}, task {record.task}: {last_line(record.error)}"), err=True)
+        condition = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        say(displayable(f"  {record.status}: {condition}, task {record.task}: {last_line(record.error)}"), err=True)
     say("run the same command with --retry-failed to try them again", err=True)
     return 1

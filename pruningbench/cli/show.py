@@ -16,8 +16,8 @@ from pruningbench.cli.common import registry_with_warnings, say, say_json
 @click.command()
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("--json", is_flag=True, help="For machines.")
-@click.option("--markdown", is_flag=True, help="For documentation; without NAME all components of the kind.")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", is_flag=True, help="Print Markdown; without NAME, for all components of the kind.")
 @click.option(
     "--update", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Write the markdown of all components below the marker of FILE.",
@@ -34,21 +34,21 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
         path, _ = find_suite(name, registry_with_warnings())
         say(path.read_text("utf-8").rstrip())
         return 0
-    found = [k for k in KINDS if k == kind]
-    if not found and kind != "suite":
+    matches = [k for k in KINDS if k == kind]
+    if not matches and kind != "suite":
         hint = did_you_mean(kind, ["suite", *KINDS]) or f"; kinds are: suite, {', '.join(KINDS)}"
         raise UsageError(f"unknown kind {kind!r}{hint}")
-    if found and (markdown or update):
-        text = reference.as_markdown(registry_with_warnings(), found[0], names=[name] if name else None)
+    if matches and (markdown or update):
+        text = reference.as_markdown(registry_with_warnings(), matches[0], names=[name] if name else None)
         if update:
-            reference.update(update, text, found[0])
+            reference.update(update, text, matches[0])
         else:
             say(text)
         return 0
     if name is None:
         raise UsageError(f"name a {kind}: `pruningbench list {kind}s` lists them")
     registry = registry_with_warnings()
-    entry = registry.entry(found[0], name)
+    entry = registry.entry(matches[0], name)
     component = entry.load()
     described: dict[str, Any] = {
         "kind": entry.kind,
@@ -80,7 +80,7 @@ def _text(described: dict[str, Any]) -> str:
     lines.append("Fields")
     for field in described["fields"]:
         default = "required" if field["required"] else f"default {jsonlib.dumps(field['default'])}"
-        knob = "" if field["identity"] else "; a knob: it changes no result"
+        knob = "" if field["identity"] else "; does not change results"
         lines.append(f"  {field['name']}: {field['type']}  ({default}{knob})")
         if field["doc"]:
             lines.append(f"      {field['doc']}")

@@ -29,6 +29,7 @@ from pruningbench.contract.component import (
     Refers,
     Use,
     param,
+    range_problem,
 )
 from pruningbench.contract.context import Context, TensorCache
 from pruningbench.contract.cost import Cost, Outline
@@ -247,6 +248,7 @@ __all__ = [
     "parse_json",
     "percent",
     "printable",
+    "range_problem",
     "read_file",
     "read_json",
     "read_text",

@@ -43,14 +43,14 @@ def above_chance(
     sign = 1.0 if higher_is_better else -1.0
     if values.ndim == 2 or statistic not in (None, mean):
         draws = paired_bootstrap(values, chance, statistic or mean).draws
-        known = draws[~np.isnan(draws)] if draws is not None else np.empty(0)
-        return float((1 + (sign * known <= 0).sum()) / (1 + len(known)))
+        defined_draws = draws[~np.isnan(draws)] if draws is not None else np.empty(0)
+        return float((1 + (sign * defined_draws <= 0).sum()) / (1 + len(defined_draws)))
     defined = ~(np.isnan(values) | np.isnan(chance))
-    mine, other = values[defined], chance[defined]
-    if not len(mine):
+    own_values, chance_values = values[defined], chance[defined]
+    if not len(own_values):
         return 1.0
-    difference = sign * (mine - other)
-    if np.isin(mine, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all():
+    difference = sign * (own_values - chance_values)
+    if np.isin(own_values, (0.0, 1.0)).all() and np.isin(chance_values, (0.0, 1.0)).all():
         return _mcnemar(int((difference > 0).sum()), int((difference < 0).sum()))
     return _student(difference)
 
@@ -77,6 +77,6 @@ def commonest(labels: Tensor) -> int | None:
 
     Among equally common labels it is the lowest. Labels below 0 do not count.
     """
-    known = labels.flatten()[labels.flatten() >= 0]
-    counts = known.bincount() if len(known) else known
+    labelled = labels.flatten()[labels.flatten() >= 0]
+    counts = labelled.bincount() if len(labelled) else labelled
     return int(counts.argmax()) if int((counts > 0).sum()) > 1 else None

@@ -61,6 +61,12 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def range_problem(owner: Any, name: str) -> str:
+    """Return the message that the field `name` of a dataclass instance is out of the range that its `doc` states."""
+    doc = next(field.metadata["doc"] for field in dataclasses.fields(owner) if field.name == name)
+    return f"{name} is {getattr(owner, name)}, out of its range: {doc}"
+
+
 @dataclass(frozen=True)
 class Component:
     """Base of models, data sets, pruners, recipes, tasks, metrics and methods.
@@ -95,7 +101,7 @@ class Use:
         references: for each field that names another component, that component; for item i of a field
             that lists several, the key is ``field.i``.
         plugin: distribution that registered it; `plugin_version` is its version.
-        told_by: required fields that its label shows, because another use differs in them.
+        distinguishing: required fields that its label shows, because another use differs in them.
         only_for: labels of the models that a pruner, recipe or task of a suite is for, with ``*`` for any text;
             empty for all models.
     """
@@ -105,7 +111,7 @@ class Use:
     references: Mapping[str, Use] = dataclasses.field(default_factory=dict)
     plugin: str = ""
     plugin_version: str = ""
-    told_by: tuple[str, ...] = ()
+    distinguishing: tuple[str, ...] = ()
     only_for: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
@@ -132,16 +138,16 @@ class Use:
         Args:
             without: leave out the fields whose declaration sets this note to False.
         """
-        known = {f.name: f for f in dataclasses.fields(self.component)}
+        declared = {f.name: f for f in dataclasses.fields(self.component)}
         values = {}
-        for name, field in known.items():
+        for name, field in declared.items():
             unchanged = field.metadata.get("later") and getattr(self.component, name) == _default(field)
             counts = field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True))
             if counts and not unchanged:
                 values[name] = self._spelled(name, getattr(self.component, name), Use.identity)
         name = self.full_name.removeprefix(f"{BUILT_IN}/") if self.plugin else self.name
         version = type(self.component).version
-        if type(self.component).plain and not known and version == 1:
+        if type(self.component).plain and not declared and version == 1:
             return name
         return {"use": name, "version": version, "fields": values}
 
@@ -167,7 +173,9 @@ class Use:
             reference = self.references.get(field.name)
             if field.metadata.get("shown"):
                 changed.append(reference.label if reference else _short(value))
-            if field.metadata.get("shown") or (default is dataclasses.MISSING and field.name not in self.told_by):
+            if field.metadata.get("shown") or (
+                default is dataclasses.MISSING and field.name not in self.distinguishing
+            ):
                 continue
             if reference is not None and not reference._is(default):
                 changed.append(f"{field.name}={reference.label}")
@@ -179,11 +187,11 @@ class Use:
         """Whether `reference`, as a suite or a default spells it, names exactly this."""
         if not isinstance(reference, (str, Mapping)):
             return False
-        given = {"use": reference} if isinstance(reference, str) else dict(reference)
-        if given.pop("use", None) not in (self.name, self.full_name, self.full_name.rpartition("/")[2]):
+        spelled = {"use": reference} if isinstance(reference, str) else dict(reference)
+        if spelled.pop("use", None) not in (self.name, self.full_name, self.full_name.rpartition("/")[2]):
             return False
         for field in dataclasses.fields(self.component):
-            expected = given.get(field.name, _default(field))
+            expected = spelled.get(field.name, _default(field))
             inner = self.references.get(field.name)
             value = getattr(self.component, field.name)
             if not (inner._is(expected) if inner else _plain(value) == _plain(expected)):
@@ -203,7 +211,7 @@ def _short(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(_short(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        rest = {k: v for k, v in value.items() if k != "use"}
-        inside = ",".join(f"{k}={_short(v)}" for k, v in rest.items())
+        fields = {k: v for k, v in value.items() if k != "use"}
+        inside = ",".join(f"{k}={_short(v)}" for k, v in fields.items())
         return f"{value.get('use', '')}({inside})" if inside else str(value.get("use", "{}"))
     return f"{value:g}" if isinstance(value, float) else str(value)

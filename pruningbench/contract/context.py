@@ -136,8 +136,8 @@ class Context:
         import torch
 
         rows: dict[int, Tensor] = self.of_model(model, ("rows", view, samples.fingerprint), dict)
-        wanted = list(range(len(samples))) if index is None else [int(i) for i in index]
-        lacking = [i for i in dict.fromkeys(wanted) if i not in rows]
+        positions = list(range(len(samples))) if index is None else [int(i) for i in index]
+        lacking = [i for i in dict.fromkeys(positions) if i not in rows]
         before: tuple[Tensor, Tensor] | None = None
         with torch.inference_mode():
             for batch in model.batches(samples, self.batch_size, index=lacking):
@@ -150,9 +150,9 @@ class Context:
                 before = (batch.index, out)
             if before is not None:
                 rows.update(_by_position(*before))
-        if not wanted:
+        if not positions:
             raise ValueError("no samples to compute features of")
-        return torch.stack([rows[i] for i in wanted])
+        return torch.stack([rows[i] for i in positions])
 
 
 def _by_position(index: Tensor, out: Tensor) -> zip[tuple[int, Tensor]]:

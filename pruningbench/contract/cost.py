@@ -72,8 +72,8 @@ class Outline:
 
     def images(self, most: int | None) -> int | None:
         """Return how many scoring images a pruner uses if it takes at most `most`; None if unknown."""
-        known = [number for number in (most, self.samples) if number is not None]
-        return min(known) if known else None
+        limits = [number for number in (most, self.samples) if number is not None]
+        return min(limits) if limits else None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Degenerate:
     remedy: str = ""
 
 
-COLLAPSED = "the network is most likely destroyed: prune less, or train what is left"
+COLLAPSED = "the network is probably destroyed: prune less, or train after pruning"
 
 
 def one_answer(answers: Tensor, truth: Tensor | None, what: str) -> Degenerate | None:
@@ -61,7 +61,7 @@ def boxes_alike(boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None
 
     first = [(i, found[0].double().cpu()) for i, found in enumerate(boxes) if len(found)]
     nothing = len(boxes) - len(first)
-    remedy = "patch features resemble each other: try `facet: values` or `normalise: channels`"
+    remedy = "patch features are too similar: try `facet: values` or `normalise: channels`"
     if len(first) >= FEW:
         scale = [(1, 1) if sizes is None else sizes[i] for i, _ in first]
         divided = torch.stack([box / torch.tensor([w, h, w, h]) for (_, box), (h, w) in zip(first, scale, strict=True)])

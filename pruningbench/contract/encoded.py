@@ -104,7 +104,7 @@ class EncodedSamples(Samples):
         try:
             pixels = decode(self._read(index), upright=upright)
         except FileNotFoundError:
-            raise DataError(f"{self._name(index)}: the image is gone; {self._remedy}") from None
+            raise DataError(f"{self._name(index)}: the image no longer exists; {self._remedy}") from None
         except (OSError, ValueError) as error:  # ValueError: a table row without an image
             raise DataError(f"{self._name(index)}: the image cannot be decoded ({error}); {self._remedy}") from None
         return torch.from_numpy(pixels).permute(2, 0, 1)

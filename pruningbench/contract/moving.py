@@ -63,8 +63,8 @@ class MovingPruner(Pruner, ABC):
         """Check ranges."""
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
-                return f"{name} is {getattr(self, name)}, must be at least 1"
-        return None if self.lr > 0 else f"lr is {self.lr}, must be above 0"
+                return f"{name} is {getattr(self, name)}, but must be at least 1"
+        return None if self.lr > 0 else f"lr is {self.lr}, but must be above 0"
 
     def cost(self, outline: Outline) -> Cost:
         """Return the cost of training on the scoring batches: a recipe that trains takes its own instead."""
@@ -92,7 +92,7 @@ class MovingPruner(Pruner, ABC):
         motion = self.motion(context, sparsity, steps)
         trained = [p for p in context.network.parameters() if p.requires_grad]
         if not trained:
-            raise UsageError(f"pruner {self.title!r} trains, and all parameters of the network are frozen")
+            raise UsageError(f"pruner {self.title!r} trains, but all parameters of the network are frozen")
         optimizer = torch.optim.SGD(trained, lr=self.lr, momentum=0.9)
         context.network.train()
         with torch.enable_grad(), motion.masks.kept_during(context.network, optimizer) as keeper:

@@ -131,8 +131,8 @@ class GroupedPredictions(Outputs):
 
         from pruningbench.contract.degeneracy import one_answer
 
-        found = one_answer(self.scores.argmax(dim=2).flatten(), self.labels.flatten(), "one predicted class")
-        return found and replace(found, count=self.count)
+        constant = one_answer(self.scores.argmax(dim=2).flatten(), self.labels.flatten(), "one predicted class")
+        return constant and replace(constant, count=self.count)
 
 
 @dataclass(frozen=True)

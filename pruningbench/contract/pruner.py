@@ -67,7 +67,7 @@ class PruningContext:
                 if left == 0:
                     return
         if left == samples:
-            raise PruningBenchError(f"pruner {pruner!r} needs data and got no images: give at least one batch")
+            raise PruningBenchError(f"pruner {pruner!r} needs data, but got no images: give at least one batch")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def check_weights(network: nn.Module) -> None:
         bad = int((~torch.isfinite(tensor.detach())).sum())
         if bad:
             raise ScoreError(
-                f"weights of {name!r}: {bad} of {tensor.numel()} are NaN or infinite, nothing can be ranked"
+                f"weights of {name!r}: {bad} of {tensor.numel()} are NaN or infinite, which cannot be ranked"
             )
 
 
@@ -186,8 +186,8 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
     unknown = sorted(set(scores) - set(parameters))
     missing = [name for name in parameters if name not in scores]
     if unknown or missing:
-        what = f"unknown parameter {unknown[0]!r}" if unknown else f"no scores for {missing[0]!r}"
-        raise ScoreError(f"scores: {what} ({len(unknown)} unknown, {len(missing)} missing)")
+        problem = f"unknown parameter {unknown[0]!r}" if unknown else f"no scores for {missing[0]!r}"
+        raise ScoreError(f"scores: {problem} ({len(unknown)} unknown, {len(missing)} missing)")
     checked = {}
     for name, parameter in parameters.items():
         score = scores[name].detach()

@@ -127,16 +127,18 @@ def paired_bootstrap(
     """
     values, reference = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if values.shape != reference.shape or values.ndim not in (1, 2):
-        raise ValueError(f"paired values must be (N,) or (N, K) alike, got {values.shape} and {reference.shape}")
+        raise ValueError(f"paired values must have one shape, (N,) or (N, K), got {values.shape} and {reference.shape}")
     if statistic is mean and values.ndim == 1:
         with np.errstate(invalid="ignore"):  # infinity minus infinity: undefined, and counted as such
             return bootstrap(values - reference, level=level, resamples=resamples)
     columns = values.reshape(len(values), -1).shape[1]
 
     def difference(pairs: Floats) -> float:
-        mine, other = pairs[:, :columns], pairs[:, columns:]
+        own_values, reference_values = pairs[:, :columns], pairs[:, columns:]
         flat = values.ndim == 1
-        return statistic(mine[:, 0] if flat else mine) - statistic(other[:, 0] if flat else other)
+        return statistic(own_values[:, 0] if flat else own_values) - statistic(
+            reference_values[:, 0] if flat else reference_values
+        )
 
     pairs = np.concatenate([values.reshape(len(values), -1), reference.reshape(len(values), -1)], axis=1)
     return bootstrap(pairs, difference, level=level, resamples=resamples)

@@ -157,9 +157,9 @@ class VisionModel:
                 reset = getattr(module, "reset_parameters", None)
                 if callable(reset):
                     reset()
-            own = getattr(self.network, "init_weights", None)
-            if callable(own):
-                own()
+            init_weights = getattr(self.network, "init_weights", None)
+            if callable(init_weights):
+                init_weights()
         lacking = [name for name, p in self.network.named_parameters() if bool(torch.isnan(p).any())]
         if lacking:
             self.network.load_state_dict(before)
@@ -201,7 +201,7 @@ class VisionModel:
         """
         import torch
 
-        from pruningbench.images.ahead import read_ahead
+        from pruningbench.images.reading_ahead import read_ahead
 
         order = list(range(len(samples))) if index is None else [int(i) for i in index]
         source = samples.resized(self.preprocessing)

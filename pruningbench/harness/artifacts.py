@@ -74,9 +74,9 @@ class Contents:
         if cell.data is not None and key_of(cell.data) in self.data:
             parts["data"] = self.data[key_of(cell.data)]
         for name, use in run.task.references.items():
-            found = self.models.get(key_of(use), {}).get("weights") or self.data.get(key_of(use))
-            if found:
-                parts[f"task {name}"] = found
+            content = self.models.get(key_of(use), {}).get("weights") or self.data.get(key_of(use))
+            if content:
+                parts[f"task {name}"] = content
         return parts | code_parts(cell, run)
 
 
@@ -87,12 +87,12 @@ def key_of(use: Use) -> str:
 
 def artifact_key(cell: Cell, run: TaskRun, made_of: Mapping[str, str], metric: str | None = None) -> str:
     """Return the artifact key of one metric of a task on a cell, or of the task alone."""
-    own = {
+    inputs = {
         name: text
         for name, text in made_of.items()
         if name != NETWORK and (not name.startswith(METRIC) or name == f"{METRIC}{metric}")
     }
-    return content_hash([plan_key(cell, run), own])
+    return content_hash([plan_key(cell, run), inputs])
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:

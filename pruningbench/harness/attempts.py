@@ -58,9 +58,9 @@ class DeathWatch:
         """Blame a death that the supervisor saw on the running step; return False if no step was running."""
         if self.suspect is None:
             return False
-        known_before = bool(self.reason)
+        had_reason = bool(self.reason)
         self.crashes, self.reason = self.crashes + 1, reason
-        self._write(self.suspect, self.crashes, self.deaths - (not known_before), reason)
+        self._write(self.suspect, self.crashes, self.deaths - (not had_reason), reason)
         return True
 
     def enter(self, cell: str, step: str) -> None:

@@ -36,10 +36,10 @@ class KeptOnly:
             PruningBenchError: if they are not in the cache.
         """
         del make
-        found = self._cache.find(room, identity)
-        if found is None:
+        stored = self._cache.find(room, identity)
+        if stored is None:
             raise PruningBenchError("its weights are no longer in the cache and would have to be trained again")
-        return found
+        return stored
 
 
 def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], *, accept: bool) -> State:
@@ -58,37 +58,37 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
     state = driver.state(sources.contents.parts, retry)
     if not state.stale:
         return state
-    kept = [item for item in state.stale if accept and not item.failed]
+    accepted_items = [item for item in state.stale if accept and not item.failed]
     again = [item for item in state.stale if not accept or item.failed]
-    for stale, fate in ((kept, "kept, marked as accepted"), (again, "measured again")):
+    for stale, fate in ((accepted_items, "kept, marked as accepted"), (again, "measured again")):
         for line in sentences(stale):
-            driver.teller.warn(f"{line} {fate}")
-    for item, records in zip(kept, accepted(kept), strict=True):
+            driver.observers.warn(f"{line} {fate}")
+    for item, records in zip(accepted_items, accepted(accepted_items), strict=True):
         _copy_files(driver.folder, item, records[0].cell)
         driver.journal.append(records)
     _mark(driver.folder, state.stale)
-    return driver.state(sources.contents.parts, retry) if kept else state
+    return driver.state(sources.contents.parts, retry) if accepted_items else state
 
 
 def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:
     """Open the models and data sets that are not known to be unchanged."""
     state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
-    wanted = set(sources.unknown()) if state.jobs else set(sources.touched())
+    keys = set(sources.unknown()) if state.jobs else set(sources.touched())
     busy = {key_of(job.cell.model) for job in state.jobs}
 
     def open_model(use: Use) -> VisionModel:
-        driver.teller.note(f"checking model {use.label}")
+        driver.observers.note(f"checking model {use.label}")
         cache = worker.cache if key_of(use) in busy else KeptOnly(worker.cache)
         return load_model(use, lambda seed: worker.context(seed, cache))
 
-    for problem in sources.look_into(_in_order(wanted, sources), open_model, worker.shelf.open):
-        driver.teller.warn(f"{problem}: its finished task runs stay as they are")
+    for problem in sources.look_into(_in_order(keys, sources), open_model, worker.shelf.open):
+        driver.observers.warn(f"{problem}: its finished task runs are kept unchanged")
     sources.save()
 
 
-def _in_order(wanted: Iterable[str], sources: Sources) -> list[str]:
+def _in_order(selected: Iterable[str], sources: Sources) -> list[str]:
     """Return the keys of data sets, then those of models, each in the order of the plan."""
-    keys = [key for key in sources.uses if key in set(wanted)]
+    keys = [key for key in sources.uses if key in set(selected)]
     return sorted(keys, key=lambda key: isinstance(sources.uses[key].component, Model))
 
 

@@ -11,9 +11,9 @@ from pruningbench.errors import PruningBenchError
 from pruningbench.harness.artifacts import METRIC, code_parts
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
+from pruningbench.harness.observing import Observers
 from pruningbench.harness.resume import PartsOf, State, TaskKey, assess
 from pruningbench.harness.supervisor import check_interrupt
-from pruningbench.harness.telling import Teller
 from pruningbench.store.journal import Journal, latest
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
@@ -67,10 +67,10 @@ def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]
 
 def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the first record of each task run of the plan whose last attempt is not ok."""
-    wanted = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks_of(cell)}
+    planned = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks_of(cell)}
     first: dict[TaskKey, Record] = {}
     for record in latest(records):
-        if record.status != "ok" and (record.cell, record.task) in wanted:
+        if record.status != "ok" and (record.cell, record.task) in planned:
             first.setdefault((record.cell, record.task), record)
     return tuple(first.values())
 
@@ -81,23 +81,23 @@ class Driver:
     Args:
         plan: what to run.
         folder: where the results go; it exists, is locked and belongs to this suite.
-        teller: tells observers what happens.
+        observers: the observing hooks of all plugins.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, teller: Teller) -> None:
-        self.plan, self.folder, self.teller = plan, folder, teller
+    def __init__(self, plan: Plan, folder: RunFolder, observers: Observers) -> None:
+        self.plan, self.folder, self.observers = plan, folder, observers
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
-        self._named: set[Path] = set()  # damaged files that have been reported
+        self._reported: set[Path] = set()  # damaged files that have been reported
         self._remarked: set[tuple[str, str, str]] = set()
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
         """Return what is left to do, after recording as crashed the cells that keep killing their process."""
         unreadable = damaged(self.folder, self.journal.records)
         for file in unreadable.values():
-            if file not in self._named:
-                self.teller.warn(f"{file}: is damaged; what it belongs to is measured again")
-        self._named |= set(unreadable.values())
+            if file not in self._reported:
+                self.observers.warn(f"{file}: is damaged; its task is measured again")
+        self._reported |= set(unreadable.values())
         state = assess(self.plan, self.journal.records, parts_of, retry, unreadable)
         crashed = self.deaths.crashed
         if crashed is None:
@@ -119,7 +119,7 @@ class Driver:
     def note(self, message: str) -> None:
         """Pass on a progress note; progress within a step also clears the step of earlier deaths."""
         self.deaths.note(message)
-        self.teller.note(message)
+        self.observers.note(message)
 
     def run(self, jobs: Sequence[CellJob], execute: RunJobs) -> Summary:
         """Execute the jobs and write their results; finished tasks survive an interruption.
@@ -130,7 +130,7 @@ class Driver:
         """
         computed = 0
         resumed = self.plan.task_runs() - sum(len(job.tasks) for job in jobs)
-        self.teller.started(len(self.plan.cells) - len(jobs), sum(len(job.tasks) for job in jobs))
+        self.observers.started(len(self.plan.cells) - len(jobs), sum(len(job.tasks) for job in jobs))
         failed: set[str] = set()
         try:
             for event in execute(jobs):
@@ -143,7 +143,7 @@ class Driver:
                 "make room and run the same command again"
             ) from error
         finally:
-            self.teller.done(ok=computed == sum(len(job.tasks) for job in jobs) and not failed)
+            self.observers.done(ok=computed == sum(len(job.tasks) for job in jobs) and not failed)
             self.deaths.leave()
             self.journal.close()
         return Summary(len(self.plan.cells), computed, resumed, not_ok(self.plan, self.journal.records))
@@ -154,7 +154,7 @@ class Driver:
         match event:
             case Step(name=name):
                 if name == "prepare":
-                    self.teller.cell_started(cell)
+                    self.observers.cell_started(cell)
                 self.deaths.enter(cell.key, name)
             case CellPrepared(masks=masks, weights=weights):
                 if masks is not None:
@@ -162,26 +162,26 @@ class Driver:
                 if weights is not None:
                     write_weights(self.folder.weights_file(cell.key), weights, cell.label)
             case TaskDone(task=task, records=records):
-                kept = event.job.kept.get(task, ())
-                self._write_arrays(event, cell, {line.metric for line in kept})
-                self.journal.append(_beside(kept, records) if kept else records)
+                unchanged = event.job.kept.get(task, ())
+                self._write_arrays(event, cell, {line.metric for line in unchanged})
+                self.journal.append(_merged(unchanged, records) if unchanged else records)
                 if event.status != "ok":
                     failed.add(cell.key)
-                self._tell(cell, records)
-                self.teller.task_done(cell, task, records)
+                self._report(cell, records)
+                self.observers.task_done(cell, task, records)
             case CellDone():
-                self.teller.cell_done(cell, ok=cell.key not in failed)
+                self.observers.cell_done(cell, ok=cell.key not in failed)
 
-    def _tell(self, cell: Cell, records: Sequence[Record]) -> None:
+    def _report(self, cell: Cell, records: Sequence[Record]) -> None:
         """Warn about notes in the records, and about degenerate outputs once per model, task and variant."""
         if records[0].notes:
-            self.teller.warn(f"{cell.label}: {records[0].notes}")
+            self.observers.warn(f"{cell.label}: {records[0].notes}")
         for record in records:
             where = (record.model, record.task, record.variant)
             if record.degenerate and where not in self._remarked:
                 self._remarked.add(where)
                 variant = f" ({record.variant})" if record.variant else ""
-                self.teller.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
+                self.observers.warn(f"{cell.label}, {record.task}{variant}: {record.remarks}")
 
     def _keep_masks(self, cell: Cell, masks: Masks) -> None:
         """Store a cell's masks with a summary of the remaining weights, and warn about layers pruned entirely."""
@@ -189,39 +189,41 @@ class Driver:
 
         emptied = collapse(masks, cell.sparsity)
         if emptied:
-            self.teller.warn(f"{cell.label}: {emptied}")
+            self.observers.warn(f"{cell.label}: {emptied}")
         if masks.provenance.get("undecided"):
-            self.teller.warn(f"{cell.label}: {masks.provenance['undecided']}")
+            self.observers.warn(f"{cell.label}: {masks.provenance['undecided']}")
         masks.with_provenance(diagnosis=mask_summary(masks)).save(self.folder.mask_file(cell.key))
 
-    def _write_arrays(self, event: TaskDone, cell: Cell, kept: Collection[str]) -> None:
+    def _write_arrays(self, event: TaskDone, cell: Cell, unchanged: Collection[str]) -> None:
         """Write the arrays before the journal, so that a finished task has all its files.
 
         Args:
             event: holds the new values.
             cell: the cell that the values belong to.
-            kept: metrics whose values are already in the file and stay there.
+            unchanged: metrics whose values are already in the file and stay there.
         """
         if event.samples:
             file = self.folder.samples_file(cell.key, event.task)
-            before = read_arrays(file) if kept and file.exists() else {}
+            before = read_arrays(file) if unchanged and file.exists() else {}
             # arrays are named ``variant|metric``; the keys of a variant's samples have no "|" and serve all metrics
-            stay = {name: array for name, array in before.items() if "|" not in name or name.split("|")[1] in kept}
+            stay = {name: array for name, array in before.items() if "|" not in name or name.split("|")[1] in unchanged}
             write_arrays(file, {**stay, **event.samples})
         for variant, arrays in event.exhibits.items():
             write_arrays(self.folder.exhibit_file(cell.key, event.task, variant), arrays)
 
 
-def _beside(kept: Sequence[Record], new: Sequence[Record]) -> list[Record]:
+def _merged(unchanged: Sequence[Record], new: Sequence[Record]) -> list[Record]:
     """Return the records of a task that was rerun for some metrics, after the kept records of its other metrics."""
-    asked = {}
+    requested = {}
     if new[0].status == "ok":
-        asked = {name: text for name, text in new[0].made_of.items() if name.startswith(METRIC)}
-    lines = [replace(r, made_of={**r.made_of, **asked} if r.made_of else {}, attempts=new[0].attempts) for r in kept]
+        requested = {name: text for name, text in new[0].made_of.items() if name.startswith(METRIC)}
+    lines = [
+        replace(r, made_of={**r.made_of, **requested} if r.made_of else {}, attempts=new[0].attempts) for r in unchanged
+    ]
     lines += [record for record in new if record.metric or record.status != "ok"]
-    if not asked:
+    if not requested:
         return lines
-    labels = [name.removeprefix(METRIC) for name in {**kept[0].made_of, **asked} if name.startswith(METRIC)]
+    labels = [name.removeprefix(METRIC) for name in {**unchanged[0].made_of, **requested} if name.startswith(METRIC)]
     nothing = ", ".join(label for label in labels if label not in {line.metric for line in lines})
     return [replace(line, inapplicable=nothing) for line in lines]
 

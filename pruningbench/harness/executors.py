@@ -14,7 +14,7 @@ class SerialExecutor(Executor):
     @classmethod
     def problem(cls, workers: int) -> str | None:
         """Refuse more than one worker."""
-        return None if workers == 1 else "the serial executor has exactly one"
+        return None if workers == 1 else "the serial executor uses exactly one worker"
 
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
         """Run the jobs in order."""

@@ -64,7 +64,7 @@ def changes(original: nn.Module, lent: nn.Module) -> list[str]:
         return ["its modules were added, removed or replaced"]
     found = []
     if any(module.training != others[name].training for name, module in mine.items()):
-        found.append("it was left in another mode (train or eval)")
+        found.append("its mode (train or eval) was changed")
     if any(_hooks(module) != _hooks(others[name]) for name, module in mine.items()):
         found.append("hooks were left on it")
     if any(("forward" in vars(module)) != ("forward" in vars(others[name])) for name, module in mine.items()):
@@ -175,7 +175,7 @@ class Surroundings:
             found.append("the default dtype was changed")
         if torch.is_grad_enabled() != self.grad:
             torch.set_grad_enabled(self.grad)
-            found.append("autograd was switched")
+            found.append("autograd was switched on or off")
         if torch.are_deterministic_algorithms_enabled() != self.deterministic:
             torch.use_deterministic_algorithms(self.deterministic)
             found.append("deterministic algorithms were switched")
@@ -206,7 +206,7 @@ class Blame:
             kind = what.partition(",")[0]
             if (borrower, kind) not in self._seen:
                 self._seen.add((borrower, kind))
-                self._new.append(f"{borrower} did not leave what it was lent as it was: {what}")
+                self._new.append(f"{borrower} must leave everything unchanged, but {what}")
 
     def take(self) -> str:
         """Return the changes recorded since the last call in one line, or ""."""

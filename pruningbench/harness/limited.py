@@ -34,19 +34,19 @@ def limited(samples: Samples, limit: int) -> Samples:
     drawn = torch.randperm(len(samples), generator=generator_for("limit", len(samples))).tolist()
     index = sorted(drawn[:limit])
     if isinstance(samples.human, (HumanOddOneOut, HumanTwoAlternatives)):
-        index = _of_trials(samples.human.triplets, limit)
+        index = _images_of_trials(samples.human.triplets, limit)
     return LimitedSamples(samples, index)
 
 
-def _of_trials(triplets: Tensor, limit: int) -> list[int]:
+def _images_of_trials(triplets: Tensor, limit: int) -> list[int]:
     """Return the images of as many triplets as fit into `limit`, and of at least one triplet."""
-    taken: set[int] = set()
+    images: set[int] = set()
     for trial in torch.randperm(len(triplets), generator=generator_for("limit", len(triplets))).tolist():
-        more = taken | set(triplets[trial].tolist())
-        if taken and len(more) > limit:
+        more = images | set(triplets[trial].tolist())
+        if images and len(more) > limit:
             break
-        taken = more
-    return sorted(taken)
+        images = more
+    return sorted(images)
 
 
 class LimitedSamples(Samples):
@@ -106,10 +106,10 @@ def _trials(human: HumanOddOneOut | HumanTwoAlternatives, index: list[int], coun
     place = torch.full((count,), -1, dtype=torch.int64)
     place[torch.tensor(index)] = torch.arange(len(index))
     triplets = place[human.triplets.long()]
-    whole = (triplets >= 0).all(dim=1)
+    complete = (triplets >= 0).all(dim=1)
     if isinstance(human, HumanOddOneOut):
-        return replace(human, triplets=triplets[whole], odd=human.odd[whole])
-    return replace(human, triplets=triplets[whole], right=human.right[whole])
+        return replace(human, triplets=triplets[complete], odd=human.odd[complete])
+    return replace(human, triplets=triplets[complete], right=human.right[complete])
 
 
 def _by_rows(human: HumanResponses, index: list[int], count: int) -> HumanResponses:

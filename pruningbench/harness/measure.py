@@ -156,7 +156,7 @@ def _check(label: str, variant: object, outputs: object, seen: list[str]) -> Non
     if not isinstance(outputs, Outputs):
         raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
     if not isinstance(variant, str):
-        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is no text")
+        raise PluginError(f"task {label!r} yielded variant {variant!r}, which is not text")
     if variant in seen:
         raise PluginError(f"task {label!r} yielded variant {variant!r} twice")
     seen.append(variant)
@@ -191,7 +191,7 @@ def _apply(
     statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
     if statistic is mean and array.ndim == 2:
         if not array.shape[1]:
-            raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: no value for a sample")
+            raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: it has no values per sample")
         array = array.mean(axis=1)  # one value per sample, because differences are paired by sample
     estimate = bootstrap(array, statistic)
     chance, chance_p = _chance(metric, label, outputs, array, main=main)

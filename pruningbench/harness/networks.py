@@ -30,7 +30,7 @@ def is_worth_keeping(cell: Cell) -> bool:
 def kept_network(
     cache: Cache,
     identity: Any,
-    fresh: Callable[[], VisionModel],
+    copy: Callable[[], VisionModel],
     make: Callable[[VisionModel], Masks],
     report: Callable[[str], None],
 ) -> tuple[VisionModel, Masks]:
@@ -39,28 +39,28 @@ def kept_network(
     Args:
         cache: where networks are stored.
         identity: everything that determines the network.
-        fresh: returns a copy of the dense model.
+        copy: returns a copy of the dense model.
         make: prunes and trains a copy in place, and returns its masks.
         report: receives a note if the stored network cannot be used.
     """
-    made: list[tuple[VisionModel, Masks]] = []
+    computed: list[tuple[VisionModel, Masks]] = []
 
     def compute() -> dict[str, Tensor]:
-        model = fresh()
+        model = copy()
         masks = make(model)
-        made.append((model, masks))
+        computed.append((model, masks))
         weights = {f"weights/{name}": tensor for name, tensor in model.network.state_dict().items()}
         return {**weights, **{f"masks/{name}": mask for name, mask in masks.items()}, PROVENANCE: as_tensor(masks)}
 
     stored = cache.tensors(ROOM, identity, compute)
-    if not made:
+    if not computed:
         try:
-            return _restored(stored, fresh())
+            return _restored(stored, copy())
         except (RuntimeError, ValueError, KeyError) as error:  # its layout differs from the network's current one
-            report(f"the kept network is made again ({error})")
+            report(f"the network in the cache does not fit and is made again ({error})")
             cache.forget(ROOM, identity)
             cache.tensors(ROOM, identity, compute)
-    return made[0]
+    return computed[0]
 
 
 def _restored(stored: dict[str, Tensor], model: VisionModel) -> tuple[VisionModel, Masks]:

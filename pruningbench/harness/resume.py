@@ -93,15 +93,15 @@ class Finished:
 
     def lines(self, cell: Cell, run: TaskRun) -> tuple[Record, ...]:
         """Return the records of the last attempt at a task on a cell; none if it was never tried."""
-        own, asked = self._groups.get((cell.key, run.label), []), plan_key(cell, run)
-        if own and own[0].plan in ("", asked):
-            return tuple(own)
-        return tuple(self._by_plan.get(asked, []))
+        current, plan = self._groups.get((cell.key, run.label), []), plan_key(cell, run)
+        if current and current[0].plan in ("", plan):
+            return tuple(current)
+        return tuple(self._by_plan.get(plan, []))
 
     def attempts(self, cell: Cell, run: TaskRun) -> int:
         """Return how often a task with this label has been tried on a cell."""
-        own = self._groups.get((cell.key, run.label))
-        return own[0].attempts if own else 0
+        group = self._groups.get((cell.key, run.label))
+        return group[0].attempts if group else 0
 
 
 def assess(
@@ -163,18 +163,18 @@ def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: s
     if not values or failed:  # if a part failed, all of it is tried again: parts may depend on each other
         to_do.tasks.append(run)
         return
-    lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _asked(m.label, values)]
+    lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _was_requested(m.label, values)]
     if not lacking:
         return
-    wanted = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
+    measured = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
     to_do.tasks.append(replace(run, metrics=tuple(lacking)))
-    to_do.kept[run.label] = tuple(line for line in values if line.metric in wanted)
+    to_do.kept[run.label] = tuple(line for line in values if line.metric in measured)
 
 
-def _asked(metric: str, values: Sequence[Record]) -> bool:
+def _was_requested(metric: str, values: Sequence[Record]) -> bool:
     """Whether a metric was requested for a finished task, even if it did not apply."""
-    known = values[0].made_of
-    return f"{METRIC}{metric}" in known if known else any(line.metric == metric for line in values)
+    parts = values[0].made_of
+    return f"{METRIC}{metric}" in parts if parts else any(line.metric == metric for line in values)
 
 
 def sentences(stale: Sequence[Stale]) -> Iterator[str]:
@@ -185,7 +185,7 @@ def sentences(stale: Sequence[Stale]) -> Iterator[str]:
             counts[(name, _owner(item, name), _short(was), _short(now))] += 1
     for (name, owner, was, now), count in counts.items():
         runs = "finished task run" if count == 1 else "finished task runs"
-        yield f"{_spelt(name)} of {owner} changed ({was} -> {now}): {count} {runs}"
+        yield f"{_description(name)} of {owner} changed ({was} -> {now}): {count} {runs}"
 
 
 def _owner(item: Stale, name: str) -> str:
@@ -206,10 +206,14 @@ def _owner(item: Stale, name: str) -> str:
     return f"{name} {owner.get(name, '')}".strip()
 
 
-def _spelt(name: str) -> str:
-    known = (VERSION, "weights", "preprocessing", "libraries")
+def _description(name: str) -> str:
+    contents = (VERSION, "weights", "preprocessing", "libraries")
     return (
-        f"the {name}" if name in known else "the content" if name == "data" or name.startswith("task ") else "the code"
+        f"the {name}"
+        if name in contents
+        else "the content"
+        if name == "data" or name.startswith("task ")
+        else "the code"
     )
 
 

@@ -14,9 +14,9 @@ from pruningbench.contract.executor import Executor, Work
 from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
 from pruningbench.harness.events import CellJob
+from pruningbench.harness.observing import Observers
 from pruningbench.harness.resume import State, TaskKey, assess
 from pruningbench.harness.sources import Sources
-from pruningbench.harness.telling import Teller
 from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import read_journal
@@ -112,7 +112,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     folder = RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
     records, _ = read_journal(folder.results)
-    plan = with_known_labels(plan, records)
+    plan = with_recorded_labels(plan, records)
     retry = failures(plan, records) if options.retry_failed else {}
     sources = Sources(folder.sources, plan)
     state = assess(plan, records, sources.contents.parts, retry, damaged(folder, records))
@@ -133,16 +133,16 @@ def _notes(folder: RunFolder, state: State) -> tuple[str, ...]:
         return ()
     runs = "1 finished task run is" if state.unknown == 1 else f"{state.unknown} finished task runs are"
     return (
-        f"{folder.path}: {runs} of an older version of pruningbench, which did not keep what rows are made of: they "
-        "stay, marked as unchecked; to measure them again, choose another --out",
+        f"{folder.path}: {runs} from an older version of pruningbench, which did not record what rows are made of: "
+        "they are kept, marked as unchecked; to measure them again, choose another --out",
     )
 
 
 def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
-    found = registry.entry("executor", options.executor).load()
-    if not (isinstance(found, type) and issubclass(found, Executor)):
-        raise PluginError(f"executor {options.executor!r} is {found!r}, not a subclass of Executor")
-    return found
+    executor = registry.entry("executor", options.executor).load()
+    if not (isinstance(executor, type) and issubclass(executor, Executor)):
+        raise PluginError(f"executor {options.executor!r} is {executor!r}, not a subclass of Executor")
+    return executor
 
 
 def execute(prepared: Prepared, registry: Registry, observer: object | None = None) -> Summary:
@@ -167,9 +167,9 @@ def execute(prepared: Prepared, registry: Registry, observer: object | None = No
 
 def _execute(prepared: Prepared, registry: Registry) -> Summary:
     plan, folder = prepared.plan, prepared.folder
-    teller = Teller(registry.door, RunInfo(plan.suite.name, folder.path, len(plan.cells), 0, 0))
+    observers = Observers(registry.door, RunInfo(plan.suite.name, folder.path, len(plan.cells), 0, 0))
     for note in prepared.notes:
-        teller.warn(note)
+        observers.warn(note)
     if prepared.idle:
         return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
@@ -178,21 +178,21 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
     try:
         folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
         folder.create(plan.suite.to_yaml(), plan.suite.digest)
-        _note_environment(prepared, registry, str(device), teller)
-        return _run(prepared, registry, device, refused, teller)
+        _note_environment(prepared, registry, str(device), observers)
+        return _run(prepared, registry, device, refused, observers)
     finally:
         folder.unlock()
 
 
 def _run(
-    prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], teller: Teller
+    prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], observers: Observers
 ) -> Summary:
     from pruningbench.harness.checking import check
     from pruningbench.harness.worker import Worker
     from pruningbench.store.cache import Cache
 
     plan, folder, options = prepared.plan, prepared.folder, prepared.options
-    driver = Driver(plan, folder, teller)
+    driver = Driver(plan, folder, observers)
     cache = Cache(folder.private_cache) if options.no_cache else Cache()
     worker = Worker(
         plan.suite.name, registry, device, cache, driver.note,
@@ -221,7 +221,7 @@ def finished_summary(prepared: Prepared) -> Summary:
     """
     plan, results = prepared.plan, prepared.folder.results
     if plan.cells and plan.tasks and not results.exists():
-        raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to begin anew")
+        raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to start over")
     records, _ = read_journal(results)
     sources = Sources(prepared.folder.sources, plan)
     left = assess(plan, records, sources.contents.parts, prepared.retry).task_runs
@@ -238,7 +238,7 @@ class _Work:
 
     def __init__(self, worker: Worker, cache: Path) -> None:
         self._worker: Worker | None = worker
-        self._made = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit)
+        self._settings = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_worker": None}
@@ -249,7 +249,7 @@ class _Work:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit = self._made
+        suite, device, cache, keep_weights, limit = self._settings
         worker = Worker(
             suite, load_registry(), device, Cache(cache), lambda _message: None, keep_weights=keep_weights, limit=limit
         )
@@ -261,22 +261,22 @@ def measured_groups(records: Iterable[Record]) -> int:
     return len({record.group for record in records if not record.stale})
 
 
-def with_known_labels(plan: Plan, records: Iterable[Record]) -> Plan:
+def with_recorded_labels(plan: Plan, records: Iterable[Record]) -> Plan:
     """Return a plan whose tasks have the labels that a journal knows them by.
 
     When a suite gains a second use of a task, longer labels tell the two apart. A finished task keeps its label, so it
     stays finished.
     """
-    known = {record.plan: record.task for record in records if record.plan}
+    label_of_plan = {record.plan: record.task for record in records if record.plan}
     labels = {run.label for run in plan.tasks}
     tasks = []
     for run in plan.tasks:
-        found = [
-            known[key]
+        recorded = [
+            label_of_plan[key]
             for key in (plan_key(cell, run) for cell in plan.cells if is_for(run.task, cell.model))
-            if key in known
+            if key in label_of_plan
         ]
-        label = found[0] if found and found[0] not in labels else run.label
+        label = recorded[0] if recorded and recorded[0] not in labels else run.label
         labels.add(label)
         tasks.append(replace(run, label=label))
     return replace(plan, tasks=tuple(tasks))
@@ -286,18 +286,18 @@ def lacking_weights(plan: Plan, folder: RunFolder, records: Iterable[Record], st
     """Return jobs without tasks for finished cells whose weights the suite keeps but the folder lacks."""
     if plan.suite.keep != "weights":
         return []
-    made = {record.cell for record in records if record.status == "ok"} - {job.cell.key for job in state.jobs}
-    cells = [cell for cell in plan.cells if cell.pruner is not None and cell.key in made]
+    finished = {record.cell for record in records if record.status == "ok"} - {job.cell.key for job in state.jobs}
+    cells = [cell for cell in plan.cells if cell.pruner is not None and cell.key in finished]
     return [CellJob(cell, ()) for cell in cells if not folder.weights_file(cell.key).exists()]
 
 
-def _note_environment(prepared: Prepared, registry: Registry, device: str, teller: Teller) -> None:
+def _note_environment(prepared: Prepared, registry: Registry, device: str, observers: Observers) -> None:
     from pruningbench.store.environment import capture
 
     plugins: Sequence[tuple[str, str, str]] = [(p.name, p.distribution, p.version) for p in registry.plugins]
     environment = capture(device=device, seeds=prepared.plan.suite.seeds, plugins=plugins)
     changed = prepared.folder.write_environment(environment)
-    told = {key: pair for key, pair in changed.items() if key not in ("source",)}
-    if told:
-        names = ", ".join(sorted(told))
-        teller.warn(f"the environment has changed since this run began ({names}); see environment.json")
+    differing = {key: pair for key, pair in changed.items() if key not in ("source",)}
+    if differing:
+        names = ", ".join(sorted(differing))
+        observers.warn(f"the environment has changed since this run began ({names}); see environment.json")

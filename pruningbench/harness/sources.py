@@ -105,9 +105,9 @@ class Sources:
         self._stamps: dict[str, str] = {}
         self.contents = Contents()
         for key, use in self.uses.items():
-            known = self._stored.get(key)
-            if known is not None and known["stamp"] and known["stamp"] == self.stamp(key):
-                self._note(self.contents, key, use, known["parts"])
+            stored = self._stored.get(key)
+            if stored is not None and stored["stamp"] and stored["stamp"] == self.stamp(key):
+                self._note(self.contents, key, use, stored["parts"])
 
     def stamp(self, key: str) -> str:
         """Return the stamp that a component had when this process first asked for it."""
@@ -124,8 +124,8 @@ class Sources:
         """Return the components whose files have changed since they were last checked."""
         return [
             key
-            for key, known in self._stored.items()
-            if key in self.uses and known["stamp"] not in ("", self.stamp(key))
+            for key, stored in self._stored.items()
+            if key in self.uses and stored["stamp"] not in ("", self.stamp(key))
         ]
 
     def unknown(self) -> list[str]:
@@ -169,13 +169,13 @@ class Sources:
         if learnt is not None:
             contents.models |= learnt.models
             contents.data |= learnt.data
-        kept = dict(self._stored)
+        stored = dict(self._stored)
         for key in self.uses:
             parts = contents.models.get(key) or ({DATA: contents.data[key]} if key in contents.data else None)
             if parts:
-                kept[key] = {"stamp": self.stamp(key), "parts": parts}
+                stored[key] = {"stamp": self.stamp(key), "parts": parts}
         with suppress(OSError):  # the file only saves time
-            write_whole(self.file, (json.dumps(kept, indent=1) + "\n").encode())
+            write_whole(self.file, (json.dumps(stored, indent=1) + "\n").encode())
 
     @staticmethod
     def _note(contents: Contents, key: str, use: Use, parts: Parts) -> None:

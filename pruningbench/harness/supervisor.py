@@ -50,14 +50,14 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
         status = _wait_for(child)
         # only the exit code in the pipe counts: a component can exit the process with any status
         with os.fdopen(report, "rb") as pipe:
-            said = pipe.read().decode()
-        if said:
-            return int(said)
-        what = _describe(status)
+            message = pipe.read().decode()
+        if message:
+            return int(message)
+        how = _describe(status)
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
-        if not died(what):
-            raise ChildDiedError(f"the working process {what} before it began any cell; see `pruningbench doctor`")
+        if not died(how):
+            raise ChildDiedError(f"the worker process {how} before it began any cell; see `pruningbench doctor`")
 
 
 def _fork(work: Callable[[], int]) -> tuple[int, int]:
@@ -149,4 +149,4 @@ def _wait_for(pid: int) -> int:
 def _describe(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"left without a word (exit status {os.WEXITSTATUS(status)})"
+    return f"exited without a message (exit status {os.WEXITSTATUS(status)})"

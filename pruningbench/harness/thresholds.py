@@ -21,8 +21,8 @@ def threshold(pruner: ScorePruner, scores: Mapping[str, Tensor], sparsity: float
     """Turn scores into masks, and measure how much ties decided."""
     masks = pruner.threshold(scores, sparsity)
     if isinstance(masks, Masks) and all(name in scores and scores[name].shape == masks[name].shape for name in masks):
-        found = ties(scores, masks, jointly=pruner.allocate_by() == "global", within=within)
-        return masks.with_provenance(ties=found.share, zeros=found.zeros)
+        tied = ties(scores, masks, jointly=pruner.allocate_by() == "global", within=within)
+        return masks.with_provenance(ties=tied.share, zeros=tied.zeros)
     return masks
 
 
@@ -67,11 +67,11 @@ def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> 
         network: the network that was scored.
         within: masks of an earlier round.
     """
-    own = ties_of(masks)
-    if own > UNDECIDED:
+    recorded = ties_of(masks)
+    if recorded > UNDECIDED:
         zeros = masks.provenance.get("zeros")
-        masks = masks.with_provenance(undecided=_remark(own, zeros if isinstance(zeros, float) else 0.0, network))
-    if within is not None and ties_of(within) > (0.0 if math.isnan(own) else own):
+        masks = masks.with_provenance(undecided=_remark(recorded, zeros if isinstance(zeros, float) else 0.0, network))
+    if within is not None and ties_of(within) > (0.0 if math.isnan(recorded) else recorded):
         # decisions that an earlier round left to ties remain so
         masks = masks.with_provenance(**{key: within.provenance[key] for key in KEYS if key in within.provenance})
     return masks
@@ -84,12 +84,12 @@ def ties_of(masks: Masks) -> float:
 
 
 def _remark(share: float, zeros: float, network: nn.Module) -> str:
-    what = f"undecided scores: {share:.0%} of the decision is by ties, which fall by place"
+    sentence = f"undecided scores: {share:.0%} of the decision is by ties, broken by position"
     norms = zero_norms(network)
     if norms and zeros:
         return (
-            f"{what}; {zeros:.0%} of the scores are 0, as are the scales of {len(norms)} norms, which stop gradients, "
-            f"the first {norms[0]!r}: start them at one (models of timm: `norm_init: one`)"
+            f"{sentence}; {zeros:.0%} of the scores are 0, as are the scales of {len(norms)} norms, which stop "
+            f"gradients, the first {norms[0]!r}: start them at one (models of timm: `norm_init: one`)"
         )
-    known = f"{what}; {zeros:.0%} of the scores are 0" if zeros else what
-    return f"{known}: score more data, or by something that tells weights apart"
+    longer = f"{sentence}; {zeros:.0%} of the scores are 0" if zeros else sentence
+    return f"{longer}: score more data, or choose scores that tie less"

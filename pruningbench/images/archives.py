@@ -68,7 +68,7 @@ def _one_line(archive: Path, into: Path) -> Iterator[None]:
 def _damaged(archive: Path, error: Exception) -> FetchError:
     archive.unlink()
     why = one_line(str(error).partition("\n")[0].rstrip(":")) or type(error).__name__
-    return FetchError(f"{archive}: damaged archive is removed ({why}); fetch it again")
+    return FetchError(f"{archive}: damaged archive was removed ({why}); fetch it again")
 
 
 def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
@@ -80,8 +80,8 @@ def _unpack_tar(archive: Path, into: Path, notify: Notify) -> None:
         for member in members:
             places.add(member.name, folder=member.isdir())
             if not (member.isreg() or member.isdir()) or member.issparse():
-                what = "a link" if member.issym() or member.islnk() else "no regular file"
-                raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {what})")
+                kind = "a link" if member.issym() or member.islnk() else "not a regular file"
+                raise FetchError(f"{archive}: unsafe archive refused ({member.name!r} is {kind})")
             done += member.size
             _check_size(archive, done)
             # "data" removes setuid bits and owners; it is not trusted to keep links inside (CVE-2025-4517),
@@ -103,7 +103,7 @@ def _unpack_zip(archive: Path, into: Path, notify: Notify) -> None:
             if kind == stat.S_IFLNK:
                 raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is a link)")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is no regular file)")
+                raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is not a regular file)")
             file.extract(member, into)
             done += member.file_size
             notify(done, total)
@@ -114,7 +114,7 @@ class _Places:
 
     def __init__(self, archive: Path, into: Path) -> None:
         self._archive, self._into = archive, into
-        self._taken: set[str] = set()
+        self._unpacked_names: set[str] = set()
         self._count = 0
 
     def add(self, name: str, *, folder: bool) -> None:
@@ -130,17 +130,17 @@ class _Places:
         if self._count > MOST_MEMBERS:
             raise self._refused(f"it holds more than {MOST_MEMBERS:,} members")
         if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
-            raise self._refused(f"{name!r} lies outside of it")
+            raise self._refused(f"{name!r} lies outside its folder")
         if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise self._refused(f"the name {name!r} holds a NUL or is no UTF-8")
+            raise self._refused(f"the name {name!r} holds a NUL or is not UTF-8")
         if len(path.parts) > DEEPEST:
-            raise self._refused(f"{name[:80]!r}... lies in more than {DEEPEST} folders")
+            raise self._refused(f"{name[:80]!r}... is nested in more than {DEEPEST} folders")
         if folder:
             return
         key = unicodedata.normalize("NFC", str(path)).casefold()
-        if key in self._taken and os.path.lexists(self._into / path):
-            raise self._refused(f"it holds {name!r} twice, or in two spellings that are one on this disk")
-        self._taken.add(key)
+        if key in self._unpacked_names and os.path.lexists(self._into / path):
+            raise self._refused(f"it holds {name!r} twice, or in two spellings that this disk does not distinguish")
+        self._unpacked_names.add(key)
 
     def _refused(self, why: str) -> FetchError:
         return FetchError(f"{self._archive}: unsafe archive refused ({why})")

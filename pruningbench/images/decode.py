@@ -112,12 +112,12 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
                 image.load()
                 yield image
     except UnidentifiedImageError:
-        raise OSError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or its beginning is damaged") from None
+        raise OSError(f"it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or its beginning is damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise OSError(f"its pixels are more than {LARGEST_PIXELS:,}, the most that are decoded") from error
+        raise OSError(f"it exceeds the limit of {LARGEST_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow's format readers raise nearly anything for a damaged file
         raise OSError(one_line(error) or type(error).__name__) from error
 
 
 def _too_large(width: int, height: int) -> str:
-    return f"its {width} x {height} pixels are more than {LARGEST_PIXELS:,}, the most that are decoded; make it smaller"
+    return f"its {width} x {height} pixels exceed the limit of {LARGEST_PIXELS:,}; make it smaller"

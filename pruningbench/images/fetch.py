@@ -83,9 +83,9 @@ class Download:
 
 def data_folder() -> Path:
     """Return ``$PRUNINGBENCH_DATA``, or the user's data folder of this platform."""
-    named = os.environ.get("PRUNINGBENCH_DATA")
-    if named:
-        return expanded(named)
+    setting = os.environ.get("PRUNINGBENCH_DATA")
+    if setting:
+        return expanded(setting)
     from platformdirs import user_data_path
 
     return user_data_path("pruningbench", appauthor=False) / "data"
@@ -109,32 +109,32 @@ def fetch(downloads: Sequence[Download], folder: Path, progress: Progress = sile
     files = [item for item in downloads if not item.unpack and not (folder / item.file).exists()]
     archives = [item for item in downloads if item.unpack]
     with _named_errors(folder), _only_one(parts):
-        whole = [_obtain(item, parts, progress) for item in (*files, *archives)]
-        for item, path in zip(files, whole, strict=False):
+        fetched = [_obtain(item, parts, progress) for item in (*files, *archives)]
+        for item, path in zip(files, fetched, strict=False):
             target = folder / item.file
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         if archives:
-            _install(dict(zip(whole[len(files) :], archives, strict=True)), folder, parts, progress)
+            _install(dict(zip(fetched[len(files) :], archives, strict=True)), folder, parts, progress)
 
 
 def _install(archives: dict[Path, Download], folder: Path, parts: Path, progress: Progress) -> None:
     """Unpack archives next to `folder`, move their content into it, and remove them."""
     from pruningbench.images.archives import merge, unpack
 
-    fresh = parts / "unpacked"
-    shutil.rmtree(fresh, ignore_errors=True)
+    unpacked = parts / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
     try:
         for archive, item in archives.items():
-            unpack(archive, fresh / item.into, partial(progress, f"unpacking {archive.name}"))
-            if item.strip and (fresh / item.into / item.strip).is_dir():
-                merge(fresh / item.into / item.strip, fresh / item.into)
+            unpack(archive, unpacked / item.into, partial(progress, f"unpacking {archive.name}"))
+            if item.strip and (unpacked / item.into / item.strip).is_dir():
+                merge(unpacked / item.into / item.strip, unpacked / item.into)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / UNFINISHED).touch()
-        merge(fresh, folder)
+        merge(unpacked, folder)
         (folder / UNFINISHED).unlink()
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(unpacked, ignore_errors=True)
     for archive in archives:
         archive.unlink()
 
@@ -142,13 +142,13 @@ def _install(archives: dict[Path, Download], folder: Path, parts: Path, progress
 def _obtain(item: Download, parts: Path, progress: Progress) -> Path:
     """Return the complete, checked file in `parts`, downloading what is missing."""
     name = Path(item.file).name
-    whole, part = parts / name, parts / f"{name}.part"
-    if not whole.exists():
+    complete, part = parts / name, parts / f"{name}.part"
+    if not complete.exists():
         _download(item, part, progress)
-        part.replace(whole)
+        part.replace(complete)
         validator(part).unlink(missing_ok=True)
-    _check(item, whole)
-    return whole
+    _check(item, complete)
+    return complete
 
 
 def _check(item: Download, path: Path) -> None:
@@ -160,17 +160,17 @@ def _check(item: Download, path: Path) -> None:
     sha256, md5 = hash_file(path)
     record = path.with_name(f"{path.name}.sha256")
     if item.sha256 or item.md5:
-        wanted, found = (item.sha256, sha256) if item.sha256 else (item.md5, md5)
-        remedy = "run the same command again; if it stays so, the source has changed or is not to be trusted"
+        expected, actual = (item.sha256, sha256) if item.sha256 else (item.md5, md5)
+        remedy = "run the same command again; if this repeats, the source has changed or cannot be trusted"
     elif record.exists():
-        wanted, found = _recorded(record), sha256
+        expected, actual = _recorded(record), sha256
         remedy = f"the source has changed since the first download; delete {record} to accept the new file"
     else:
         write_whole(record, f"{sha256}  {path.name}\n".encode())
         return
-    if not found.startswith(wanted):
+    if not actual.startswith(expected):
         path.unlink()
-        raise FetchError(f"{item.url}: wrong checksum of {path.name} (expected {wanted}, got {found}); {remedy}")
+        raise FetchError(f"{item.url}: wrong checksum of {path.name} (expected {expected}, got {actual}); {remedy}")
 
 
 def _recorded(record: Path) -> str:
@@ -240,8 +240,8 @@ def _failed(item: Download, part: Path, error: Exception) -> FetchError:
     if isinstance(error, HTTPError):
         return FetchError(f"{item.url}: the server answers {error.code} {one_line(error.reason)}; try later, {by_hand}")
     reason = one_line(getattr(error, "reason", error))
-    kept = f"the {_size(part):,} bytes fetched so far are kept: the same command goes on from there"
-    return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({kept}), {by_hand}")
+    progress = f"the {_size(part):,} bytes fetched so far are kept: the same command continues from there"
+    return FetchError(f"{item.url}: cannot be fetched ({reason}); check the network ({progress}), {by_hand}")
 
 
 @contextlib.contextmanager
@@ -257,7 +257,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
         for part in parts.glob("*.part*"):
             part.unlink(missing_ok=True)
         raise FetchError(
-            f"no space left for {folder}; what was half-written is removed: free some space, or set "
+            f"no space left for {folder}; the partial download was removed: free some space, or set "
             "PRUNINGBENCH_DATA to a folder on a larger disk, and run the command again"
         ) from None
 

@@ -86,7 +86,7 @@ class Rows:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _make_room(path, needed, allowed)
-            if shutil.disk_usage(path.parent).free + _taken(path.with_suffix(".rows")) < needed:
+            if shutil.disk_usage(path.parent).free + _bytes_used(path.with_suffix(".rows")) < needed:
                 return None
             return cls(path, count, layers, size)
         except OSError as error:
@@ -134,16 +134,16 @@ def _make_room(path: Path, needed: int, allowed: int) -> None:
     index = path.with_suffix(".index")
     index.touch()
     others = sorted((p for p in path.parent.glob("*.index") if p != index), key=lambda p: (p.stat().st_mtime, p.name))
-    total = sum(_taken(p.with_suffix(".rows")) for p in others)
+    total = sum(_bytes_used(p.with_suffix(".rows")) for p in others)
     for other in others:
         if total + needed <= allowed:
             return
-        total -= _taken(other.with_suffix(".rows"))
+        total -= _bytes_used(other.with_suffix(".rows"))
         other.with_suffix(".rows").unlink(missing_ok=True)
         other.unlink(missing_ok=True)
 
 
-def _taken(path: Path) -> int:
+def _bytes_used(path: Path) -> int:
     """Return the bytes that a file takes on disk; holes take none."""
     try:
         stat = path.stat()

@@ -35,9 +35,9 @@ class _Bounded(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= LARGEST_HEADER:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
-        given: bytes = self._stream.read(size)
-        self.last = given
-        return given
+        block: bytes = self._stream.read(size)
+        self.last = block
+        return block
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         reached: int = self._stream.seek(place, whence)
@@ -76,12 +76,12 @@ def members(archive: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.T
 
 
 def _to_the_end(tar: tarfile.TarFile, stream: _Bounded) -> Iterator[tarfile.TarInfo]:
-    kept: Any = tar
+    reader: Any = tar
     while (member := tar.next()) is not None:
         yield member
-        kept.members.clear()  # otherwise all of them would be kept
+        reader.members.clear()  # otherwise all of them would be kept
     if len(stream.last) < tarfile.BLOCKSIZE or stream.last.strip(b"\0"):  # a block of zeros is the end marker
-        raise tarfile.ReadError(f"its header at byte {tar.offset:,} is damaged or lacks")
+        raise tarfile.ReadError(f"its header at byte {tar.offset:,} is damaged or missing")
     for _ in range(MOST_PADDING):  # a compressed stream has its checksum at its end
         if not stream.read(LARGEST_HEADER):
             return

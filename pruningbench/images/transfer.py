@@ -58,25 +58,25 @@ def transfer(url: str, part: Path, size: int | None, note: Callable[[int, int | 
         CutError: if the connection ends, or is too slow, before the file is complete.
         urllib.error.URLError, http.client.HTTPException, TimeoutError: as urllib raises them.
     """
-    asked = part.stat().st_size if part.exists() else 0
-    with _opener().open(_request(url, asked, part), timeout=TIMEOUT) as response:
-        done, total = _stated(url, response, asked, size, part)
+    offset = part.stat().st_size if part.exists() else 0
+    with _opener().open(_request(url, offset, part), timeout=TIMEOUT) as response:
+        received, total = _stated_start_and_total(url, response, offset, size, part)
         most = LARGEST_UNSTATED if total is None else total
         part.parent.mkdir(parents=True, exist_ok=True)
         validator(part).write_text(_strong_validator(response.headers), "utf-8")
-        with part.open("ab" if done else "wb") as file:
-            note(done, total)
+        with part.open("ab" if received else "wb") as file:
+            note(received, total)
             for block in _blocks(response):
-                done += len(block)
-                if done > most:
+                received += len(block)
+                if received > most:
                     break
                 file.write(block)
-                note(done, total)
-    if done > most:
+                note(received, total)
+    if received > most:
         part.unlink()
         raise FetchError(f"{url}: the server sends more than the {most:,} bytes that the file may have; it is refused")
-    if total is not None and done != total:
-        raise CutError(f"the connection ended after {done} of {total} bytes")
+    if total is not None and received != total:
+        raise CutError(f"the connection ended after {received} of {total} bytes")
 
 
 def validator(part: Path) -> Path:
@@ -90,20 +90,24 @@ def stated_total(headers: Any) -> int | None:
     return int(total) if _NUMBER.fullmatch(total) else None
 
 
-def _stated(url: str, response: Any, asked: int, size: int | None, part: Path) -> tuple[int, int | None]:
+def _stated_start_and_total(
+    url: str, response: Any, offset: int, size: int | None, part: Path
+) -> tuple[int, int | None]:
     """Return the byte at which the body of a response begins, and the size of the whole file (None: unknown)."""
     start, total = 0, _length(url, response)
     if response.status == HTTPStatus.PARTIAL_CONTENT:
-        if not asked:
-            raise FetchError(f"{url}: the server answers with a part of the file (206), though all of it was asked for")
-        given = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
-        if given is None or int(given[1]) != asked:
+        if not offset:
+            raise FetchError(
+                f"{url}: the server answers with a part of the file (206), although the whole file was requested"
+            )
+        content_range = _RANGE.fullmatch(response.headers.get("Content-Range") or "")
+        if content_range is None or int(content_range[1]) != offset:
             part.unlink()
-            raise CutError("the server sent another part than was asked for")
-        start = asked
-        total = int(given[3]) if given[3] != "*" else None if total is None else asked + total
+            raise CutError("the server sent another part than requested")
+        start = offset
+        total = int(content_range[3]) if content_range[3] != "*" else None if total is None else offset + total
     elif response.status != HTTPStatus.OK:
-        raise FetchError(f"{url}: the server answers {response.status}, which brings no file")
+        raise FetchError(f"{url}: the server answers {response.status}, which carries no file")
     if size is not None and total not in (None, size):
         raise FetchError(
             f"{url}: the server states {total:,} bytes, but the file has {size:,}: the source has changed or is not to "
@@ -120,7 +124,7 @@ def _length(url: str, response: Any) -> int | None:
     if text is None or getattr(response, "chunked", False):  # chunks state their own lengths, which apply
         return None
     if not _NUMBER.fullmatch(text.strip()):
-        raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is no number of bytes")
+        raise FetchError(f"{url}: the server states a Content-Length of {text[:40]!r}, which is not a number of bytes")
     return int(text)
 
 
@@ -153,9 +157,9 @@ def _request(url: str, start: int, part: Path) -> Request:
     if start:
         headers["Range"] = f"bytes={start}-"
         noted = validator(part)
-        known = noted.read_text("utf-8") if noted.exists() else ""
-        if known:
-            headers["If-Range"] = known
+        version = noted.read_text("utf-8") if noted.exists() else ""
+        if version:
+            headers["If-Range"] = version
     return Request(url, headers=headers)  # noqa: S310 - checked above
 
 
@@ -173,10 +177,10 @@ def _opener() -> OpenerDirector:
                 target = ""
             if not _WEB.match(target):
                 where = headers.get("Location") or "nowhere"
-                raise FetchError(f"{req.full_url}: sends on to {where[:200]!r}; only http and https are followed")
+                raise FetchError(f"{req.full_url}: redirects to {where[:200]!r}; only http and https are followed")
             if req.full_url.lower().startswith("https:") and not target.lower().startswith("https:"):
                 raise FetchError(
-                    f"{req.full_url}: sends on to {target[:200]!r}, which is not encrypted; it is not followed"
+                    f"{req.full_url}: redirects to {target[:200]!r}, which is not encrypted; it is not followed"
                 )
             return super().http_error_302(req, fp, code, msg, headers)
 
@@ -199,5 +203,5 @@ def _opener() -> OpenerDirector:
 def _strong_validator(headers: Any) -> str:
     """Return what identifies a version of a file byte by byte: a strong ETag, or the date of last modification."""
     tag = headers.get("ETag") or ""
-    found: str = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
-    return found if found.isascii() and found.isprintable() and len(found) <= LONGEST_VALIDATOR else ""
+    value: str = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+    return value if value.isascii() and value.isprintable() and len(value) <= LONGEST_VALIDATOR else ""

@@ -43,7 +43,8 @@ def render(
     if format == "csv":
         return csv_text(boards)
     if format not in FORMATS:
-        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+        hint = did_you_mean(format, FORMATS) or f"; formats are: {', '.join(FORMATS)}"
+        raise UsageError(f"unknown format {format!r}{hint}")
     if not boards:
         return "No results."
     if format == "latex":

@@ -43,22 +43,22 @@ def load_registry() -> Registry:
     return build_registry(list(entry_points(group=ENTRY_POINTS)), wanted_plugins())
 
 
-def build_registry(found: list[EntryPoint], wanted: frozenset[str] | None = None) -> Registry:
-    """Register the plugins behind `found`, built-ins first, then by name."""
+def build_registry(entry_points: list[EntryPoint], selected: frozenset[str] | None = None) -> Registry:
+    """Register the plugins behind `entry_points`, built-ins first, then by name."""
     registry = Registry()
     installed: dict[int, tuple[str, str]] = {}  # reading the metadata of a distribution takes milliseconds
     plugins: dict[tuple[str, str], tuple[Plugin, EntryPoint]] = {}
-    for point in found:
+    for point in entry_points:
         if id(point.dist) not in installed:
             installed[id(point.dist)] = _distribution(point)
         plugins[point.name, point.value] = (Plugin(point.name, *installed[id(point.dist)]), point)
     ordered = sorted(plugins.values(), key=lambda pair: (pair[0].distribution != BUILT_IN, pair[0].name, pair[1].value))
     for plugin, point in ordered:
-        if plugin.distribution == BUILT_IN or wanted is None or {plugin.name, plugin.distribution} & wanted:
+        if plugin.distribution == BUILT_IN or selected is None or {plugin.name, plugin.distribution} & selected:
             _register(registry, plugin, point)
-    known = {part for plugin, _ in ordered for part in (plugin.name, plugin.distribution)}
-    for name in sorted((wanted or frozenset()) - known):
-        reason = f"is named in PRUNINGBENCH_PLUGINS but not installed{did_you_mean(name, known)}"
+    names = {part for plugin, _ in ordered for part in (plugin.name, plugin.distribution)}
+    for name in sorted((selected or frozenset()) - names):
+        reason = f"is named in PRUNINGBENCH_PLUGINS but not installed{did_you_mean(name, names)}"
         registry.broken.append(BrokenPlugin(Plugin(name, "unknown", "?"), reason))
     return registry
 
@@ -94,7 +94,7 @@ def _check_version(module: ModuleType) -> None:
     stated = getattr(module, STATED, "1.0")
     match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated) if isinstance(stated, str) else None
     if match is None:
-        raise PluginError(f"{STATED} is {stated!r}, must be text like {CONTRACT_VERSION!r}")
+        raise PluginError(f"{STATED} is {stated!r}, but must be text like {CONTRACT_VERSION!r}")
     major, minor = map(int, match.groups())
     own_major, own_minor = map(int, CONTRACT_VERSION.split("."))
     if (major, minor) > (own_major, own_minor):

@@ -92,20 +92,20 @@ class Registration:
         if isinstance(self.target, str):
             module, _, attribute = self.target.partition(":")
             try:
-                found = getattr(import_module(module), attribute)
+                value = getattr(import_module(module), attribute)
             except (Exception, SystemExit) as error:  # a third-party module may raise anything
                 raise PluginError(
                     f"{self.what} cannot be imported from {self.target!r}: {type(error).__name__}: {error}"
                 ) from error
-            self._check_object(found)
-            self.target = found
+            self._check_object(value)
+            self.target = value
         return self.target
 
-    def _check_object(self, found: Any) -> None:
+    def _check_object(self, value: Any) -> None:
         if self.kind in KINDS:
-            _check_component(self.what, self.kind, found)
-        elif not callable(found):
-            raise PluginError(f"{self.what} is {found!r}, which cannot be called")
+            _check_component(self.what, self.kind, value)
+        elif not callable(value):
+            raise PluginError(f"{self.what} is {value!r}, which cannot be called")
 
     @property
     def where(self) -> str:
@@ -124,16 +124,16 @@ class Registration:
         return _first_line(self.target.__doc__ or "")
 
 
-def _check_component(what: str, kind: str, found: Any) -> None:
-    if not (isinstance(found, type) and issubclass(found, Component)):
-        raise PluginError(f"{what} is {found!r}, not a Component class")
-    if getattr(found, "kind", None) != kind:
-        raise PluginError(f"{what}: {found.__name__} is no {kind}")
-    if not getattr(vars(found).get("__dataclass_params__"), "frozen", False):
-        raise PluginError(f"{what}: {found.__name__} lacks @dataclass(frozen=True)")
-    abstract = sorted(getattr(found, "__abstractmethods__", ()))
+def _check_component(subject: str, kind: str, value: Any) -> None:
+    if not (isinstance(value, type) and issubclass(value, Component)):
+        raise PluginError(f"{subject} is {value!r}, not a Component class")
+    if getattr(value, "kind", None) != kind:
+        raise PluginError(f"{subject}: {value.__name__} is not a {kind}")
+    if not getattr(vars(value).get("__dataclass_params__"), "frozen", False):
+        raise PluginError(f"{subject}: {value.__name__} lacks @dataclass(frozen=True)")
+    abstract = sorted(getattr(value, "__abstractmethods__", ()))
     if abstract:
-        raise PluginError(f"{what}: {found.__name__} does not define {', '.join(abstract)}")
+        raise PluginError(f"{subject}: {value.__name__} does not define {', '.join(abstract)}")
 
 
 @cache

@@ -52,7 +52,7 @@ class Registry:
             if other.plugin.distribution == plugin.distribution:
                 raise PluginError(
                     f"{kind} {name!r} is registered twice: by plugin {other.plugin} and by plugin {plugin}; "
-                    "the first one stays"
+                    "the first is used"
                 )
         registration = Registration(kind, name, target, plugin)
         registration.check()
@@ -65,11 +65,11 @@ class Registry:
 
     def names(self, kind: Kind | Extension) -> list[str]:
         """Return the sorted names of a kind, with full names where a name alone is ambiguous."""
-        return sorted(self.name_of(found) for same in self.entries[kind].values() for found in same)
+        return sorted(self.name_of(registration) for same in self.entries[kind].values() for registration in same)
 
     def registrations(self, kind: Kind | Extension) -> list[Registration]:
         """Return all registrations of a kind, sorted by name."""
-        return sorted((one for same in self.entries[kind].values() for one in same), key=self.name_of)
+        return sorted((registration for same in self.entries[kind].values() for registration in same), key=self.name_of)
 
     def everything(self) -> Iterator[Registration]:
         """Yield the components and then the extensions, kind by kind."""
@@ -79,9 +79,11 @@ class Registry:
     def clashes(self) -> list[str]:
         """Return one line for each name that several distributions have registered for the same kind."""
         return [
-            _ambiguous(kind, name, same) for kind, named in self.entries.items() for name, same in sorted(named.items())
+            _ambiguous(kind, name, same)
+            for kind, by_name in self.entries.items()
+            for name, same in sorted(by_name.items())
             if len(same) > 1
-        ]  # fmt: skip
+        ]
 
     def entry(self, kind: Kind | Extension, name: str, home: str = "") -> Registration:
         """Return the registration with a name or a full name.
@@ -98,13 +100,17 @@ class Registry:
         """
         distribution, _, short = name.rpartition("/")
         same = self.entries[kind].get(short, [])
-        found = [one for one in same if not distribution or one.plugin.distribution == distribution]
-        if len(found) > 1:
-            found = [one for one in found if one.plugin.distribution == home] or found
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnknownComponentError(_ambiguous(kind, name, found))
+        matches = [
+            registration
+            for registration in same
+            if not distribution or registration.plugin.distribution == distribution
+        ]
+        if len(matches) > 1:
+            matches = [registration for registration in matches if registration.plugin.distribution == home] or matches
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UnknownComponentError(_ambiguous(kind, name, matches))
         hint = did_you_mean(name, self.names(kind))
         others = [other for other in (*KINDS, *EXTENSIONS) if name in self.entries[other]]
         if others:
@@ -121,6 +127,6 @@ class Registry:
             yield from self.registrations(kind)
 
 
-def _ambiguous(kind: str, name: str, found: list[Registration]) -> str:
-    full = " and ".join(repr(one.full_name) for one in found)
-    return f"{kind} {name!r} is registered by {len(found)} distributions; say which one: {full}"
+def _ambiguous(kind: str, name: str, registrations: list[Registration]) -> str:
+    full = " and ".join(repr(registration.full_name) for registration in registrations)
+    return f"{kind} {name!r} is registered by {len(registrations)} distributions; write the full name: {full}"

@@ -65,14 +65,14 @@ def layer_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float, allo
         if len(shapes[names[-1]]) == 2:  # the last linear map keeps at least a fifth
             floor[names[-1]] = max(floor[names[-1]], 0.2)
         # a high sparsity may leave less than the floors ask for: scale them down to fit
-        asked = sum(floor[name] * weights[name] for name in names)
-        scale = min(1.0, (1 - sparsity) * sum(weights.values()) / asked) if asked else 1.0
+        guaranteed = sum(floor[name] * weights[name] for name in names)
+        scale = min(1.0, (1 - sparsity) * sum(weights.values()) / guaranteed) if guaranteed else 1.0
         floor = {name: scale * share for name, share in floor.items()}
         return _water_fill(dict.fromkeys(names, 1.0), weights, 1 - sparsity, floor)
     if allocation == "erk":
         raw = {name: sum(shape) / weights[name] for name, shape in shapes.items()}
         return _water_fill(raw, weights, 1 - sparsity, dict.fromkeys(names, 0.0))
-    raise ValueError(f"{allocation!r} fixes no number of weights a layer")
+    raise ValueError(f"{allocation!r} does not fix the number of weights per layer")
 
 
 def _water_fill(
@@ -121,5 +121,5 @@ def layer_keep_counts(shapes: Mapping[str, tuple[int, ...]], sparsity: float, al
                 missing -= step
                 moved += 1
         if not moved:  # pragma: no cover - target lies in [0, total], so some layer can always move
-            raise AssertionError("no layer can take the rest of the weights")
+            raise AssertionError("no layer has room for the remaining weights")
     return keep

@@ -138,7 +138,7 @@ def diagnose(
     layouts = _layouts(network)
     layers = {name: _layer(name, mask, *layouts.get(name, (1, False))) for name, mask in masks.items()}
     shape = input_shape or told_shape(network)
-    reason = "" if paths else "not asked for"
+    reason = "" if paths else "not requested"
     if paths and shape is None:
         reason = "the shape of an input is unknown: give input_shape"
     if reason or shape is None:
@@ -183,12 +183,12 @@ def _counts(layers: Sequence[LayerDiagnosis]) -> dict[str, Any]:
 
 def _layouts(network: nn.Module) -> dict[str, tuple[int, bool]]:
     """Return (groups, whether rows are inputs) for the weights of convolutions, under every name."""
-    found = {}
+    layouts = {}
     for prefix, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, nn.modules.conv._ConvNd):
             name = f"{prefix}.weight" if prefix else "weight"
-            found[name] = (module.groups, module.transposed)
-    return found
+            layouts[name] = (module.groups, module.transposed)
+    return layouts
 
 
 def _layer(name: str, mask: Tensor, groups: int, transposed: bool) -> LayerDiagnosis:

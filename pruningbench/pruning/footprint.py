@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 def input_shape(network: nn.Module) -> tuple[int, ...] | None:
     """Return (C, H, W) of an input from the network's ``pretrained_cfg`` or ``default_cfg``, as timm provides them."""
-    told = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
-    size = told.get("input_size") if isinstance(told, Mapping) else getattr(told, "input_size", None)
+    config = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    size = config.get("input_size") if isinstance(config, Mapping) else getattr(config, "input_size", None)
     return tuple(int(length) for length in size) if size else None
 
 
@@ -26,13 +26,13 @@ def activation_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
     On the meta device this computes only shapes. Attention is counted in its unfused form, which keeps more than
     the fused kernels of a CPU or GPU. Parameters are not counted, and a tensor kept by several layers counts once.
     """
-    own = {p.untyped_storage()._cdata for p in (*network.parameters(), *network.buffers())}
-    kept: dict[int, int] = {}
+    network_storages = {p.untyped_storage()._cdata for p in (*network.parameters(), *network.buffers())}
+    bytes_by_storage: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
+        if storage._cdata not in network_storages:
+            bytes_by_storage[storage._cdata] = storage.nbytes()
         return tensor
 
     like = next(network.parameters())
@@ -48,4 +48,4 @@ def activation_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
     finally:
         for module, training in modes:
             module.training = training
-    return list(kept.values())
+    return list(bytes_by_storage.values())

@@ -144,10 +144,10 @@ class Masks(Mapping[str, Tensor]):
         """Return masks that keep a weight if both do; a name that only one has is taken unchanged."""
         merged = dict(self.items())
         for name, mask in other.items():
-            mine = merged.get(name)
-            if mine is not None and mine.shape != mask.shape:
-                raise MaskError(f"masks of {name!r} differ in shape: {_dims(mine)} and {_dims(mask)}")
-            merged[name] = mask if mine is None else mine & mask
+            own_mask = merged.get(name)
+            if own_mask is not None and own_mask.shape != mask.shape:
+                raise MaskError(f"masks of {name!r} differ in shape: {_dims(own_mask)} and {_dims(mask)}")
+            merged[name] = mask if own_mask is None else own_mask & mask
         return Masks(merged, {"intersection": [self.provenance, other.provenance]})
 
     def apply(self, network: nn.Module) -> None:

@@ -20,10 +20,10 @@ def preserved(network: nn.Module) -> Iterator[None]:
     module gets its own parameters and buffers back.
     """
     members: list[tuple[Any, dict[str, Any]]] = [
-        (held, dict(held)) for module in network.modules() for held in (module._parameters, module._buffers)
+        (tensors, dict(tensors)) for module in network.modules() for tensors in (module._parameters, module._buffers)
     ]
     modes = [(module, module.training) for module in network.modules()]
-    kept = [(p, p.detach().clone(), p._version) for p in network.parameters()]
+    saved = [(p, p.detach().clone(), p._version) for p in network.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     grads = [(p, p.requires_grad, p.grad) for p in network.parameters()]
     for parameter, _, _ in grads:
@@ -31,12 +31,12 @@ def preserved(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for held, before in members:
-            if list(held) != list(before) or any(held[name] is not tensor for name, tensor in before.items()):
-                held.clear()
-                held.update(before)
+        for tensors, before in members:
+            if list(tensors) != list(before) or any(tensors[name] is not tensor for name, tensor in before.items()):
+                tensors.clear()
+                tensors.update(before)
         with torch.no_grad():
-            for tensor, copy, version in kept:
+            for tensor, copy, version in saved:
                 if tensor._version != version:
                     tensor.copy_(copy)
             for buffer, copy in buffers:

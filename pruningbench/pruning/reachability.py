@@ -79,17 +79,17 @@ def reached_weights(
                 result = torch.func.functional_call(network, {**replaced, **weights}, (signal,))
             outputs = torch.cat([_Signal.apply(output.flatten()) for output in _tensors(result)])
             total = outputs.sum()
-            found = (
+            computed = (
                 torch.autograd.grad(total, list(weights.values()), allow_unused=True)
                 if total.requires_grad
                 else [None] * len(weights)
             )
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             line = str(error).partition("\n")[0]
-            raise NotPathLikeError(f"an input of shape {tuple(shape)} does not pass the network ({line})") from error
+            raise NotPathLikeError(f"an input of shape {tuple(shape)} makes the network fail ({line})") from error
     reached = {
         name: torch.zeros_like(mask) if gradient is None else (gradient > 0).to(mask.device) & mask
-        for (name, mask), gradient in zip(masks.items(), found, strict=True)
+        for (name, mask), gradient in zip(masks.items(), computed, strict=True)
     }
     return reached, (outputs.detach() > 0).cpu()
 
@@ -126,7 +126,7 @@ class _Signal(torch.autograd.Function):
 
 def _ones(values: Tensor) -> Tensor:
     if not bool((values >= 0).all()):
-        raise NotPathLikeError("the network makes negative values of positive ones, so that signals can cancel")
+        raise NotPathLikeError("the network turns positive values into negative ones, so that signals can cancel")
     return (values > 0).to(values.dtype)
 
 

@@ -52,28 +52,28 @@ def prunable_parameters(
     # their weights may have two dimensions, but they are not linear maps
     others = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
     no_maps = {id(p) for m in network.modules() if isinstance(m, others) for p in m.parameters(recurse=False)}
-    found = {
+    candidates = {
         name: parameter
         for name, parameter in network.named_parameters()
         if parameter.ndim >= 2 and name.rpartition(".")[2].endswith("weight") and id(parameter) not in no_maps
     }
-    if not found:
+    if not candidates:
         raise MaskError(f"{type(network).__name__} has no prunable weights (convolutions or linear maps)")
-    dropped = set() if scope.head else set(_head_names(network, found, head))
+    dropped = set() if scope.head else set(_head_names(network, candidates, head))
     for pattern in scope.exclude:
-        matched = fnmatch.filter(found, pattern)
+        matched = fnmatch.filter(candidates, pattern)
         if not matched:
             raise UsageError(
-                f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, found)}"
+                f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, candidates)}"
             )
         dropped.update(matched)
-    kept = {name: parameter for name, parameter in found.items() if name not in dropped}
-    if not kept:
+    selected = {name: parameter for name, parameter in candidates.items() if name not in dropped}
+    if not selected:
         raise MaskError(f"scope {scope} leaves no prunable weights in {type(network).__name__}")
-    return kept
+    return selected
 
 
-def _head_names(network: nn.Module, found: dict[str, nn.Parameter], head: Iterable[str] | None) -> Iterable[str]:
+def _head_names(network: nn.Module, candidates: dict[str, nn.Parameter], head: Iterable[str] | None) -> Iterable[str]:
     if head is not None:
         return head
     from torch import nn
@@ -86,4 +86,4 @@ def _head_names(network: nn.Module, found: dict[str, nn.Parameter], head: Iterab
             "name its parameters in `exclude` instead"
         )
     inside = {id(parameter) for parameter in classifier.parameters()}
-    return [name for name, parameter in found.items() if id(parameter) in inside]
+    return [name for name, parameter in candidates.items() if id(parameter) in inside]

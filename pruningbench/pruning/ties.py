@@ -49,8 +49,8 @@ def ties(
 def _decided(scores: Tensor, mask: Tensor, within: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the scores of the weights kept and of those pruned in this decision."""
     flat, kept = scores.detach().flatten().cpu(), mask.flatten().cpu()
-    lost = ~kept if within is None else ~kept & within.flatten().cpu()
-    return flat[kept], flat[lost]
+    pruned = ~kept if within is None else ~kept & within.flatten().cpu()
+    return flat[kept], flat[pruned]
 
 
 def _tied(group: Iterable[tuple[Tensor, Tensor]]) -> int:

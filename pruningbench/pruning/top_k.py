@@ -91,8 +91,8 @@ def _keep_of_few(values: Tensor, keep: int) -> Tensor:
 
 def _settle(flats: Sequence[Tensor], masks: Sequence[Tensor], places: Sequence[Tensor], keep: int) -> None:
     """Decide again about the values at `places`: keep the `keep` highest of them, drop the others."""
-    found = [_gather(flat, places_in) for flat, places_in in zip(flats, places, strict=True)]
-    for mask, places_in, kept in zip(masks, places, _keep(found, keep), strict=True):
+    scores = [_gather(flat, places_in) for flat, places_in in zip(flats, places, strict=True)]
+    for mask, places_in, kept in zip(masks, places, _keep(scores, keep), strict=True):
         if _on_cpu(mask):
             mask.numpy()[places_in.numpy()] = kept.numpy()
         else:

@@ -61,7 +61,7 @@ def watch_inputs(
     for name in parameters:
         if name not in recorder.seen:
             raise PruningBenchError(
-                f"pruner {pruner!r}: {name!r} meets no input in a linear map or convolution: exclude it in the scope"
+                f"pruner {pruner!r}: {name!r} is used by no linear map or convolution: exclude it in the scope"
             )
 
 
@@ -115,7 +115,7 @@ def without_inputs(network: nn.Module) -> str | None:
     """Return why the inputs of a weight are not defined in this network, or None if they are."""
     for name, module in network.named_modules():
         if isinstance(module, (nn.modules.conv._ConvTransposeNd, nn.Bilinear)):
-            return f"{name!r} is a {type(module).__name__}: no linear map or convolution of its input"
+            return f"{name!r} is a {type(module).__name__}: it is not a linear map or convolution of its input"
     return None
 
 
@@ -162,19 +162,19 @@ class _Recorder(TorchFunctionMode):
         ):
             self._record(weight, columns)
 
-    def _attention(self, func: Any, given: dict[str, Any]) -> None:
-        sides = [given["query"], given["key"], given["value"]]
-        if id(given["in_proj_weight"]) in self._watched:
+    def _attention(self, func: Any, arguments: dict[str, Any]) -> None:
+        sides = [arguments["query"], arguments["key"], arguments["value"]]
+        if id(arguments["in_proj_weight"]) in self._watched:
             for group, side in enumerate(sides):
-                self._record(given["in_proj_weight"], _tokens(side), group, len(sides))
+                self._record(arguments["in_proj_weight"], _tokens(side), group, len(sides))
         for side, weight in zip(sides, ("q_proj_weight", "k_proj_weight", "v_proj_weight"), strict=True):
-            if id(given.get(weight)) in self._watched and given.get(weight) is not None:
-                self._record(given[weight], _tokens(side))
-        if id(given["out_proj_weight"]) in self._watched:
+            if id(arguments.get(weight)) in self._watched and arguments.get(weight) is not None:
+                self._record(arguments[weight], _tokens(side))
+        if id(arguments["out_proj_weight"]) in self._watched:
             # with the identity as its projection, attention returns what the projection would have received
-            weight = given["out_proj_weight"]
+            weight = arguments["out_proj_weight"]
             identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
-            met, _ = func(**{**given, "out_proj_weight": identity, "out_proj_bias": None})
+            met, _ = func(**{**arguments, "out_proj_weight": identity, "out_proj_bias": None})
             self._record(weight, _tokens(met))
 
 

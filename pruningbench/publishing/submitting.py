@@ -84,7 +84,7 @@ def submission_members(run: Path, registry: Registry, name: str = "") -> tuple[d
     folder = RunFolder(run)
     if not folder.results.is_file():
         raise RunFolderError(
-            f"{printable(folder.path)}: holds no run (there is no {RESULTS}); give the folder of a run"
+            f"{printable(folder.path)}: is not a run folder (it has no {RESULTS}); give the folder of a run"
         )
     if folder.locked():
         raise SubmissionError(f"{printable(folder.path)}: a process is running this suite; wait until it has finished")

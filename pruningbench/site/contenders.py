@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.differences import Pairs
-from pruningbench.leaderboard.inference import LEVEL, holm
+from pruningbench.leaderboard.inference import LEVEL
 from pruningbench.leaderboard.measurements import Measurements, column_key, row_key
 from pruningbench.leaderboard.provenance import without_repeats
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Row, RowKey
@@ -49,12 +49,11 @@ class Contenders:
 
         The p-value of a row is that of the paired difference of its metric to the best row's; with several metrics it
         comes from their mean and the mean of their standard errors, which is safe however they depend on each other.
-        The family that Holm's method corrects for is the best row against all others. A row without per-sample values
-        is not behind, because nothing shows it.
+        It is corrected for all pairs of rows, see `corrected`. A row without per-sample values is not behind, because
+        nothing shows it.
         """
         p = [self._p_value(best, other, line, scales) for other in others]
-        adjusted = holm([1.0 if math.isnan(value) else value for value in p])
-        return [i for i, value in enumerate(adjusted) if value > LEVEL]
+        return [i for i, value in enumerate(corrected(p)) if not value <= LEVEL]
 
     def _p_value(self, best: Row, other: Row, line: Line, scales: Mapping[ColumnKey, float]) -> float:
         """Return the two-sided p-value that two rows do not differ in a line; NaN if it is unknown."""
@@ -86,6 +85,16 @@ class Contenders:
             entry = self._pairs.over_seeds([(mine[seed], theirs[seed]) for seed in shared]) if shared else None
             self._known[key] = None if entry is None else (entry.value, entry.half_width / Z, entry.p)
         return self._known[key]
+
+
+def corrected(p: Sequence[float]) -> list[float]:
+    """Return the p-values of the best of several rows against each other one, corrected for how it was chosen.
+
+    Which row is the best is known only after looking at all of them, so the family is all pairs of rows, not only the
+    pairs with the best one (Bonferroni's method). NaN stays NaN.
+    """
+    pairs = (len(p) + 1) * len(p) / 2
+    return [value if math.isnan(value) else min(1.0, value * pairs) for value in p]
 
 
 def _key(row: Row) -> RowKey:

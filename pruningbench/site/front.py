@@ -24,7 +24,7 @@ EXPLAINED = (
     "▲▼: at least one metric is significantly better or worse than dense (p ≤ .05, Holm's correction over the model's "
     "whole table). Hatched with †: at chance, so it has no rank. –: not measured, or dense itself is at chance.",
     "Best: the highest measured value among the pruners in view that are above chance. Significantly ahead: the paired "
-    "difference to each other pruner has p ≤ .05 after Holm's correction for all of them.",
+    "difference to another pruner has p ≤ .05 after correction for all pairs, because the best is chosen by looking.",
     "Kept up to: the largest measured sparsity below the first one at which the metric is lost, that is significantly "
     "worse than dense. In brackets: up to where it is shown to be kept within one point, and where it is lost. "
     "★: sweet spots, where the metric is significantly better than dense while accuracy is kept within one point.",
@@ -54,6 +54,7 @@ def _body(source: Source) -> Html:
             "div",
             e("label", "Sparsity ", e("output", id="shown", for_="sparsity"), for_="sparsity"),
             e("input", type="range", id="sparsity", min="0", max="0", step="1", value="0"),
+            e("div", id="ticks", class_="ticks", aria_hidden="true"),
             class_="field slider",
         ),
         class_="controls",

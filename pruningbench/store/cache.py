@@ -58,7 +58,7 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_cache_folder()
         self._writable, self._budget = True, budget()
-        self._taken: int | None = None  # bytes in use, as far as this process knows
+        self._bytes_used: int | None = None  # bytes in use, as far as this process knows
 
     def path(self, room: str, identity: Any) -> Path:
         """Return the file for `identity` in `room` (weights, scores)."""
@@ -73,21 +73,21 @@ class Cache:
         The returned tensors are always the same as those read from the file (on the CPU, contiguous), so the
         first run and later runs compute with the same bits.
         """
-        found = self.find(room, identity)
-        if found is not None:
-            return found
-        made = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in make().items()}
-        self._write(self.path(room, identity), identity, made)
-        return made
+        stored = self.find(room, identity)
+        if stored is not None:
+            return stored
+        computed = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in make().items()}
+        self._write(self.path(room, identity), identity, computed)
+        return computed
 
     def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
         """Return the tensors stored under `identity`, or None; a hit counts as a use."""
         path = self.path(room, identity)
-        found = self._read(path, identity)
-        if found is not None:
+        stored = self._read(path, identity)
+        if stored is not None:
             with suppress(OSError):
                 os.utime(path)
-        return found
+        return stored
 
     def forget(self, room: str, identity: Any) -> None:
         """Remove the tensors stored under `identity`, if there are any."""
@@ -103,9 +103,9 @@ class Cache:
                 if meta.get("identity") != canonical_json(identity):
                     return None
                 # cloned because the file's memory is not aligned, which can change the order of summation
-                found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
-            if tensors_digest(found) == meta.get("digest"):
-                return found
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+            if tensors_digest(tensors) == meta.get("digest"):
+                return tensors
             warnings.warn(f"{path}: damaged cache file is made again (wrong digest)", stacklevel=3)
             return None
         except FileNotFoundError:
@@ -137,18 +137,18 @@ class Cache:
 
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used files until one of `needed` bytes fits."""
-        if self._taken is not None and self._taken + needed <= self._budget:
-            self._taken += needed
+        if self._bytes_used is not None and self._bytes_used + needed <= self._budget:
+            self._bytes_used += needed
             return
         files = []
         for path in self.folder.glob("*/??/*.safetensors"):
             with suppress(FileNotFoundError):  # another process is making room, too
                 stat = path.stat()
                 files.append((stat.st_mtime_ns, path.name, stat.st_size, path))
-        self._taken = sum(size for _, _, size, _ in files)
+        self._bytes_used = sum(size for _, _, size, _ in files)
         for _, _, size, path in sorted(files):
-            if self._taken + needed <= self._budget:
+            if self._bytes_used + needed <= self._budget:
                 break
             path.unlink(missing_ok=True)
-            self._taken -= size
-        self._taken += needed
+            self._bytes_used -= size
+        self._bytes_used += needed

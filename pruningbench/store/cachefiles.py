@@ -41,14 +41,14 @@ class CacheEntry:
 
 def entries(folder: Path) -> list[CacheEntry]:
     """Return all entries of a cache folder, sorted by kind, the most recently used first."""
-    found = []
+    listing = []
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file() and not path.name.startswith(".") and not _belongs_to_another(path):
             try:
-                found.append(_entry(folder, path))
+                listing.append(_entry(folder, path))
             except FileNotFoundError:
                 continue  # another process is making room
-    return sorted(found, key=lambda entry: (entry.kind, -entry.used, entry.files))
+    return sorted(listing, key=lambda entry: (entry.kind, -entry.used, entry.files))
 
 
 def _belongs_to_another(path: Path) -> bool:
@@ -60,12 +60,12 @@ def _entry(folder: Path, path: Path) -> CacheEntry:
     if path.suffix == ".rows" and path.with_suffix(".index").exists():
         files.append(path.with_suffix(".index"))
     stats = [file.stat() for file in files]
-    taken = sum(s.st_blocks * 512 if path.suffix == ".rows" and hasattr(s, "st_blocks") else s.st_size for s in stats)
+    size = sum(s.st_blocks * 512 if path.suffix == ".rows" and hasattr(s, "st_blocks") else s.st_size for s in stats)
     used = max(s.st_mtime for s in stats)
     inside = path.relative_to(folder).parts
     kind = inside[0] if len(inside) > 1 else "other"
     made, origin = _notes(path) if path.suffix == TENSORS else (None, path.name)
-    return CacheEntry(kind, tuple(files), taken, stats[0].st_mtime if made is None else made, used, origin)
+    return CacheEntry(kind, tuple(files), size, stats[0].st_mtime if made is None else made, used, origin)
 
 
 def header(path: Path) -> dict[str, str]:
@@ -79,7 +79,7 @@ def header(path: Path) -> dict[str, str]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
-            raise ValueError("it is no file of tensors")
+            raise ValueError("it is not a file of tensors")
         try:
             notes = json.loads(file.read(length)).get("__metadata__", {})
         except (ValueError, AttributeError, RecursionError) as error:

@@ -53,10 +53,10 @@ def unread_packages(modules: Iterable[str]) -> list[str]:
     unread = []
     for top in sorted(set(map(_top, modules))):
         try:
-            found = _hash(_package(top))
+            digest = _hash(_package(top))
         except (OSError, ValueError):
-            found = ""
-        if not found:
+            digest = ""
+        if not digest:
             unread.append(top)
     return unread
 
@@ -84,28 +84,28 @@ def _package(module: str) -> dict[str, Path]:
         folders = list(spec.submodule_search_locations or ()) if spec else []
         origin = spec.origin if spec else None
     if folders:
-        found = [(Path(folder), file) for folder in folders for file in Path(folder).rglob("*.py")]
-        return {file.relative_to(folder).as_posix(): file for folder, file in found}
+        sources = [(Path(folder), file) for folder in folders for file in Path(folder).rglob("*.py")]
+        return {file.relative_to(folder).as_posix(): file for folder, file in sources}
     return {top: Path(origin)} if origin and origin.endswith(".py") else {}
 
 
 def _imported(module: str) -> dict[str, Path]:
     """Return a core module and all core modules that it imports, directly or indirectly and at any place in a file."""
     root = Path(__file__).resolve().parents[1]
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         file = _file_of(name, root)
-        if file is None or name in found:
+        if file is None or name in modules:
             continue
-        found[name] = file
+        modules[name] = file
         for node in ast.walk(ast.parse(file.read_bytes())):
             if isinstance(node, ast.Import):
                 waiting += [alias.name for alias in node.names if _top(alias.name) == CORE]
             elif isinstance(node, ast.ImportFrom) and node.module and _top(node.module) == CORE:
                 waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
+    return modules
 
 
 def _file_of(module: str, root: Path) -> Path | None:

@@ -60,22 +60,22 @@ def package_version(name: str) -> str | None:
 
 def source_state() -> dict[str, Any] | None:
     """Return the commit of the checkout that this code runs from, and whether it is dirty; None outside a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    if _git(here, "ls-files", "--error-unmatch", "__init__.py") is None:
+    root = Path(__file__).resolve().parents[1]
+    if _git(root, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None  # installed, even if inside somebody else's checkout
-    commit, status = _git(here, "rev-parse", "HEAD"), _git(here, "status", "--porcelain", "--", here.parent.as_posix())
+    commit, status = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", root.parent.as_posix())
     return {"commit": commit.strip() if commit else None, "dirty": bool(status and status.strip())}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - fixed program and arguments
+        process = subprocess.run(  # noqa: S603 - fixed program and arguments
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - whichever git the user has
             capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return process.stdout if process.returncode == 0 else None
 
 
 def _device_name(device: str) -> str:

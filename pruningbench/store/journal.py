@@ -74,7 +74,9 @@ def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) ->
         own = (record.cell, record.task, record.attempts)
         if record.part != expected or (group and own != key):
             if record.part != 1:
-                raise RunFolderError(f"{path}:{number}: line {record.part} of its task follows another task")
+                raise RunFolderError(
+                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task"
+                )
             group = []  # an unfinished task that was later measured again
         group.append(record)
         key, expected = own, record.part + 1
@@ -113,8 +115,8 @@ class Journal:
         """
         if os.fstat(self._file).st_nlink < self._links or not os.path.lexists(self.path):
             raise RunFolderError(
-                f"{self.path}: was deleted or moved away while the run was going on; what is finished went with it: "
-                "move it back, or run the same command again to begin anew"
+                f"{self.path}: was deleted or moved during the run, together with the finished tasks: "
+                "move it back, or run the same command again to start over"
             )
 
     def append(self, records: Sequence[Record]) -> None:
@@ -138,7 +140,7 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._file, size)
             raise PruningBenchError(
-                f"{self.path}: cannot be written ({error.strerror}); what is finished is safe: make room and "
+                f"{self.path}: cannot be written ({error.strerror}); finished tasks are safe: make room and "
                 "run the same command again"
             ) from error
         self.records += numbered
@@ -151,15 +153,15 @@ class Journal:
 def _numbered(records: Iterable[Record]) -> list[Record]:
     from dataclasses import replace
 
-    listed = list(records)
-    return [replace(record, part=i, parts=len(listed)) for i, record in enumerate(listed, start=1)]
+    items = list(records)
+    return [replace(record, part=i, parts=len(items)) for i, record in enumerate(items, start=1)]
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
     """Keep only the lines of the last attempt at each (cell, task)."""
     last: dict[tuple[str, str], int] = {}
-    listed = list(records)
-    for record in listed:
+    items = list(records)
+    for record in items:
         key = (record.cell, record.task)
         last[key] = max(last.get(key, 0), record.attempts)
-    return [record for record in listed if record.attempts == last[record.cell, record.task]]
+    return [record for record in items if record.attempts == last[record.cell, record.task]]

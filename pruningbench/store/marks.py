@@ -37,11 +37,11 @@ def read_marks(path: Path) -> dict[Group, Mark]:
 
 def write_marks(path: Path, marks: Mapping[Group, Mark]) -> None:
     """Write marks durably, so that a table made before everything is measured again knows them."""
-    listed = [
+    entries = [
         {"cell": cell, "task": task, "attempt": attempt, "why": mark.why, "now": mark.cell}
         for (cell, task, attempt), mark in marks.items()
     ]
-    write_whole(path, (json.dumps(listed, indent=1) + "\n").encode(), durable=True)
+    write_whole(path, (json.dumps(entries, indent=1) + "\n").encode(), durable=True)
 
 
 def shown(groups: Sequence[Group], marks: Mapping[Group, Mark]) -> list[bool]:

@@ -108,7 +108,7 @@ def _open(source: str) -> Sequence[Origin]:
             raise UsageError(f"{printable(source)[:200]}: there is no such file, and no scheme {scheme[1]!r}{hint}")
         return opener(scheme[2])
     if not exists:
-        raise RunFolderError(f"{printable(path)}: holds no run (there is no such file or folder)")
+        raise RunFolderError(f"{printable(path)}: is not a run folder (there is no such file or folder)")
     return [from_submission(path, source)]
 
 
@@ -121,8 +121,8 @@ def _of_folder(path: Path, source: str) -> Sequence[Origin]:
     submissions = sorted(file for file in path.glob(f"*{SUFFIX}") if file.is_file())
     if not submissions:
         raise RunFolderError(
-            f"{printable(path)}: holds no run (there is no {RESULTS}) and no submission (*{SUFFIX}); "
-            "give the folder of a run"
+            f"{printable(path)}: is not a run folder (it has no {RESULTS}) and has no submissions (*{SUFFIX}); give the "
+            "folder of a run"
         )
     return [from_submission(file, os.fspath(file)) for file in submissions]
 

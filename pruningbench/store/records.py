@@ -131,25 +131,25 @@ class Record:
             TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
                 range.
         """
-        known = {f.name for f in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
+        names = {f.name for f in fields(cls)}
+        arguments = {name: value for name, value in values.items() if name in names}
         for name in NUMBERS:
-            if name in kept:
-                kept[name] = math.nan if kept[name] is None else float(kept[name])
-        record = cls(**kept)
+            if name in arguments:
+                arguments[name] = math.nan if arguments[name] is None else float(arguments[name])
+        record = cls(**arguments)
         for name, types in _TYPES.items():
             value = getattr(record, name)
             if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
-                raise TypeError(f"{name} is {value!r}")
+                raise TypeError(f"{name} has the wrong type: {value!r}")
         for parts in (record.made_of, record.accepted):
             if not all(isinstance(text, str) for pair in parts.items() for text in pair):
-                raise TypeError(f"parts are {parts!r}")
+                raise TypeError(f"parts must be text, got {parts!r}")
         if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
         if not 0 <= record.sparsity < 1 or not all(-(2**63) <= getattr(record, name) < 2**63 for name in INTEGERS):
-            raise ValueError("a sparsity or a whole number out of range")
+            raise ValueError("a sparsity or a whole number is out of range")
         if not all(math.isfinite(getattr(record, name)) for name in TIMES):
-            raise ValueError("a time that is none")
+            raise ValueError("a time is not a finite number")
         return record
 
     @property

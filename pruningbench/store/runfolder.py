@@ -139,7 +139,7 @@ class RunFolder:
         if self.environment.exists() or self.results.exists():
             self._check_same_suite(digest, resolved)
         elif not {p.name for p in self.path.iterdir() if not p.name.startswith(".")} <= {"masks", "figures"}:
-            raise RunFolderError(f"{self.path}: holds other files and is no run folder; choose another --out")
+            raise RunFolderError(f"{self.path}: holds other files and is not a run folder; choose another --out")
 
     def _check_same_suite(self, digest: str, resolved: dict[str, Any]) -> None:
         try:
@@ -166,7 +166,7 @@ class RunFolder:
             stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value
         except (OSError, UnicodeDecodeError, SuiteError):
             return f"its {SUITE} cannot be read"
-        return stored if isinstance(stored, dict) else f"its {SUITE} is no suite"
+        return stored if isinstance(stored, dict) else f"its {SUITE} is not a suite"
 
     def create(self, suite_yaml: str, digest: str) -> None:
         """Create the folder with its resolved suite; an existing folder gets the grown suite.
@@ -202,7 +202,7 @@ class RunFolder:
         try:
             stored: dict[str, Any] = json.loads(read_plain(self.environment))
             if not isinstance(stored.get("resumed", []), list):
-                raise TypeError("`resumed` is no list")
+                raise TypeError("`resumed` is not a list")
         except FileNotFoundError:
             stored = {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -274,32 +274,32 @@ class RunFolder:
 
 
 def _foreign(path: Path, why: str) -> RunFolderError:
-    return RunFolderError(
-        f"{path}: {why}, and a run folder keeps its files in itself; remove it, or choose another --out"
-    )
+    return RunFolderError(f"{path}: {why}, but a run folder holds only plain files; remove it, or choose another --out")
 
 
-def suite_difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+def suite_difference(stored: dict[str, Any], requested: dict[str, Any]) -> str:
     """Return how a stored suite differs from the wanted one, both given as plain values.
 
     Returns:
         "" if they are the same, or if each axis of the wanted suite has all items of the stored suite and possibly
         more; else the first difference. Keys that do not change any result are not compared.
     """
-    for key, value in wanted.items():
+    for key, value in requested.items():
         if key in KNOBS:
             continue
-        there = stored.get(key)
-        if key not in AXES or not isinstance(there, list):
-            if there != value:
-                return f"`{key}` there: {_clip(there)}, here: {_clip(value)}"
+        stored_value = stored.get(key)
+        if key not in AXES or not isinstance(stored_value, list):
+            if stored_value != value:
+                return f"`{key}` there: {_clip(stored_value)}, here: {_clip(value)}"
             continue
-        lacking = [item for item in there if item not in value]
+        lacking = [item for item in stored_value if item not in value]
         if lacking:
-            added = [item for item in value if item not in there]
-            here = f"and has {_clip(added[0])} instead" if added else "a smaller suite; to run a part of it use --only"
-            return f"`{key}` here lacks {_clip(lacking[0])}, {here}"
-    extra = [key for key in stored if key not in wanted and key not in KNOBS]
+            added = [item for item in value if item not in stored_value]
+            alternative = (
+                f"and has {_clip(added[0])} instead" if added else "a smaller suite; to run a part of it use --only"
+            )
+            return f"`{key}` here lacks {_clip(lacking[0])}, {alternative}"
+    extra = [key for key in stored if key not in requested and key not in KNOBS]
     return f"`{extra[0]}` there: {_clip(stored[extra[0]])}, not here" if extra else ""
 
 
@@ -317,10 +317,10 @@ def _check_creatable(path: Path) -> None:
 
 def _safe(name: str) -> str:
     """Return a safe file name for any label: the label itself if it is harmless, "-" if it is empty."""
-    kept = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in name)[:40]
-    if name and name == kept and name != "-":
+    readable = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in name)[:40]
+    if name and name == readable and name != "-":
         return name
-    return f"{kept}_{content_hash(name, length=8)}" if name else "-"
+    return f"{readable}_{content_hash(name, length=8)}" if name else "-"
 
 
 def _clip(value: Any) -> str:

@@ -44,8 +44,8 @@ def load_weights(run: str | os.PathLike[str], cell: str) -> dict[str, Tensor]:
             meta = file.metadata() or {}
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
-        kept = sorted(p.stem for p in (expanded(run) / "weights").glob("*.safetensors"))
-        hint = did_you_mean(cell, kept) or "; write `keep: weights` in the suite and run it again"
+        cells = sorted(p.stem for p in (expanded(run) / "weights").glob("*.safetensors"))
+        hint = did_you_mean(cell, cells) or "; write `keep: weights` in the suite and run it again"
         raise UsageError(f"{run}: keeps no weights of cell {cell!r}{hint}") from None
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path}: damaged ({error}); remove it and run the suite again") from None

@@ -49,10 +49,10 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
     except UnknownComponentError as error:
         raise BindingError(str(error), ("use",) if isinstance(reference, Mapping) else ()) from None
     component: Any = entry.load()  # Any, because mypy does not consider a class hashable
-    known = [f.name for f in dataclasses.fields(component) if f.init]
+    names = [f.name for f in dataclasses.fields(component) if f.init]
     for key in fields:
-        if key not in known:
-            hint = did_you_mean(str(key), known) or f"; it has: {', '.join(known) or 'no fields'}"
+        if key not in names:
+            hint = did_you_mean(str(key), names) or f"; it has: {', '.join(names) or 'no fields'}"
             raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,), at_key=True)
     references: dict[str, Use] = {}
     values = dict(fields)
@@ -62,7 +62,7 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
         if value is None or value is dataclasses.MISSING:
             continue
         if several and not isinstance(value, (list, tuple)):
-            message = f"{kind} {name!r}, field {field_name!r}: must be a list, got {_shown(value)}"
+            message = f"{kind} {name!r}, field {field_name!r}: must be a list, got {_excerpt(value)}"
             raise BindingError(message, (field_name,))
         items = {(field_name, i): item for i, item in enumerate(value)} if several else {(field_name,): value}
         for path, item in items.items():
@@ -85,9 +85,9 @@ def data_of_model(registry: Registry, model: Use) -> Use | None:
 
     The default is the data set in the model's field `data`, with which it was made, else the one that its class names.
     """
-    own = model.references.get("data")
-    if own is not None and own.component.kind == "dataset":
-        return own
+    dataset = model.references.get("data")
+    if dataset is not None and dataset.component.kind == "dataset":
+        return dataset
     default = getattr(model.component, "training_data", None)
     return None if default is None else bind(registry, "dataset", default, model.plugin)
 
@@ -97,7 +97,7 @@ def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
         return reference, {}
     if not isinstance(reference, Mapping):
         raise BindingError(
-            f"a {kind} is a name or a mapping with `use:`, not {_shown(reference)}"
+            f"a {kind} is a name or a mapping with `use:`, not {_excerpt(reference)}"
             + ("; quote it if it is a name" if isinstance(reference, (bool, int, float)) else "")
         )
     if not isinstance(reference.get("use"), str):
@@ -116,13 +116,13 @@ def _references(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
             f"{component.__module__}:{component.__qualname__}: its annotations cannot be read ({error}); "
             "import what they name outside `if TYPE_CHECKING`"
         ) from error
-    found: dict[str, tuple[Kind, bool]] = {}
+    references: dict[str, tuple[Kind, bool]] = {}
     for field in dataclasses.fields(component):
         for part in _parts(hints[field.name]):
             for mark in getattr(part, "__metadata__", ()):
                 if isinstance(mark, Refers):
-                    found[field.name] = (mark.kind, typing.get_origin(hints[field.name]) is tuple)
-    return found
+                    references[field.name] = (mark.kind, typing.get_origin(hints[field.name]) is tuple)
+    return references
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
@@ -168,7 +168,7 @@ def _json(kind: Kind, name: str, field_name: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         message = "must be a finite number, text, true, false, null, a list or a mapping of these"
         raise BindingError(
-            f"{kind} {name!r}, field {field_name!r}: {message}, got {_shown(value)}", (field_name,)
+            f"{kind} {name!r}, field {field_name!r}: {message}, got {_excerpt(value)}", (field_name,)
         ) from None
 
 
@@ -192,12 +192,12 @@ def _explain(error: Mapping[str, Any]) -> str:
         expected = error["ctx"]["expected"]
         choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
         near = did_you_mean(str(value), choices)
-        return f"must be {expected}, got {_shown(value)}{near}"
+        return f"must be {expected}, got {_excerpt(value)}{near}"
     expected = _TYPES.get(kind, "")
-    return f"must be {expected}, got {_shown(value)}" if expected else f"{error['msg']}, got {_shown(value)}"
+    return f"must be {expected}, got {_excerpt(value)}" if expected else f"{error['msg']}, got {_excerpt(value)}"
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -42,8 +42,8 @@ def skeleton_of(use: Use) -> nn.Module | str:
     try:
         skeleton = model.skeleton()
     except Exception as error:  # noqa: BLE001 - third-party component; loading it will say more
-        return f"its skeleton cannot be built ({_line(error)})"
-    return "the model does not tell its architecture" if skeleton is None else skeleton
+        return f"its network cannot be built without weights ({_line(error)})"
+    return "the model does not declare its architecture" if skeleton is None else skeleton
 
 
 def estimate(
@@ -78,29 +78,29 @@ def estimate(
 
     where, size = resolve_device(device), getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
     try:
-        known = outline(skeleton, scope, batch_size=size, sparsity=sparsity, device=where)
+        outlined = outline(skeleton, scope, batch_size=size, sparsity=sparsity, device=where)
     except UsageError as error:
         raise UsageError(f"model {model.label!r}: {error}") from error
     try:
         reason = component.refuses(skeleton)
-        cost = component.cost(known) if known else None
+        cost = component.cost(outlined) if outlined else None
     except Exception as error:  # noqa: BLE001 - third-party component; pruning will say more
-        return CostEstimate(*labels, unknown=f"the pruner cannot tell ({_line(error)})")
+        return CostEstimate(*labels, unknown=f"the pruner's estimate failed ({_line(error)})")
     reason = reason or (cost.refusal if cost else None)
     if reason:
         return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")
-    if cost is None or known is None:
+    if cost is None or outlined is None:
         return CostEstimate(*labels, unknown="the network does not say which module is its head")
-    needed = cost.memory + 2 * known.state_bytes  # the dense network and the pruned one
-    if known.device_memory is None or needed <= known.device_memory:
+    needed = cost.memory + 2 * outlined.state_bytes  # the dense network and the pruned one
+    if outlined.device_memory is None or needed <= outlined.device_memory:
         return CostEstimate(*labels, cost)
-    return CostEstimate(*labels, cost, _too_large(labels, needed, known.device_memory, where))
+    return CostEstimate(*labels, cost, _too_large(labels, needed, outlined.device_memory, where))
 
 
 def _too_large(labels: tuple[str, str], needed: int, memory: int, device: torch.device) -> str:
     where = "this machine" if device.type == "cpu" else f"device {device}"
-    what = f"pruner {labels[1]!r} on {labels[0]!r}"
-    return f"{what} needs about {format_bytes(needed)} of memory, {where} has {format_bytes(memory)}"
+    subject = f"pruner {labels[1]!r} on {labels[0]!r}"
+    return f"{subject} needs about {format_bytes(needed)} of memory, {where} has {format_bytes(memory)}"
 
 
 def _line(error: Exception) -> str:

@@ -30,14 +30,14 @@ class Filter:
         Raises:
             UsageError: if it matches none; the message suggests labels.
         """
-        known = sorted(set(labels))
-        if any(map(self.matches, known)):
+        existing = sorted(set(labels))
+        if any(map(self.matches, existing)):
             return
-        family = [label for label in known if label.startswith((f"{self.label}(", f"{self.label}-"))]
+        family = [label for label in existing if label.startswith((f"{self.label}(", f"{self.label}-"))]
         if family:
             hint = f"; labels are exact: write {' or '.join(map(repr, family[:3]))}, or '{self.label}*' for all of them"
         else:
-            hint = did_you_mean(self.label, known) or f"; there are: {', '.join(known)}"
+            hint = did_you_mean(self.label, existing) or f"; there are: {', '.join(existing)}"
         raise UsageError(f"{self.option} {self.kind}={self.label}: the suite has no such {self.kind}{hint}")
 
 
@@ -71,4 +71,8 @@ def parse_filters(texts: Sequence[str], option: str) -> dict[str, list[Filter]]:
 
 def takes(filters: Mapping[str, Sequence[Filter]], labels: Mapping[str, str]) -> dict[str, bool]:
     """Return, for each filtered kind, whether any of its filters matches the label of that kind."""
-    return {kind: any(f.matches(labels[kind]) for f in listed) for kind, listed in filters.items() if kind in labels}
+    return {
+        kind: any(f.matches(labels[kind]) for f in alternatives)
+        for kind, alternatives in filters.items()
+        if kind in labels
+    }

@@ -19,13 +19,13 @@ def labelled(uses: Iterable[Use]) -> dict[str, Use]:
     ``transfer-cifar10-test``. If these fields do not tell all uses apart, or if the label would be longer than 60
     characters, six digits of the hash of the identity are appended instead.
     """
-    listed = list(uses)
+    items = list(uses)
     same: dict[str, list[Use]] = {}
-    for use in listed:
+    for use in items:
         same.setdefault(use.name, []).append(use)
     distinctions = {name: iter(_distinctions(group)) for name, group in same.items()}
     labels: dict[str, Use] = {}
-    for use in listed:
+    for use in items:
         distinction = next(distinctions[use.name])
         label = f"{use.name}{distinction}"
         if distinction is None or len(label) > _LONGEST:
@@ -40,8 +40,8 @@ def _distinctions(same: Sequence[Use]) -> list[str | None]:
         return [""]
     fields = [use.fields() for use in same]  # once per use, because spelling out a component is slow
     differing = [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]
-    found = [_distinction(use, own, differing) for use, own in zip(same, fields, strict=True)]
-    return list(found) if len(set(found)) == len(found) else [None] * len(found)
+    suffixes = [_distinction(use, values, differing) for use, values in zip(same, fields, strict=True)]
+    return list(suffixes) if len(set(suffixes)) == len(suffixes) else [None] * len(suffixes)
 
 
 def _distinction(use: Use, fields: dict[str, object], differing: Sequence[str]) -> str:

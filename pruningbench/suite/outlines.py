@@ -29,12 +29,12 @@ def outline(
     except MaskError as error:
         raise UsageError(str(error)) from error
     shape = input_shape(network)
-    kept = activation_bytes(network, shape) if shape else []
+    activations = activation_bytes(network, shape) if shape else []
     return Outline(
         shapes={name: tuple(p.shape) for name, p in parameters.items()},
         state_bytes=state_bytes(network),
-        activation_bytes=sum(kept),
-        widest_bytes=max(kept, default=0),
+        activation_bytes=sum(activations),
+        widest_bytes=max(activations, default=0),
         image_bytes=FLOAT * math.prod(shape) if shape else 0,
         batch_size=batch_size,
         sparsity=sparsity,

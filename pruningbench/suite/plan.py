@@ -85,10 +85,10 @@ class Cell:
     def label(self) -> str:
         """One line for people."""
         if self.pruner is not None:
-            what = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
+            condition = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
         else:
-            what = f"{DENSE} {self.recipe.label}" if self.trained else DENSE
-        return f"{self.model.label} · {what}" + (f" · seed {self.seed}" if self.seed else "")
+            condition = f"{DENSE} {self.recipe.label}" if self.trained else DENSE
+        return f"{self.model.label} · {condition}" + (f" · seed {self.seed}" if self.seed else "")
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,16 @@ class Plan:
             if cell.pruner is not None and (pair not in pairs or cell.sparsity > pairs[pair].sparsity):
                 pairs[pair] = cell
         skeletons: dict[str, nn.Module | str] = {}
-        found = {}
+        estimates = {}
         for pair, cell in pairs.items():
             assert cell.pruner is not None  # noqa: S101 - the dense model is in no pair
             if pair[0] not in skeletons:
                 skeletons[pair[0]] = skeleton_of(cell.model)
             skeleton = skeletons[pair[0]]
-            found[pair] = estimate(
+            estimates[pair] = estimate(
                 cell.model, skeleton, cell.pruner, cell.scope, cell.sparsity, device, cell.batch_size
             )
-        return found
+        return estimates
 
     def refusals(self, costs: Mapping[tuple[str, str], CostEstimate]) -> dict[str, str]:
         """Return the cells that cannot be made, by key, each with the reason in one line.
@@ -174,9 +174,9 @@ class Plan:
         """
         refused = {}
         for cell in self.cells:
-            pruner, found = _pruner(cell), costs.get((cell.model.label, cell.pruner_label))
-            if found is not None and found.refusal:
-                refused[cell.key] = found.refusal
+            pruner, estimate = _pruner(cell), costs.get((cell.model.label, cell.pruner_label))
+            if estimate is not None and estimate.refusal:
+                refused[cell.key] = estimate.refusal
             elif isinstance(pruner, Pruner):
                 reason = pruner.unreachable(cell.sparsity) or _recipe(cell).refuses(pruner)
                 if reason:
@@ -193,22 +193,22 @@ class Plan:
 
     def runs(self) -> list[str]:
         """Return which user code outside any plugin is executed when costs are estimated or the plan runs."""
-        found: dict[str, None] = {}
+        unique: dict[str, None] = {}
         for use in self._components():
             code = use.component.runs() if isinstance(use.component, Model) else None
             if code:
-                found.setdefault(f"{code} (model {use.label})")
-        return list(found)
+                unique.setdefault(f"{code} (model {use.label})")
+        return list(unique)
 
     def _lacking(self, *, fetched: bool) -> list[str]:
-        found: dict[str, None] = {}
+        lines: dict[str, None] = {}
         for use in self._components():
             component = use.component
             if isinstance(component, (Dataset, Model)):
                 lack = component.missing()
                 if lack and (isinstance(component, Model) and component.load_fetches()) == fetched:
-                    found.setdefault(f"{component.kind} {use.label}: {lack}")
-        return list(found)
+                    lines.setdefault(f"{component.kind} {use.label}: {lack}")
+        return list(lines)
 
     def _components(self) -> Iterable[Use]:
         uses: list[Use] = [cell.model for cell in self.cells]
@@ -233,10 +233,10 @@ def _recipe(cell: Cell) -> Recipe:
 def _trainings(cell: Cell) -> list[str]:
     """Return a key for each training that a cell needs; trainings with the same key are done once."""
     recipe = cell.recipe.identity(without="training")
-    own = {**cell.identity(), "sparsity": None, "recipe": recipe}
+    identity = {**cell.identity(), "sparsity": None, "recipe": recipe}
     dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
     keys = _recipe(cell).trainings(cell.sparsity)
-    return [content_hash([dense if key == DENSE_TRAINING else own, key]) for key in keys]
+    return [content_hash([dense if key == DENSE_TRAINING else identity, key]) for key in keys]
 
 
 def plan_key(cell: Cell, run: TaskRun) -> str:
@@ -295,17 +295,17 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     """
     cells = [cell for model in suite.models for cell in _cells_of(suite, model, registry)]
     tasks = tuple(_task_run(label, use, suite, registry) for label, use in suite.tasks.items())
-    wanted, unwanted = parse_filters(only, "--only"), parse_filters(without, "--not")
-    for chosen in (*wanted.values(), *unwanted.values()):
-        for one in chosen:
-            one.check([run.label for run in tasks] if one.kind == "task" else [_labels(c)[one.kind] for c in cells])
-    kept_cells = tuple(cell for cell in cells if _is_taken(_labels(cell), wanted, unwanted, _free(cell)))
-    kept_tasks = tuple(run for run in tasks if _is_taken({"task": run.label}, wanted, unwanted))
-    if not kept_cells or not kept_tasks:
-        given = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
-        lost = "task" if kept_cells else "cell"
-        raise UsageError(f"{given}: no {lost} of suite {suite.name!r} is left by all of these together")
-    return Plan(suite, kept_cells, kept_tasks)
+    including, excluding = parse_filters(only, "--only"), parse_filters(without, "--not")
+    for chosen in (*including.values(), *excluding.values()):
+        for item in chosen:
+            item.check([run.label for run in tasks] if item.kind == "task" else [_labels(c)[item.kind] for c in cells])
+    selected_cells = tuple(cell for cell in cells if _is_selected(_labels(cell), including, excluding, _free(cell)))
+    selected_tasks = tuple(run for run in tasks if _is_selected({"task": run.label}, including, excluding))
+    if not selected_cells or not selected_tasks:
+        options = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
+        kind = "task" if selected_cells else "cell"
+        raise UsageError(f"{options}: no {kind} of suite {suite.name!r} is left")
+    return Plan(suite, selected_cells, selected_tasks)
 
 
 def _labels(cell: Cell) -> dict[str, str]:
@@ -326,15 +326,15 @@ def _free(cell: Cell) -> tuple[str, ...]:
     return ("pruner",) if cell.trained else ("pruner", "recipe")
 
 
-def _is_taken(
+def _is_selected(
     labels: Mapping[str, str],
-    wanted: Mapping[str, Sequence[Filter]],
-    unwanted: Mapping[str, Sequence[Filter]],
+    including: Mapping[str, Sequence[Filter]],
+    excluding: Mapping[str, Sequence[Filter]],
     free: Sequence[str] = (),
 ) -> bool:
-    taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
-    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (kind == "recipe" and kind in free))
-    return taken and not refused
+    included = all(hit for kind, hit in takes(including, labels).items() if kind not in free)
+    excluded = any(hit for kind, hit in takes(excluding, labels).items() if not (kind == "recipe" and kind in free))
+    return included and not excluded
 
 
 def is_for(use: Use, model: Use) -> bool:
@@ -357,8 +357,8 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
         for seed in suite.seeds:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in recipes:
-                    own = data if _uses_data(pruner, recipe) else None
-                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, own, suite.batch_size, limit))
+                    cell_data = data if _uses_data(pruner, recipe) else None
+                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, suite.batch_size, limit))
     return cells
 
 

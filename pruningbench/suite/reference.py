@@ -50,18 +50,18 @@ class Description:
 
 def describe(component: type[Component]) -> Description:
     """Split a component's docstring; Cost, Needs and Source each begin a part that ends where the next part begins."""
-    first, _, rest = inspect.cleandoc(component.__doc__ or "").partition("\n")
+    first, _, remainder = inspect.cleandoc(component.__doc__ or "").partition("\n")
     body, parts = [], {"Cost": "", "Needs": "", "Source": ""}
-    for paragraph in re.split(r"\n\s*\n", rest.strip()):
+    for paragraph in re.split(r"\n\s*\n", remainder.strip()):
         if paragraph.lstrip().startswith("* "):
             body.append(_list_items(paragraph))
             continue
-        text, *found = _PARTS.split(" ".join(paragraph.split()))
+        text, *sections = _PARTS.split(" ".join(paragraph.split()))
         if text.strip():
             body.append(text.strip())
-        for word, said in zip(found[::2], found[1::2], strict=True):
+        for word, content in zip(sections[::2], sections[1::2], strict=True):
             key = word.removesuffix("s") if word.startswith("Source") else word
-            parts[key] = f"{parts[key]} {said.strip().replace(_ORDER, '')}".strip()
+            parts[key] = f"{parts[key]} {content.strip().replace(_ORDER, '')}".strip()
     return Description(first, tuple(body), parts["Cost"], parts["Needs"], parts["Source"])
 
 
@@ -143,7 +143,7 @@ def update(path: Path, generated: str, kind: Kind) -> None:
     if path.exists():
         text = path.read_text("utf-8")
         if _MARK not in text:
-            raise UsageError(f"{path} has no line {mark!r}: add it where the reference shall begin")
+            raise UsageError(f"{path} has no line {mark!r}: add it where the reference should begin")
         head = text.partition(_MARK)[0]
     write_whole(path, f"{head}{mark}\n\n{displayable_lines(generated.rstrip())}\n".encode())
 
@@ -156,11 +156,11 @@ def below_the_marker(text: str) -> str | None:
 
 def _section(entry: Registration) -> str:
     component = entry.load()
-    said = describe(component)
-    lines = [f"## {entry.name}", "", f"**{_text(said.summary)}**", ""]
-    for paragraph in said.body:
+    description = describe(component)
+    lines = [f"## {entry.name}", "", f"**{_text(description.summary)}**", ""]
+    for paragraph in description.body:
         lines += [_text(paragraph), ""]
-    for title, part in (("Cost", said.cost), ("Needs", said.needs), ("Sources", said.sources)):
+    for title, part in (("Cost", description.cost), ("Needs", description.needs), ("Sources", description.sources)):
         if part:
             lines.append(f"* {title}: {_text(part)}")
     notes = _promises(component)
@@ -183,7 +183,7 @@ def _promises(component: type[Component]) -> list[str]:
     if dimension:
         notes.append(f"Dimension: {dimension}.")
     if getattr(component, "exact", True) is False:
-        notes.append("The number of pruned weights follows the pattern, not exactly the sparsity asked for.")
+        notes.append("The number of pruned weights follows the pattern, not exactly the requested sparsity.")
     if getattr(component, "updates_weights", False):
         notes.append("Changes weights that are kept.")
     return notes
@@ -191,7 +191,7 @@ def _promises(component: type[Component]) -> list[str]:
 
 def _row(field: dict[str, Any]) -> str:
     default = "required" if field["required"] else f"`{_cell(json.dumps(field['default']))}`"
-    knob = "" if field["identity"] else " A knob: it changes no result."
+    knob = "" if field["identity"] else " It does not change results."
     doc = _cell(_text(field["doc"]))
     return f"| `{field['name']}` | {default} | {_cell(field['type'])} | {doc}{'.' if knob else ''}{knob} |"
 

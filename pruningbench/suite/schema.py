@@ -135,19 +135,19 @@ def _identity_of(value: Any) -> Any:
     return value
 
 
-def told_apart(uses: Sequence[Use]) -> tuple[Use, ...]:
+def with_distinguishing_fields(uses: Sequence[Use]) -> tuple[Use, ...]:
     """Return the uses with unique labels; uses with the same label show the fields in which they differ."""
     labels = Counter(use.label for use in uses)
-    told = []
+    distinguished = []
     for use in uses:
         same = [other for other in uses if other.name == use.name]
         if labels[use.label] == 1:
-            told.append(use)
+            distinguished.append(use)
             continue
         fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
         differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
-        told.append(dataclasses.replace(use, told_by=differing))
-    return tuple(told)
+        distinguished.append(dataclasses.replace(use, distinguishing=differing))
+    return tuple(distinguished)
 
 
 def _lists(value: Any) -> Any:
@@ -171,11 +171,11 @@ def find_suite(name: str, registry: Registry) -> tuple[Path, str]:
     unknown = ""
     if not looks_like_path:
         try:
-            found = registry.entry("suite", name)
+            registration = registry.entry("suite", name)
         except UnknownComponentError as error:
             unknown = str(error)
         else:
-            return found.load(), found.plugin.distribution
+            return registration.load(), registration.plugin.distribution
     path = expanded(name)
     try:
         exists = path.exists()
@@ -227,10 +227,10 @@ class _Builder:
     def build(self) -> Suite:
         if not isinstance(self.document.value, dict):
             raise self.document.error((), "a suite is a mapping with `name:`, `models:`, `pruners:`, `tasks:` ...")
-        known = [f.name for f in dataclasses.fields(Suite)]
+        names = [f.name for f in dataclasses.fields(Suite)]
         for key in self.value:
-            if key not in known:
-                hint = did_you_mean(key, known) or f"; keys are: {', '.join(known)}"
+            if key not in names:
+                hint = did_you_mean(key, names) or f"; keys are: {', '.join(names)}"
                 raise self.document.error((key,), f"unknown key {key!r}{hint}", key=True)
         suite = Suite(
             name=self._name(),
@@ -295,14 +295,14 @@ class _Builder:
     ) -> tuple[Use, ...]:
         references = self._list(key, default, may_be_empty=may_be_empty)
         uses = [self._item(key, kind, reference, i) for i, reference in enumerate(references)]
-        seen: dict[str, int] = {}
+        item_of: dict[str, int] = {}
         for i, use in enumerate(uses):
             identity = content_hash(use.identity())
-            if identity in seen:
-                twice = f"{key}: {use.label} is listed twice (items {seen[identity]} and {i})"
+            if identity in item_of:
+                twice = f"{key}: {use.label} is listed twice (items {item_of[identity]} and {i})"
                 raise self.document.error((key, i), twice)
-            seen[identity] = i
-        return told_apart(uses)
+            item_of[identity] = i
+        return with_distinguishing_fields(uses)
 
     def _item(self, key: str, kind: Kind, reference: Any, i: int) -> Use:
         """Bind an item of an axis, without the models that it is for."""
@@ -355,20 +355,20 @@ class _Builder:
 
     def _keep(self) -> str:
         value = self.value.get("keep")
-        kept = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if kept not in (None, "", "weights"):
+        choice = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if choice not in (None, "", "weights"):
             raise self.document.error(("keep",), f"keep must be weights, or left out, got {value!r}")
-        return kept or ""
+        return choice or ""
 
     def _tasks(self) -> dict[str, Use]:
         return labelled(self._axis("tasks", "task"))
 
     def _scope(self) -> Scope:
         value = self._typed("scope", dict, "a mapping with `head:` and `exclude:`", {})
-        known = [f.name for f in dataclasses.fields(Scope)]
+        names = [f.name for f in dataclasses.fields(Scope)]
         for key in value:
-            if key not in known:
-                raise self.document.error(("scope", key), f"scope has no {key!r}{did_you_mean(key, known)}", key=True)
+            if key not in names:
+                raise self.document.error(("scope", key), f"scope has no {key!r}{did_you_mean(key, names)}", key=True)
         head, exclude = value.get("head", True), value.get("exclude", [])
         if not isinstance(head, bool):
             raise self.document.error(("scope", "head"), f"scope.head must be true or false, got {head!r}")

@@ -23,24 +23,24 @@ def apply_setting(document: Document, setting: str) -> None:
     value = parse_yaml(text, f"--set {key}").value
     parts = key.strip().split(".")
     node: Any = document.value
-    done: list[str | int] = []
+    path: list[str | int] = []
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
                 items = f"items 0 to {len(node) - 1}" if node else "no items"
-                raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} has {items}, not {part!r}")
+                raise SuiteError(f"--set {key}: {'.'.join(map(str, path))} has {items}, not {part!r}")
             step: Any = int(part)
         elif isinstance(node, dict):
             step = part
             if not last and part not in node:
                 raise SuiteError(f"--set {key}: there is no {part!r}{did_you_mean(part, map(str, node))}")
         else:
-            raise SuiteError(f"--set {key}: {'.'.join(map(str, done))} is a single value, it has no {part!r}")
-        done.append(step)
+            raise SuiteError(f"--set {key}: {'.'.join(map(str, path))} is a single value, it has no {part!r}")
+        path.append(step)
         if last:
             node[step] = value
-            document.settings[tuple(done)] = f"--set {setting}"
+            document.settings[tuple(path)] = f"--set {setting}"
         else:
             if isinstance(node[step], str):  # a component given only by name
                 node[step] = {"use": node[step]}

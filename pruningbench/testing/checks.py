@@ -73,9 +73,9 @@ def check(kind: Kind, name: str, *, registry: Registry | None = None, **fields: 
     Raises:
         PluginError: with one line per finding.
     """
-    found = list(map(str, findings(kind, name, registry=registry, **fields)))
-    if found:
-        raise PluginError("\n".join(found))
+    problems = list(map(str, findings(kind, name, registry=registry, **fields)))
+    if problems:
+        raise PluginError("\n".join(problems))
 
 
 __all__ = ["Finding", "check", "findings"]

@@ -21,7 +21,7 @@ def documentation(use: Use, registry: Registry) -> Iterator[str]:
     if not text or text.startswith(f"{component.__name__}("):  # what a dataclass generates
         yield f"{component.__name__} has no docstring"
     elif not text.splitlines()[0].rstrip().endswith((".", "!")):
-        yield f"the first line of its docstring is no sentence: {text.splitlines()[0]!r}"
+        yield f"the first line of its docstring is not a sentence: {text.splitlines()[0]!r}"
 
 
 def fields(use: Use, registry: Registry) -> Iterator[str]:
@@ -36,9 +36,9 @@ def round_trip(use: Use, registry: Registry) -> Iterator[str]:
     """A run folder keeps the suite with all fields spelled out, which must give the same component again."""
     again = bind(registry, use.component.kind, use.spec())
     if again.component != use.component:
-        yield f"its own spelling {use.spec()!r} gives another component"
+        yield f"its spec {use.spec()!r} gives another component"
     elif again.identity() != use.identity():
-        yield f"its own spelling {use.spec()!r} gives another identity"
+        yield f"its spec {use.spec()!r} gives another identity"
 
 
 def picklable(use: Use, registry: Registry) -> Iterator[str]:

@@ -24,11 +24,11 @@ SHAPE = (3, 8, 8)
 def network() -> nn.Module:
     """Return a small network whose weights are always the same."""
     with isolated_randomness("testing"):
-        made = nn.Sequential(
+        layers = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
         )  # fmt: skip
-    return made.eval()
+    return layers.eval()
 
 
 def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -46,8 +46,8 @@ def prune(use: Use, subject: nn.Module, seed: int = 0) -> Masks:
     reason = pruner.refuses(subject)
     if reason:
         raise PruningBenchError(f"it refuses a small convolutional network: {reason}")
-    given = batches if pruner.needs_data else None
-    context = PruningContext(subject, prunable_parameters(subject), seed, given, input_shape=SHAPE)
+    data = batches if pruner.needs_data else None
+    context = PruningContext(subject, prunable_parameters(subject), seed, data, input_shape=SHAPE)
     with isolated_randomness("prune", seed, use.identity()), warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
         masks = pruner.prune(context, SPARSITY)
@@ -60,16 +60,16 @@ def masks(use: Use, registry: Registry) -> Iterator[str]:
     """Sparsities are compared between pruners: mask every prunable parameter, and prune round(sparsity * weights)."""
     del registry
     subject = network()
-    found = prune(use, subject)
+    pruned_masks = prune(use, subject)
     expected = {name: tuple(p.shape) for name, p in prunable_parameters(subject).items()}
-    shapes = {name: tuple(mask.shape) for name, mask in found.items()}
+    shapes = {name: tuple(mask.shape) for name, mask in pruned_masks.items()}
     if shapes != expected:
         lacking, strange = sorted(set(expected) - set(shapes)), sorted(set(shapes) - set(expected))
         yield f"its masks are not those of the prunable parameters (lacking {lacking}, too many {strange})"
         return
-    asked, pruned = number_to_prune(SPARSITY, found.total), found.total - found.kept
-    if isinstance(use.component, Pruner) and use.component.exact and pruned != asked:
-        yield f"at sparsity {SPARSITY} it pruned {pruned} of {found.total} weights, not {asked}"
+    requested, pruned = number_to_prune(SPARSITY, pruned_masks.total), pruned_masks.total - pruned_masks.kept
+    if isinstance(use.component, Pruner) and use.component.exact and pruned != requested:
+        yield f"at sparsity {SPARSITY} it pruned {pruned} of {pruned_masks.total} weights, not {requested}"
 
 
 def repeatable(use: Use, registry: Registry) -> Iterator[str]:
@@ -85,7 +85,7 @@ def seeded(use: Use, registry: Registry) -> Iterator[str]:
     differs = prune(use, network(), 0).digest != prune(use, network(), 1).digest
     states = isinstance(use.component, Pruner) and use.component.seeded
     if differs and not states:
-        yield "its masks depend on the seed, and it says seeded = False"
+        yield "its masks depend on the seed, but it declares seeded = False"
 
 
 def leaves_no_trace(use: Use, registry: Registry) -> Iterator[str]:
@@ -119,9 +119,9 @@ def half_precision(use: Use, registry: Registry) -> Iterator[str]:
         return  # data are in float32, and running them in another type is the caller's choice
     subject = network().to(torch.bfloat16)
     with preserved(subject):
-        found = prune(use, subject)
+        pruned_masks = prune(use, subject)
     if (
-        found.total - found.kept != number_to_prune(SPARSITY, found.total)
+        pruned_masks.total - pruned_masks.kept != number_to_prune(SPARSITY, pruned_masks.total)
         and isinstance(pruner, Pruner)
         and pruner.exact
     ):

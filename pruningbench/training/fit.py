@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.images.ahead import read_ahead
+from pruningbench.images.reading_ahead import read_ahead
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.stepping import Stepper, train_epoch
 from pruningbench.training.settings import FitSettings
@@ -62,13 +62,13 @@ def fit(
     """
     labels = model.labels_of(samples)
     if labels is None or not len(samples):
-        raise TrainingError("training needs labelled samples, and this data set has none")
+        raise TrainingError("training needs labelled samples, but this data set has none")
     steps = number_of_steps(samples, settings)
-    done = steps // settings.epochs * first_epoch
+    steps_done = steps // settings.epochs * first_epoch
     losses = []
     with isolated_randomness(seed, "fit"), _frozen(model, settings.freeze_head):
         optimizer = make_optimizer(model.network, settings)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(done + step, steps, settings))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(steps_done + step, steps, settings))
         start = motion.masks if motion is not None else masks
         with start.kept_during(model.network, optimizer) if start is not None else nullcontext() as keeper:
             stepper = Stepper(model.network, optimizer, scheduler, motion, keeper, settings.clip_norm)
@@ -98,13 +98,13 @@ def _frozen(model: VisionModel, freeze_head: bool) -> Iterator[None]:
     parameters = dict(model.network.named_parameters())
     if freeze_head and not model.head:
         raise TrainingError("freeze_head: this model does not say which parameters are its head")
-    held = [parameters[name] for name in model.head if parameters[name].requires_grad] if freeze_head else []
-    for parameter in held:
+    frozen = [parameters[name] for name in model.head if parameters[name].requires_grad] if freeze_head else []
+    for parameter in frozen:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in held:
+        for parameter in frozen:
             parameter.requires_grad_(True)
 
 

@@ -35,7 +35,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
     flags = [(module, module.training) for module in network.modules()]
     momenta = [norm.momentum for norm in norms]
     before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
-    seen = 0
+    samples_seen = 0
     try:
         network.eval()
         for norm in norms:
@@ -45,16 +45,16 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
         with torch.no_grad():
             for images in batches:
                 network(images)
-                seen += 1
+                samples_seen += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, training in flags:
             module.training = training
-        if not seen:
+        if not samples_seen:
             for norm, old in zip(norms, before, strict=True):
                 for name, buffer in norm.named_buffers():
                     buffer.copy_(old[name])
-    if not seen:
+    if not samples_seen:
         raise PruningBenchError("batch norm cannot be recalibrated: there are no batches")
     return len(norms)

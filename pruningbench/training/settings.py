@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pruningbench.contract import param
+from pruningbench.contract import param, range_problem
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FitSettings:
             ("clip_norm", self.clip_norm >= 0),
         ):
             if not fine:
-                return f"{name} is {getattr(self, name)}, out of its range"
+                return range_problem(self, name)
         return None
 
 

@@ -164,7 +164,7 @@
       const choice = el("select", { id: "board", onchange: () => change(choice.value) },
         boards.map((board, i) => el("option", { value: i, selected: i === place }, board.title)));
       host.replaceChildren(el("div", { class: "field" },
-        el("label", { for: "board" }, "Results on the same data"), choice));
+        el("label", { for: "board" }, "Data"), choice));
     }
     return { place, board: new Board(await PB.load(boards[place].data)) };
   }

@@ -94,6 +94,7 @@
     remember();
     hover();
     showPinned();
+    performance.mark("drawn");
   }
 
   function curveChart(rows, width, height) {
@@ -187,7 +188,7 @@
   // Which pruners and recipes are drawn.
   function legend(rows) {
     const of = (kind) => [...new Set(rows.filter((row) => kind === "recipe" || board.sparsity[row] > 0)
-      .map((row) => board.rows[kind][row]))];
+      .map((row) => board.rows[kind][row]))].sort((a, b) => a - b);
     const group = (kind, title) => {
       const places = of(kind);
       const boxes = places.map((i) => el("label", { title: board.label(kind, i) }, el("input", { type: "checkbox",

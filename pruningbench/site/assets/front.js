@@ -39,7 +39,7 @@
   function boardChoice(boards) {
     if (boards.length < 2) return;
     document.getElementById("boards").replaceChildren(el("div", { class: "field" },
-      el("label", { for: "board" }, "Results on the same data"),
+      el("label", { for: "board" }, "Data"),
       el("select", { id: "board", onchange: (event) => { location.hash = PB.addressOf({ board: event.target.value }); } },
         boards.map((board, i) => el("option", { value: i, selected: i === place }, board.title)))));
   }
@@ -81,6 +81,8 @@
     const slider = document.getElementById("sparsity");
     slider.max = String(model.sparsities.length - 1);
     slider.value = String(sparsity);
+    const ticks = model.sparsities.length > 10 ? [model.sparsities[0], model.sparsities.at(-1)] : model.sparsities;
+    document.getElementById("ticks").replaceChildren(...ticks.map((value) => el("span", null, PB.percent(value))));
     slider.oninput = () => {
       sparsity = Number(slider.value);
       draw();
@@ -117,7 +119,7 @@
       "aria-label": "Kept up to" }, PB.heat.keptTable({ model, names, shown })));
     document.getElementById("best-title").textContent = `Best for ${names.model.short[model.model]} at ${percent}`;
     document.getElementById("best").replaceChildren(...model.lines.map((line, i) => (line.parent < 0 ? sentence(line, i) : null))
-      .filter(Boolean));
+      .filter(Boolean).slice(0, PB.heat.MOST_LINES));
     PB.writeState({ board: place || "", model: names.model.label[model.model],
       recipe: recipe === "all" ? (model.options.length > MANY ? "all" : "") : names.recipe.label[recipe],
       sparsity: model.sparsities[sparsity], cell: pinned ? pinned.join("-") : "" });

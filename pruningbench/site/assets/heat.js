@@ -3,6 +3,7 @@
 (function () {
   const { el } = PB;
   const COLLAPSED = 1, CHANCE = 2;
+  const MOST_LINES = 120;
   const STEPS = [0.02, 0.08, 0.2, 0.5];
 
   // A change in percent, with its sign: +3 %, −12 %, 0 %.
@@ -71,6 +72,10 @@
       body.push(el("tr", { class: line.parent >= 0 ? "part" : null }, el("th", { scope: "row" }, title),
         view.shown.map((i, n) => cellOf(view, place, i, best, fullName(view, i), apart(view, n)))));
     });
+    const cut = body.length - MOST_LINES;
+    if (cut > 0) {
+      body.splice(MOST_LINES, cut, el("tr", null, el("th", { scope: "row" }, `and ${PB.plural(cut, "more line")}`)));
+    }
     const table = el("table", { class: "heat" }, el("caption", { class: "unseen" },
       `Change to the dense reference of ${names.model.short[model.model]} at ${PB.percent(model.sparsities[view.sparsity])} sparsity`),
       el("thead", null, head), el("tbody", null, body));
@@ -92,7 +97,8 @@
         el("small", { class: "quiet" }, `[${shown ? percent(shown) : "0\u00a0%"}, ${lost === null ? "–" : percent(lost)}]`),
         sweet.length ? el("small", { class: "better" }, ` ★ ${sweet.map(percent).join(", ")}`) : null];
     };
-    const lines = model.lines.map((line, place) => [line, place]).filter(([line]) => line.columns.length === 1);
+    const lines = model.lines.map((line, place) => [line, place]).filter(([line]) => line.columns.length === 1)
+      .slice(0, MOST_LINES);
     return el("table", { class: "heat reach" }, el("caption", { class: "unseen" },
       `Largest sparsity up to which each metric of ${names.model.short[model.model]} is kept`),
     el("thead", null, header(view, "Metric")), el("tbody", null, lines.map(([line, place]) => el("tr", null,
@@ -143,5 +149,5 @@
       el("span", { class: "swatch best" }, "best"), el("span", null, " of the line")];
   }
 
-  PB.heat = { heatMap, keptTable, scale, change };
+  PB.heat = { heatMap, keptTable, scale, change, MOST_LINES };
 })();

@@ -17,9 +17,10 @@
   });
 
   async function start() {
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
     const state = PB.readState();
     const { place, board } = await PB.openBoard(state, document.getElementById("boards"),
-      (chosen) => { PB.writeState({ board: chosen }); start().catch((error) => PB.failed(host, error)); });
+      (chosen) => { PB.writeState({ board: chosen }); restart(); });
     const viewName = state.view in PB.tableViews ? state.view : "rows";
     const view = PB.tableViews[viewName](board);
     const ids = Object.keys(view.columns);
@@ -57,12 +58,12 @@
       input.checked = input.value === viewName;
       input.onchange = () => {
         PB.writeState({ board: place || "", view: input.value, q: grid.search });
-        start();
+        restart();
       };
     }
     document.getElementById("reset").onclick = () => {
       PB.writeState({ board: place || "", view: viewName === "rows" ? "" : viewName });
-      start();
+      restart();
     };
     document.getElementById("csv").onclick = () => exported(grid, board, view, "csv");
     document.getElementById("json").onclick = () => exported(grid, board, view, "json");
@@ -71,6 +72,7 @@
     remember(grid);
     notes(board);
     PB.grid = grid;
+    performance.mark("drawn");
   }
 
   // The facts behind a value, over the table.
@@ -144,6 +146,7 @@
       ...board.data.notes.map((note) => el("p", { class: "note" }, note)));
   }
 
-  addEventListener("hashchange", () => start().catch((error) => PB.failed(host, error)));
-  start().catch((error) => PB.failed(host, error));
+  const restart = () => start().catch((error) => PB.failed(host, error));
+  addEventListener("hashchange", restart);
+  restart();
 })();

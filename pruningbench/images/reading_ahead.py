@@ -42,17 +42,17 @@ def read_ahead(read: Callable[[int], T], order: Sequence[int], workers: int, ahe
 
 
 def _read_all(read: Callable[[int], T], chunk: Sequence[int]) -> list[T | Exception]:
-    found: list[T | Exception] = []
+    results: list[T | Exception] = []
     for index in chunk:
         try:
-            found.append(read(index))
+            results.append(read(index))
         except Exception as error:  # noqa: BLE001 - raised again where the consumer gets to it
-            return [*found, error]
-    return found
+            return [*results, error]
+    return results
 
 
-def _checked(found: list[T | Exception]) -> Iterator[T]:
-    for value in found:
+def _checked(results: list[T | Exception]) -> Iterator[T]:
+    for value in results:
         if isinstance(value, Exception):
             raise value
         yield value

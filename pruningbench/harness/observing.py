@@ -19,7 +19,7 @@ def cell_info(cell: Cell) -> CellInfo:
     )
 
 
-class Teller:
+class Observers:
     """Calls the observing hooks of all plugins.
 
     An observer that fails is named in one warning and not called again in this run.
@@ -36,39 +36,39 @@ class Teller:
     def started(self, cells_before: int, task_runs: int) -> None:
         """Announce that the run begins."""
         self.run = replace(self.run, cells_before=cells_before, task_runs=task_runs)
-        self._tell("pruningbench_run_started")
+        self._call("pruningbench_run_started")
 
     def cell_started(self, cell: Cell) -> None:
         """Announce that work on a cell begins."""
-        self._tell("pruningbench_cell_started", cell=cell_info(cell))
+        self._call("pruningbench_cell_started", cell=cell_info(cell))
 
     def task_done(self, cell: Cell, task: str, records: Sequence[Record]) -> None:
         """Announce that a task has ended, whether or not it succeeded."""
-        told = tuple(dict(vars(record)) for record in records)
-        self._tell("pruningbench_task_done", cell=cell_info(cell), task=task, records=told)
+        copies = tuple(dict(vars(record)) for record in records)
+        self._call("pruningbench_task_done", cell=cell_info(cell), task=task, records=copies)
 
     def cell_done(self, cell: Cell, *, ok: bool) -> None:
         """Announce that a cell has ended."""
-        self._tell("pruningbench_cell_done", cell=cell_info(cell), ok=ok)
+        self._call("pruningbench_cell_done", cell=cell_info(cell), ok=ok)
 
     def done(self, *, ok: bool) -> None:
         """Announce that the run has ended or was interrupted."""
-        self._tell("pruningbench_run_done", ok=ok)
+        self._call("pruningbench_run_done", ok=ok)
 
     def note(self, message: str) -> None:
         """Pass on progress within a cell."""
-        self._tell("pruningbench_note", message=message)
+        self._call("pruningbench_note", message=message)
 
     def warn(self, message: str) -> None:
         """Pass on a warning that the user should see."""
-        self._tell("pruningbench_warning", message=message)
+        self._call("pruningbench_warning", message=message)
 
-    def _tell(self, hook: str, **arguments: Any) -> None:
+    def _call(self, hook: str, **arguments: Any) -> None:
         failed: list[str] = []
 
-        def report(plugin: str, what: str) -> None:
-            self.failed[plugin] = what
-            failed.append(f"observer {plugin!r} is not called again in this run, it failed in {what}")
+        def report(plugin: str, how: str) -> None:
+            self.failed[plugin] = how
+            failed.append(f"observer {plugin!r} failed and is not called again in this run: {how}")
 
         self.door.tell(hook, report, self.failed, run=self.run, **arguments)
         for message in failed:
