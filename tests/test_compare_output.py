@@ -84,7 +84,7 @@ def test_the_command_is_a_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert call("compare", before, after, "--out", tmp_path / "c.md" / "below") == 2
     assert call("compare", before, tmp_path / "nothing") == 2
     error = capsys.readouterr().err
-    assert "cannot be written" in error and "holds no run" in error and error.count("\n") == 2
+    assert "cannot be written" in error and "is not a run folder" in error and error.count("\n") == 2
 
 
 def test_the_command_in_a_process(tmp_path: Path, pruningbench: Command) -> None:
@@ -102,7 +102,7 @@ def test_wrong_margins_are_usage_errors(tmp_path: Path, margin: str) -> None:
 
 def test_wrong_inputs_are_named(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [record()])
-    with pytest.raises(RunFolderError, match="nowhere: holds no run"):
+    with pytest.raises(RunFolderError, match="nowhere: is not a run folder"):
         pb.compare(folder, tmp_path / "nowhere")
     contrast = pb.compare(folder, folder)
     with pytest.raises(UsageError, match="fail-on 'wors' is none of .*did you mean 'worse'"):

@@ -183,7 +183,7 @@ def test_what_is_missing_is_said_without_the_token(hub: HubServer, one: Path, mo
     cases = {
         "nobody/nothing": "the hub has no such data set, or it is private",
         f"{REPO}@{'0' * 40}": "there is no such commit or branch",
-        "someone/empty": r"holds no submissions \(submissions/\*.pbsub.zip\)",
+        "someone/empty": r"has no submissions \(submissions/\*.pbsub.zip\)",
     }
     commit(hub, one)
     hub.commit("dataset", "someone/empty", {"README.md": b"x"})

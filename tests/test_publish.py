@@ -279,13 +279,13 @@ def test_names_of_repositories_are_checked_first(hub: HubServer, one: Path, toy_
 def test_nothing_to_publish_is_said(hub: HubServer, tmp_path: Path, one: Path, toy_registry: Registry,
                                     monkeypatch: MonkeyPatch) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no run, no submission"):
+    with pytest.raises(UsageError, match="has no run, no submission"):
         publish(tmp_path / "empty", REPO, toy_registry)
     with pytest.raises(UsageError, match="licence 'Own Words' must be an identifier"):
         publish(one, REPO, toy_registry, licence="Own Words")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.pbsub.zip").write_bytes(b"no zip")
-    with pytest.raises(UsageError, match=r"x.pbsub.zip: is no submission"):
+    with pytest.raises(UsageError, match=r"x.pbsub.zip: is not a submission"):
         publish(tmp_path / "bad", REPO, toy_registry)
     monkeypatch.setattr("pruningbench.publishing.dataset.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"pip install pruningbench\[hub\]$"):
@@ -328,7 +328,7 @@ def test_a_site_is_published_as_it_is(hub: HubServer, one: Path, tmp_path: Path,
 
 def test_what_is_there_but_damaged_stops_the_publication(hub: HubServer, one: Path, toy_registry: Registry) -> None:
     hub.commit("dataset", REPO, {"submissions/x.pbsub.zip": b"no zip"})
-    with pytest.raises(PruningBenchError, match=r"x.pbsub.zip: is no submission"):
+    with pytest.raises(PruningBenchError, match=r"x.pbsub.zip: is not a submission"):
         publish(one, REPO, toy_registry, with_site=False)
     assert not hub.writes.commits
     with pytest.raises(RunFolderError):

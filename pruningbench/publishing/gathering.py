@@ -64,7 +64,7 @@ def _sources(path: Path) -> list[Path]:
     submissions = [child for child in children if child.name.endswith(SUFFIX) and child.is_file()]
     if not runs and not submissions:
         raise UsageError(
-            f"{printable(path)}: holds no run, no submission (*{SUFFIX}) and no site; give the folder of a run, or a "
+            f"{printable(path)}: has no run, no submission (*{SUFFIX}) and no site; give the folder of a run, or a "
             "folder of several"
         )
     return [*runs, *submissions]

@@ -76,7 +76,7 @@ def fetch_published(address: str) -> Published:
         revision, known = ask_listing(repo, revision)
     published = fetch_listed(repo, revision, known)
     if not published.files:
-        raise UsageError(f"hub:{repo}: holds no submissions ({FOLDER}/*{SUFFIX}) at {revision[:12]}")
+        raise UsageError(f"hub:{repo}: has no submissions ({FOLDER}/*{SUFFIX}) at {revision[:12]}")
     return published
 
 
