@@ -46,8 +46,9 @@ def test_a_planted_regression_is_found_in_runs_of_the_same_name(tmp_path: Path) 
     assert (entry.value, entry.low, entry.high, entry.n) == (expected.value, expected.low, expected.high, N)
     p = stats.binomtest(0, 20).pvalue
     assert entry.p == pytest.approx(p)
-    tested = [c.difference.p for c in contrast.changes]
-    assert [c.difference.p_holm for c in contrast.changes] == holm(tested)
+    tested = [c.difference for c in contrast.changes if not c.unchanged]
+    assert [entry.p_holm for entry in tested] == holm([entry.p for entry in tested]) and len(tested) == 3
+    assert [c.place.pruner for c in contrast.changes if c.unchanged] == ["dense"]
     assert contrast.failure() == "1 worse" and contrast.failure("missing") == "" and contrast.failure("none") == ""
     swapped = pb.compare(after, before)
     assert [c.place for c in swapped.worse] == [better.place] and [c.place for c in swapped.better] == [worse.place]
@@ -146,6 +147,18 @@ def test_conditions_choose_what_is_compared_and_corrected_for(tmp_path: Path) ->
                          "seed=": "value", "model ~ (": "character 9"}.items():  # fmt: skip
         with pytest.raises(UsageError, match=words):
             pb.compare(before, after, where=where)
+
+
+def test_values_of_which_no_sample_differs_cost_no_correction(tmp_path: Path) -> None:
+    a = correct(0.8)
+    others = [(measured(a, pruner=f"p{i}"), measured(a.copy(), pruner=f"p{i}")) for i in range(30)]
+    before, after = two(tmp_path, (measured(a), measured(worse_by(0.03, a))), *others)
+    contrast = pb.compare(before, after)
+    (worse,) = contrast.worse
+    assert worse.difference.p_holm == worse.difference.p > 0.05 / 31
+    assert sum(change.unchanged for change in contrast.changes) == 30
+    assert not any(change.same for change in contrast.changes)
+    assert "31 values compared, 30 of them unchanged" in contrast.headline()
 
 
 # margins

@@ -14,7 +14,8 @@ from pruningbench.cli.common import say
 @click.argument("after", metavar="AFTER")
 @click.option(
     "--fail-on", type=click.Choice(["worse", "missing", "any", "none"]), default="worse", show_default=True,
-    help="Exit with 1 if a value is significantly worse, is missing, either or not comparable, or never.",
+    help="What makes the command exit with 1: a value that is significantly worse; a missing value; any of these, or "
+    "one that is not comparable; nothing.",
 )  # fmt: skip
 @click.option(
     "--margin", "margins", multiple=True, metavar="[METRIC=]VALUE",
@@ -38,7 +39,7 @@ def compare(
     format_: str,
     out: Path | None,
 ) -> int:
-    """Say what is better, worse, new or gone in AFTER, and exit with 1 if something is worse.
+    """Show what is better, worse, new or gone in AFTER; exit with 1 if something is worse.
 
     BEFORE and AFTER are run folders, submission files, or published results (hub:OWNER/NAME).
     """

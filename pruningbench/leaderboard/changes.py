@@ -52,6 +52,12 @@ class Change:
     same: bool = False
     parts: tuple[str, ...] = ()
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether no sample differs, so that no test could call the value different."""
+        entry = self.difference
+        return self.same or (entry.value == entry.low == entry.high == 0 and entry.p == 1)
+
 
 @dataclass(frozen=True)
 class Unmatched:

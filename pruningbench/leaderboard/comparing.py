@@ -52,7 +52,8 @@ def compare(
     Values are matched by model, pruner, recipe, sparsity, seed, task, variant and metric, and compared sample by
     sample as boards compare rows with their dense model (`differences.Pairs`). All tests together have the level
     `inference.LEVEL` (Holm): under no change, the probability that any value is called better or worse is at most
-    that. Values that are equal and were made from the same network, data and code are not tested. Not comparable are
+    that. Values of which no sample differs are not tested: such a test can never reject, so that leaving it out keeps
+    the level (R. E. Tarone, A modified Bonferroni method for discrete data, Biometrics 46, 1990). Not comparable are
     values that are stale, or measured on other data, with another limit, on other seeds, requested differently (plan
     key), or of a model whose dense weights differ. A value at chance is never called better, and no value is called
     worse than one at chance.
@@ -68,8 +69,8 @@ def compare(
             the correction is then for these only.
 
     Raises:
-        RunFolderError: if a source holds no results.
-        UsageError: for a margin that is not a positive number, or a condition that is none or holds for no value.
+        RunFolderError: if a source has no results.
+        UsageError: for a margin that is not a positive number, or a condition that is malformed or holds for no value.
     """
     _check_margin(margin)
     before, after = pinned(before), pinned(after)
@@ -207,7 +208,7 @@ def _column(m: Measurement) -> ColumnKey:
 
 def judged(changes: Sequence[Change], blind: Mapping[str, set[tuple[_Row, str]]]) -> list[Change]:
     """Return the changes with their verdicts, adjusted for all tests of the comparison."""
-    tested = [i for i, change in enumerate(changes) if change.higher_is_better is not None and not change.same]
+    tested = [i for i, change in enumerate(changes) if change.higher_is_better is not None and not change.unchanged]
     decided = list(changes)
     for i, p in zip(tested, holm([changes[i].difference.p for i in tested]), strict=True):
         change = replace(changes[i], difference=replace(changes[i].difference, p_holm=p))

@@ -125,8 +125,8 @@ class Contrast:
         for name, listed in (("new", self.new), ("gone", self.gone), ("not comparable", self.incomparable)):
             counts += [f"{len(listed)} {name}"] if listed else []
         compared = len(self.changes)
-        unchanged = sum(change.same for change in self.changes)
-        same = f", {unchanged} of them identical" if unchanged else ""
+        unchanged = sum(change.unchanged for change in self.changes)
+        same = f", {unchanged} of them unchanged" if unchanged else ""
         return f"{verdict}: {', '.join(counts)}; {compared} {'value' if compared == 1 else 'values'} compared{same}"
 
     def legend(self) -> str:

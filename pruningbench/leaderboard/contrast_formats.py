@@ -114,7 +114,7 @@ def contrast_values(contrast: Contrast, fail_on: str = "worse") -> dict[str, Any
     ::
 
         {"schema": 1, "before": str, "after": str, "failed": bool, "why": str, "level": number,
-         "counts": {"better", "worse", "tolerated", "undecided", "identical", "compared", "new", "gone",
+         "counts": {"better", "worse", "tolerated", "undecided", "unchanged", "compared", "new", "gone",
                     "incomparable": int},
          "changes": [{"model", "pruner", "recipe": str, "sparsity": number, "task", "variant", "metric": str,
                       "seeds": [int], "before", "after", "difference", "ci_low", "ci_high": number, "n": int,
@@ -137,7 +137,7 @@ def contrast_values(contrast: Contrast, fail_on: str = "worse") -> dict[str, Any
             "worse": len(contrast.worse),
             "tolerated": len(contrast.tolerated),
             "undecided": len(contrast.undecided),
-            "identical": sum(change.same for change in contrast.changes),
+            "unchanged": sum(change.unchanged for change in contrast.changes),
             "compared": len(contrast.changes),
             "new": len(contrast.new),
             "gone": len(contrast.gone),

@@ -36,7 +36,7 @@ def check_licence(licence: str) -> str:
     """Return the identifier of a licence.
 
     Raises:
-        UsageError: if it is no identifier as hubs use them.
+        UsageError: if it is not an identifier in lower case, as hubs use them.
     """
     if not _LICENCE.fullmatch(licence):
         raise UsageError(f"licence {licence[:60]!r} must be an identifier in lower case, for example cc-by-4.0 or mit")

@@ -66,7 +66,7 @@ class Item:
         """Return a submission file as an item.
 
         Raises:
-            SubmissionError: if it is no submission that this version reads.
+            SubmissionError: if it is not a submission that this version reads.
         """
         return cls(path, from_submission(path).run)
 

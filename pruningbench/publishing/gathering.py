@@ -95,7 +95,7 @@ def site_content(folder: Path) -> dict[str, bytes]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield everything below a folder that is no folder, without following links."""
+    """Yield the paths of all files and links below a folder, without following links."""
     for place, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
         yield from (Path(place) / name for name in folders if (Path(place) / name).is_symlink())

@@ -76,7 +76,7 @@ def publish(
         One element per repository.
 
     Raises:
-        UsageError: if there is nothing to publish, `repo` is no name, no token is known, or pyarrow is missing.
+        UsageError: if there is nothing to publish, `repo` is not OWNER/NAME, there is no token, or pyarrow is missing.
         PublishError: if the hub refuses it. FetchError: if what is published there already cannot be read.
     """
     if not is_repo(repo):

@@ -67,7 +67,7 @@ def fetch_published(address: str) -> Published:
     A commit that has been fetched before is not asked for again. The newest commit is used if no revision is given.
 
     Raises:
-        UsageError: if the address is none, or the data set holds no submissions.
+        UsageError: if the address is malformed, or the data set has no submissions.
         FetchError: if the hub cannot be reached or has no such data set, or a file is too large or damaged.
     """
     repo, revision = parse_address(address)
