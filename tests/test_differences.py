@@ -52,7 +52,7 @@ def test_a_sample_undefined_in_either_is_undefined() -> None:
     estimate = paired_bootstrap(a, b)
     assert (estimate.value, estimate.n, estimate.undefined) == (1.5, 2, 3)
     assert paired_bootstrap(a[:4], b[:4], lambda v: mean(v)).n == 2
-    with pytest.raises(ValueError, match="alike"):
+    with pytest.raises(ValueError, match="one shape"):
         paired_bootstrap(a, b[:2])
 
 

@@ -107,7 +107,7 @@ def test_types_do_not_depend_on_the_number_of_rows(tmp_path: Path) -> None:
 
 
 def test_equal_texts_are_one_object_across_chunks(tmp_path: Path) -> None:
-    written = write_synthetic(tmp_path, CHUNK + 500)
+    written = write_synthetic(tmp_path, CHUNK + 50)
     table = read_table(tmp_path / "results.jsonl", ["model", "task", "value", "seed"], {})
     assert len(table["value"]) == written > CHUNK
     for name in ("model", "task"):

@@ -82,7 +82,10 @@ def table(board: Board) -> str:
                 ]
             )
         )  # fmt: skip
-    explained = [caption(board, ranked) if board.rows else f"{board.title}: no results.", *board.statements]
+    explained = [f"{board.title}: no results."]
+    if board.rows:
+        explained = [caption(board, ranked, intervals="±: half the 95 % interval.", differences=False)]
+    explained += board.statements
     parts.append(r"{\footnotesize " + " ".join(map(escaped, explained)) + r"\par}")
     return "\n\n".join(parts)
 

@@ -56,7 +56,8 @@ def legend(board: Board, shown: Sequence[Column], width: int, *, intervals: bool
     signs += [*chance_signs(board), *ties_signs(board)]
     with_degenerate = sum(bool(row.degenerate) for row in board.rows)
     if with_degenerate:
-        counted = f"degenerate outputs in {with_degenerate} rows, which a wider table counts"
+        rows = "1 row" if with_degenerate == 1 else f"{with_degenerate} rows"
+        counted = f"degenerate outputs in {rows}, which a wider table counts"
         signs.append(DEGENERATE if degenerate else counted)
     if any(not keys.isdisjoint(row.verdicts) for row in board.rows):
         signs.append(

@@ -106,12 +106,14 @@ def _cells(row: Row, columns: Sequence[Column], decimals: dict[tuple[str, str, s
     return cells
 
 
-def caption(board: Board, ranked: bool) -> str:
+def caption(board: Board, ranked: bool, *, intervals: str = "Small: 95 % intervals.", differences: bool = True) -> str:
     """Return what the signs of a table mean and what its reader should know, as plain text.
 
     Args:
         board: the board.
         ranked: whether the table has a column of ranks.
+        intervals: the sentence about intervals, which a table with few metrics shows.
+        differences: whether the table shows differences.
     """
     sentences = []
     if any(column.arrow for column in board.columns):
@@ -125,10 +127,11 @@ def caption(board: Board, ranked: bool) -> str:
     if seeds and max(seeds) > 1:
         sentences.append(f"Means over {max(seeds)} seeds.")
     if board.rows and len(board.columns) <= FEW:
-        sentences.append("Small: 95 % intervals.")
+        sentences.append(intervals)
     if any(row.differences for row in board.rows):
         compared = compared_with(row.reference for row in board.rows if row.differences)
-        sentences.append(f"▲ better, ▼ worse than {compared}: {CORRECTED}. Δ [95 %]: the paired difference.")
+        sentences.append(f"▲ better, ▼ worse than {compared}: {CORRECTED}.")
+        sentences += ["Δ [95 %]: the paired difference."] if differences else []
     sentences += board.notes
     if board.failed:
         sentences.append(failed_sentence(board))

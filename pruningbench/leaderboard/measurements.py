@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -31,6 +32,19 @@ class Line(Mapping[Any, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+class _Same(Sequence[Any]):
+    """A column with one value, however long it is."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._value
+
+    def __len__(self) -> int:
+        return sys.maxsize
 
 
 class Measurements(Sequence[Line]):
@@ -65,8 +79,7 @@ class Measurements(Sequence[Line]):
 
     def replaced(self, name: str, value: Any) -> Measurements:
         """Return the same measurements with one value in the whole of a column."""
-        length = max(map(len, self.columns.values()), default=0)
-        return Measurements({**self.columns, name: [value] * length}, self.places)
+        return Measurements({**self.columns, name: _Same(value)}, self.places)
 
     @overload
     def __getitem__(self, index: int) -> Line: ...
