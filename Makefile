@@ -1,16 +1,18 @@
 # make run   makes .venv, installs, runs the quickstart suite, prints the leaderboard
-# make test  makes .venv, installs with the test extra, runs all tests
+# make test  makes .venv, installs with the test extra, runs all tests; those of the site need a Chromium
+# make vendor the libraries of the site again, from their npm packages
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
 # make graph which package imports which; fails on a cycle
+# make leaderboard  runs what is stale of the published suites, and writes leaderboard/ again
 # make bench benchmarks, as ratios against a peer or a bare loop
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore test-fuzz lint graph bench clean
+.PHONY: run test test-explore test-fuzz lint vendor graph leaderboard bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -34,8 +36,16 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/python .ci/imports.py
 	$(BIN)/python .ci/files.py
 
+# needs npm; the files are a part of the repository, so that nothing else does
+vendor:
+	$(PYTHON) .ci/vendor.py
+
 graph: $(BIN)/python
 	$(BIN)/python .ci/imports.py
+
+# RERUN=3: also computes three random cells of each suite again, from nothing
+leaderboard: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/leaderboard.py --rerun $(or $(RERUN),0)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds

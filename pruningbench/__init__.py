@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.version import __version__
 
 if TYPE_CHECKING:
-    from pruningbench.api import Run, load_results, load_weights, prune, run, score
+    from pruningbench.api import Run, compare, load_results, load_weights, prune, run, score
     from pruningbench.contract import (
         ArraySamples,
         Attributions,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pruningbench.training.recalibration import recalibrate
 
 _HOMES = {
-    "pruningbench.api": ("Run", "load_results", "load_weights", "prune", "run", "score"),
+    "pruningbench.api": ("Run", "compare", "load_results", "load_weights", "prune", "run", "score"),
     "pruningbench.contract": (
         "ArraySamples", "Attributions", "Boxes", "Context", "Dataset", "DatasetRef", "Exhibit", "Metric",
         "Model", "Outputs", "Predictions", "Preprocessing", "Pruner", "PruningContext", "Sample", "Samples",
@@ -88,6 +88,7 @@ __all__ = [
     "Task",
     "VisionModel",
     "__version__",
+    "compare",
     "diagnose",
     "hookimpl",
     "load_results",

@@ -15,6 +15,7 @@ from pruningbench.contract import Pruner, PruningContext, ScorePruner, check_sco
 from pruningbench.errors import CollapseWarning, UsageError
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.leaderboard.comparing import compare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
 from pruningbench.store.weights import load_weights
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
     from pruningbench.pruning.scope import Scope
 
-__all__ = ["Run", "load_results", "load_weights", "prune", "run", "score"]
+__all__ = ["Run", "compare", "load_results", "load_weights", "prune", "run", "score"]
 
 Batch = tuple["Tensor", "Tensor | None"]
 

@@ -50,6 +50,14 @@ class DataError(PruningBenchError):
     """A data set on this machine is damaged or not in the expected layout; the message names the file."""
 
 
+class SubmissionError(UsageError):
+    """A file is no submission, is damaged, or is of a later version; or a run cannot be submitted."""
+
+
+class PublishError(PruningBenchError):
+    """A hub did not accept what was to be published; the message says why and what to do."""
+
+
 class PluginError(PruningBenchError):
     """A plugin broke the contract of its component (wrong type, wrong shape, a clash of names)."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from kit import browser as browsers
 from kit.fileserver import FileServer
 from kit.humandata import nights, things
 from kit.toysuite import COMMAND, TOY, TOY_SUITE, Command, toy_environment
@@ -52,6 +53,21 @@ def toy_registry() -> Registry:
     registry = build_registry(found)
     assert any(plugin.name == "toy" for plugin in registry.plugins), registry.broken
     return registry
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[browsers.Browser]:
+    """A real browser without network; tests that need it do not run where there is none, and say so."""
+    if browsers.find_chromium() is None:
+        (pytest.fail if browsers.required() else pytest.skip)(browsers.MISSING)
+    with browsers.running() as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line that the tests of the site did not run, if there is no browser."""
+    if browsers.find_chromium() is None:
+        terminalreporter.write_line(browsers.MISSING)
 
 
 @pytest.fixture()

@@ -37,7 +37,7 @@ ALL = "all"
 def leaderboard(
     runs: tuple[Path, ...], out: Path | None, format_: str, columns: str, where: str, sort: str, width: int | None
 ) -> int:
-    """Make the leaderboard of one or more run folders."""
+    """Make the leaderboard of run folders, submissions, or published results (hub:OWNER/NAME)."""
     from pruningbench.base.files import write_whole
     from pruningbench.base.text import displayable_lines
     from pruningbench.errors import UsageError
@@ -45,12 +45,14 @@ def leaderboard(
     from pruningbench.leaderboard.longform import parquet_bytes
     from pruningbench.leaderboard.results import load_results
     from pruningbench.leaderboard.selection import select
+    from pruningbench.store.origins import pinned
 
     if format_ == "parquet" and out is None:
         raise UsageError("--format parquet is no text: write it into a folder with --out DIR")
     registry = registry_with_warnings()
     metrics, further, everything = _columns(columns, registry)
-    whole = build(load_results(runs, details=True), runs, columns=further, registry=registry)
+    sources = pinned(runs)
+    whole = build(load_results(sources, details=True), sources, columns=further, registry=registry)
     boards = select(whole, where=where, columns=metrics, sort=sort, others=registry.names("column"))
     if format_ == "table":
         from pruningbench.leaderboard.text import terminal_lines

@@ -69,6 +69,10 @@ class Metric(Component, ABC):
         range: smallest and largest possible value.
         deterministic: False for timings and the like, which differ from run to run; all other metrics
             give the same bits each time on the same device.
+        rerun_tolerance: largest deviation of a value that a re-run on another machine may show, as a share of the
+            width of `range` where that is finite, else of the larger absolute value; 0 for values that must be equal.
+            Other processors and library versions round sums differently, and training amplifies the difference, so
+            the default is one twentieth. Values that are not `deterministic` are not compared.
     """
 
     kind: ClassVar[Kind] = "metric"
@@ -77,6 +81,7 @@ class Metric(Component, ABC):
     unit: ClassVar[str] = ""
     range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     deterministic: ClassVar[bool] = True
+    rerun_tolerance: ClassVar[float] = 0.05
 
     @abstractmethod
     def values(self, outputs: Any) -> Tensor:

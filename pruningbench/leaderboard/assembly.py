@@ -13,7 +13,7 @@ from pruningbench.leaderboard.columns import value_of
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.headings import known
 from pruningbench.leaderboard.measurements import Line, Measurements, column_key, row_key
-from pruningbench.leaderboard.provenance import mark_of
+from pruningbench.leaderboard.provenance import mark_of, trust_of
 from pruningbench.leaderboard.ranking import best_of, mean_ranks
 from pruningbench.leaderboard.references import References, as_loaded
 from pruningbench.leaderboard.rows import Column, ColumnKey, Row, RowKey
@@ -68,6 +68,7 @@ def rows_of(
             reference=references.of(key[0], key[2]) if key[3] else "",
             extra={name: value_of(name, column, listed) for name, column in asked.items()},
             marked=any(map(mark_of, listed)),
+            trust=trust_of(listed),
         )
         for key, listed in by_row.items()
     ]

@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.files import expanded
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.aggregation import Entry, average, p_value_of_mean
 from pruningbench.leaderboard.inference import Spread, crossed, paired_p_value
+from pruningbench.store.origins import origins
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ class Pairs:
     """Compares measurements sample by sample.
 
     Args:
-        runs: run folders; a measurement of any other run has no per-sample values.
+        runs: sources, as for `load_results`; a measurement of any other run has no per-sample values.
     """
 
     def __init__(self, runs: Iterable[str | os.PathLike[str]] = ()) -> None:
         self._folders: dict[str, list[RunFolder]] = {}
-        for run in runs:
-            folder = expanded(run)
-            self._folders.setdefault(folder.resolve().name, []).append(RunFolder(folder))
+        for origin in origins(runs):
+            self._folders.setdefault(origin.run, []).append(RunFolder(origin.folder))
         self._read = lru_cache(maxsize=512)(_arrays)
         self._file = lru_cache(maxsize=65536)(_stored_file)
 

@@ -70,7 +70,7 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
     try:
         for name, figure in _drawn(run, registry or load_registry(), failed):
             unique = _unique(name, made)
-            content = _png(unique, figure, failed)
+            content = figure_png(unique, figure, failed)
             if content is not None:
                 write_whole(run.figures / unique, content)
                 made[unique] = None
@@ -114,13 +114,26 @@ def _drawn(run: RunFolder, registry: Registry, failed: list[str]) -> Iterator[tu
     for registration in registry.registrations("figure"):
         yield from _contained(registration, lambda draw: draw(reported), failed)
     for (task, variant), model, shown in exhibited(run, frame):
-        names = [task, variant, model]
-        try:
-            registration = registry.entry("exhibit", shown[0].kind)
-        except UnknownComponentError as error:
-            failed.append(str(error))
-            continue
-        yield from _contained(registration, partial(_draw_exhibit, names, shown), failed)
+        yield from drawn_exhibits(registry, [task, variant, model], shown, failed)
+
+
+def drawn_exhibits(
+    registry: Registry, names: Sequence[str], shown: Sequence[ShownExhibit], failed: list[str]
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures that the plugin of a kind of exhibit draws, by name; add what cannot be drawn to `failed`.
+
+    Args:
+        registry: where the drawer is looked up.
+        names: task, variant and model.
+        shown: the exhibits of one model, all of one kind.
+        failed: gets one line for each problem.
+    """
+    try:
+        registration = registry.entry("exhibit", shown[0].kind)
+    except UnknownComponentError as error:
+        failed.append(str(error))
+        return
+    yield from _contained(registration, partial(_draw_exhibit, names, shown), failed)
 
 
 def _draw_exhibit(names: Sequence[str], shown: Sequence[ShownExhibit], draw: ExhibitDrawer) -> Iterator[Drawing]:
@@ -148,7 +161,7 @@ def _unique(name: str, taken: dict[str, None]) -> str:
     return file
 
 
-def _png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
+def figure_png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
     """Return a figure as PNG with all text drawn literally; None, with a line in `failed`, if it cannot be drawn."""
     import io
 

@@ -71,6 +71,7 @@ def board_values(board: Board) -> dict[str, Any]:
          "rows": [{"model", "pruner", "recipe", "reference": str, "sparsity", "sparsity_achieved": number,
                    "seeds": [int], "rank": number | null, "collapsed", "marked": bool, "ties": number | null,
                    "degenerate": [{"task", "variant": str, "count": int}], "extra": {name: number | text | null},
+                   "trust": str,
                    "cells": [null (not measured) or
                              {"value", "ci_low", "ci_high": number, "n", "seeds": int, "best", "at_chance": bool,
                               "verdict": "better" | "worse" | null,

@@ -18,6 +18,7 @@ LONG_FORM = {
     "n": WHOLE, "seeds": WHOLE, "unit": TEXT, "higher_is_better": TRUTH, "data_fingerprint": TEXT, "difference": REAL,
     "difference_low": REAL, "difference_high": REAL, "p": REAL, "p_holm": REAL, "reference": TEXT, "verdict": TEXT,
     "chance": REAL, "collapsed": TRUTH, "degenerate": WHOLE, "ties": REAL, "marked": TRUTH,
+    "trust": TEXT,
 }  # fmt: skip
 """The columns and the types of their values."""
 Cell = str | float | bool | None
@@ -49,6 +50,7 @@ def _line(board: Board, row: Row, column: Column) -> list[Cell]:
         *((change.value, change.low, change.high, change.p, change.p_holm) if change else [None] * 5),
         row.reference if change else "", row.verdicts.get(column.key, ""), _known(column.chance), row.collapsed,
         row.degenerate.get(column.key[:2], 0), _known(row.ties), row.marked,
+        row.trust,
     ]  # fmt: skip
 
 

@@ -170,3 +170,8 @@ def _code(word: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", word)), default=0))
     room = " " if word[0] == "`" or word[-1] == "`" else ""
     return f"{fence}{room}{word}{room}{fence}".replace("|", "\\|")
+
+
+def escaped(text: str) -> str:
+    """Return text that every Markdown renderer shows literally, on one line: see `_escaped`."""
+    return _escaped(text)

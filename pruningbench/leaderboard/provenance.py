@@ -24,6 +24,12 @@ def mark_of(measurement: Measurement) -> str:
     return _mark(measurement.get("mark", ""))
 
 
+def trust_of(measurements: Iterable[Measurement]) -> str:
+    """Return what was checked of the submissions that measurements come from, each word once; "" for run folders."""
+    words = dict.fromkeys(_mark(measurement.get("trust", "")) for measurement in measurements)
+    return "; ".join(filter(None, words))
+
+
 def _mark(mark: object) -> str:
     return mark if isinstance(mark, str) else ""  # concatenated tables may hold NaN
 
@@ -59,8 +65,16 @@ def told_apart(measurements: Measurements) -> Measurements:
 
 
 def notes(measurements: Measurements) -> list[str]:
-    """Return sentences about rehearsals, marked rows, and parts that were not the same for all rows."""
-    return [*_limits(measurements), *marks_sentences(measurements.column("mark")), *_parts(measurements)]
+    """Return sentences about rehearsals, submissions, marked rows, and parts that were not the same for all rows."""
+    marks = marks_sentences(measurements.column("mark"))
+    return [*_limits(measurements), *_submissions(measurements), *marks, *_parts(measurements)]
+
+
+def _submissions(measurements: Measurements) -> list[str]:
+    """Return one sentence that says for each submission what was checked."""
+    pairs = dict.fromkeys(zip(measurements.column("run"), measurements.column("trust", ""), strict=True))
+    words = [f"{run} {_mark(trust)}" for run, trust in pairs if _mark(trust)]
+    return [f"Submissions: {', '.join(words)} (docs/submitting.md says what that means)."] if words else []
 
 
 def _limits(measurements: Measurements) -> list[str]:
@@ -95,3 +109,37 @@ def _parts(measurements: Measurements) -> list[str]:
         for (part, owner), different in texts.items()
         if len(different) > 1
     ]
+
+
+def parts_of(measurement: Measurement) -> Mapping[str, str]:
+    """Return the parts that a measurement was made from; empty if they are unknown."""
+    made_of = measurement.get("made_of")
+    return made_of if isinstance(made_of, Mapping) else {}
+
+
+def part_name(part: str, measurement: Measurement) -> str:
+    """Name a part for people: ``code of pruner magnitude``, ``weights of model net``, ``data of task transfer``."""
+    if part.startswith("metric "):
+        return f"code of metric {part.removeprefix('metric ')}"
+    if part.startswith("task "):
+        return f"{part.removeprefix('task ')} of task {measurement['task']}"
+    if part == "data":
+        return "data for scoring or training"
+    owner = _OWNERS.get(part)
+    if owner is None:
+        return part
+    return f"{'code' if part in _CODE else part} of {owner} {measurement[owner]}"
+
+
+def changed_parts(before: Measurement, after: Measurement) -> tuple[str, ...]:
+    """Return the inputs in which two measurements of a metric differ: ``code of pruner a (x -> y)``.
+
+    Code of other metrics and the pruned network, which is an output, are left out.
+    """
+    old, new = parts_of(before), parts_of(after)
+    own = f"metric {after['metric']}"
+    return tuple(
+        f"{part_name(part, after)} ({old[part]} -> {new[part]})"
+        for part in old
+        if part in new and old[part] != new[part] and part != "network" and (part[:7] != "metric " or part == own)
+    )

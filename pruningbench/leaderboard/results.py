@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.files import expanded
-from pruningbench.errors import RunFolderError
 from pruningbench.leaderboard.dimensions import dimensions_of
 from pruningbench.store.marks import read_marks
-from pruningbench.store.runfolder import RESULTS, RunFolder
+from pruningbench.store.origins import Origin, origins
+from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.table import FLOATS, TEXTS, WHOLE, read_table, whole_characters
 
 if TYPE_CHECKING:
@@ -23,53 +21,58 @@ COLUMNS = (
     "seed", "task", "variant", "metric", "value", "ci_low", "ci_high", "n", "unit", "higher_is_better",
     "status", "error", "seconds", "peak_memory_mb", "device", "batch_size", "attempts",
     "pruningbench_version", "plugin", "plugin_version", "data_fingerprint", "mark", "limit",
-    "chance", "chance_p", "degenerate", "ties", "inapplicable", "dimension",
+    "chance", "chance_p", "degenerate", "ties", "inapplicable", "dimension", "trust",
 )  # fmt: skip
-DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of")
+DETAILS = ("undefined", "prepare_seconds", "ceiling", "notes", "remarks", "plan", "artifact", "made_of", "revision")
+
+OWN = ("run", "mark", "trust", "revision")
+"""Columns of text that are not in the journal."""
 
 RunPath = str | os.PathLike[str]
 
 
 def load_results(runs: RunPath | Sequence[RunPath], *, details: bool = False) -> pd.DataFrame:
-    """Return the measurements of one or more run folders as one table.
+    """Return the measurements of one or more runs as one table.
 
     If a task was tried again, the table holds only the last attempt that is still valid. The column ``mark`` says
     what a reader should know about a row, and is "" for most rows: ``stale: ...`` (made from other parts than the
     current ones, and not measured again yet), ``accepted: ...`` (the same, but kept by ``--accept-changed``),
     ``unchecked: ...`` and ``version alone: ...`` (it cannot be checked whether the row is stale). ``limit`` is the
     number of samples of each data set that a rehearsal used, 0 for all. ``dimension`` is the ability that the task
-    measures. Reading needs no lock and is possible during a run; it sees the finished tasks.
+    measures. ``trust`` is "" for a run folder; for a submission it says whether ``pruningbench verify`` has checked it:
+    ``self-reported`` (it has not), ``checked``, ``re-run (n of m cells)`` or ``failed verification``. Reading needs no
+    lock and is possible during a run; it sees the finished tasks.
 
     Args:
-        runs: run folders.
+        runs: run folders, submission files, folders of submissions, or other sources (`pruningbench.store.origins`).
         details: add the columns ``undefined`` (number of samples on which the metric is NaN), ``prepare_seconds``
             (time of pruning and training), ``ceiling`` (the value that people reach on the same samples), ``notes``
             (which component changed what it borrowed), ``remarks`` (what is degenerate, and what may help), and
             ``plan``, ``artifact`` and ``made_of`` (the plan key of what was requested, the artifact key of what the
-            measurement was made from, and the parts of the latter).
+            measurement was made from, and the parts of the latter), and ``revision`` (the commit of published results,
+            "" for files on this machine).
 
     Returns:
         One row per measurement and one row per failed task, with the columns `COLUMNS`, in the order of the
         journal.
 
     Raises:
-        RunFolderError: if a folder holds no run, or its journal is damaged.
+        UsageError: if a source holds no run, is no submission, or is damaged.
     """
-    listed = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     columns = [*COLUMNS, *(DETAILS if details else ())]
-    return _frame([_table(expanded(run), columns) for run in listed], columns)
+    return _frame([_table(origin, columns) for origin in origins(runs)], columns)
 
 
-def _table(folder: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _table(origin: Origin, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the columns of a run."""
     import numpy as np
 
-    path = folder / RESULTS
-    if not path.is_file():
-        raise RunFolderError(f"{folder}: is not a run folder (it has no {RESULTS}); give the folder of a run")
-    table = read_table(path, columns, read_marks(RunFolder(folder).stale))
-    name = whole_characters(folder.resolve().name)
-    return {**table, "run": np.full(len(table["mark"]), name, dtype=object)}
+    folder = RunFolder(origin.folder)
+    own = {"run": whole_characters(origin.run), "trust": origin.trust, "revision": origin.revision}
+    stored = [name for name in columns if name not in own]
+    table = read_table(folder.results, stored, read_marks(folder.stale))
+    rows = len(table["mark"])
+    return {**table, **{name: np.full(rows, text, dtype=object) for name, text in own.items()}}
 
 
 def _frame(tables: Sequence[dict[str, NDArray[Any]]], columns: Sequence[str]) -> pd.DataFrame:
@@ -86,7 +89,7 @@ def _frame(tables: Sequence[dict[str, NDArray[Any]]], columns: Sequence[str]) ->
             whole = np.concatenate(pieces) if pieces else np.empty(0, _dtype(name))
         if name == "dimension":
             whole = _completed(joined["task"].to_numpy(), whole)
-        joined[name] = pd.Series(whole, dtype=_text_dtype() if name in (*TEXTS, "run", "mark") else _dtype(name))
+        joined[name] = pd.Series(whole, dtype=_text_dtype() if name in (*TEXTS, *OWN) else _dtype(name))
     return pd.DataFrame(joined, columns=list(columns), copy=False)
 
 

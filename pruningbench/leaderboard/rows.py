@@ -82,6 +82,8 @@ class Row:
         ties: share of the pruning decision that was made by ties, the largest over seeds; NaN if unknown.
         degenerate: number of samples whose output carries no information about them, by (task, variant); absent if 0.
         marked: whether the board's notes refer to a value in this row (stale, accepted, unchecked).
+        trust: what was checked of the submissions that the row comes from (``self-reported``, ``checked``, ...),
+            several words separated by "; "; "" for a run folder.
         extra: values of the requested columns for this row, by name.
         by_seed: the value of each seed with half the width of its 95 % interval (NaN if unknown), by column key and
             seed.
@@ -103,6 +105,7 @@ class Row:
     degenerate: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ties: float = math.nan
     marked: bool = False
+    trust: str = ""
     extra: Mapping[str, float | str | None] = field(default_factory=dict)
     by_seed: Mapping[ColumnKey, Mapping[int, tuple[float, float]]] = field(default_factory=dict, compare=False)
 

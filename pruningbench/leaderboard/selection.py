@@ -26,6 +26,7 @@ FIELDS: dict[str, Getter] = {
     "collapsed": lambda row: row.collapsed,
     "dense": lambda row: row.dense,
     "marked": lambda row: row.marked,
+    "trust": lambda row: row.trust,
     "status": lambda _row: "ok",
 }
 """What a row can be selected and sorted by, besides its metrics and further columns."""

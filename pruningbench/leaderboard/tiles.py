@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,24 +28,57 @@ def image_tile(image: Array, side: int) -> RGB:
     return fit(np.clip(channels.transpose(1, 2, 0), 0, 1), side)
 
 
-def map_tile(values: Array, side: int, *, signed: bool) -> RGB | None:
-    """Turn a (H, W) map into (h, w, 3) RGB, or None if it is zero or undefined everywhere.
+@dataclass(frozen=True)
+class ScaledMap:
+    """A map divided by its scale.
 
-    The map is divided by the 99th percentile of its absolute values (by their maximum if that percentile is zero), so
-    that a few large values do not hide the others. It is then shown in ``inferno`` (black 0, light 1) or, for
-    maps that may be negative, in ``RdBu`` (blue -1, white 0, red 1). Undefined pixels are grey.
+    Attributes:
+        values: (H, W) float64 in [-1, 1]; 0 where the map is undefined.
+        defined: (H, W) bool, False where the map is undefined.
+        scale: the 99th percentile of the map's absolute values, or their maximum if that percentile is zero; > 0.
     """
-    import matplotlib
 
+    values: RGB
+    defined: NDArray[np.bool_]
+    scale: float
+
+
+def scaled_map(values: Array) -> ScaledMap | None:
+    """Divide a (H, W) map by its 99th percentile and clip it to [-1, 1]; None if it is zero or undefined everywhere.
+
+    The percentile (see `ScaledMap.scale`) keeps a few large values from hiding the others.
+    """
     defined = np.isfinite(values)
     sizes = np.abs(values[defined].astype(np.float64))
     if not sizes.any():
         return None
     scale = float(np.percentile(sizes, 99)) or float(sizes.max())
-    scaled = np.where(defined, values / scale, 0.0)
-    position = (np.clip(scaled, -1, 1) + 1) / 2 if signed else np.clip(scaled, 0, 1)
-    colours = matplotlib.colormaps["RdBu_r" if signed else "inferno"](position)[..., :3]
-    colours[~defined] = GREY
+    return ScaledMap(np.clip(np.where(defined, values / scale, 0.0), -1, 1), defined, scale)
+
+
+def map_colours(values: NDArray[np.float64], *, signed: bool) -> NDArray[np.float64]:
+    """Return (..., 4) RGBA for scaled values.
+
+    The colours are ``inferno`` (black 0, light 1) or, for maps that may be negative, ``RdBu`` (blue -1,
+    white 0, red 1).
+    """
+    import matplotlib
+
+    position = (values + 1) / 2 if signed else np.clip(values, 0, 1)
+    colours: NDArray[np.float64] = matplotlib.colormaps["RdBu_r" if signed else "inferno"](position)
+    return colours
+
+
+def map_tile(values: Array, side: int, *, signed: bool) -> RGB | None:
+    """Turn a (H, W) map into (h, w, 3) RGB, or None if it is zero or undefined everywhere.
+
+    See `scaled_map` for the scale and `map_colours` for the colours. Undefined pixels are grey.
+    """
+    scaled = scaled_map(values)
+    if scaled is None:
+        return None
+    colours = map_colours(scaled.values, signed=signed)[..., :3]
+    colours[~scaled.defined] = GREY
     return fit(colours, side)
 
 

@@ -250,6 +250,22 @@ class RunFolder:
             )
         self._lock = handle
 
+    def locked(self) -> bool:
+        """Whether another process is running a suite here; always False on Windows."""
+        if sys.platform == "win32":
+            return False
+        try:
+            handle = open_plain(self.path / LOCK)
+        except OSError:
+            return False  # nobody has run anything here, or the file is no lock
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     def unlock(self) -> None:
         """Let other processes write here again."""
         if self._lock is not None:

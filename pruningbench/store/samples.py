@@ -27,15 +27,20 @@ _DAMAGE = (EOFError, KeyError, SyntaxError, RecursionError, OverflowError, zipfi
 """What NumPy and zipfile raise for a damaged .npz besides ValueError."""
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Array], *, durable: bool = True) -> None:
     """Write named arrays atomically as an .npz.
 
     Small files are not compressed, because compression would take longer than writing them.
+
+    Args:
+        path: the file.
+        arrays: arrays by name.
+        durable: also wait until they are on the disk, as the lines of a journal that rely on the file need it.
     """
     buffer = io.BytesIO()
     large = sum(array.nbytes for array in arrays.values()) > 1 << 18
     (np.savez_compressed if large else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue(), durable=True)  # durable like the journal, whose lines rely on these files
+    write_whole(path, buffer.getvalue(), durable=durable)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

@@ -25,6 +25,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from kit.hubcommits import Writes, WritingHandler
+
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".pth", ".npy", ".zip", ".gz")
 PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
@@ -45,10 +47,12 @@ class Request:
 
 @dataclass
 class Repo:
-    """A repository: files of each commit, and which commit each branch or tag names."""
+    """A repository: files and parent of each commit, and which commit each branch or tag names."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    private: bool = False
 
     def resolve(self, revision: str) -> str | None:
         """Return the commit that a branch, tag or commit names, or None."""
@@ -63,6 +67,8 @@ class HubServer:
         cuts: for each file name, after how many bytes the connection is cut; each entry works once.
         swaps: for each file name, other bytes to serve in place of its content, under its ETag.
         down: True lets the server answer 503 to everything.
+        writes: who may write, and how commits are answered.
+        stored: (name, content) of files in storage by SHA-256.
     """
 
     def __init__(self) -> None:
@@ -71,7 +77,8 @@ class HubServer:
         self.cuts: dict[str, int] = {}
         self.swaps: dict[str, bytes] = {}
         self.down = False
-        self._stored: dict[str, tuple[str, bytes]] = {}
+        self.writes = Writes()
+        self.stored: dict[str, tuple[str, bytes]] = {}
         handler = type("Handler", (_Handler,), {"hub": self})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
         self._threads = [threading.Thread(target=s.serve_forever, args=(0.02,), daemon=True) for s in self._servers]
@@ -111,7 +118,7 @@ class HubServer:
         found.commits[commit] = dict(files)
         found.refs[branch] = commit
         for path, content in files.items():
-            self._stored[hashlib.sha256(content).hexdigest()] = (path, content)
+            self.stored[hashlib.sha256(content).hexdigest()] = (path, content)
         return commit
 
     def forget(self, kind: str, repo: str, revision: str) -> None:
@@ -141,12 +148,12 @@ class HubServer:
 
     def downloads(self, name: str) -> list[Request]:
         """Return the requests for the content of files whose path ends in `name`."""
-        stored = {digest for digest, (path, _) in self._stored.items() if path.endswith(name)}
+        stored = {digest for digest, (path, _) in self.stored.items() if path.endswith(name)}
         return [r for r in self.requests if r.method == "GET"
                 and (r.path.endswith(name) or r.path.rpartition("/")[2] in stored)]  # fmt: skip
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(WritingHandler, BaseHTTPRequestHandler):
     """Answers one connection."""
 
     hub: HubServer
@@ -161,14 +168,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         split = urlsplit(self.path)
         path = unquote(split.path)
         self.hub.requests.append(Request(self.command, path, self.headers.get("Range")))
         if self.hub.down:
             self._send(503, b"the hub is down")
+        elif self.command in ("POST", "PUT"):
+            self.answer_write(self.command, path)
         elif path.startswith("/stored/"):
-            name, content = self.hub._stored[path.removeprefix("/stored/")]
+            name, content = self.hub.stored[path.removeprefix("/stored/")]
             self._send_file(name, content, {"ETag": f'"{path.removeprefix("/stored/")}"'})
         elif api := re.fullmatch(r"/api/(model|dataset|space)s/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)/?(.*))?", path):
             self._answer_api(*api.groups(default=""), query=parse_qs(split.query))
@@ -206,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": e["path"], "size": e["size"], "blobId": e["oid"]}
                         | ({"lfs": {"sha256": e["lfs"]["oid"], "size": e["size"], "pointerSize": 134}} if "lfs" in e else {})
                         for e in (_entry(name, content) for name, content in sorted(files.items()))]  # fmt: skip
-        self._send_json({"_id": commit[:24], "id": repo, f"{kind}Id": repo, "sha": commit, "private": False,
+        self._send_json({"_id": commit[:24], "id": repo, f"{kind}Id": repo, "sha": commit, "private": self.hub.repos[kind, repo].private,
                          "gated": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0,
                          "lastModified": "2026-01-01T00:00:00.000Z", "siblings": siblings})  # fmt: skip
 

@@ -36,6 +36,12 @@ def dense(values: Floats, **fields: object) -> tuple[Record, Floats]:
 
 def write(folder: Path, *measurements: tuple[Record, Floats]) -> list[Board]:
     """Write a run with its per-sample values and make the boards of it."""
+    store(folder, *measurements)
+    return build(load_results(folder), [folder])
+
+
+def store(folder: Path, *measurements: tuple[Record, Floats]) -> Path:
+    """Write a run with its per-sample values."""
     records = sorted((r for r, _ in measurements), key=lambda r: (r.cell, r.task))
     groups: dict[tuple[str, str], list[Record]] = {}
     for one in records:
@@ -49,7 +55,7 @@ def write(folder: Path, *measurements: tuple[Record, Floats]) -> list[Board]:
     for file, arrays in stored.items():
         file.parent.mkdir(exist_ok=True)
         write_arrays(file, arrays)
-    return build(load_results(folder), [folder])
+    return folder
 
 
 KEY = ("sorting", "", "accuracy")

@@ -32,3 +32,4 @@ def pruningbench_register_tasks(register: Register) -> None:
 def pruningbench_register_metrics(register: Register) -> None:
     register("toy-accuracy", "toybench_parts:ToyAccuracy")
     register("toy-margin", "toybench_parts:ToyMargin")
+    register("toy-median", "toybench_parts:ToyMedian")

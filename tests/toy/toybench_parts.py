@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -193,3 +194,13 @@ class ToyMargin(Metric):
         margin = outputs.scores[rows, outputs.labels] - outputs.scores[rows, 1 - outputs.labels]
         values = torch.where(margin == 0, torch.nan, margin * self.scale)
         return values[::2] if self.short else values
+
+
+@dataclass(frozen=True)
+class ToyMedian(ToyMargin):
+    """Median of the margins: a statistic that is not a mean."""
+
+    rerun_tolerance: ClassVar[float] = 0.0
+
+    def aggregate(self, values: Any) -> float:
+        return float(np.median(values))

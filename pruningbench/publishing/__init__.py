@@ -1,0 +1,1 @@
+"""Results that leave this machine: submissions, their verification, and publishing on a hub."""
