@@ -1,4 +1,4 @@
-"""Pages of single things in a real browser: pictures move, commands are copied, names stay text."""
+"""Detail pages in a real browser: pictures move, commands are copied, names stay text."""
 
 from __future__ import annotations
 
