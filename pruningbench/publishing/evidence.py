@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pruningbench.base.text import displayable
 from pruningbench.contract import Metric
 from pruningbench.errors import PruningBenchError, SubmissionError
-from pruningbench.harness.run import with_known_labels
+from pruningbench.harness.run import with_recorded_labels
 from pruningbench.plugins import Registry
 from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission
@@ -68,7 +68,7 @@ def gather(submission: Submission, registry: Registry) -> Evidence:
     try:
         text = submission.members[SUITE].decode("utf-8")
         suite = suite_from_text(text, registry, source=SUITE)
-        plan = with_known_labels(make_plan(suite, registry), submission.records)
+        plan = with_recorded_labels(make_plan(suite, registry), submission.records)
     except (UnicodeDecodeError, PruningBenchError) as error:
         raise UnusableSuiteError(
             f"its suite cannot be used here ({error}); install the plugins that it names"

@@ -17,7 +17,7 @@ from pruningbench.base.yamlsource import MOST_BYTES
 from pruningbench.errors import DataError, PruningBenchError, RunFolderError, SubmissionError, SuiteError
 from pruningbench.harness.driver import damaged
 from pruningbench.harness.resume import assess
-from pruningbench.harness.run import with_known_labels
+from pruningbench.harness.run import with_recorded_labels
 from pruningbench.harness.sources import Sources
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
@@ -149,7 +149,7 @@ def _finished(folder: RunFolder, plan: Plan) -> list[Record]:
         SubmissionError: if task runs are missing or stale, or per-sample values are damaged.
     """
     records, _ = read_journal(folder.results)
-    plan = with_known_labels(plan, records)
+    plan = with_recorded_labels(plan, records)
     unreadable = damaged(folder, records)
     state = assess(plan, records, Sources(folder.sources, plan).contents.parts, None, unreadable)
     where = printable(folder.path)

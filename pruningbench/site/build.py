@@ -60,7 +60,7 @@ def build_site(
         registry: the installed plugins by default.
 
     Raises:
-        UsageError: if `out` holds anything else or cannot be written, or if a source holds no run, is no submission, or
+        UsageError: if `out` holds anything else or cannot be written, or if a source is neither a run folder nor a submission, or
             is damaged.
     """
     folder = check_replaceable(out)

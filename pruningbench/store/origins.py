@@ -121,8 +121,8 @@ def _of_folder(path: Path, source: str) -> Sequence[Origin]:
     submissions = sorted(file for file in path.glob(f"*{SUFFIX}") if file.is_file())
     if not submissions:
         raise RunFolderError(
-            f"{printable(path)}: is not a run folder (it has no {RESULTS}) and has no submissions (*{SUFFIX}); give the "
-            "folder of a run"
+            f"{printable(path)}: is not a run folder (it has no {RESULTS}) and has no submissions (*{SUFFIX}); give "
+            "the folder of a run"
         )
     return [from_submission(file, os.fspath(file)) for file in submissions]
 
