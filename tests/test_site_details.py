@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.boards import record, write_run
@@ -17,7 +20,9 @@ from kit.siteruns import hostile_registry, hostile_run, plain_run
 from kit.sites import HOSTILE, active_content, broken_links, pages_of, parsed
 
 from pruningbench.base.text import displayable
+from pruningbench.contract import Metric, Predictions
 from pruningbench.plugins import Registry, load_registry
+from pruningbench.plugins.registration import Plugin
 from pruningbench.site import build_site
 from pruningbench.site.about import prose
 from pruningbench.site.components import licence_of, links_in
@@ -116,7 +121,10 @@ def test_a_component_page_has_docstring_formula_source_licence_and_fields(site: 
 
 def test_a_metric_page_has_direction_unit_range_levels_and_rows_to_distrust(site: Path) -> None:
     said = text_of(site, "metric", "accuracy")
-    assert "Direction higher is better Unit fraction Range 0 to 1" in said
+    assert (
+        "Direction higher is better Unit fraction Range 0 to 1 Applies to Predictions Tolerance 5 % of its range"
+        in said
+    )
     assert "guessing – fraction higher is better .100 .970" in said
     assert "Rows to distrust" in said and "90 degenerate samples" in said and "collapsed to chance" in said
 
@@ -188,6 +196,42 @@ def test_a_site_with_very_many_metrics_stays_small(tmp_path: Path, monkeypatch: 
     assert ["table" in parsed(one).tags for one in pages] == [True, True, True, False, False]
     assert "only; the link above leads to the values" in parsed(pages[4]).words
     assert broken_links(tmp_path / "site") == []
+
+
+@dataclass(frozen=True)
+class Crooked(Metric):
+    """Has class attributes of wrong types, and a default that raises an error."""
+
+    consumes: ClassVar[type] = Predictions
+    range: ClassVar[tuple[float, float]] = None  # type: ignore[assignment]
+    higher_is_better: ClassVar[bool | None] = []  # type: ignore[assignment]
+
+    def values(self, outputs: object) -> torch.Tensor:
+        return torch.zeros(0)
+
+
+@dataclass(frozen=True)
+class Raising(Metric):
+    """Cannot make its default."""
+
+    consumes: ClassVar[type] = Predictions
+    how: list[int] = field(default_factory=lambda: 1 / 0)  # type: ignore[assignment, return-value]
+
+    def values(self, outputs: object) -> torch.Tensor:
+        return torch.zeros(0)
+
+
+def test_components_with_broken_attributes_are_shown_from_the_records(tmp_path: Path) -> None:
+    registry = Registry()
+    for name, component in (("crooked", Crooked), ("raising", Raising)):
+        registry.add("metric", name, component, Plugin("p", "strangers", "1"))
+    run = write_run(tmp_path / "run", [record(metric=metric) for metric in ("crooked", "raising")])
+    with pytest.warns(UserWarning, match="metric crooked: TypeError"):
+        build_site([run], tmp_path / "site", registry=registry)
+    said = text_of(tmp_path / "site", "metric", "crooked")
+    assert "Has class attributes of wrong types" in said and "Direction higher is better Unit fraction" in said
+    raising = text_of(tmp_path / "site", "metric", "raising")
+    assert "it cannot be described (ZeroDivisionError: division by zero)" in raising
 
 
 def test_two_runs_of_one_name_share_a_page(tmp_path: Path) -> None:

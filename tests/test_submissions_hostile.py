@@ -60,11 +60,11 @@ def link(name: str) -> zipfile.ZipInfo:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda all_: [*all_, ("../../evil.txt", b"")], "holds '../../evil.txt', which is no part of a submission"),
-        (lambda all_: [*all_, ("samples/x.npz", b"")], "no part of a submission"),
-        (lambda all_: [*all_, ("suite.yaml", b"name: other")], "holds suite.yaml twice"),
+        (lambda all_: [*all_, ("../../evil.txt", b"")], "contains '../../evil.txt', which is not part of a submission"),
+        (lambda all_: [*all_, ("samples/x.npz", b"")], "not part of a submission"),
+        (lambda all_: [*all_, ("suite.yaml", b"name: other")], "contains suite.yaml twice"),
         (lambda all_: [(n, c) for n, c in all_ if n != "masks.json"], "it has no masks.json"),
-        (lambda all_: [(n, c) for n, c in all_ if n != "manifest.json"], "is no submission"),
+        (lambda all_: [(n, c) for n, c in all_ if n != "manifest.json"], "is not a submission"),
         (lambda all_: [(link(n) if n == "suite.yaml" else n, c) for n, c in all_], "is a link"),
         (lambda all_: [*all_, *((f"m{i}", b"") for i in range(2000))], "more members than the 7"),
         (lambda all_: [(n, b"\0" * (2 << 20) if n == "suite.yaml" else c) for n, c in all_], "2,097,152 bytes, at most"),
@@ -123,7 +123,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(members: Members, tmp_path
         ({"schema_version": 0}, "must be a whole number from 1"),
         ({"schema_version": "1"}, "must be a whole number from 1"),
         ({"schema_version": True}, "must be a whole number from 1"),
-        ({"format": "zip"}, "is no submission"),
+        ({"format": "zip"}, "is not a submission"),
         ({"name": "../../x"}, "name: String should match pattern"),
         ({"name": "x" * 10_000}, "name: String should match pattern"),
         ({"rows": 10**6}, "says 1000000 rows, but there are"),
@@ -166,16 +166,17 @@ def test_journals(members: Members, tmp_path: Path) -> None:
     first = text.splitlines()[0]
     value = f'"value":{json.loads(first)["value"]!r}'
     for old, new, message in (
-        (value, '"value":NaN', "results.jsonl:1: damaged line (NaN is no number"),
-        (value, '"value":Infinity', "Infinity is no number"),
+        (value, '"value":NaN', "results.jsonl:1: damaged line (NaN is not a JSON number"),
+        (value, '"value":Infinity', "Infinity is not a JSON number"),
         (value, '"value":[1]', "results.jsonl:1: damaged line"),
         (value, '"value":"much"', "results.jsonl:1: damaged line"),
         (value, f"{value},{value}", "a key is there twice"),
+        ('"suite":', '"schema":2,"suite":', "written by a later version of pruningbench (schema 2"),
         ('"seed":0', '"seed":0.5', "damaged line"),
         ('"seed":0', f'"seed":{10**30}', "damaged line"),
         ('"status":"ok"', '"status":"fine"', "damaged line"),
         ('"sparsity":0.0', '"sparsity":7', "damaged line"),
-        ('"part":1', '"part":2', "follows another task"),
+        ('"part":1', '"part":2', "belongs to another task"),
         ('"accepted":{}', '"accepted":{"a":1}', "damaged line"),
     ):
         assert message in refused(forge(path, members, replaced(members, old, new)))
@@ -209,7 +210,7 @@ def test_per_sample_values(members: Members, tmp_path: Path, monkeypatch: pytest
     assert "do not fit its shapes" in with_index(shapes=[[1]] * len(columns[name]["shapes"]))
     assert "Extra inputs" in with_index(pickle="x")
     index["tasks"]["toy-task"]["columns"]["../../x"] = columns[name]
-    assert "no name of an array" in refused(forge(path, members, {"samples.json": json.dumps(index).encode()}))
+    assert "not the name of an array" in refused(forge(path, members, {"samples.json": json.dumps(index).encode()}))
     del index["tasks"]["toy-task"]["columns"]["../../x"]
     index["tasks"]["other"] = index["tasks"]["toy-task"]
     assert "has no record" in refused(forge(path, members, {"samples.json": json.dumps(index).encode()}))

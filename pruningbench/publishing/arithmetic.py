@@ -51,7 +51,7 @@ def _estimate(evidence: Evidence, record: Record, array: Floats) -> Estimate | s
     """Return the estimate that per-sample values give, or what prevents it."""
     metric = evidence.metric(record)
     if metric is None:
-        return "is no metric that the suite asks for"
+        return "the suite does not ask for this metric"
     statistic: Callable[[Floats], float] = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
     if statistic is mean and array.ndim != 1:
         return "has several values for a sample, but their mean is reported"

@@ -117,15 +117,15 @@ class Catalogue:
         try:
             registration = self.registry.entry(kind, use.name if use else self._name(kind, label))
             component = registration.load()
-            fields = tuple(_fields(component, use))
+            return About(
+                kind, label, registration=registration, component=component, description=describe(component),
+                fields=tuple(_fields(component, use)), data=tuple(_data(use)) if use else (),
+                licence=licence_of(registration.plugin.distribution),
+            )  # fmt: skip
         except PruningBenchError as error:
             return About(kind, label, problem=str(error))
-        except (TypeError, ValueError, NameError) as error:  # a stranger's annotations or defaults
-            return About(kind, label, problem=f"its fields cannot be read ({error})")
-        return About(
-            kind, label, registration=registration, component=component, description=describe(component), fields=fields,
-            data=tuple(_data(use)) if use else (), licence=licence_of(registration.plugin.distribution),
-        )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - annotations, defaults and class attributes of a third party
+            return About(kind, label, problem=f"it cannot be described ({type(error).__name__}: {error})")
 
     def _name(self, kind: Kind, label: str) -> str:
         """Return the name in a label: what precedes the fields, or the longest name that a task's label extends."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from pruningbench.base.text import displayable
 from pruningbench.leaderboard.labels import elide
 from pruningbench.leaderboard.numbers import decimals_for, number
 from pruningbench.leaderboard.rows import Column, Row
@@ -94,17 +96,23 @@ def _page(site: Site, name: str, places: Sequence[tuple[int, Column]], *, full: 
 
 def _facts(about: About, columns: Sequence[Column]) -> list[Fact]:
     """Return direction, unit and range: of the component if it is installed, else of the records."""
-    component: Any = about.component
-    if component is None:
-        directions = dict.fromkeys(DIRECTIONS[column.higher_is_better] for column in columns)
-        units = dict.fromkeys(elide(column.unit, LONGEST) for column in columns)
-        return [("Direction", ", ".join(directions)), ("Unit", ", ".join(filter(None, units)))]
-    consumes = getattr(component, "consumes", None)
+    if about.component is not None:
+        try:
+            return _stated(about.component)
+        except Exception as error:  # noqa: BLE001 - class attributes of a third party, of any type
+            warnings.warn(f"{about.kind} {about.label}: {type(error).__name__}: {displayable(error)}", stacklevel=2)
+    directions = dict.fromkeys(DIRECTIONS[column.higher_is_better] for column in columns)
+    units = dict.fromkeys(elide(column.unit, LONGEST) for column in columns)
+    return [("Direction", ", ".join(directions)), ("Unit", ", ".join(filter(None, units)))]
+
+
+def _stated(component: Any) -> list[Fact]:
+    """Return what a metric's class states."""
     return [
-        ("Direction", DIRECTIONS.get(component.higher_is_better, "")),
+        ("Direction", DIRECTIONS[component.higher_is_better]),
         ("Unit", elide(str(component.unit), LONGEST) or "a pure number"),
         ("Range", _range(component.range)),
-        ("Applies to", e("code", consumes.__name__) if consumes is not None else ""),
+        ("Applies to", e("code", component.consumes.__name__)),
         ("Repeatable", "" if component.deterministic else "no: a measured quantity differs from run to run"),
         ("Tolerance", _tolerance(component)),
     ]  # fmt: skip
@@ -118,11 +126,12 @@ def _range(limits: tuple[float, float]) -> str:
 
 
 def _tolerance(component: Any) -> str:
-    """Return how far a run on another machine may deviate, where the contract knows it."""
-    tolerance = getattr(component, "tolerance", None)
-    if not isinstance(tolerance, (int, float)):
-        return ""
-    return f"{tolerance:g} between machines" if tolerance else "exactly the same value on every machine"
+    """Return how far a value may deviate when another machine measures it again."""
+    share = float(component.rerun_tolerance)
+    if not component.deterministic:
+        return "not compared when it is measured again"
+    of = "its size" if any(map(math.isinf, component.range)) else "its range"
+    return f"{100 * share:.4g} % of {of} when another machine measures it again" if share else "none: always equal"
 
 
 def _without_meaning(rows: Sequence[Row], columns: Sequence[Column]) -> Html | None:

@@ -149,7 +149,7 @@ def unpack(index: Index, stored: Mapping[str, Array]) -> Iterator[tuple[TaskRun,
         for name, column in packed.columns.items():
             where = f"task {task[:80]!r}, array {name[:80]!r}"
             if not ("|" in name or name.startswith("keys of ")) or "\0" in name or len(name) > LONGEST_NAME:
-                raise DataError(f"{where}: is no name of an array of per-sample values")
+                raise DataError(f"{where}: is not the name of an array of per-sample values")
             size += _unpacked_size(column, len(packed.cells), where)
             if size > LARGEST:
                 raise DataError(f"the per-sample values unpack to more than {LARGEST:,} bytes")

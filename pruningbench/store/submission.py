@@ -193,7 +193,7 @@ def _check_line(line: bytes, number: int) -> None:
     """Refuse what Python's reader accepts but JSON does not, and keys that are there twice."""
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no number of JSON")
+        raise ValueError(f"{name} is not a JSON number")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(items)

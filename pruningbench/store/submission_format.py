@@ -124,7 +124,9 @@ def read_archive(path: Path) -> tuple[bytes, str]:
     except DataError as error:
         raise SubmissionError(str(error)) from None
     if not content.startswith(b"PK"):
-        raise SubmissionError(f"{printable(path)}: is no submission (a zip archive); `pruningbench submit` makes one")
+        raise SubmissionError(
+            f"{printable(path)}: is not a submission (a zip archive); `pruningbench submit` makes one"
+        )
     return content, hashlib.sha256(content).hexdigest()
 
 
@@ -172,19 +174,19 @@ def _check_members(path: Path) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - readers of archives raise nearly anything for a damaged one
         why = one_line(error) or type(error).__name__
-        raise SubmissionError(f"is no zip archive, or a damaged one ({why})") from None
+        raise SubmissionError(f"is not a zip archive, or is damaged ({why})") from None
     names = [info.orig_filename for info in members]
     missing = [name for name in MEMBERS if name not in names]
     if MANIFEST in missing:
-        raise SubmissionError(f"is no submission: it has no {MANIFEST}")
+        raise SubmissionError(f"is not a submission: it has no {MANIFEST}")
     extra = [name for name in names if name not in MEMBERS]
     if extra:
-        raise SubmissionError(f"holds {one_line(extra[0], 80)!r}, which is no part of a submission")
+        raise SubmissionError(f"contains {one_line(extra[0], 80)!r}, which is not part of a submission")
     if missing:
         raise SubmissionError(f"is incomplete: it has no {', '.join(missing)}")
     if len(names) != len(MEMBERS):
         twice = next(name for name in names if names.count(name) > 1)
-        raise SubmissionError(f"holds {twice} twice")
+        raise SubmissionError(f"contains {twice} twice")
     for info in members:
         if info.file_size > MEMBERS[info.orig_filename]:
             largest = MEMBERS[info.orig_filename]
@@ -201,7 +203,7 @@ def _check_directory(stream: BinaryIO) -> None:
     stream.seek(0)
     record, before = end[-22:], end[:-22]
     if record[:4] != b"PK\x05\x06" or before[:4] == b"PK\x06\x07":
-        raise SubmissionError("is no zip archive, is cut off, or has a comment or more than 4 GiB")
+        raise SubmissionError("is not a zip archive, is cut off, has a comment, or has more than 4 GiB")
     if int.from_bytes(record[12:16], "little") > LONGEST_DIRECTORY:
         raise SubmissionError(f"has more members than the {len(MEMBERS)} of a submission")
 
@@ -217,7 +219,7 @@ def read_manifest(content: bytes) -> Manifest:
     except DataError as error:
         raise SubmissionError(str(error)) from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise SubmissionError(f"is no submission: {MANIFEST} does not say `format: {FORMAT}`")
+        raise SubmissionError(f"is not a submission: {MANIFEST} does not say `format: {FORMAT}`")
     schema = values.get("schema_version")
     if isinstance(schema, int) and schema > SCHEMA:
         raise SubmissionError(
