@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kit.boards import record, write_run
 from kit.browser import PHONE, Browser, Visit
-from kit.smallruns import HOSTILE, hostile_run, many_values, small_run
+from kit.smallruns import COLUMNS, HOSTILE, MODELS, PRUNERS, RECIPES, SPARSITIES, hostile_run, many_values, small_run
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
@@ -260,6 +260,12 @@ def test_pages_print_on_white_without_controls(browser: Browser, site: Path) -> 
         assert not visit.page.locator("#controls").is_visible()
         assert not visit.page.locator(".top nav").is_visible()
         assert visit.page.locator(".heat").first.is_visible()
+    with browser.open(site / "table.html", "#view=values") as visit:
+        ready(visit, "table.html")
+        values = len(MODELS) * len(RECIPES) * len(COLUMNS) * (1 + len(PRUNERS) * len(SPARSITIES))
+        assert lines(visit) < values, "only the lines in view are in the page"
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert lines(visit) == values, "all of them are printed"
 
 
 def test_hundred_thousand_values_sort_and_filter_within_three_tenths_of_a_second(
