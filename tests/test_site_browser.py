@@ -170,6 +170,19 @@ def test_table_searches_chooses_columns_and_freezes_the_first(browser: Browser, 
         assert before == after
 
 
+def test_a_filter_is_never_hidden_and_survives_another_view(browser: Browser, site: Path) -> None:
+    with browser.open(site / "table.html", "#view=values&dimension=discovery&model=%3Dtiny-vit") as visit:
+        ready(visit, "table.html")
+        assert visit.page.get_by_label("Filter ability").input_value() == "discovery"
+        assert visit.page.inner_text("#count") == "20 of 160 values"
+        visit.page.get_by_role("radio", name="pruned model").click()
+        visit.page.locator("#count", has_text="20 of 40 models").wait_for()
+        assert visit.page.get_by_label("Filter model").input_value() == "=tiny-vit"
+        visit.page.click("summary:has-text('Columns')")
+        visit.page.get_by_label("model", exact=True).uncheck()
+        assert visit.page.inner_text("#count") == "40 models"
+
+
 def test_line_of_the_table_opens_by_keyboard(browser: Browser, site: Path) -> None:
     with browser.open(site / "table.html") as visit:
         ready(visit, "table.html")
