@@ -18,11 +18,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDOR = ROOT / "pruningbench" / "site" / "vendor"
-PACKAGES = {
+PACKAGES: dict[str, tuple[str, dict[str, str]]] = {
     "d3": ("7.9.2", {"package/dist/d3.min.js": "d3.min.js"}),
+    "delaunator": ("5.1.0", {}),
+    "robust-predicates": ("3.0.3", {}),
+    "internmap": ("2.0.3", {}),
     "@observablehq/plot": ("0.6.17", {"package/dist/plot.umd.min.js": "plot.umd.min.js"}),
+    "interval-tree-1d": ("1.0.4", {}),
+    "binary-search-bounds": ("2.0.5", {}),
+    "isoformat": ("0.2.1", {}),
 }
-"""Package -> its version, and the files of it that the site uses: path in the package -> name in the site."""
+"""Package -> its version, and the files of it that the site uses: path in the package -> name in the site.
+
+Packages without files are parts of the built files of the package above them; only their licences are copied.
+"""
 MANIFEST, LICENCES = "vendor.json", "LICENCES.txt"
 
 

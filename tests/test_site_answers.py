@@ -27,7 +27,7 @@ from pruningbench.site.boards import AT_CHANCE, BEST, BETTER, COLLAPSED, WORSE, 
 from pruningbench.site.contenders import Contenders, corrected
 from pruningbench.site.data import plain
 from pruningbench.site.heat import answers
-from pruningbench.site.origins import origins
+from pruningbench.site.rowruns import runs_of_rows
 
 
 def column(metric: str = "m", *, task: str = "t", variant: str = "", up: bool | None = True, **other: object) -> Column:
@@ -256,7 +256,7 @@ def test_best_of_a_contest_has_the_highest_value_and_is_above_chance(small: tupl
 
 def test_data_of_a_board_hold_every_value_of_it(small: tuple[Path, Board]) -> None:
     folder, board = small
-    data = board_data(board, origins(load_results(folder, details=True)), {"small"})
+    data = board_data(board, runs_of_rows(load_results(folder, details=True)), {"small"})
     stored = data["values"]
     found = {}
     for i, (r, c) in enumerate(zip(stored["row"], stored["column"], strict=True)):
@@ -279,17 +279,18 @@ def test_data_of_a_board_hold_every_value_of_it(small: tuple[Path, Board]) -> No
         assert bool(rows["flags"][i] & COLLAPSED) == own.collapsed
         assert [names["run"]["label"][run] for run in rows["runs"][i]] == ["run"]
         assert data["suite"][rows["suite"][i]] == "small"
+        assert rows["trust"][i] == own.trust
 
 
 def test_a_suite_that_is_not_shipped_has_no_command_of_its_own(small: tuple[Path, Board]) -> None:
     folder, board = small
-    assert board_data(board, origins(load_results(folder, details=True)), set())["suite"] == [""]
+    assert board_data(board, runs_of_rows(load_results(folder, details=True)), set())["suite"] == [""]
 
 
 def test_origin_names_all_runs_of_a_row_in_order(tmp_path: Path) -> None:
     write_run(tmp_path / "one", [record("a"), record("b")])
     write_run(tmp_path / "two", [record("a"), replace(record("c"), suite="other")])
-    made = origins(load_results([tmp_path / "one", tmp_path / "two"]))
+    made = runs_of_rows(load_results([tmp_path / "one", tmp_path / "two"]))
     assert made["net", "a", "none", 0.5].runs == ("one", "two")
     assert made["net", "b", "none", 0.5].runs == ("one",)
     assert made["net", "c", "none", 0.5].suite == "other"

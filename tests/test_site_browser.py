@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kit.boards import record, write_run
 from kit.browser import PHONE, Browser, Visit
-from kit.smallruns import HOSTILE, hostile_run, many_values, small_run
+from kit.smallruns import COLUMNS, HOSTILE, MODELS, PRUNERS, RECIPES, SPARSITIES, hostile_run, many_values, small_run
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
@@ -170,6 +170,19 @@ def test_table_searches_chooses_columns_and_freezes_the_first(browser: Browser, 
         assert before == after
 
 
+def test_a_filter_is_never_hidden_and_survives_another_view(browser: Browser, site: Path) -> None:
+    with browser.open(site / "table.html", "#view=values&dimension=discovery&model=%3Dtiny-vit") as visit:
+        ready(visit, "table.html")
+        assert visit.page.get_by_label("Filter ability").input_value() == "discovery"
+        assert visit.page.inner_text("#count") == "20 of 160 values"
+        visit.page.get_by_role("radio", name="pruned model").click()
+        visit.page.locator("#count", has_text="20 of 40 models").wait_for()
+        assert visit.page.get_by_label("Filter model").input_value() == "=tiny-vit"
+        visit.page.click("summary:has-text('Columns')")
+        visit.page.get_by_label("model", exact=True).uncheck()
+        assert visit.page.inner_text("#count") == "40 models"
+
+
 def test_line_of_the_table_opens_by_keyboard(browser: Browser, site: Path) -> None:
     with browser.open(site / "table.html") as visit:
         ready(visit, "table.html")
@@ -260,6 +273,12 @@ def test_pages_print_on_white_without_controls(browser: Browser, site: Path) -> 
         assert not visit.page.locator("#controls").is_visible()
         assert not visit.page.locator(".top nav").is_visible()
         assert visit.page.locator(".heat").first.is_visible()
+    with browser.open(site / "table.html", "#view=values") as visit:
+        ready(visit, "table.html")
+        values = len(MODELS) * len(RECIPES) * len(COLUMNS) * (1 + len(PRUNERS) * len(SPARSITIES))
+        assert lines(visit) < values, "only the lines in view are in the page"
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert lines(visit) == values, "all of them are printed"
 
 
 def test_hundred_thousand_values_sort_and_filter_within_three_tenths_of_a_second(

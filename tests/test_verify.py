@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,13 @@ def test_deviations_are_multiples_of_the_tolerance(toy_registry: Registry) -> No
     assert deviation(record(math.nan), record(math.nan), exact).size == 0
     assert deviation(record(math.nan), record(1.0), fraction).size == math.inf
     assert deviation(record(1.0), None, fraction).size == math.inf
+
+    def measured(value: float, network: str) -> Record:
+        return replace(record(value), ci_low=value - 0.2, ci_high=value + 0.2, made_of={"network": network})
+
+    assert deviation(measured(0.5, "a"), measured(0.6, "a"), fraction).size == pytest.approx(2.0)
+    assert deviation(measured(0.5, "a"), measured(0.6, "b"), fraction).size == pytest.approx(0.5), "another draw"
+    assert deviation(measured(0.5, "a"), measured(0.6, "b"), exact).size == math.inf
 
 
 def test_code_outside_plugins_is_not_run_without_consent(

@@ -12,6 +12,7 @@ from pathlib import Path
 from pruningbench.base.identity import derive_seed
 from pruningbench.contract import Metric
 from pruningbench.errors import SubmissionError, UsageError
+from pruningbench.harness.artifacts import NETWORK
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import Registry
 from pruningbench.publishing.evidence import Evidence, outcome, place
@@ -30,7 +31,7 @@ class Deviation:
     Attributes:
         record: the submitted record.
         value: the repeated value; NaN if there is none.
-        size: difference as a multiple of the metric's tolerance: more than 1 is too much.
+        size: difference as a multiple of what is allowed: more than 1 is too much.
     """
 
     record: Record
@@ -108,12 +109,17 @@ def compare(evidence: Evidence, chosen: Iterable[str], repeated: Iterable[Record
     equal = sum(one.size == 0 for one in listed)
     fine = f"{len(cells)} of {rerun.of} cells (seed {seed}): {len(listed)} values agree, {equal} of them exactly"
     if largest:
-        fine += f"; the largest deviation is {largest:.0%} of its tolerance"
+        fine += f"; the largest deviation is {largest:.0%} of what is allowed"
     return outcome("re-run", problems, fine), rerun
 
 
 def deviation(record: Record, repeated: Record | None, metric: Metric) -> Deviation:
-    """Return how far a repeated value is from a submitted one, in multiples of the metric's tolerance."""
+    """Return how far a repeated value is from a submitted one, in multiples of what is allowed.
+
+    The metric's tolerance is allowed. If the measured network is not the same to the bit, because training on another
+    machine rounds differently, it is another draw of the same procedure: half of the width of the submitted interval
+    is then allowed if that is more, unless the tolerance is 0.
+    """
     if repeated is None:
         return Deviation(record, math.nan, math.inf)
     a, b = record.value, repeated.value
@@ -122,6 +128,9 @@ def deviation(record: Record, repeated: Record | None, metric: Metric) -> Deviat
     low, high = metric.range
     scale = high - low if math.isfinite(high - low) else max(abs(a), abs(b))
     allowed = metric.rerun_tolerance * scale
+    if allowed > 0 and record.made_of.get(NETWORK) != repeated.made_of.get(NETWORK):
+        half = (record.ci_high - record.ci_low) / 2
+        allowed = max(allowed, half) if math.isfinite(half) else allowed
     difference = abs(a - b)
     if math.isnan(difference) or not allowed > 0:
         return Deviation(record, b, math.inf)

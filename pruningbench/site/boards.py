@@ -11,7 +11,7 @@ from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.site.data import Names, data_file, plain
 from pruningbench.site.files import File
 from pruningbench.site.links import PageKind, page_of
-from pruningbench.site.origins import Origin, origins
+from pruningbench.site.rowruns import RowRuns, runs_of_rows
 from pruningbench.site.source import Source
 
 KINDS: tuple[PageKind, ...] = ("model", "pruner", "recipe", "task", "metric", "run")
@@ -29,14 +29,14 @@ def board_name(place: int) -> str:
 
 def board_files(source: Source) -> Iterator[File]:
     """Yield the data of each board, and ``boards``: the list of boards."""
-    found = origins(source.results)
+    found = runs_of_rows(source.results)
     listed = [{"data": board_name(i), "title": displayable(board.title)} for i, board in enumerate(source.boards)]
     yield data_file("boards", listed)
     for i, board in enumerate(source.boards):
         yield data_file(board_name(i), board_data(board, found, set(source.registry.names("suite"))))
 
 
-def board_data(board: Board, found: dict[Any, Origin], suites: set[str]) -> dict[str, Any]:
+def board_data(board: Board, found: dict[Any, RowRuns], suites: set[str]) -> dict[str, Any]:
     """Return a board as JSON values; texts are safe to show, and each number stands in a list over all its owners.
 
     ::
@@ -47,7 +47,7 @@ def board_data(board: Board, found: dict[Any, Origin], suites: set[str]) -> dict
          "columns": {"task", "metric": [place in names], "variant", "header", "unit", "dimension": [str],
                      "direction": [1 | -1 | 0], "ceiling", "chance": [number | null]},
          "rows": {"model", "pruner", "recipe", "reference": [place | -1], "sparsity", "achieved", "rank", "ties",
-                  "seeds", "flags", "suite": [number | null], "runs": [[place]]},
+                  "seeds", "flags", "suite": [number | null], "runs": [[place]], "trust": [str]},
          "values": {"row", "column": [place], "value", "low", "high", "n", "seeds", "flags", "degenerate",
                     "change", "change_low", "change_high", "p": [number | null]}}
 
@@ -104,11 +104,11 @@ def _columns(columns: Iterable[Column], names: dict[PageKind, Names]) -> dict[st
 
 
 def _rows(
-    rows: Iterable[Row], names: dict[PageKind, Names], commands: Names, found: dict[Any, Origin]
+    rows: Iterable[Row], names: dict[PageKind, Names], commands: Names, found: dict[Any, RowRuns]
 ) -> dict[str, list[Any]]:
     made: dict[str, list[Any]] = {}
     for row in rows:
-        origin = found.get((row.model, row.pruner, row.recipe, row.sparsity), Origin("", ()))
+        origin = found.get((row.model, row.pruner, row.recipe, row.sparsity), RowRuns("", ()))
         values = {
             "model": names["model"].place(row.model),
             "pruner": names["pruner"].place(row.pruner),
@@ -122,6 +122,7 @@ def _rows(
             "flags": COLLAPSED * row.collapsed | UNDECIDED * row.undecided | MARKED * row.marked,
             "suite": commands.place(origin.suite),
             "runs": [names["run"].place(run) for run in origin.runs],
+            "trust": displayable(row.trust),
         }
         for key, value in values.items():
             made.setdefault(key, []).append(value)

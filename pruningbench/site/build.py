@@ -60,8 +60,8 @@ def build_site(
         registry: the installed plugins by default.
 
     Raises:
-        UsageError: if `out` holds anything else or cannot be written, or if a source holds no run, is no submission, or
-            is damaged.
+        UsageError: if `out` holds anything else or cannot be written, or if a source is neither a run folder nor a
+            submission, or is damaged.
     """
     folder = check_replaceable(out)
     source = load_source(runs, title=title, registry=registry)

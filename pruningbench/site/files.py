@@ -48,7 +48,7 @@ def check_replaceable(out: str | os.PathLike[str]) -> Path:
         raise UsageError(f"{folder}: cannot be read ({error.strerror}); choose another --out") from None
     ours = MARKER in names and not_plain(folder / MARKER) is None
     if names and not ours:
-        raise UsageError(f"{folder}: holds other files and is no site; choose another --out")
+        raise UsageError(f"{folder}: holds other files and is not a site; choose another --out")
     return folder
 
 

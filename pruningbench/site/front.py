@@ -109,6 +109,15 @@ def _facts(board: Board) -> Html:
             f"Each value has a 95 % interval over {min(samples)} to {max(samples)} samples"
             + (" and over seeds." if max(seeds, default=1) > 1 else "; one seed says nothing about other seeds.")
         )
+    trust = Counter(row.trust for row in pruned)
+    if any(trust):
+        facts.append(
+            "; ".join(
+                f"{_count(n, 'network')} {word or 'from run folders that nobody else has checked'}"
+                for word, n in trust.items()
+            )
+            + "."
+        )
     collapsed = sum(row.collapsed for row in pruned)
     if collapsed:
         facts.append(f"{_count(collapsed, 'network')} collapsed to chance: shown, but never best.")

@@ -67,7 +67,7 @@ def load_source(
         registry: the installed plugins by default.
 
     Raises:
-        UsageError: if a source holds no run, is no submission, or is damaged.
+        UsageError: if a source is not a run folder, is not a submission, or is damaged.
     """
     registry = registry or load_registry()
     opened = origins(runs)

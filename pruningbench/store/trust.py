@@ -42,7 +42,7 @@ class Rerun(BaseModel):
         cells: keys of the cells that were chosen.
         agreed: keys of those cells whose values all agree within the tolerances of their metrics.
         of: number of cells in the submission.
-        largest: largest deviation, as a multiple of the metric's tolerance; None if it is not finite.
+        largest: largest deviation, as a multiple of what is allowed; None if it is not finite.
         where: cell, task, variant and metric of the largest deviation; "" if all values are equal.
     """
 

@@ -136,6 +136,7 @@
     fact("About", shown.map((kind, n) => [n ? ", " : "", pageLink(board, kind, places[kind])]));
     const runs = board.rows.runs[row];
     if (runs.length) fact(runs.length > 1 ? "Runs" : "Run", runs.map((run, n) => [n ? ", " : "", pageLink(board, "run", run)]));
+    if (board.rows.trust[row]) fact("Checked by others", board.rows.trust[row]);
     const command = el("code", null, board.command(row));
     fact("Measure it again", el("div", { class: "command" }, el("pre", { class: "wrap", tabindex: "0" }, command),
       copyButton(command)));

@@ -51,7 +51,7 @@
 
   // `.8`, `=.8`, `!=.8`, `>.8`, `>=.8`, `<.8`, `<=.8`, `.5...9`, and `80%`; null if the filter is none of these.
   function parseNumber(text) {
-    const matched = /^\s*([+-−]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*$/i.exec(text);
+    const matched = /^\s*([+\-−]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*$/i.exec(text);
     return matched ? Number(matched[1].replace("−", "-")) / (matched[2] ? 100 : 1) : NaN;
   }
   function numberFilter(filter) {

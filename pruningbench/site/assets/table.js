@@ -24,8 +24,11 @@
     const viewName = state.view in PB.tableViews ? state.view : "rows";
     const view = PB.tableViews[viewName](board);
     const ids = Object.keys(view.columns);
-    const asked = state.cols ? unpacked(state.cols).filter((id) => ids.includes(id)) : [];
+    const named = state.cols ? unpacked(state.cols).filter((id) => ids.includes(id)) : [];
     const filters = Object.fromEntries(Object.entries(state).filter(([id]) => !KEPT.includes(id) && ids.includes(id)));
+    // A filter is never hidden: its column is shown.
+    const base = named.length ? named : view.shown;
+    const asked = [...base, ...Object.keys(filters).filter((id) => filters[id] && !base.includes(id))];
     const [sortId, direction] = (state.sort || "").split(/:(?=asc$|desc$)/);
     const count = el("p", { class: "quiet", id: "count", role: "status" });
 
@@ -41,7 +44,7 @@
 
     const grid = new PB.Grid(document.getElementById("grid"), {
       name: viewName === "rows" ? "Pruned models and their metrics" : "All values",
-      columns: view.columns, count: view.count, shown: asked.length ? asked : view.shown, filters,
+      columns: view.columns, count: view.count, shown: asked, filters,
       sort: ids.includes(sortId) ? [sortId, direction === "desc"] : null, search: state.q || "",
       changed: remember,
       opened(line, cell) {
@@ -57,7 +60,7 @@
     for (const input of document.querySelectorAll("input[name='view']")) {
       input.checked = input.value === viewName;
       input.onchange = () => {
-        PB.writeState({ board: place || "", view: input.value, q: grid.search });
+        PB.writeState({ board: place || "", view: input.value, q: grid.search, ...grid.filters });
         restart();
       };
     }
@@ -93,7 +96,9 @@
     const name = (id) => view.columns[id].about || view.columns[id].title;
     function choose(chosen) {
       const kept = chosen.length ? chosen : [ids[0]];
+      for (const id of Object.keys(grid.filters)) if (!kept.includes(id)) delete grid.filters[id];
       grid.show(kept);
+      grid.update();
       remember(grid);
     }
     function fill() {

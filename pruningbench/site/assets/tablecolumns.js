@@ -36,6 +36,7 @@
       rank: numbers(floats(pick(rows.rank, rowOf)), (value) => number(value, 2), "rank", 78,
         "mean place among the rows of the same model and sparsity, 1 is best"),
       state: plainText(Array.from(rowOf, state), "state", 120),
+      trust: { ...plainText(pick(rows.trust, rowOf), "trust", 130), about: "what others have checked of a submission" },
       run: plainText(Array.from(rowOf, (row) => rows.runs[row].map((run) => board.label("run", run)).join(", ")), "run"),
     };
   }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Origin:
+class RowRuns:
     """Where a row comes from.
 
     Attributes:
@@ -24,13 +24,13 @@ class Origin:
     runs: tuple[str, ...]
 
 
-def origins(results: pd.DataFrame) -> dict[RowKey, Origin]:
-    """Return the origin of each model, pruner, recipe and sparsity that has a value."""
-    made: dict[RowKey, Origin] = {}
+def runs_of_rows(results: pd.DataFrame) -> dict[RowKey, RowRuns]:
+    """Return the runs of each model, pruner, recipe and sparsity that has a value."""
+    made: dict[RowKey, RowRuns] = {}
     measured = results[results["status"] == "ok"]
     keys = ["model", "pruner", "recipe", "sparsity", "suite", "run"]
     for model, pruner, recipe, sparsity, suite, run in measured[keys].drop_duplicates().itertuples(index=False):
         key = (model, pruner, recipe, float(sparsity))
         before = made.get(key)
-        made[key] = Origin(suite, tuple(dict.fromkeys([*(before.runs if before else ()), run])))
+        made[key] = RowRuns(suite, tuple(dict.fromkeys([*(before.runs if before else ()), run])))
     return made
