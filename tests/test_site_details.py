@@ -1,4 +1,4 @@
-"""Pages of single things: what they say, that every link leads somewhere, and that names stay text."""
+"""Detail pages: what they say, that every link leads somewhere, and that names stay text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the site of a run with known components, several kinds of pictures, a failure, and rows to distrust."""
+    """Return the site of a run with known components, several kinds of pictures, a failure, and unreliable rows."""
     folder = tmp_path_factory.mktemp("plain")
     run = plain_run(folder / "plain")
     build_site([run], folder / "site")
@@ -119,14 +119,14 @@ def test_a_component_page_has_docstring_formula_source_licence_and_fields(site: 
     assert "allocation" in said and "how the sparsity is shared between layers" in said and '"global"' in said
 
 
-def test_a_metric_page_has_direction_unit_range_levels_and_rows_to_distrust(site: Path) -> None:
+def test_a_metric_page_has_direction_unit_range_levels_and_unreliable_rows(site: Path) -> None:
     said = text_of(site, "metric", "accuracy")
     assert (
         "Direction higher is better Unit fraction Range 0 to 1 Applies to Predictions Tolerance 5 % of its range"
         in said
     )
     assert "guessing – fraction higher is better .100 .970" in said
-    assert "Rows to distrust" in said and "90 degenerate samples" in said and "collapsed to chance" in said
+    assert "Unreliable rows" in said and "90 degenerate samples" in said and "collapsed to chance" in said
 
 
 def test_a_run_page_says_what_its_rows_are_worth(site: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pages of single things in a real browser: pictures move, commands are copied, names stay text."""
+"""Detail pages in a real browser: pictures move, commands are copied, names stay text."""
 
 from __future__ import annotations
 
@@ -154,6 +154,16 @@ def test_pages_have_no_serious_findings_and_fit_a_phone(browser: Browser, plain:
         visit.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         assert visit.sideways() == 0
         assert visit.axe() == []
+
+
+def test_the_slider_stays_in_view_on_a_phone(browser: Browser, plain: Path) -> None:
+    with browser.open(page(plain, "maps"), size=PHONE) as visit:
+        visit.page.locator(".sample:not([hidden]) .strip").last.scroll_into_view_if_needed()
+        assert visit.page.evaluate("scrollY") > PHONE[1]
+        box = visit.page.locator("#sparsity").bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= PHONE[1]
+        visit.page.locator("#sparsity").press("End")
+        assert "90 % pruned" in label(visit)
 
 
 def test_pictures_print_at_the_chosen_sparsity(browser: Browser, plain: Path) -> None:

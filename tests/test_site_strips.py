@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kit.boards import record, write_run
 from kit.figures import conditions, make_run, show
@@ -260,6 +260,9 @@ def test_other_kinds_are_drawn_by_their_plugin(tmp_path: Path) -> None:
 
 
 @given(st.text(), st.text())
+@example("Net", "net")
+@example("a-b", "a b")
+@example("net", "net\u200b")
 def test_addresses_are_harmless_and_differ_where_names_do(one: str, other: str) -> None:
     first, second = (page_of("model", name) for name in (one, other))
     assert re.fullmatch(r"model/[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?\.html", first)

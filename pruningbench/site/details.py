@@ -1,4 +1,4 @@
-"""Pages of single things: models, pruners, recipes, tasks, metrics, runs and pictures, and the index of all of them."""
+"""Detail pages: models, pruners, recipes, tasks, metrics, runs and pictures, and the index of all of them."""
 
 from __future__ import annotations
 

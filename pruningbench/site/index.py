@@ -1,4 +1,4 @@
-"""The index of all pages of single things."""
+"""The index of all detail pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of metrics: what a value means, its levels, its results, and where it means nothing."""
+"""Pages of metrics: what a value means, its levels, its results, and where they are unreliable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pruningbench.site.subjects import FULL, STYLES, Site, board_title, plain_ta
 from pruningbench.site.tables import LABELS, LEGEND, LONGEST, TABLES, column_heading, value_table
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
-EMPTY = 40
-"""Most rows in the list of rows without meaning."""
+MOST_UNRELIABLE = 40
+"""Largest number of unreliable rows that a page lists."""
 
 
 def pages(site: Site) -> Iterator[Page]:
@@ -78,7 +78,7 @@ def _page(site: Site, name: str, places: Sequence[tuple[int, Column]], *, full: 
         tables += [board_title(site, lines), levels_table(columns, "task"), made]
         if len(columns) > TABLES:
             tables.append(e("p", f"{len(columns) - TABLES} further tables are left out.", class_="note"))
-        tables.append(_without_meaning(lines.board.rows, columns))
+        tables.append(_unreliable_rows(lines.board.rows, columns))
     results = [
         e("h2", "Results"),
         views("metric", name),
@@ -134,8 +134,8 @@ def _tolerance(component: Any) -> str:
     return f"{100 * share:.4g} % of {of} when another machine measures it again" if share else "none: always equal"
 
 
-def _without_meaning(rows: Sequence[Row], columns: Sequence[Column]) -> Html | None:
-    """Return the rows in which the metric says little: collapsed networks and degenerate outputs."""
+def _unreliable_rows(rows: Sequence[Row], columns: Sequence[Column]) -> Html | None:
+    """List the rows in which the metric is unreliable: collapsed networks, degenerate outputs, undefined values."""
     suspect = [(row, why) for row in rows if (why := _why(row, columns))]
     if not suspect:
         return None
@@ -144,17 +144,17 @@ def _without_meaning(rows: Sequence[Row], columns: Sequence[Column]) -> Html | N
             e("a", elide(row.model, LONGEST), href=f"../{page_of('model', row.model)}"),
             elide(row.pruner, LONGEST), elide(row.recipe, LONGEST), percent(row.sparsity), elide("; ".join(why), 300),
         ]
-        for row, why in suspect[:EMPTY]
+        for row, why in suspect[:MOST_UNRELIABLE]
     ]  # fmt: skip
     heads = ["model", "pruner", "recipe", "sparsity", "why"]
-    first = f"; the first {EMPTY}" if len(suspect) > EMPTY else ""
-    caption = f"{len(suspect)} rows whose values of this metric say little{first}"
-    table = plain_table(heads, listed, label="rows to distrust", caption=caption)
-    return e("section", e("h3", "Rows to distrust"), table)
+    first = f"; the first {MOST_UNRELIABLE}" if len(suspect) > MOST_UNRELIABLE else ""
+    caption = f"{len(suspect)} rows whose values of this metric are unreliable{first}"
+    table = plain_table(heads, listed, label="unreliable rows", caption=caption)
+    return e("section", e("h3", "Unreliable rows"), table)
 
 
 def _why(row: Row, columns: Sequence[Column]) -> list[str]:
-    """Return why the values of a row in columns say little; empty if they are sound."""
+    """Return why the values of a row in these columns are unreliable; empty if they are sound."""
     measured = [column for column in columns if column.key in row.cells]
     if not measured:
         return []

@@ -1,4 +1,4 @@
-"""What the pages of single things share: what they are made from, and the parts that all of them have."""
+"""What the detail pages share: what they are made from, and the parts that all of them have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of values against sparsity, for the pages of single things."""
+"""Tables of values against sparsity, for the detail pages."""
 
 from __future__ import annotations
 

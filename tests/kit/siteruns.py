@@ -80,7 +80,7 @@ def hostile_registry() -> Registry:
 
 
 def plain_run(folder: Path) -> Path:
-    """Write a run with known and unknown components, maps, boxes, concepts, a failure, and rows to distrust."""
+    """Write a run with known and unknown components, maps, boxes, concepts, a failure, and unreliable rows."""
     run = make_run(folder, conditions(models=("digits-vit",), pruners=("magnitude(allocation=erk)", "unheard-of")))
     others = [
         record("random", "accuracy", 0.1, model="digits-vit", task="guessing", chance=0.1, chance_p=0.6, degenerate=90, remarks="all alike",
