@@ -127,7 +127,7 @@
       type: "number",
       title,
       about: board.title(column),
-      width: Math.min(170, Math.max(92, 44 + 7.6 * Math.max(...title.split(/[ -]/).map((word) => word.length)))),
+      width: Math.min(170, Math.max(92, 42 + 8 * Math.max(...title.split(/[ -]/).map((word) => word.length)))),
       key: (row) => lazy()[row],
       text: (row) => (Number.isNaN(lazy()[row]) ? "" : number(lazy()[row], board.digitsOf(column))),
       test: (filter) => numberColumn(lazy(), String).test(filter),
