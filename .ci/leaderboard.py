@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pruningbench.base.text import last_line
 from pruningbench.cli.progress import make_observer
 from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.harness.run import RunOptions, execute, prepare
@@ -119,7 +120,7 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
     folder = board.runs / name
     if not folder.exists() and board.result(name).exists():
         open_submission(board.result(name)).write_folder(folder)
-    options = RunOptions(device=device)
+    options = RunOptions(device=device, retry_failed=True)
     try:
         prepared = prepare(suite, registry, folder, options)
     except RunFolderError as error:
@@ -133,6 +134,12 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
     summary = execute(prepared, registry, make_observer("plain"))
     if summary.pending:
         raise PruningBenchError(f"{name}: {summary.pending} task runs are still to do; run this again")
+    for record in summary.not_ok:
+        if record.status != "skipped":  # a pruner that cannot work on a model is a result
+            where = (
+                f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}, {record.task}"
+            )
+            raise PruningBenchError(f"{name}: {where}: {record.status}: {last_line(record.error)}")
     return folder
 
 

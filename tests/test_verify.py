@@ -154,6 +154,18 @@ def test_coverage(members: Members, tmp_path: Path, toy_registry: Registry) -> N
     )["coverage"]  # fmt: skip
 
 
+def test_a_submission_without_values_is_not_checked(members: Members, tmp_path: Path, toy_registry: Registry) -> None:
+    def fail(row: dict[str, Any]) -> None:
+        row.update(status="failed", error="ValueError: no", value=None, metric="", part=1, parts=1)
+
+    lines = [line for line in members["results.jsonl"].splitlines() if json.loads(line)["part"] == 1]
+    failed = edited({"results.jsonl": b"\n".join(lines)}, fail)
+    nothing = {"samples.json": b'{"tasks": {}}', "samples.npz": arrays_bytes({})}
+    outcome = verify(forge(tmp_path / "x.zip", members, {**failed, **nothing}), toy_registry)
+    assert (outcome.passed, outcome.failed, outcome.word) == (False, False, "self-reported")
+    assert "4 of them failed in whole or in part" in {check.name: check.detail for check in outcome.checks}["coverage"]
+
+
 def test_another_suite(members: Members, tmp_path: Path, toy_registry: Registry) -> None:
     text = members["suite.yaml"].decode()
     assert "0.5" in text
