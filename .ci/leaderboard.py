@@ -139,7 +139,7 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
             where = (
                 f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}, {record.task}"
             )
-            raise PruningBenchError(f"{name}: {where}: {record.status}: {last_line(record.error)}")
+            raise PruningBenchError(f"{name}: {cell}, {record.task}: {record.status}: {last_line(record.error)}")
     return folder
 
 
