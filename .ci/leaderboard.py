@@ -22,6 +22,8 @@ from pruningbench.errors import PruningBenchError, RunFolderError
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
+from pruningbench.leaderboard.rows import Board as Results
+from pruningbench.leaderboard.summary import summary_lines
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.publishing.submitting import submission_members
 from pruningbench.publishing.verifying import Again, verify
@@ -38,6 +40,7 @@ SETTINGS = ("seeds=[0, 1, 2]",)
 FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
 """Largest size of the folder, in bytes: everyone who clones the repository downloads it."""
+WIDTH = 118
 BEGIN, END = "<!-- made by `make leaderboard`: begin -->", "<!-- made by `make leaderboard`: end -->"
 
 
@@ -136,9 +139,7 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
         raise PruningBenchError(f"{name}: {summary.pending} task runs are still to do; run this again")
     for record in summary.not_ok:
         if record.status != "skipped":  # a pruner that cannot work on a model is a result
-            where = (
-                f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}, {record.task}"
-            )
+            cell = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
             raise PruningBenchError(f"{name}: {cell}, {record.task}: {record.status}: {last_line(record.error)}")
     return folder
 
@@ -161,14 +162,15 @@ def _verify(file: Path, registry: Registry, rerun: int, device: str) -> None:
 
 def pages(board: Board, registry: Registry) -> Iterator[tuple[Path, str]]:
     """Yield every file that follows from the results, with its content."""
-    rows = []
+    rows, findings = [], []
     for name, file in board.results().items():
         boards = build(load_results([file], details=True), [file], registry=registry)
         for form in FORMATS:
             yield board.table(name, form), render(boards, form).rstrip("\n") + "\n"
         rows.append(_summary(name, file))
+        findings += [f"\n**{name}**\n\n{line}\n" for line in map(_sentences, boards) if line and name in board.suites]
     head = "| suite | cells | rows | seeds | state | tables |\n|---|---:|---:|---|---|---|\n"
-    yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join(rows))
+    yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join([*rows, *findings]))
 
 
 def _summary(name: str, file: Path) -> str:
@@ -180,6 +182,11 @@ def _summary(name: str, file: Path) -> str:
         origin(file).trust, tables,
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
+
+
+def _sentences(board: Results) -> str:
+    """Return the sweet spots and ranks of a board as a list in Markdown."""
+    return "\n".join(re.sub(r"([\\`_\[\]<>|])", r"\\\1", line) for line in summary_lines(board, WIDTH))
 
 
 def _between(page: str, text: str) -> str:

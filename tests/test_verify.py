@@ -366,7 +366,7 @@ def test_damaged_verifications_are_refused(submitted: Path, toy_registry: Regist
     path = verification_file(submitted)
     good = verify(submitted, toy_registry).model_dump()
     for content, words in (
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "run `pruningbench verify` again"),
         (json.dumps({**good, "schema_version": 2}), "newer version"),
         (json.dumps({**good, "word": "checked"}), "word: Extra inputs"),
