@@ -68,6 +68,7 @@ def run(
     workers: int = 1,
     accept_changed: bool = False,
     no_cache: bool = False,
+    verify_data: bool = False,
     observer: object | None = None,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
@@ -85,6 +86,7 @@ def run(
         workers: processes that the executor may use.
         accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
+        verify_data: read all weights and data again, even if no file seems to have changed.
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
             ``pruningbench_cell_done``), called in addition to those of the installed plugins.
 
@@ -94,7 +96,16 @@ def run(
     registry = load_registry()
     loaded = load_suite(os.fspath(suite), registry, settings)
     options = RunOptions(
-        device, executor, workers, shard, retry_failed, tuple(only), tuple(without), accept_changed, no_cache
+        device,
+        executor,
+        workers,
+        shard,
+        retry_failed,
+        tuple(only),
+        tuple(without),
+        accept_changed,
+        no_cache,
+        verify_data,
     )
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -157,3 +158,34 @@ def test_a_reference_that_failed_is_not_replaced_by_another(tmp_path: Path) -> N
     write_run(folder, [replace(failure("dense", recipe="tune", sparsity=0.0), part=1, parts=1)])
     (after,) = build(load_results(folder), [folder])
     assert after.rows[-1].differences == {} and after.rows[-1].reference == "tune"
+
+
+def test_the_recipe_of_the_model_as_loaded_is_the_one_whose_class_says_so(toy_registry: Registry) -> None:
+    from pruningbench_recipes.basic import NoTraining
+
+    from pruningbench.contract.component import BUILT_IN
+    from pruningbench.errors import PluginError
+    from pruningbench.plugins import Plugin
+    from pruningbench.suite.dense import recipe_as_loaded
+
+    @dataclass(frozen=True)
+    class Nothing(NoTraining):
+        """Prune only."""
+
+        as_loaded: ClassVar[bool] = False
+
+    @dataclass(frozen=True)
+    class Also(NoTraining):
+        """Prune only, under another name."""
+
+    renamed = Registry({kind: dict(entries) for kind, entries in toy_registry.entries.items()}, [*toy_registry.plugins])
+    assert recipe_as_loaded(renamed) == "none"
+    del renamed.entries["recipe"]["none"]
+    with pytest.raises(PluginError, match="0 built-in recipes"):
+        recipe_as_loaded(renamed)
+    renamed.add("recipe", "prune-only", NoTraining, Plugin("pruningbench", BUILT_IN, "1"))
+    renamed.add("recipe", "stranger", Also, Plugin("stranger", "stranger", "1"))  # of no distribution that is built in
+    renamed.add("recipe", "denies", Nothing, Plugin("pruningbench", BUILT_IN, "1"))
+    assert recipe_as_loaded(renamed) == "prune-only"
+    plan = make_plan(suite_from_text(of("[{use: finetune, epochs: 1}]"), renamed), renamed)
+    assert [cell.recipe.label for cell in plan.cells if cell.pruner is None] == ["prune-only", "finetune(epochs=1)"]

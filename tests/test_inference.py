@@ -16,6 +16,7 @@ from scipy import stats
 
 from pruningbench.contract.statistics import bootstrap
 from pruningbench.leaderboard import build, render
+from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.inference import crossed, holm, paired_p_value
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.runfolder import RunFolder
@@ -142,6 +143,70 @@ def test_several_seeds_are_analysed_with_their_samples(tmp_path: Path) -> None:
     change, expected = pruned.differences[KEY], crossed(after - before)
     assert (change.low, change.high) == pytest.approx(expected.interval())
     assert change.p == pytest.approx(expected.p_value()) and change.seeds == 3
+
+
+def test_values_of_several_seeds_have_the_interval_over_seeds_and_samples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    values = 0.3 * rng.normal(size=(3, 1)) + rng.normal(size=(1, 40)) + rng.normal(size=(3, 40))
+    (board,) = write(tmp_path / "run", *(dense(row, seed=i) for i, row in enumerate(values)))
+    entry, expected = board.rows[0].cells[KEY], crossed(values)
+    assert (entry.value, entry.seeds) == (pytest.approx(values.mean()), 3)
+    assert (entry.low, entry.high) == pytest.approx(expected.interval())
+    formula = average([{"value": m.value, "ci_low": m.ci_low, "ci_high": m.ci_high, "n": m.n}
+                       for m, _ in (dense(row, seed=i) for i, row in enumerate(values))])  # fmt: skip
+    assert abs(formula.half_width - entry.half_width) > 0.01
+    for file in (tmp_path / "run" / "samples").rglob("*"):
+        file.unlink()
+    (without,) = build(load_results(tmp_path / "run"), [tmp_path / "run"])  # no values of samples: the substitute
+    assert without.rows[0].cells[KEY].half_width == pytest.approx(formula.half_width)
+
+
+def test_values_of_seeds_on_other_samples_take_those_that_all_have(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    folder, names = tmp_path / "run", (["a", "b", "c", "d"], ["d", "c", "b", "x"])
+    values = rng.normal(size=(2, 4))
+    pairs = [dense(row, seed=i) for i, row in enumerate(values)]
+    write_run(folder, [replace(one, part=1, parts=1) for one, _ in pairs])
+    for (one, row), keys in zip(pairs, names, strict=True):
+        file = RunFolder(folder).samples_file(one.cell, one.task)
+        file.parent.mkdir(exist_ok=True)
+        write_arrays(file, {"|accuracy": row, "keys of ": np.array(keys)})
+    (board,) = build(load_results(folder), [folder])
+    entry, shared = board.rows[0].cells[KEY], np.stack([values[0][[1, 2, 3]], values[1][[2, 1, 0]]])
+    assert entry.value == pytest.approx(values.mean())
+    assert entry.high - entry.low == pytest.approx(np.subtract(*crossed(shared).interval()[::-1]))
+
+
+def hierarchical_bootstrap(values: np.ndarray, rng: np.random.Generator, draws: int = 300) -> tuple[float, float]:
+    """Return the 95 % percentile interval of resamples of the seeds and of the samples, which all seeds share."""
+    seeds, samples = values.shape
+    rows = rng.integers(seeds, size=(draws, seeds, 1))
+    columns = rng.integers(samples, size=(draws, 1, samples))
+    low, high = np.quantile(values[rows, columns].mean(axis=(1, 2)), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def covered(seeds: int, samples: int, trials: int, of_seeds: float) -> tuple[float, float, float]:
+    """Return how often each interval holds the true mean, and the median ratio of their widths."""
+    rng = np.random.default_rng(10)
+    hits, ratios = np.zeros(2), []
+    for _ in range(trials):
+        values = 0.7 + of_seeds * rng.normal(size=(seeds, 1)) + rng.normal(size=(1, samples))
+        values = values + 0.5 * rng.normal(size=(seeds, samples))
+        intervals = (crossed(values).interval(), hierarchical_bootstrap(values, rng))
+        hits += [low <= 0.7 <= high for low, high in intervals]
+        ratios.append((intervals[0][1] - intervals[0][0]) / (intervals[1][1] - intervals[1][0]))
+    return (*(hits / trials), float(np.median(ratios)))
+
+
+def test_with_three_seeds_it_covers_and_a_hierarchical_bootstrap_does_not() -> None:
+    own, bootstrapped, _ = covered(seeds=3, samples=60, trials=600, of_seeds=0.3)
+    assert own >= 0.93 and bootstrapped < 0.9
+
+
+def test_with_many_seeds_both_are_the_same_interval() -> None:
+    own, bootstrapped, ratio = covered(seeds=25, samples=150, trials=150, of_seeds=0.3)
+    assert own >= 0.9 and bootstrapped >= 0.9 and ratio == pytest.approx(1, abs=0.1)
 
 
 def with_keys(folder: Path, *keys: list[str] | None) -> None:

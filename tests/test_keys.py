@@ -42,7 +42,7 @@ def test_records_hold_the_parts_and_the_versions(changing: Changing, tmp_path: P
         "network",
     }
     assert set(dense.made_of) == common
-    assert set(reference.made_of) == common | {"recipe", "data"}
+    assert set(reference.made_of) == common | {"recipe", "data", "rounds"}
     assert set(trained.made_of) == common | {"pruner", "recipe", "data"}
     # distribution, its version, the class's own version, hash of the source
     assert trained.made_of["pruner"].startswith("changing-scores 1.0 v1 ")

@@ -233,7 +233,7 @@ def test_the_variants_of_the_papers_models_are_what_they_are_called() -> None:
     assert moco.num_classes == 0
     for use in PAPERS:
         fields = {f.name for f in dataclasses.fields(component(use))}
-        assert fields <= {"depth", "patch", "variant", "epochs", "size", "output_stride", "checkpoint"}
+        assert fields <= {"depth", "patch", "variant", "epochs", "size", "output_stride", "checkpoint", "norm_init"}
     with pytest.raises(BindingError, match="size is -3"):
         component("dino", size=-3)
 

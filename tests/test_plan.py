@@ -176,3 +176,15 @@ def test_shards_are_a_partition(count: int) -> None:
 def test_impossible_shards(index: int, count: int) -> None:
     with pytest.raises(UsageError):
         shard([], index, count)
+
+
+def test_a_metric_beside_itself_with_other_fields_stays(toy_registry: Registry) -> None:
+    """The suite's settings replace the default of a task, not what the suite asks for itself."""
+    text = TOY_SUITE.replace("metrics: [toy-margin]", "metrics: METRICS")
+    labels = {
+        given: [m.label for m in make_plan(suite_from_text(text.replace("METRICS", given), toy_registry), toy_registry).tasks[0].metrics]
+        for given in ("[toy-margin, {use: toy-margin, scale: 2}]", "[{use: toy-accuracy}, toy-margin]")
+    }  # fmt: skip
+    assert list(labels.values()) == [
+        ["toy-accuracy", "toy-margin", "toy-margin(scale=2)"], ["toy-accuracy", "toy-margin"],
+    ]  # fmt: skip

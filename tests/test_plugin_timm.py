@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pruningbench.base.identity import canonical_json, tensors_digest
 from pruningbench.contract import ComponentRef, Context, Samples, VisionModel
+from pruningbench.contract.context import TensorCache
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.pruning.allocation import allocate
 from pruningbench.pruning.masks import Masks
@@ -30,7 +31,7 @@ pruningbench_register_datasets(lambda name, target: REGISTRY.add("dataset", name
 pruningbench_register_models(lambda name, target: REGISTRY.add("model", name, target, PLUGIN))
 
 
-class Memory:
+class Memory(TensorCache):
     """A tensor cache that lasts as long as the test."""
 
     def __init__(self) -> None:

@@ -79,7 +79,7 @@ def test_activations_that_are_zero_are_no_pruned_weights() -> None:
 
 def run_task(model: VisionModel, dense: VisionModel, **fields: int) -> ResourceUse:
     lent = context(d=blobs([0, 1], ("p0", "p1")))
-    lent.dense = dense
+    lent.as_loaded, lent.dense = dense, None
     ((variant, outputs),) = Efficiency(data="d", **{"repeats": 4, "warmup": 1, **fields}).run(model, lent)
     assert variant == ""
     return outputs

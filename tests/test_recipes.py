@@ -307,9 +307,9 @@ def test_the_harness_trains_each_level_once_for_all_sparsities_and_recalibration
     monkeypatch.setattr(trajectory, "fit", count)
     summary = run(ITERATIVE, toy_registry, tmp_path / "run")
     assert summary.ok
-    assert len(trained) == 5  # dense, .5, .75, .875 and .9, whatever the recalibration
+    assert len(trained) == 8  # .5, .75, .875 and .9, and dense as often, whatever the recalibration
     work = make_plan(suite_from_text(ITERATIVE, toy_registry), toy_registry).shared_work()
-    assert (work["trainings"], work["trained"], work["prunings"], work["pruned_once"]) == (5, 6, 0, 0)
+    assert (work["trainings"], work["trained"], work["prunings"], work["pruned_once"]) == (8, 6, 0, 0)
     table = load_results(tmp_path / "run")
     rows = table[(table["sparsity"] == 0.9) & (table["metric"] == "toy-margin")]
     assert len(rows) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pandas as pd
 import pytest
 from kit.changing import Changing, changing
 
+from pruningbench.harness.sources import Sources
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.provenance import SIGN
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
+from pruningbench.suite.plan import make_plan
+from pruningbench.suite.schema import suite_from_text
 
 __all__ = ["changing"]
 
@@ -268,3 +272,36 @@ def test_a_folder_of_the_old_format_goes_on_and_says_so(changing: Changing, tmp_
     assert (grown.summary.computed, grown.summary.resumed) == (2, 4)
     (board,) = build(load_results(tmp_path / "run", details=True))
     assert [row.marked for row in board.rows] == [True, True, True, True, False, False]
+
+
+def in_place(file: Path, change: Callable[[], None]) -> None:
+    """Change a file, and set its size and modification time to those before."""
+    before = file.stat()
+    change()
+    assert file.stat().st_size == before.st_size
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_content_that_changed_under_the_same_size_and_time_is_noticed(changing: Changing, tmp_path: Path) -> None:
+    changing.run(tmp_path / "run")
+    in_place(changing.images, lambda: changing.write_images(5))
+    again = changing.run(tmp_path / "run")
+    assert any(text.startswith("the content of dataset stored ") for text in again.warnings)
+
+
+def test_what_has_no_files_is_read_again_only_on_request(changing: Changing, tmp_path: Path) -> None:
+    """The path is in the code of the component instead of a field, so nothing shows without opening it."""
+    changing.run(tmp_path / "run")
+    sources = json.loads((tmp_path / "run" / "sources.json").read_text())
+    changing.write_images(5)
+    registry = changing.registry()
+    plan = make_plan(suite_from_text(changing.text, registry), registry)
+    current = Sources(tmp_path / "run" / "sources.json", plan)
+    for key in sources:  # as if the files that it is made of were not known
+        sources[key]["stamp"] = current.stamp(key)
+    (tmp_path / "run" / "sources.json").write_text(json.dumps(sources))
+    assert changing.run(tmp_path / "run").warnings == []
+    again = changing.run(tmp_path / "run", verify_data=True)
+    assert any(text.startswith("the content of dataset stored ") for text in again.warnings)
+    assert not any("cannot be compared" in text for text in again.warnings)
+    assert changing.run(tmp_path / "run", verify_data=True).changes == []  # it costs reading, and changes nothing

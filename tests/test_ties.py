@@ -18,14 +18,20 @@ from kit.runs import run
 from kit.toysuite import TOY_SUITE
 from torch import nn
 
-from pruningbench.contract import PruningContext
+from pruningbench.contract import ComponentRef, Context, PruningContext, Samples
 from pruningbench.leaderboard import render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.pruning.allocation import allocate
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.pruning.ties import ties, zero_norms
+from pruningbench.store.cache import Cache
 from pruningbench.suite.binding import bind
+
+
+def no_data(reference: ComponentRef) -> Samples:
+    raise AssertionError(f"{reference} is not asked for")
+
 
 # counting
 
@@ -65,7 +71,8 @@ def network_of(norm_init: str) -> nn.Module:
     reference = {"use": "timm", "name": "resnet18", "pretrained": False, "norm_init": norm_init,
                  "args": {"num_classes": 10}}  # fmt: skip
     component = bind(load_registry(), "model", reference).component
-    return component.dense(component.source())  # type: ignore[attr-defined, no-any-return]
+    context = Context(torch.device("cpu"), 0, Cache(), no_data)
+    return component.load(context).network  # type: ignore[attr-defined, no-any-return]
 
 
 def snip_masks(network: nn.Module, sparsity: float) -> dict[str, torch.Tensor]:

@@ -1,8 +1,9 @@
 """Fingerprints of files: based on content, and cheap when nothing has changed.
 
-The cache folder stores a file's SHA-256 with its path, size and modification time; the hash is computed again when
-size or time differs. Selections of more than `CONTENT_LIMIT` bytes are distinguished only by the names and sizes of
-their files: reading all of ImageNet before each run would cost more than it is worth.
+The cache folder stores a file's SHA-256 with its path, size, inode, and times of modification and status change; the
+hash is computed again when one of these differs, or when everything has to be verified. Selections of more than
+`CONTENT_LIMIT` bytes are distinguished only by the names and sizes of their files: reading all of ImageNet before each
+run would cost more than it is worth.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from pruningbench.contract import DataError, check_regular, default_cache_folder, open_file
+from pruningbench.contract import DataError, check_regular, default_cache_folder, must_reread, open_file
 
 CONTENT_LIMIT = 16 * 2**30
 """Largest selection, in bytes, whose content is hashed."""
 SETTLED = 2.0
-"""Minimum age in seconds of a file whose hash is stored: later changes then show in its modification time."""
-_TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INT, changed INT, sha256 TEXT)"
-_Digests = dict[str, tuple[int, int, str]]
+"""Minimum age in seconds of a file whose hash is stored: later changes then show in its times."""
+_TABLE = "CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, state TEXT, sha256 TEXT)"
+_Digests = dict[str, tuple[str, str]]
+"""Path -> state of the file (`_state`) and its SHA-256."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -59,23 +61,28 @@ def contents(paths: Sequence[Path]) -> list[str]:
     if sum(stat.st_size for stat in stats) > CONTENT_LIMIT:
         return [f"size {stat.st_size}" for stat in stats]
     names = [os.fspath(path.resolve()) for path in paths]
-    stored = _stored_digests(names)
+    stored = {} if must_reread() else _stored_digests(names)
     digests: dict[str, str] = {}
     unstored: _Digests = {}
     todo = []
     for name, stat in zip(names, stats, strict=True):
-        size, changed, digest = stored.get(name, (-1, -1, ""))
-        if (size, changed) == (stat.st_size, stat.st_mtime_ns):
+        state, digest = stored.get(name, ("", ""))
+        if state == _state(stat):
             digests[name] = digest
         else:
             todo.append((name, stat))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for (name, stat), digest in zip(todo, pool.map(_hash, [name for name, _ in todo]), strict=True):
             digests[name] = digest
-            if time.time() - stat.st_mtime > SETTLED:
-                unstored[name] = (stat.st_size, stat.st_mtime_ns, digest)
+            if time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED:
+                unstored[name] = (_state(stat), digest)
     _store_digests(unstored)
     return [digests[name] for name in names]
+
+
+def _state(stat: os.stat_result) -> str:
+    """Return size, inode and times: a file that another one replaced differs even if it got its modification time."""
+    return f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _hash(name: str) -> str:
@@ -90,7 +97,7 @@ def _stored_digests(names: Iterable[str]) -> _Digests:
     """Return the cached entries of these files, or none if the cache cannot be read."""
     try:
         with closing(_database()) as database:
-            rows = (database.execute("SELECT * FROM digests WHERE path = ?", (name,)).fetchone() for name in names)
+            rows = (database.execute("SELECT * FROM contents WHERE path = ?", (name,)).fetchone() for name in names)
             return {row[0]: row[1:] for row in rows if row}
     except (sqlite3.Error, OSError):
         return {}
@@ -103,7 +110,7 @@ def _store_digests(digests: _Digests) -> None:
     try:
         with closing(_database()) as database, database:
             rows = [(name, *values) for name, values in digests.items()]
-            database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", rows)
     except (sqlite3.Error, OSError):
         return
 

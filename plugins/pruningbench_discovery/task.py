@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+OF_VALUES = ("deit", "clip")
+"""Families whose values LOST is published with, instead of keys (Darcet et al. 2024, section 3.3)."""
+
+
 @dataclass(frozen=True)
 class Discovery(Task):
     """Boxes of objects found in patch features without labels.
@@ -35,9 +39,12 @@ class Discovery(Task):
     An image in which nothing is found, for example because all features are NaN or alike, gets no box, which
     counts as a miss. True boxes are clipped to the image; those outside it are left out.
 
-    The defaults are the published settings: keys for DINO (Siméoni 2021) and for DINOv2 with and without registers
-    (Darcet 2024, section 3.3, which uses values for DeiT and OpenCLIP, and shifts the similarities by a bias that it
-    does not state). If all images get the same box, or none, try `facet: values` and `normalise: channels`.
+    The defaults are the published settings of LOST: keys for DINO (Siméoni et al., BMVC 2021, section 3.1), keys for
+    DINOv2 with and without registers, values for DeiT and CLIP (Darcet et al., ICLR 2024, section 3.3). `facet: auto`
+    follows the family that the model declares, uses keys for any other, and is stored resolved, as the part
+    ``setting facet`` of `made_of`. Darcet et al. also add a bias to the similarities, by hand and for each model; they
+    do not state it, so there is none here, and their numbers are not expected. If nearly all images get the same box,
+    or none, try another facet and `normalise: channels`.
     """
 
     dimension = "discovery"
@@ -45,7 +52,11 @@ class Discovery(Task):
 
     data: DatasetRef = param(doc="data set with true boxes")
     method: DiscoveryMethodRef = param("lost", doc="method of discovery: lost, tokencut, maskcut, found or a plugin's")
-    facet: Facet = param("keys", doc="output of a transformer's last block that represents a patch")
+    facet: Facet | Literal["auto"] = param(
+        "auto",
+        doc="output of a transformer's last block that represents a patch; auto = as published: values for DeiT and "
+        "CLIP, keys for all others",
+    )
     k: int | None = param(
         None,
         doc="LOST: candidate patches of low degree; none = 100 of every 784 patches, the paper's share",
@@ -86,6 +97,7 @@ class Discovery(Task):
         method = context.component("discovery-method", self.method).component
         assert isinstance(method, DiscoveryMethod)  # noqa: S101 - binding checked the kind
         settings = DiscoverySettings(self.k, self.tau, self.objects)
+        facet = facet_for(model) if self.facet == "auto" else self.facet
         chosen = range(len(samples) if self.count is None else min(self.count, len(samples)))
         predicted: list[Tensor] = []
         truth: list[Tensor] = []
@@ -96,7 +108,7 @@ class Discovery(Task):
         for batch in model.batches(samples, context.batch_size, index=chosen):
             truth += _true_boxes(batch, samples)
             size = (int(batch.images.shape[-2]), int(batch.images.shape[-1]))
-            regions = discover(method, patches_of(model, batch.images, self.normalise, self.facet), settings, size)
+            regions = discover(method, patches_of(model, batch.images, self.normalise, facet), settings, size)
             predicted += existing_boxes(regions.boxes)
             sizes += [(batch.images.shape[-2], batch.images.shape[-1])] * len(batch.images)
             if batch.masks is not None:
@@ -114,9 +126,22 @@ class Discovery(Task):
                 foreground=foreground if masked else None,
                 masks=masks if masked else None,
                 sizes=sizes,
+                remedy=self._remedy(facet),
+                settings={"facet": facet},
                 exhibit=_exhibit(exhibited, samples, predicted, truth),
             ),
         )
+
+    def _remedy(self, facet: Facet) -> str:
+        """Return what is likely to help where all boxes are alike, beyond what is already set."""
+        others = [] if facet == "values" else ["`facet: values`"]
+        others += [] if self.normalise == "channels" else ["`normalise: channels`"]
+        return "patch features resemble each other" + (f": try {' or '.join(others)}" if others else "")
+
+
+def facet_for(model: VisionModel) -> Facet:
+    """Return the facet that LOST is published with for the family of a model."""
+    return "values" if model.family in OF_VALUES else "keys"
 
 
 def _without_resizing(model: VisionModel) -> VisionModel:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pruningbench.contract import Concepts, Metric, Outputs, param
+from pruningbench.contract import Concepts, Metric, Outputs, PruningBenchError, param
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +107,8 @@ class ConceptDrift(Metric):
     )
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether the dense model's concepts are known."""
-        return isinstance(outputs, Concepts) and outputs.dense is not None
+        """Whether there are concepts of the dense model, or should be."""
+        return isinstance(outputs, Concepts) and (outputs.dense is not None or bool(outputs.lacking))
 
     def values(self, outputs: Concepts) -> Tensor:
         """(classes * top,) float64 in [0, 1], in the order of the dense model's concepts."""
@@ -118,7 +118,7 @@ class ConceptDrift(Metric):
 
         dense = outputs.dense
         if dense is None:
-            raise ValueError("the concepts of the dense model are missing")
+            raise PruningBenchError(outputs.lacking or "these concepts come without those of the dense model")
         parts = []
         for label in outputs.explained:
             concepts, crops = outputs.of_class(label)

@@ -56,7 +56,9 @@ class ConceptExtraction(Task):
     scramble: bool = param(True, doc="randomise the sequence for each image; false = one plain sequence, as published")
     judged: int | None = param(64, doc="maximum number of images per class to average the importance over; none = all")
     encoder: ModelRef | None = param(
-        None, doc="model whose embedding measures how alike crops are; none = the dense model"
+        None,
+        doc="model whose embedding measures how alike crops are; none = the dense "
+        "model that the recipe's networks are compared with",
     )
     exhibits: int = param(6, doc="crops per concept kept for figures", identity=False)
 
@@ -81,9 +83,9 @@ class ConceptExtraction(Task):
 
         craft = self._craft()
         chosen = self._choose(model, context)
-        embeddings, dense = self._dense_concepts(model, chosen, craft, context)
+        embeddings, dense, lacking = self._dense_concepts(model, chosen, craft, context)
         extracted = find_concepts(model, chosen, craft, context, embeddings, dense)
-        yield "", replace(extracted, exhibit=exhibit(extracted, model, chosen.samples, self.exhibits))
+        yield "", replace(extracted, lacking=lacking, exhibit=exhibit(extracted, model, chosen.samples, self.exhibits))
 
     def _craft(self) -> Craft:
         from pruningbench_interpretability.craft import Craft
@@ -114,7 +116,7 @@ class ConceptExtraction(Task):
         labels = samples.labels_among(model.classes)
         if labels is None or not model.classes:
             raise PruningBenchError("concepts need a data set with labels and class names, and a model with classes")
-        judge = context.dense if self.samples == "correct-dense" else model
+        judge = context.dense if self.samples == "correct-dense" else model  # made only if it is asked
         if judge is None:
             raise PruningBenchError("samples='correct-dense' needs the dense model, which this context lacks")
         classes = self._classes(model, samples)
@@ -140,17 +142,27 @@ class ConceptExtraction(Task):
 
     def _dense_concepts(
         self, model: VisionModel, chosen: Chosen, craft: Craft, context: Context
-    ) -> tuple[Tensor, Concepts | None]:
-        """Return the embeddings and the dense model's concepts, neither of which depends on the pruned model."""
+    ) -> tuple[Tensor, Concepts | None, str]:
+        """Return the embeddings, the dense model's concepts if there are any, and why its reference is missing, or "".
+
+        None of them depends on the pruned model.
+        """
         from pruningbench_interpretability.craft import embed_crops, find_concepts
 
-        def make() -> tuple[Tensor, Concepts | None]:
-            encoder = (context.dense or model) if self.encoder is None else context.open_model(self.encoder)
+        def make() -> tuple[Tensor, Concepts | None, str]:
+            dense, lacking = None, ""
+            try:
+                dense = context.dense
+            except PruningBenchError as error:
+                if self.encoder is None:
+                    raise
+                lacking = str(error)  # only the metrics that compare are lost
+            encoder = (dense or model) if self.encoder is None else context.open_model(self.encoder)
             embeddings = embed_crops(encoder, model, chosen, craft, context)
-            if context.dense is None:
-                return embeddings, None
-            return embeddings, find_concepts(context.dense, chosen, craft, context, embeddings, None)
+            if dense is None:
+                return embeddings, None, lacking
+            return embeddings, find_concepts(dense, chosen, craft, context, embeddings, None), ""
 
-        if self.samples == "correct" or context.dense is None:
+        if self.samples == "correct" or not context.compares:
             return make()  # other cells cannot reuse images chosen by the pruned model
         return context.once("concepts of the dense model", make)

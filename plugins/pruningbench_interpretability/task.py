@@ -159,14 +159,18 @@ class Interpretability(Task):
         self, explain: ModelExplainer, data: Samples, context: Context, subjects: Subjects
     ) -> Callable[[], Tensor] | None:
         """Return a function for the dense model's maps of the same images, computed once for all cells."""
-        if context.dense is None:
+        if not context.compares:
             return None
         from dataclasses import replace
 
         from pruningbench_interpretability.subjects import dense_maps_of
 
-        dense = replace(explain, model=context.dense)
-        return lambda: dense_maps_of(dense, data, context, subjects, target=self.target, count=self.count)
+        def maps() -> Tensor:  # the dense reference is made only for metrics that use it
+            assert context.dense is not None  # noqa: S101 - the context compares
+            dense = replace(explain, model=context.dense)
+            return dense_maps_of(dense, data, context, subjects, target=self.target, count=self.count)
+
+        return maps
 
     def _exhibit(self, model: VisionModel, data: Samples, subjects: Subjects, maps: Tensor) -> Exhibit | None:
         n = min(self.exhibits, len(maps))

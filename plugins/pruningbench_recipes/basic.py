@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pruningbench.contract import RecipeJob
-from pruningbench_recipes.settings import InRounds, Recalibrating, Training, prune_in_rounds, training_data
+from pruningbench_recipes.settings import (
+    InRounds,
+    Recalibrating,
+    Training,
+    checkpoints_of,
+    prune_in_rounds,
+    training_data,
+)
 
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
@@ -15,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class NoTraining(InRounds, Recalibrating):
     """Prune, at once or in rounds, and measure; nothing is trained."""
+
+    as_loaded: ClassVar[bool] = True
 
     def run(self, job: RecipeJob) -> Masks:
         """Prune ``job.model`` in place."""
@@ -40,6 +49,7 @@ class Finetune(InRounds, Training):
             motion = job.move(job.model, job.sparsity, number_of_steps(samples, self))
         else:
             masks = prune_in_rounds(job, self.rounds)
+        checkpoints = checkpoints_of(job, "")
         fit(
             job.model,
             samples,
@@ -48,8 +58,11 @@ class Finetune(InRounds, Training):
             masks=masks,
             motion=motion,
             augment=self.augment(job),
+            checkpoints=checkpoints,
             report=job.context.report,
         )
+        if checkpoints is not None:
+            checkpoints.clear()
         self.finish(job)
         if masks is None:
             assert motion is not None  # noqa: S101 - one of the two was made above

@@ -35,8 +35,11 @@ class Iterative(Training):
     * ``early``: as ``init``, but the weights are reset to those after `early_epochs` of that training, and the
       learning rate to its value at that point (Frankle et al. 2020).
 
-    The dense reference, sparsity 0, gets one such training. With ``init`` and ``early`` it is the network from which
-    the trajectory starts, otherwise the model as loaded, trained for one round without pruning.
+    The dense reference, sparsity 0, is trained as long as the pruned networks, without pruning. With ``none``, where
+    training accumulates, it is the model as loaded after as many rounds as the suite's largest sparsity needs, each
+    with a new optimizer and schedule. Otherwise every network has had one training since its weights were reset, and so
+    has the reference: with ``pretrained`` from the model as loaded; with ``init`` and ``early`` it is the network from
+    which the trajectory starts.
     """
 
     rate: float = param(0.2, doc="share of the remaining weights pruned per round, in (0, 1), unless levels are given")
@@ -77,6 +80,10 @@ class Iterative(Training):
         path = self.path_to(sparsity)
         levels: list[Any] = [["level", *path[:end]] for end in range(1, len(path) + 1)]
         return [DENSE_TRAINING, *levels] if self.rewind in ("init", "early") else levels
+
+    def rounds_of(self, sparsity: float) -> int:
+        """Return the number of rounds if weights are kept between them, else 1."""
+        return len(self.path_to(sparsity)) if self.rewind == "none" else 1
 
     def refuses(self, pruner: Pruner) -> str | None:
         """Refuse pruners that move masks themselves, or cannot prune to the first level."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pruningbench.contract import Augmentation, Samples
     from pruningbench.pruning.masks import Masks
+    from pruningbench.training.checkpoints import Checkpoints
 
 RECALIBRATION_BATCH = 128
 """Samples per batch when batch norm is recalibrated; fixed, since the statistics depend on it."""
@@ -105,6 +106,13 @@ class InRounds(Recipe):
         """Refuse several rounds with a pruner that has its own."""
         moves = self.rounds > 1 and isinstance(pruner, MovingPruner)
         return "its masks move during training, so it cannot prune in rounds: leave out `rounds`" if moves else None
+
+
+def checkpoints_of(job: RecipeJob, stage: str) -> Checkpoints | None:
+    """Return where a stage of a job's training is stored while it is unfinished; None to store nothing."""
+    from pruningbench.training.checkpoints import Checkpoints
+
+    return None if job.identity is None else Checkpoints(job.context.cache, {**job.identity, "stage": stage})
 
 
 def prune_in_rounds(job: RecipeJob, rounds: int) -> Masks:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pruningbench.contract import DENSE_TRAINING, RecipeJob, Samples, derive_seed
 from pruningbench.pruning.masks import Masks
 from pruningbench.training.fit import fit
-from pruningbench_recipes.settings import Training
+from pruningbench_recipes.settings import Training, checkpoints_of
 
 PROVENANCE = "provenance"
 """Key in a level's state of the pruner's provenance of the masks, as JSON in bytes."""
@@ -46,8 +46,10 @@ class Trajectory:
         return masks
 
     def stay(self) -> Masks:
-        """Load the dense network, trained like one round, into the model, and return masks that prune nothing."""
+        """Load the dense network, trained as long as the pruned ones, and return masks that prune nothing."""
         self._load(self._dense(), "weights/")
+        for k in range(2, self.job.rounds + 1):
+            self._load(self.job.shared([*DENSE_TRAINING, k], lambda k=k: self._train_on(k)), "weights/")  # type: ignore[misc]
         return self.job.prune(self.job.model, 0.0)
 
     def _load_level(self, path: list[float]) -> Masks | None:
@@ -95,6 +97,11 @@ class Trajectory:
         self._fit("dense", None, after_epoch=keep_early if self.rewind == "early" else None)
         return {**_prefixed("weights/", self._weights()), **early}
 
+    def _train_on(self, k: int) -> State:
+        """Train the dense network of round k - 1, on the same sample stream as level k."""
+        self._fit(f"round {k}", None)
+        return _prefixed("weights/", self._weights())
+
     def _rewind(self) -> None:
         match self.rewind:
             case "pretrained":
@@ -110,6 +117,7 @@ class Trajectory:
     def _fit(
         self, stage: str, masks: Masks | None, first_epoch: int = 0, after_epoch: Callable[[int], None] | None = None
     ) -> None:
+        checkpoints = checkpoints_of(self.job, stage)
         fit(
             self.job.model,
             self.samples,
@@ -119,8 +127,11 @@ class Trajectory:
             augment=self.training.augment(self.job),
             first_epoch=first_epoch,
             after_epoch=after_epoch,
+            checkpoints=checkpoints,
             report=lambda text: self.job.context.report(f"{stage}: {text}"),
         )
+        if checkpoints is not None:
+            checkpoints.clear()
 
     def _weights(self) -> State:
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}

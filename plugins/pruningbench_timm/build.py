@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -25,7 +25,6 @@ from pruningbench.contract import (
     imagenet_classes,
 )
 from pruningbench.images.fetch import Download, fetch
-from pruningbench.pruning.ties import zero_norms
 from pruningbench_timm.checkpoints import load_weights, read_checkpoint
 from pruningbench_timm.hub import WEIGHTS, Repository
 from pruningbench_timm.hubconfig import LARGEST_NETWORK, read_config
@@ -161,7 +160,6 @@ def build(
     size: int | None = None,
     output_stride: int = 32,
     state: Mapping[str, Tensor] | None = None,
-    norm_init: Literal["own", "one"] = "own",
 ) -> nn.Module:
     """Return the network of a source, with random weights or those of `state`.
 
@@ -172,7 +170,6 @@ def build(
         output_stride: stride of the last stage: 32, or less with dilation.
         state: published weights, adapted to the network as in timm (position embeddings interpolated, input
             channels merged).
-        norm_init: for random weights: "one" starts norms at a scale of one that the architecture starts at zero.
 
     Raises:
         UsageError: for arguments that the architecture refuses.
@@ -201,9 +198,6 @@ def build(
         if state is not None:
             raise PruningBenchError(f"{source.name}: its weights do not fit {given}: {reason[:300]}") from error
         raise UsageError(f"timm cannot build {source.architecture} with {given}: {reason[:300]}") from error
-    if state is None and norm_init == "one":
-        for name in zero_norms(network):
-            nn.init.ones_(network.get_submodule(name).weight)  # type: ignore[arg-type]
     for place in ("pretrained_cfg", "default_cfg"):
         getattr(network, place, {}).pop("state_dict", None)  # otherwise each clone would copy the weights
     if size and is_transformer(network) and any(size % side for side in patch_size(network)):
@@ -321,6 +315,16 @@ def classes_of(source: Source, network: nn.Module, declared: Sequence[str]) -> t
         return tuple(map(str, named))
     subset: Any = infer_imagenet_subset({"num_classes": count})
     return imagenet_classes(subset) if subset else tuple(map(str, range(count)))
+
+
+FAMILIES = ("dinov2", "dino", "deit", "clip")
+"""Families of trained vision transformers, as they appear in timm's names; the first that fits counts."""
+
+
+def family_of(source: Source, network: nn.Module) -> str:
+    """Return which family of `FAMILIES` a vision transformer's weights belong to, by timm's name; "" for none."""
+    name = source.name.lower()
+    return next((family for family in FAMILIES if family in name), "") if is_transformer(network) else ""
 
 
 def on_meta(source: Source, **options: Any) -> nn.Module:

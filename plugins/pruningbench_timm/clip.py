@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from pruningbench.contract import Context, Model, VisionModel, param
+from pruningbench.contract import Context, NewWeights, VisionModel, param
 
 REMEDY = "model 'clip' needs open_clip: pip install 'pruningbench[clip]'"
 
 
 @dataclass(frozen=True)
-class Clip(Model):
+class Clip(NewWeights):
     """Zero-shot classification by CLIP: the image encoder of open_clip, with text embeddings as its head.
 
     The embedding of a class is the normalised mean of the normalised embeddings of all templates filled with its
@@ -59,7 +59,9 @@ class Clip(Model):
 
         classes = imagenet_classes() if self.classes == "imagenet" else self.classes
         titles = [class_title(name, longest=0) for name in classes]
-        return load_zero_shot(self.name, self.weights, classes, titles, self.templates, self.seed, context.device)
+        model = load_zero_shot(self.name, self.weights, classes, titles, self.templates, self.seed, context.device)
+        model.norm_init = self.norm_init
+        return model.start_norms() if self.weights is None else model
 
     def load_fetches(self) -> bool:
         """Return whether `load` may fetch weights: with the extra, unless the user has switched the hub off."""

@@ -11,7 +11,7 @@ from pruningbench.contract import (
     ComponentRef,
     Context,
     DatasetRef,
-    Model,
+    NewWeights,
     Preprocessing,
     VisionModel,
     derive_seed,
@@ -20,9 +20,12 @@ from pruningbench.contract import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from pruningbench.contract import Samples
+    from pruningbench.training.checkpoints import Checkpoints
     from pruningbench_timm.vision import TimmVisionModel
 
 SEEN: dict[str, Any] = {"use": "digits", "split": "train", "classes": [0, 1, 2, 3, 4, 5]}
@@ -33,7 +36,7 @@ PREPROCESSING = Preprocessing(mean=(0.25,), std=(0.3,))
 
 
 @dataclass(frozen=True)
-class DigitsModel(Model):
+class DigitsModel(NewWeights):
     """Base of the small networks for handwritten digits.
 
     Training always runs on the CPU, so that equal settings give equal weights, and takes about ten seconds on
@@ -79,9 +82,14 @@ class DigitsModel(Model):
     def load(self, context: Context) -> VisionModel:
         """Return the trained network on ``context.device``, in eval mode."""
         from pruningbench.contract import tensors_digest
+        from pruningbench.training.checkpoints import Checkpoints
 
         samples = context.open_dataset(self.data)
-        state = context.cache.tensors("weights", self._identity(samples), lambda: self._train(samples, context))
+        identity = self._identity(samples)
+        stages = [Checkpoints(context.cache, {**identity, "stage": stage}) for stage in (0, 1)]
+        state = context.cache.tensors("weights", identity, lambda: self._train(samples, context, stages))
+        for checkpoints in stages:
+            checkpoints.clear()
         model = self._untrained(samples)
         model.network.load_state_dict(state)
         model.network.to(context.device).eval()
@@ -97,11 +105,15 @@ class DigitsModel(Model):
         return {
             "model": f"{type(self).__module__}:{type(self).__qualname__}",
             "version": type(self).version,
-            "fields": {f.name: getattr(self, f.name) for f in fields},
+            "fields": {f.name: getattr(self, f.name) for f in fields if not self._is_left_out(f)},
             "data": samples.fingerprint,
             "torch": torch.__version__,
             "timm": timm.__version__,
         }
+
+    def _is_left_out(self, field: dataclasses.Field[Any]) -> bool:
+        """Whether a field was added later and is at its default, so that weights made before keep their identity."""
+        return bool(field.metadata.get("later")) and getattr(self, field.name) == field.default
 
     def _untrained(self, samples: Samples) -> TimmVisionModel:
         from pruningbench.contract import isolated_randomness
@@ -117,14 +129,15 @@ class DigitsModel(Model):
             head=classifier_names(network),
             augment=SceneAugmentation(),
             fresh=lambda: self.build(len(samples.classes)),
+            norm_init=self.norm_init,
         )
 
-    def _train(self, samples: Samples, context: Context) -> dict[str, Tensor]:
+    def _train(self, samples: Samples, context: Context, kept: Sequence[Checkpoints]) -> dict[str, Tensor]:
         from pruningbench.training.fit import fit
         from pruningbench.training.settings import FitSettings
         from pruningbench_timm.augmentation import SceneAugmentation
 
-        model = self._untrained(samples)
+        model = self._untrained(samples).start_norms()
         stages: tuple[tuple[int, Literal["constant", "cosine"], SceneAugmentation], ...] = (
             (self.plain_epochs, "constant", SceneAugmentation.plain_digits()),
             (self.epochs, "cosine", SceneAugmentation()),
@@ -135,7 +148,7 @@ class DigitsModel(Model):
                     epochs, "adamw", self.lr, weight_decay=0.05, schedule=schedule, warmup=0.1, batch_size=32
                 )
                 fit(model, samples, settings, seed=derive_seed(self.seed, stage), augment=augment,
-                    report=context.report)  # fmt: skip
+                    checkpoints=kept[stage], report=context.report)  # fmt: skip
         return {name: value.detach().clone() for name, value in model.network.state_dict().items()}
 
 

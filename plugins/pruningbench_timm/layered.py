@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class LayeredVisionModel(VisionModel):
         classes: Sequence[str] = (),
         fingerprint: str = "",
         fresh: Callable[[], nn.Module] | None = None,
+        norm_init: Literal["own", "one"] = "own",
     ) -> None:
         modules = dict(network.named_modules())
         for what, name in (("features", features), ("head", last)):
@@ -56,7 +57,8 @@ class LayeredVisionModel(VisionModel):
         inside = {id(p) for p in modules[last].parameters()} if last else set()
         head = [name for name, p in network.named_parameters() if id(p) in inside]
         super().__init__(
-            network, preprocessing, classes=classes, head=head, fingerprint=fingerprint, fresh=fresh
+            network, preprocessing, classes=classes, head=head, fingerprint=fingerprint, fresh=fresh,
+            norm_init=norm_init,
         )  # fmt: skip
         self._features, self._last, self._prefix = features, last, prefix
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.contract import Context, Model, VisionModel, param
+from pruningbench.contract import Context, NewWeights, VisionModel, param
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +17,7 @@ OutputStride = Literal[8, 16, 32]
 
 
 @dataclass(frozen=True)
-class TimmBase(Model):
+class TimmBase(NewWeights):
     """Base of the models that timm builds."""
 
     @abstractmethod
@@ -43,22 +43,31 @@ class TimmBase(Model):
     def load(self, context: Context) -> VisionModel:
         """Return the network with its weights on ``context.device``, in eval mode."""
         from pruningbench.contract import tensors_digest
-        from pruningbench_timm.build import build, classes_of, preprocessing_of
+        from pruningbench_timm.build import build, classes_of, family_of, preprocessing_of
         from pruningbench_timm.crops import CropAndFlip
         from pruningbench_timm.vision import TimmVisionModel, classifier_names
 
         source = self.source()
         network = self.dense(source).eval()
         size, crop = self.shape()
-        return TimmVisionModel(
+        model = TimmVisionModel(
             network.to(context.device),
             preprocessing_of(source, network, size, crop),
             classes=classes_of(source, network, self.named()),
             head=classifier_names(network),
             augment=CropAndFlip(),
-            fingerprint=tensors_digest(network.state_dict())[:16],
             fresh=lambda: build(source, **self.options()),
+            norm_init=self.norm_init,
+            family=family_of(source, network) if not self.is_random() else "",
         )
+        if self.is_random():
+            model.start_norms()
+        model.fingerprint = tensors_digest(network.state_dict())[:16]
+        return model
+
+    def is_random(self) -> bool:
+        """Whether `dense` returns random weights."""
+        return False
 
     def load_fetches(self) -> bool:
         """Return whether `load` may fetch weights: yes, unless the user has switched the hub off."""
@@ -97,12 +106,6 @@ class TimmModel(TimmBase):
     output_stride: OutputStride = param(32, doc="pixels between cells of a CNN's last stage; 8 and 16 use dilation")
     args: dict[str, Any] = param({}, doc="further arguments of the architecture, passed to timm.create_model")
     seed: int = param(0, doc="seed of random weights, >= 0")
-    norm_init: Literal["own", "one"] = param(
-        "own",
-        doc="random weights: norms that the architecture starts at a scale of zero (the last of each residual block) "
-        "keep it (own) or start at one, which pruners that score gradients at initialisation need",
-        later=True,
-    )
 
     def problem(self) -> str | None:
         """Check ranges, and that the fields do not contradict each other."""
@@ -129,8 +132,7 @@ class TimmModel(TimmBase):
     def options(self) -> dict[str, Any]:
         """Return the arguments of the architecture."""
         outputs = {"num_classes": len(self.classes)} if self.classes else {}
-        return {"args": {**outputs, **self.args}, "size": self.size, "output_stride": self.output_stride,
-                "norm_init": self.norm_init}  # fmt: skip
+        return {"args": {**outputs, **self.args}, "size": self.size, "output_stride": self.output_stride}
 
     def dense(self, source: Source) -> nn.Module:
         """Return the network with the requested weights."""
@@ -152,6 +154,10 @@ class TimmModel(TimmBase):
                     "give a `checkpoint` or `pretrained: false`"
                 )
             return build(source, **options, state=read_checkpoint(weights_of(source)))
+
+    def is_random(self) -> bool:
+        """Whether the weights are neither published ones nor those of a checkpoint."""
+        return self.checkpoint is None and not self.pretrained
 
     def shape(self) -> tuple[int | None, float | None]:
         """Return the requested size and crop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pruningbench.contract import Context, Model, VisionModel, param, range_problem
+from pruningbench.contract import Context, NewWeights, VisionModel, param, range_problem
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,7 @@ GREY_OR_RGB = (1, 3)
 
 
 @dataclass(frozen=True)
-class PythonModel(Model):
+class PythonModel(NewWeights):
     """A network built by your own Python function, with your own weights.
 
     The function returns a ``torch.nn.Module`` that maps normalised (B, C, H, W) images to (B, classes)
@@ -87,8 +87,8 @@ class PythonModel(Model):
         preprocessing = Preprocessing(self.mean, self.std, self.size, self.crop, self.interpolation)
         shared: dict[str, Any] = {
             "classes": classes_of(network, self.classes, preprocessing, self.network),
-            "fingerprint": tensors_digest(network.state_dict())[:16],
             "fresh": lambda: build(self.network, self.args, None),
+            "norm_init": self.norm_init,
         }
         model: VisionModel
         if is_of_timm(network) and not (self.features or self.head):
@@ -97,6 +97,9 @@ class PythonModel(Model):
             model = LayeredVisionModel(
                 network, preprocessing, features=self.features, last=self.head, prefix=self.prefix_tokens, **shared
             )  # fmt: skip
+        if self.checkpoint is None:
+            model.start_norms()
+        model.fingerprint = tensors_digest(network.state_dict())[:16]
         model.augment = CropAndFlip() if self.augmentation == "crop-flip" else None
         return model
 

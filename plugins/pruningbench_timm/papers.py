@@ -150,7 +150,8 @@ class DinoV2(Published):
     """A vision transformer trained on LVD-142M without labels by DINOv2; it has no classifier.
 
     By default its images have 518 pixels; a smaller `size` is much faster. M. Oquab et al., DINOv2: learning
-    robust visual features without supervision, TMLR 2024.
+    robust visual features without supervision, TMLR 2024. Those with registers are models of `timm`, such as
+    ``vit_base_patch14_reg4_dinov2.lvd142m``.
     """
 
     variant: Literal["vit-s14", "vit-b14"] = param("vit-b14", doc="size of the network and of its patches")

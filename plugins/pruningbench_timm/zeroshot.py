@@ -124,7 +124,7 @@ def load_zero_shot(
     )
     block = _last_block(network)
     features = "visual.transformer" if block is not None else "visual.layer4" if _has(network, "visual.layer4") else ""
-    return ZeroShotModel(
+    model = ZeroShotModel(
         network.to(device),
         preprocessing,
         features=features,
@@ -133,6 +133,8 @@ def load_zero_shot(
         classes=classes,
         fingerprint=tensors_digest(network.state_dict())[:16],
     )
+    model.family = "clip" if block is not None and weights is not None else ""
+    return model
 
 
 def text_directions(

@@ -10,7 +10,10 @@ from pruningbench.contract import Context, DatasetRef, Features, PruningBenchErr
 
 @dataclass(frozen=True)
 class DenseSimilarity(Task):
-    """Embeddings of the same images by the pruned and the dense model, for comparison."""
+    """Embeddings of the same images by the pruned and the dense model, for comparison.
+
+    The dense model is the reference of the cell's recipe: as loaded or, if the recipe trains, trained by it.
+    """
 
     dimension = "similarity"
     metrics = ("linear-cka", "neuron-similarity")

@@ -50,6 +50,8 @@ class HeadedModel(VisionModel):
             classes=classes,
             head=(f"{HEAD}.weight", f"{HEAD}.bias"),
             augment=model.augment,
+            norm_init=model.norm_init,
+            family=model.family,
         )
 
     def embed(self, images: Tensor) -> Tensor:

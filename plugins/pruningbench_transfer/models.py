@@ -24,6 +24,10 @@ class RidgeHeaded(Model):
         """Refuse an alpha out of range."""
         return None if self.alpha > 0 else f"alpha must be positive, got {self.alpha}"
 
+    def zero_norms_remedy(self) -> str:
+        """Return the field of the backbone that starts norms at one."""
+        return "`norm_init: one` in its `model`"
+
     def load(self, context: Context) -> VisionModel:
         """Return the backbone with its new head on ``context.device``, in eval mode."""
         import torch

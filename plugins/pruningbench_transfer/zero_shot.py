@@ -26,10 +26,10 @@ class RidgeZeroShot(Task):
     """Heads of the dense backbone on the pruned one, for the task it was pruned on and for unseen tasks.
 
     For each data set, a closed-form ridge head (class-balanced, with bias, one-hot targets) is fitted on the **dense**
-    backbone's features of the training split. Attached to the pruned backbone, it predicts the test split. Nothing is
-    fitted to the pruned network. Variants: ``source`` is the task whose data pruning and fine-tuning use;
-    ``target-...`` are tasks they never see. The suite's `data:` sets the data for pruning: use the same data as
-    `source_train`. Source: arXiv 2509.24066.
+    backbone's features of the training split: those of the model as loaded, whatever the recipe. Attached to the pruned
+    backbone, it predicts the test split. Nothing is fitted to the pruned network. Variants: ``source`` is the task
+    whose data pruning and fine-tuning use; ``target-...`` are tasks they never see. The suite's `data:` sets the data
+    for pruning: use the same data as `source_train`. Source: arXiv 2509.24066.
     """
 
     dimension = "transfer"
@@ -66,7 +66,7 @@ class RidgeZeroShot(Task):
         from pruningbench_transfer.labels import shared_labels
         from pruningbench_transfer.ridge import ridge_head
 
-        dense = context.dense
+        dense = context.as_loaded  # the published protocol: heads of the backbone before any pruning and training
         if dense is None:
             raise PruningBenchError("ridge-zero-shot needs the dense model to fit its heads, which this context lacks")
         fitted, tested = context.open_dataset(train), context.open_dataset(test)

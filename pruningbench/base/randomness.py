@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from pruningbench.base.identity import derive_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from torch import Tensor
 
 
 @contextmanager
@@ -45,3 +48,38 @@ def generator_for(*parts: object) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+def random_state() -> dict[str, Tensor]:
+    """Return the states of all global generators, of Python, NumPy and torch, as tensors with names ``random/...``."""
+    import numpy as np
+    import torch
+
+    _, python, gauss = random.getstate()
+    _, keys, place, has_gauss, cached = np.random.get_state()
+    state = {
+        "random/python": torch.tensor(python, dtype=torch.int64),
+        "random/python gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
+        "random/numpy": torch.tensor([*map(int, keys), place, has_gauss], dtype=torch.int64),
+        "random/numpy gauss": torch.tensor([cached], dtype=torch.float64),
+        "random/torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        state |= {f"random/cuda {i}": one for i, one in enumerate(torch.cuda.get_rng_state_all())}
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Set all global generators to the states that `random_state` returned."""
+    import numpy as np
+    import torch
+
+    gauss = state["random/python gauss"].tolist()
+    random.setstate((3, tuple(state["random/python"].tolist()), gauss[0] if gauss else None))
+    *keys, place, has_gauss = state["random/numpy"].tolist()
+    cached = float(state["random/numpy gauss"][0])
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), place, has_gauss, cached))
+    torch.set_rng_state(state["random/torch"])
+    for name, one in state.items():
+        if name.startswith("random/cuda "):
+            torch.cuda.set_rng_state(one, int(name.rpartition(" ")[2]))

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-def doctor() -> int:
-    """Check versions, devices, the components of all plugins, and folders; exit code 1 if something is wrong."""
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+def doctor(runs: tuple[str, ...]) -> int:
+    """Check versions, devices, the components of all plugins, and folders; exit code 1 if something is wrong.
+
+    With run folders, also name the components that changed what they were lent in these runs.
+    """
     from pruningbench.base.files import default_cache_folder
     from pruningbench.base.text import displayable
     from pruningbench.images.fetch import data_folder
@@ -31,7 +35,7 @@ def doctor() -> int:
     from pruningbench.store.environment import PACKAGES, package_version, source_state
     from pruningbench.version import __version__
 
-    problems: list[str] = []
+    problems: list[str] = [text for run in runs for text in _borrowers(run)]
     source = source_state()
     place = f", commit {(source['commit'] or '?')[:12]}{' (dirty)' if source['dirty'] else ''}" if source else ""
     say(f"pruningbench {__version__}{place}, Python {platform.python_version()}, {platform.platform()}")
@@ -68,6 +72,29 @@ def doctor() -> int:
         say(f"problem      {displayable(text)}", err=True)
     say("no problems" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
+
+
+def _borrowers(run: str) -> Iterator[str]:
+    """Yield a line for each component that changed what it was lent in a run, with the first cell that shows it.
+
+    Raises:
+        RunFolderError: if the folder holds no run, or its journal is damaged.
+    """
+    from pruningbench.base.files import expanded
+    from pruningbench.errors import RunFolderError
+    from pruningbench.store.journal import read_journal
+    from pruningbench.store.runfolder import RESULTS
+
+    path = expanded(run) / RESULTS
+    if not path.is_file():
+        raise RunFolderError(f"{expanded(run)}: holds no run (there is no {RESULTS}); give the folder of a run")
+    seen: set[str] = set()
+    for record in read_journal(path)[0]:
+        for note in filter(None, record.notes.split("; ")):
+            if note not in seen:
+                seen.add(note)
+                cell = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+                yield f"run {run}: {note} (first in {cell}, task {record.task}; no other value was affected)"
 
 
 def _unimportable(registry: Registry) -> Iterator[str]:

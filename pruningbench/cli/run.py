@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     help="Keep and mark finished rows whose weights, data or code have changed; without this option they are "
     "measured again.",
 )
+@click.option(
+    "--verify-data", is_flag=True, help="Read all weights and data again, even if no file seems to have changed."
+)
 @click.option("--no-cache", is_flag=True, help="Compute everything again: neither read nor write this machine's cache.")
 @click.option(
     "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
@@ -67,6 +70,7 @@ def run(
     shard: tuple[int, int] | None,
     retry_failed: bool,
     accept_changed: bool,
+    verify_data: bool,
     no_cache: bool,
     progress: str | None,
 ) -> int:
@@ -82,7 +86,16 @@ def run(
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, with_limit(settings, limit))
     options = RunOptions(
-        device, executor, workers, shard, retry_failed, tuple(only), tuple(without), accept_changed, no_cache
+        device,
+        executor,
+        workers,
+        shard,
+        retry_failed,
+        tuple(only),
+        tuple(without),
+        accept_changed,
+        no_cache,
+        verify_data,
     )
     prepared = prepare(loaded, registry, out, options)
 

@@ -16,6 +16,7 @@ from pruningbench.base.reading import (
     read_json,
     read_text,
 )
+from pruningbench.base.rereading import must_reread
 from pruningbench.contract.chance import above_chance, commonest
 from pruningbench.contract.component import (
     KINDS,
@@ -59,7 +60,7 @@ from pruningbench.contract.methods import (
     Patches,
     Pooling,
 )
-from pruningbench.contract.model import Model
+from pruningbench.contract.model import Model, NewWeights
 from pruningbench.contract.moving import Motion, MovingPruner
 from pruningbench.contract.outputs import (
     Attributions,
@@ -188,6 +189,7 @@ __all__ = [
     "ModelRef",
     "Motion",
     "MovingPruner",
+    "NewWeights",
     "Outline",
     "Outputs",
     "Patches",
@@ -242,6 +244,7 @@ __all__ = [
     "hookimpl",
     "imagenet_classes",
     "isolated_randomness",
+    "must_reread",
     "one_line",
     "open_file",
     "param",

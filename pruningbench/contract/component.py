@@ -61,6 +61,11 @@ def param(default: Any = dataclasses.MISSING, *, doc: str, identity: bool = True
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def fields_in_order(component: type[Component]) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a component as people see them: keyword-only ones, which a base class adds, come last."""
+    return sorted(dataclasses.fields(component), key=lambda field: bool(field.kw_only))
+
+
 def range_problem(owner: Any, name: str) -> str:
     """Return the message that the field `name` of a dataclass instance is out of the range that its `doc` states."""
     doc = next(field.metadata["doc"] for field in dataclasses.fields(owner) if field.name == name)
@@ -116,7 +121,7 @@ class Use:
 
     def fields(self) -> dict[str, Any]:
         """Return all fields as plain values, defaults included; references are spelled out."""
-        values = {f.name: getattr(self.component, f.name) for f in dataclasses.fields(self.component)}
+        values = {f.name: getattr(self.component, f.name) for f in fields_in_order(type(self.component))}
         return {name: self._spelled(name, value, Use.spec) for name, value in values.items()}
 
     @property
@@ -167,7 +172,7 @@ class Use:
         (for a field that names a component, by its label).
         """
         changed = []
-        for field in dataclasses.fields(self.component):
+        for field in fields_in_order(type(self.component)):
             value = getattr(self.component, field.name)
             default = _default(field)
             reference = self.references.get(field.name)

@@ -26,6 +26,13 @@ class TensorCache(Protocol):
         """Return the tensors stored under `identity` in `room`, making and storing them if absent."""
         ...
 
+    def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
+        """Return the tensors stored under `identity` in `room`, or None."""
+        return None
+
+    def forget(self, room: str, identity: Any) -> None:
+        """Remove the tensors stored under `identity` in `room`, if there are any."""
+
 
 def _silent(_message: str) -> None:
     return None
@@ -49,7 +56,10 @@ class Context:
         batch_size: largest batch to use; halved when memory runs out.
         cache: weights and scores that outlive the process.
         open_dataset: opens a data set by reference; each is loaded once per process.
-        dense: the dense model that the pruned one came from, for tasks that compare.
+        dense: the dense model to compare with. For a task, it is the dense reference of the cell's recipe: the model
+            as loaded or, if the recipe trains, the dense network that the recipe trained with the same seed. It may be
+            made on first access, which raises `PruningBenchError` if it cannot be made; `compares` costs nothing.
+        as_loaded: the dense model as loaded, whatever the recipe; for what depends only on the architecture.
         open_model: loads a dense model by reference (a field of type `ModelRef`), such as an encoder that
             judges other models; each is loaded once per process.
         component: looks up a component by kind and reference, such as an attribution method from a field of type
@@ -71,6 +81,18 @@ class Context:
     _of_pruned: dict[Any, Any] = field(default_factory=dict, repr=False)
     _of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = field(default_factory=dict, repr=False)
     _pruned: VisionModel | None = field(default=None, repr=False)
+    as_loaded: VisionModel | None = None
+    _of_loaded: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Without a model as loaded of its own, it is the dense model."""
+        if self.as_loaded is None:
+            self.as_loaded = self.dense
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is a dense model to compare with; unlike `dense`, this makes none."""
+        return self.dense is not None
 
     def generator(self, *parts: object) -> torch.Generator:
         """Return a CPU generator whose stream depends on the seed and `parts` only."""
@@ -79,7 +101,7 @@ class Context:
         return generator_for(self.seed, *parts)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return ``make()``, computed once per model, task and seed and shared by the cells of that seed.
+        """Return ``make()``, computed once per dense model, task and seed and shared by the cells that compare with it.
 
         Use it for values that do not depend on the pruned network, such as features of the dense model.
         """
@@ -91,8 +113,8 @@ class Context:
     def of_model(self, model: VisionModel, key: Any, make: Callable[[], T]) -> T:
         """Return ``make()``, computed once for this very model and shared by all tasks of its cell.
 
-        Values from the dense model (``model is context.dense``) are shared by all cells. Keep only values that
-        depend on nothing but the model's weights and `key`; see `features` for the common case.
+        Values from the dense model (``model is context.dense``) are shared by all cells that compare with it. Keep
+        only values that depend on nothing but the model's weights and `key`; see `features` for the common case.
         """
         memo = self._memo_of(model)
         if key not in memo:
@@ -101,12 +123,18 @@ class Context:
         return value
 
     def _memo_of(self, model: VisionModel) -> dict[Any, Any]:
-        if model is self.dense:
+        if model is self._opened_dense():
             return self._of_dense
         if model is self._pruned:
             return self._of_pruned
+        if model is self.as_loaded:
+            return self._of_loaded
         # a third model, such as an encoder: kept with its memo, so that no other object gets its id
         return self._of_others.setdefault(id(model), (model, {}))[1]
+
+    def _opened_dense(self) -> VisionModel | None:
+        """Return the dense model if it is already there."""
+        return self.dense
 
     def features(self, model: VisionModel, samples: Samples, index: Sequence[int] | None = None) -> Tensor:
         """Return the embeddings of samples; each image passes through each model once, however many tasks ask.

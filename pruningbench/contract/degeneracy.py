@@ -50,18 +50,20 @@ def constant_maps(maps: Tensor) -> Degenerate | None:
     return Degenerate("constant map", count, COLLAPSED) if count else None
 
 
-def boxes_alike(boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None) -> Degenerate | None:
+def boxes_alike(
+    boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None, remedy: str = ""
+) -> Degenerate | None:
     """Count images in which nothing is found and, if nearly all images have the same box, these too.
 
     Args:
         boxes: N tensors (K, 4), the most certain first.
         sizes: N pairs (height, width), by which boxes are divided; None compares pixels.
+        remedy: what is likely to help, from the task.
     """
     import torch
 
     first = [(i, found[0].double().cpu()) for i, found in enumerate(boxes) if len(found)]
     nothing = len(boxes) - len(first)
-    remedy = "patch features are too similar: try `facet: values` or `normalise: channels`"
     if len(first) >= FEW:
         scale = [(1, 1) if sizes is None else sizes[i] for i, _ in first]
         divided = torch.stack([box / torch.tensor([w, h, w, h]) for (_, box), (h, w) in zip(first, scale, strict=True)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pruningbench.contract.component import Component, ComponentRef, Kind
+from pruningbench.contract.component import Component, ComponentRef, Kind, param
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,13 @@ class Model(Component, ABC):
         """
         return None
 
+    def zero_norms_remedy(self) -> str:
+        """Return what to write in a suite so that norms start at a scale of one instead of zero; "" for nothing.
+
+        It is shown when such norms leave a pruner's scores undecided.
+        """
+        return ""
+
     def skeleton(self) -> nn.Module | None:
         """Return the network's architecture without weights, on torch's ``meta`` device; None if unknown.
 
@@ -53,3 +60,23 @@ class Model(Component, ABC):
         ``pretrained_cfg``) with an ``input_size`` (C, H, W), as timm's networks do.
         """
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewWeights(Model):
+    """Base of models whose weights can be drawn anew: by the model itself, or by a recipe that rewinds to ``init``.
+
+    `load` passes `norm_init` to the `VisionModel`, whose `reinitialise` follows it, and calls
+    `VisionModel.start_norms` if its weights are random.
+    """
+
+    norm_init: Literal["own", "one"] = param(
+        "own",
+        doc="new weights: norms that the architecture starts at a scale of zero (the last of each residual block) "
+        "keep it (own) or start at one, which pruners that score gradients at initialisation need",
+        later=True,
+    )
+
+    def zero_norms_remedy(self) -> str:
+        """Return the field that starts them at one, unless it is set already."""
+        return "" if self.norm_init == "one" else "`norm_init: one`"

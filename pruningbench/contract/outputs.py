@@ -53,10 +53,13 @@ class Outputs:
         exhibit: samples worth a figure, or None.
         keys: identifiers of the samples, in the order of the metrics' values; empty if the samples are the same
             for every network. Differences between networks are paired by key.
+        settings: settings that the task chose for this model, by name, such as those of a field that is ``auto``;
+            they are stored with the values.
     """
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
     keys: tuple[str, ...] = field(default=(), kw_only=True)
+    settings: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def count(self) -> int | None:
@@ -310,6 +313,7 @@ class Boxes(Outputs):
         foreground: N tensors (H, W) bool, True where an object is predicted, or None.
         masks: N tensors (H, W) bool, True on the true objects, or None.
         sizes: N pairs (height, width) of the images, or None if unknown.
+        remedy: what is likely to help if the boxes are degenerate, in a few words; "" if unknown.
     """
 
     predicted: list[Tensor]
@@ -317,6 +321,7 @@ class Boxes(Outputs):
     foreground: list[Tensor] | None = None
     masks: list[Tensor] | None = None
     sizes: list[tuple[int, int]] | None = None
+    remedy: str = ""
 
     @property
     def count(self) -> int:
@@ -327,7 +332,7 @@ class Boxes(Outputs):
         """Count images in which nothing is found and, if nearly all images have the same box, these too."""
         from pruningbench.contract.degeneracy import boxes_alike
 
-        return boxes_alike(self.predicted, self.sizes)
+        return boxes_alike(self.predicted, self.sizes, self.remedy)
 
 
 @dataclass(frozen=True)
@@ -345,9 +350,10 @@ class Concepts(Outputs):
         crop_classes: (P,) int64, the class of each crop's image.
         crop_images: (P,) int64, the position of its image in the data set.
         crop_boxes: (P, 4) float32, where each crop lies: xmin, ymin, xmax, ymax in pixels, maximum exclusive.
-        embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for every measured network.
+        embeddings: (P, E) float32, the crops embedded by a frozen encoder, the same for all networks of a recipe.
         top: number of leading concepts of each class that count as its explanation.
         dense: the concepts of the dense model on the same crops, or None.
+        lacking: why there are none although the dense model was asked for; "" otherwise.
     """
 
     directions: Tensor
@@ -360,6 +366,7 @@ class Concepts(Outputs):
     embeddings: Tensor
     top: int
     dense: Concepts | None = None
+    lacking: str = ""
 
     def of_class(self, label: int) -> tuple[Tensor, Tensor]:
         """Return the positions (int64) of a class's concepts, in order of importance, and of its crops."""

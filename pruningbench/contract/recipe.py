@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 DENSE_TRAINING = ["dense"]
 """The key in `RecipeJob.shared` and `Recipe.trainings` for training the network before anything is pruned.
 
-This training is shared by all pruners and scopes, and by the dense reference, the cell of sparsity 0.
+This training is shared by all pruners and scopes, and by the dense reference, the cell of sparsity 0. If the reference
+is trained in several rounds, round K >= 2 has the key ``[*DENSE_TRAINING, K]``.
 """
 
 
@@ -49,6 +50,10 @@ class RecipeJob:
         model: a copy of the dense model, which the recipe may change.
         sparsity: target share of prunable weights to prune, in [0, 1); 0 asks for the dense reference, the network
             trained as the pruned ones are.
+        identity: everything that determines the trained network, as plain JSON values by name; under it an unfinished
+            training is stored (`pruningbench.training.checkpoints`). None to store nothing.
+        rounds: for the dense reference, the number of trainings in succession: the largest `Recipe.rounds_of` of the
+            suite's sparsities; 1 otherwise.
         prune: prunes the job's model in place to a sparsity, by applying masks from the suite's pruner.
         data: training samples, or None when the recipe needs none.
         context: device, seed, cache.
@@ -66,6 +71,8 @@ class RecipeJob:
     context: Context
     shared: Callable[[Any, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
     move: Callable[[VisionModel, float, int], Motion] | None = None
+    rounds: int = 1
+    identity: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class Recipe(Component, ABC):
     differ only in such fields train on the same stream of samples.
     """
 
+    as_loaded: ClassVar[bool] = False
+    """Whether the dense model as loaded is measured under this recipe, with its default fields, because it leaves a
+    network alone from which nothing is pruned. Exactly one built-in recipe says so."""
+
     def needs_data(self) -> bool:
         """Whether the suite's training data are needed."""
         return self.trains
@@ -98,6 +109,13 @@ class Recipe(Component, ABC):
         mean the same training, done once. `DENSE_TRAINING` is the same for all pruners.
         """
         return [sparsity] if self.trains else []
+
+    def rounds_of(self, sparsity: float) -> int:
+        """Return how many trainings in succession a network of this sparsity has had, for an equal dense reference.
+
+        A training before which weights are reset does not count those before it.
+        """
+        return 1
 
     def refuses(self, pruner: Pruner) -> str | None:
         """Return why this recipe cannot use `pruner`, or None; plans call this before anything runs."""

@@ -59,6 +59,10 @@ class VisionModel:
         head: names of the classifier's parameters.
         augment: the augmentation it was trained with, or None.
         fingerprint: short hash of the dense weights.
+        fresh: builds the same architecture with new random weights, or None.
+        family: how a network was trained, as far as tasks have published settings for it: ``dino``, ``dinov2``,
+            ``deit``, ``clip``; "" for any other, or if unknown.
+        norm_init: what norms with a scale of zero start at in new weights, see `NewWeights`.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class VisionModel:
         augment: Augmentation | None = None,
         fingerprint: str = "",
         fresh: Callable[[], nn.Module] | None = None,
+        norm_init: Literal["own", "one"] = "own",
+        family: str = "",
     ) -> None:
         self.network = network
         self.preprocessing = preprocessing
@@ -79,6 +85,8 @@ class VisionModel:
         self.augment = augment
         self.fingerprint = fingerprint
         self.fresh = fresh
+        self.norm_init = norm_init
+        self.family = family
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, classes) logits."""
@@ -132,8 +140,16 @@ class VisionModel:
         twin.network = copy.deepcopy(self.network)
         return twin
 
+    def start_norms(self) -> VisionModel:
+        """Start norms as `norm_init` says, in new weights; return the model itself."""
+        from pruningbench.pruning.ties import start_norms
+
+        if self.norm_init == "one":
+            start_norms(self.network)
+        return self
+
     def reinitialise(self, seed: int) -> None:
-        """Replace all weights and statistics by new random ones, as the architecture initialises them.
+        """Replace all weights and statistics by new random ones, as the architecture and `norm_init` start them.
 
         They come from a network that `fresh` builds. Without `fresh`, every module's ``reset_parameters()`` is
         called, then the network's own ``init_weights()`` if it has one.
@@ -148,6 +164,7 @@ class VisionModel:
         if self.fresh is not None:
             with isolated_randomness("reinitialise", seed):
                 self.network.load_state_dict(self.fresh().state_dict())
+            self.start_norms()
             return
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         with torch.no_grad(), isolated_randomness("reinitialise", seed):
@@ -167,6 +184,7 @@ class VisionModel:
                 f"{type(self.network).__name__} cannot draw new weights: nothing initialises {lacking[0]!r} "
                 f"({len(lacking)} such parameters); give it an init_weights() method, or do not rewind to init"
             )
+        self.start_norms()
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,10 @@ parts, so that a reader, the leaderboard and a resumed run can see which of them
 ``task FIELD``     content of the data set, or weights of the model, that a field of the task names
 ``model``, ``pruner``, ``recipe``, ``task``, ``metric LABEL``
                    code: distribution, version, version of the class, hash of the source (`store.code`)
+``setting NAME``   what a field of the task that is "auto" meant for this model
+``reference``      for a task that compares with the dense model: the recipe that trained it, or "as loaded", and the
+                   hash of its tensors
+``rounds``         for a dense reference and what is compared with it: how many times it was trained in succession
 ``network``        hash of all tensors of the pruned model that was measured
 =================  =====================================================================================
 """
@@ -29,6 +33,8 @@ from pruningbench.store.code import code_of
 from pruningbench.suite.plan import Cell, TaskRun, plan_key
 
 Parts = dict[str, str]
+REFERENCE = "reference"
+ROUNDS = "rounds"
 METRIC = "metric "
 NETWORK = "network"
 """This part is an output, not an input: no key contains it, but a cell never mixes two networks."""
@@ -41,6 +47,8 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
         parts["pruner"] = code_of(cell.pruner)
     if cell.pruner is not None or cell.trained:
         parts["recipe"] = code_of(cell.recipe)
+    if cell.trained:
+        parts[ROUNDS] = str(cell.rounds)
     parts["task"] = code_of(run.task)
     return parts | {f"{METRIC}{metric.label}": code_of(metric) for metric in run.metrics}
 
@@ -78,6 +86,11 @@ class Contents:
             if content:
                 parts[f"task {name}"] = content
         return parts | code_parts(cell, run)
+
+
+def chosen(settings: Mapping[str, str]) -> Parts:
+    """Return the parts for settings that a task chose for a model."""
+    return {f"setting {name}": value for name, value in settings.items()}
 
 
 def key_of(use: Use) -> str:

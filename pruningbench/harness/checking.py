@@ -41,8 +41,23 @@ class KeptOnly:
             raise PruningBenchError("its weights are no longer in the cache and would have to be trained again")
         return stored
 
+    def find(self, room: str, identity: Any) -> dict[str, Tensor] | None:
+        """Return the tensors stored under `identity`, or None."""
+        return self._cache.find(room, identity)
 
-def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], *, accept: bool) -> State:
+    def forget(self, room: str, identity: Any) -> None:
+        """Keep what is stored: a check changes nothing."""
+
+
+def check(
+    driver: Driver,
+    worker: Worker,
+    sources: Sources,
+    retry: Mapping[TaskKey, int],
+    *,
+    accept: bool,
+    everything: bool = False,
+) -> State:
     """Compare finished task runs with the current components, report what changed, and return what is left to do.
 
     Args:
@@ -51,9 +66,10 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
         sources: what is already known about them; new findings are stored there.
         retry: task runs to try again, with their number of attempts so far.
         accept: keep finished task runs even if the parts that they were made from have changed.
+        everything: open all models and data sets, also those whose files seem unchanged.
     """
     if any(record.made_of for record in driver.journal.records):
-        _look_into(driver, worker, sources, retry)
+        _look_into(driver, worker, sources, retry, everything)
     worker.contents.data |= sources.contents.data
     state = driver.state(sources.contents.parts, retry)
     if not state.stale:
@@ -70,10 +86,14 @@ def check(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskK
     return driver.state(sources.contents.parts, retry) if accepted_items else state
 
 
-def _look_into(driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int]) -> None:
+def _look_into(
+    driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], everything: bool
+) -> None:
     """Open the models and data sets that are not known to be unchanged."""
     state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
     keys = set(sources.unknown()) if state.jobs else set(sources.touched())
+    if everything:
+        keys = set(sources.uses)
     busy = {key_of(job.cell.model) for job in state.jobs}
 
     def open_model(use: Use) -> VisionModel:

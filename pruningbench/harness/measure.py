@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ class MetricValue:
         chance_p: for the task's main metric, the one-sided p-value that it is no better than chance; else NaN.
         degenerate: number of the variant's samples whose output carries no information.
         note: why these outputs are degenerate, and what is likely to help.
+        settings: settings that the task chose for this model.
     """
 
     variant: str
@@ -44,6 +45,7 @@ class MetricValue:
     chance_p: float = float("nan")
     degenerate: int = 0
     note: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ def _apply(
         MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
             ceiling=float("nan") if ceiling is None else float(ceiling), chance=chance, chance_p=chance_p,
+            settings={str(name): str(value) for name, value in outputs.settings.items()},
         )
     )  # fmt: skip
     measured.samples[f"{variant}|{label}"] = np.asarray(array)

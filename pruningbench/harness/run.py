@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.machine import resolve_device
+from pruningbench.base.rereading import rereading
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
@@ -44,6 +45,7 @@ class RunOptions:
         only, without: filters ``KIND=LABEL`` that select what to run and what to leave out.
         accept_changed: keep finished task runs whose parts have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
+        verify_data: read all weights and data again, even if the times of their files have not changed.
     """
 
     device: str = "auto"
@@ -55,6 +57,7 @@ class RunOptions:
     without: tuple[str, ...] = ()
     accept_changed: bool = False
     no_cache: bool = False
+    verify_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     sources = Sources(folder.sources, plan)
     state = assess(plan, records, sources.contents.parts, retry, damaged(folder, records))
     jobs = [*state.jobs, *lacking_weights(plan, folder, records, state)]
-    touched = bool(sources.touched())
+    touched = options.verify_data or bool(sources.touched())
     missing = plan.missing() if jobs else []
     if missing:
         raise MissingDataError("; ".join(missing))
@@ -188,6 +191,7 @@ def _run(
     prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], observers: Observers
 ) -> Summary:
     from pruningbench.harness.checking import check
+    from pruningbench.harness.comparing import lost_references
     from pruningbench.harness.worker import Worker
     from pruningbench.store.cache import Cache
 
@@ -200,8 +204,12 @@ def _run(
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
     sources.stamp_all()
-    state = check(driver, worker, sources, prepared.retry, accept=options.accept_changed)
+    with rereading(options.verify_data):
+        state = check(
+            driver, worker, sources, prepared.retry, accept=options.accept_changed, everything=options.verify_data
+        )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
+    worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
     try:
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
@@ -238,7 +246,7 @@ class _Work:
 
     def __init__(self, worker: Worker, cache: Path) -> None:
         self._worker: Worker | None = worker
-        self._settings = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit)
+        self._settings = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_worker": None}
@@ -249,10 +257,11 @@ class _Work:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit = self._settings
+        suite, device, cache, keep_weights, limit, lost = self._settings
         worker = Worker(
-            suite, load_registry(), device, Cache(cache), lambda _message: None, keep_weights=keep_weights, limit=limit
-        )
+            suite, load_registry(), device, Cache(cache), lambda _message: None,
+            keep_weights=keep_weights, limit=limit, lost=lost,
+        )  # fmt: skip
         return worker.run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ import torch
 from pruningbench.base.identity import content_hash
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import (
-    DENSE_TRAINING,
     Context,
+    Model,
     Motion,
     MovingPruner,
     Pruner,
@@ -27,6 +27,7 @@ from pruningbench.contract import (
 from pruningbench.contract.cost import SCORING_BATCH
 from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.artifacts import model_parts
+from pruningbench.harness.comparing import Memo, References
 from pruningbench.harness.lending import Blame, Lender, Loan, lending
 from pruningbench.harness.networks import PROVENANCE, as_tensor
 from pruningbench.harness.shelves import DataShelf, load_model
@@ -35,7 +36,7 @@ from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
 from pruningbench.store.code import code_of
-from pruningbench.suite.plan import Cell, mask_identity, score_identity
+from pruningbench.suite.plan import Cell, is_dense_training, mask_identity, score_identity
 
 CACHE_VERSION = 2
 """Increase this when scores or masks of the same identity come out differently."""
@@ -50,17 +51,27 @@ class ModelSession:
         cache: weights, scores and masks on disk.
         shelf: opens the scoring data.
         blame: records which component changed what it borrowed.
+        make_dense: makes the network of a dense cell of this session.
+        lost: keys of dense cells that are known to have failed, with the reason.
     """
 
     def __init__(
-        self, use: Use, context: Callable[[int], Context], cache: Cache, shelf: DataShelf, blame: Blame
+        self,
+        use: Use,
+        context: Callable[[int], Context],
+        cache: Cache,
+        shelf: DataShelf,
+        blame: Blame,
+        make_dense: Callable[[ModelSession, Cell], VisionModel],
+        lost: Mapping[str, str],
     ) -> None:
         self._context, self._cache, self._shelf, self._blame = context, cache, shelf, blame
         self.use = use
         self.dense = load_model(use, context)
         self.loan = Loan(self.dense)
-        self.memos: dict[tuple[str, int], dict[Any, Any]] = {}
-        self.of_dense: dict[Any, Any] = {}
+        self.references = References(self.loan, lambda cell: make_dense(self, cell), lost)
+        self.reference = self.references.loaded
+        self.memos: dict[tuple[str, int, str], Memo] = {}
         self.of_pruned: dict[Any, Any] = {}
         self.of_others: dict[int, tuple[VisionModel, dict[Any, Any]]] = {}
         self._scores: tuple[str, dict[str, torch.Tensor]] | None = None
@@ -70,14 +81,20 @@ class ModelSession:
 
     def begin(self, cell: Cell) -> None:
         """Begin a cell: results that tasks share about its model are dropped; those about the dense model stay."""
-        as_loaded = cell.pruner is None and not cell.trained
-        self.of_pruned = self.of_dense if as_loaded else {}
+        self.reference = self.references.of(cell)
+        self.of_pruned = self.reference.memo if cell.pruner is None else {}
         self.of_others = {}
 
     def forget(self) -> None:
         """Forget everything that tasks share: a borrower may have computed it from models or data that it changed."""
-        for memo in (self.of_dense, self.of_pruned, self.of_others):
-            memo.clear()
+        self.references.forget()
+        self.of_pruned.clear()
+        self.of_others.clear()
+
+    def memo(self, task: str, cell: Cell) -> Memo:
+        """Return what a task keeps for all cells of a seed that are compared with one reference."""
+        reference = cell.reference().key if cell.trained else ""
+        return self.memos.setdefault((task, cell.seed, reference), Memo())
 
     def prune(
         self, cell: Cell, model: VisionModel, sparsity: float, *, untouched: bool, within: Masks | None = None
@@ -99,7 +116,7 @@ class ModelSession:
             masks = self._shared_masks(cell, pruner, sparsity)
         else:
             masks = self._own_masks(cell, pruner, model, sparsity, within)
-            masks = note_ties(masks, model.network, within)
+            masks = note_ties(masks, model.network, within, self._remedy())
         masks.apply(model.network)
         return masks
 
@@ -120,9 +137,9 @@ class ModelSession:
 
         Args:
             cell: the cell.
-            key: the key of the stored level; `DENSE_TRAINING` depends neither on the pruner nor on the scope.
+            key: the key of the stored level; dense trainings depend neither on the pruner nor on the scope.
         """
-        if key == DENSE_TRAINING and cell.pruner is not None:
+        if is_dense_training(key) and cell.pruner is not None:
             return self.trajectory_identity(cell.reference())
         identity = {name: value for name, value in cell.identity().items() if name != "sparsity"}
         return {
@@ -152,6 +169,8 @@ class ModelSession:
     def network_identity(self, cell: Cell) -> dict[str, Any]:
         """Return what the cell's pruned network depends on, for networks that are worth keeping."""
         recipe = {"recipe": cell.recipe.identity(), "sparsity": cell.sparsity}
+        if cell.pruner is None and cell.rounds > 1:
+            recipe["rounds"] = cell.rounds
         return {**self.trajectory_identity(cell), **recipe}
 
     def _pruner(self, cell: Cell, model: VisionModel) -> Pruner:
@@ -196,7 +215,7 @@ class ModelSession:
                     masks = threshold(pruner, self._shared_scores(cell, pruner), sparsity)
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
-                masks = note_ties(masks, self.dense.network)
+                masks = note_ties(masks, self.dense.network, remedy=self._remedy())
                 check_names(cell.pruner_label, masks, self.prunable_names(cell))
                 return {**masks.packed(), PROVENANCE: as_tensor(masks)}
 
@@ -232,6 +251,10 @@ class ModelSession:
                 raise
             self._scores = (key, {name: scores[name] for name in self._prunable(cell, self.dense)})
         return self._scores[1]
+
+    def _remedy(self) -> str:
+        component = self.use.component
+        return component.zero_norms_remedy() if isinstance(component, Model) else ""
 
     def _weights_identity(self) -> dict[str, Any]:
         return {"weights": self.dense.fingerprint, "cache_version": CACHE_VERSION}

@@ -1,9 +1,9 @@
 """The files that weights and data come from, and the content that they had at the last check.
 
 Loading every model of a finished run only to see that nothing has changed would be wasteful. A run folder therefore
-stores the content of each model and data set, together with the sizes and modification times of its files. As long
-as these stay the same, the content is taken to be the same. If they differ, or if a component has no files of its
-own, it is opened and checked.
+stores the content of each model and data set, together with sizes, inodes and times of its files. As long as these stay
+the same, the content is taken to be the same. If they differ, or if a component has no files of its own and there is
+work left, it is opened and checked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATA = "data"
 
 
 def stamp(use: Use) -> str:
-    """Return a hash of size and modification time of all files that a component names; "" for none or too many.
+    """Return a hash of size, inode and times of all files that a component names; "" for none or too many.
 
     These are the paths in its fields and in the fields of the components that it names, and the folder of a data set.
     """
@@ -66,7 +66,7 @@ def _existing(*texts: str) -> Iterator[Path]:
 
 
 def _entries(path: Path) -> Iterator[list[Any]]:
-    """Yield [path, size, modification time, status change time] of a file, or of all files in a folder."""
+    """Yield [path, size, modification time, status change time, inode] of a file, or of all files in a folder."""
     if not path.is_dir():
         yield _entry(path)
         return
@@ -80,7 +80,7 @@ def _entries(path: Path) -> Iterator[list[Any]]:
 
 def _entry(path: Path) -> list[Any]:
     stat = path.stat()
-    return [os.fspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    return [os.fspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def uses_of(plan: Plan) -> dict[str, Use]:

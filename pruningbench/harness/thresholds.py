@@ -59,18 +59,20 @@ def _revived(masks: Masks, within: Masks) -> int:
     return sum(int((masks[name] & ~mask).sum()) for name, mask in within.items() if name in masks)
 
 
-def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None) -> Masks:
+def note_ties(masks: Masks, network: nn.Module, within: Masks | None = None, remedy: str = "") -> Masks:
     """Return the masks with provenance that says whether they, or those of an earlier round, are undecided, and why.
 
     Args:
         masks: new masks; their provenance gives the share of ties if their pruner counts them.
         network: the network that was scored.
         within: masks of an earlier round.
+        remedy: what the model says about norms that start at zero (`Model.zero_norms_remedy`).
     """
     recorded = ties_of(masks)
     if recorded > UNDECIDED:
         zeros = masks.provenance.get("zeros")
-        masks = masks.with_provenance(undecided=_remark(recorded, zeros if isinstance(zeros, float) else 0.0, network))
+        zeros = zeros if isinstance(zeros, float) else 0.0
+        masks = masks.with_provenance(undecided=_remark(recorded, zeros, network, remedy))
     if within is not None and ties_of(within) > (0.0 if math.isnan(recorded) else recorded):
         # decisions that an earlier round left to ties remain so
         masks = masks.with_provenance(**{key: within.provenance[key] for key in KEYS if key in within.provenance})
@@ -83,13 +85,13 @@ def ties_of(masks: Masks) -> float:
     return share if isinstance(share, float) else math.nan
 
 
-def _remark(share: float, zeros: float, network: nn.Module) -> str:
+def _remark(share: float, zeros: float, network: nn.Module, remedy: str) -> str:
     sentence = f"undecided scores: {share:.0%} of the decision is by ties, broken by position"
     norms = zero_norms(network)
     if norms and zeros:
         return (
             f"{sentence}; {zeros:.0%} of the scores are 0, as are the scales of {len(norms)} norms, which stop "
-            f"gradients, the first {norms[0]!r}: start them at one (models of timm: `norm_init: one`)"
+            f"gradients, the first {norms[0]!r}: start them at one" + (f" ({remedy})" if remedy else "")
         )
     longer = f"{sentence}; {zeros:.0%} of the scores are 0" if zeros else sentence
     return f"{longer}: score more data, or choose scores that tie less"

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,18 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
-from pruningbench.harness.artifacts import NETWORK, Contents, Parts, artifact_key, key_of, model_parts
+from pruningbench.harness.artifacts import (
+    NETWORK,
+    REFERENCE,
+    ROUNDS,
+    Contents,
+    Parts,
+    artifact_key,
+    chosen,
+    key_of,
+    model_parts,
+)
+from pruningbench.harness.comparing import ComparingContext, reason_of
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
@@ -45,6 +56,7 @@ class Worker:
         report: receives progress notes.
         keep_weights: whether to hand out pruned networks, so that the run folder can store them.
         limit: number of samples to use from each data set; 0 for all.
+        lost: keys of dense cells that failed in an earlier process, with the reason.
     """
 
     def __init__(
@@ -57,9 +69,10 @@ class Worker:
         *,
         keep_weights: bool = False,
         limit: int = 0,
+        lost: Mapping[str, str] | None = None,
     ) -> None:
         self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
-        self.report, self.keep_weights, self.limit = report, keep_weights, limit
+        self.report, self.keep_weights, self.limit, self.lost = report, keep_weights, limit, dict(lost or {})
         self.shelf = DataShelf(registry, lambda: self._context(0), limit)
         self.models = ModelShelf(registry, self._context)
         self.blame = Blame()
@@ -78,6 +91,8 @@ class Worker:
             sparsities = measured_sparsity(model.network, dict.fromkeys(session.prunable_names(cell)))
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - components may raise anything
             seconds = time.perf_counter() - start
+            if cell.pruner is None and cell.trained:
+                self.lost[cell.key] = reason_of(error)  # cells that are compared with it do not try again
             for run in job.tasks:
                 yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
             yield CellDone(job)
@@ -91,14 +106,16 @@ class Worker:
             base = replace(base, ties=ties_of(masks), remarks=str(masks.provenance.get("undecided", "")))
         loan = Loan(model)
         session.begin(cell)
+        if cell.pruner is None and cell.trained:
+            session.reference.adopt(loan)
         for run in job.tasks:
             yield Step(job, run.label)
             yield self._run_task(job, run, loan, session, base, network[:16])
         yield CellDone(job)
 
-    def context(self, seed: int, cache: TensorCache, **extra: Any) -> Context:
+    def context(self, seed: int, cache: TensorCache, kind: type[Context] = Context, **extra: Any) -> Context:
         """Return a context with a given cache instead of the worker's own."""
-        return Context(
+        return kind(
             self.device, seed, cache, self.shelf, open_model=self.models,
             component=lambda kind, reference: bind(self.registry, kind, reference), report=self.report, **extra
         )  # fmt: skip
@@ -112,7 +129,10 @@ class Worker:
         if self._session is None or self._session[0] != key:
             self._session = None  # free the last model before the next one is loaded
             try:
-                opened = ModelSession(cell.model, self._context, self.cache, self.shelf, self.blame)
+                opened = ModelSession(
+                    cell.model, self._context, self.cache, self.shelf, self.blame,
+                    lambda session, dense: self._prepare(dense, session)[0], self.lost,
+                )  # fmt: skip
                 self._session = (key, opened)
                 self.contents.models[key] = model_parts(opened.dense)
             except (Exception, SystemExit) as error:
@@ -153,8 +173,11 @@ class Worker:
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
         # two cells that differ in only one axis train on the same stream of samples
         seed = derive_seed(cell.seed, "recipe", cell.recipe.identity(without="training"))
-        context = self._context(seed, dense=session.loan.model)
-        job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell))
+        context = self._context(seed, dense=session.loan.model, as_loaded=session.loan.model)
+        rounds = cell.rounds if cell.pruner is None else 1
+        job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell), rounds)
+        if recipe.trains:
+            job.identity = session.network_identity(cell)
         lenders = (session.loan, self.shelf, self.models)
         with isolated_randomness(seed), lending(f"recipe {cell.recipe.label!r}", self.blame, *lenders):
             masks = recipe.run(job)
@@ -172,20 +195,21 @@ class Worker:
             torch.cuda.reset_peak_memory_stats(self.device)
         # independent of the cell, so that conditions are compared under the same random choices
         seed = derive_seed(cell.seed, "task", run.task.identity())
-        memo = session.memos.setdefault((run.label, cell.seed), {})
+        memo, reference = session.memo(run.label, cell), session.reference
+        reference.lend(loan, session.loan)
 
         def attempt(batch_size: int) -> Measured:
             model = loan.model
             context = self._context(
-                seed, dense=session.loan.model, batch_size=batch_size,
-                _memo=memo, _of_dense=session.of_dense, _of_pruned=session.of_pruned,
-                _of_others=session.of_others, _pruned=model,
+                seed, kind=ComparingContext, reference=reference, as_loaded=session.loan.model, batch_size=batch_size,
+                _memo=memo, _of_dense=reference.memo, _of_pruned=session.of_pruned,
+                _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,
             )  # fmt: skip
             with isolated_randomness(seed):
                 return measure(run, model, context, may_lack=bool(job.kept.get(run.label)))
 
         try:
-            lenders = (loan, session.loan, self.shelf, self.models)
+            lenders = (loan, session.loan, reference, self.shelf, self.models)
             with lending(f"task {run.label!r}", self.blame, *lenders) as changed:
                 measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
             fingerprint = self._fingerprint(run)
@@ -217,12 +241,17 @@ class Worker:
             plan=plan_key(cell, run),
             inapplicable=", ".join(measured.inapplicable),
         )
+        memo.compared |= reference.used
         made_of = {**self._parts(cell, run), NETWORK: network}
+        if memo.compared:
+            made_of[REFERENCE] = reference.identity
+        elif cell.pruner is not None:
+            made_of.pop(ROUNDS, None)  # nothing here depends on the reference
         records = tuple(
             replace(
                 common,
-                artifact=artifact_key(cell, run, made_of, m.metric),
-                made_of=made_of,
+                artifact=artifact_key(cell, run, made_of | chosen(m.settings), m.metric),
+                made_of=made_of | chosen(m.settings),
                 variant=m.variant,
                 metric=m.metric,
                 value=m.estimate.value,

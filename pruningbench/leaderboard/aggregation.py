@@ -46,8 +46,9 @@ class Entry:
 def average(measurements: Sequence[Mapping[str, Any]]) -> Entry:
     """Average the measurements of one condition, one per seed.
 
-    A single seed keeps its bootstrap interval over samples. For S seeds with values v_s and intervals of
-    width w_s, the limits are::
+    A single seed keeps its bootstrap interval over samples. For several seeds, tables use `inference.crossed` if the
+    values of all samples are stored (`Pairs.mean`), and what follows if they are not. For S seeds with values v_s and
+    intervals of width w_s, the limits are::
 
         mean(v) +- t(df) sqrt( A + B ),    A = var(v) / S,    B = mean((w_s / 3.92) ** 2)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pruningbench.contract.reporting import BoardColumn, Measurement
-from pruningbench.leaderboard.aggregation import Entry, average
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.collapse import at_chance, collapsed, degenerate, main_columns
 from pruningbench.leaderboard.columns import value_of
 from pruningbench.leaderboard.differences import Pairs
@@ -40,6 +40,7 @@ def rows_of(
     kept: Measurements,
     columns: Sequence[Column],
     differences: Mapping[RowKey, Mapping[ColumnKey, Entry]],
+    pairs: Pairs,
     references: References,
     asked: Mapping[str, BoardColumn],
 ) -> tuple[Row, ...]:
@@ -49,6 +50,7 @@ def rows_of(
         kept: the measured values.
         columns: the columns of the board.
         differences: differences to the dense model, from `differences_of`.
+        pairs: gives the values of samples, for intervals over several seeds.
         references: the dense rows.
         asked: further columns for each row, by name.
 
@@ -61,7 +63,7 @@ def rows_of(
     main = main_columns(kept, columns)
     unranked = [
         replace(
-            _row(key, listed, columns, main),
+            _row(key, listed, columns, main, pairs),
             differences=differences.get(key, {}),
             reference=references.of(key[0], key[2]) if key[3] else "",
             extra={name: value_of(name, column, listed) for name, column in asked.items()},
@@ -84,7 +86,9 @@ def rows_of(
     return tuple(rows)
 
 
-def _row(key: RowKey, measurements: Sequence[Line], columns: Sequence[Column], main: Sequence[ColumnKey]) -> Row:
+def _row(
+    key: RowKey, measurements: Sequence[Line], columns: Sequence[Column], main: Sequence[ColumnKey], pairs: Pairs
+) -> Row:
     by_column: dict[ColumnKey, list[Line]] = {}
     for measurement in measurements:
         by_column.setdefault(column_key(measurement), []).append(measurement)
@@ -101,7 +105,7 @@ def _row(key: RowKey, measurements: Sequence[Line], columns: Sequence[Column], m
         sparsity_achieved=math.fsum(achieved.values()) / len(achieved) if achieved else math.nan,
         seeds=tuple(sorted({int(m["seed"]) for m in measurements})),
         rank=None,
-        cells={column.key: average(by_column[column.key]) for column in columns if column.key in by_column},
+        cells={column.key: pairs.mean(by_column[column.key]) for column in columns if column.key in by_column},
         by_seed={
             key: {int(m["seed"]): (float(m["value"]), (m["ci_high"] - m["ci_low"]) / 2) for m in listed}
             for key, listed in by_column.items()

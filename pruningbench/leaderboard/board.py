@@ -79,7 +79,7 @@ def _board(
     kept = told_apart(kept)
     columns = columns_of(kept, measurements.column("task"), group.fingerprints, registry)
     references = References(measurements)
-    rows = rows_of(kept, columns, differences_of(kept, pairs, references), references, asked)
+    rows = rows_of(kept, columns, differences_of(kept, pairs, references), pairs, references, asked)
     rows = with_verdicts(rows, columns)
     board = Board(
         title=title,

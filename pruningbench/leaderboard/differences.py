@@ -91,22 +91,30 @@ class Pairs:
         return replace(entry, low=low, high=high, p=spread.p_value())
 
     def _crossed(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Spread | None:
-        """Return the spread over seeds and the samples on which all seeds are defined; None with fewer than two."""
-        import numpy as np
-
+        """Return the spread of differences over seeds and samples; None if not all of them are available."""
         found = [self._paired(*pair) for pair in pairs]
         paired = [one for one in found if one is not None]
         if len(paired) < len(pairs):
             return None
-        rows = [mine - other for mine, other, _ in paired]
-        keys = [names for _, _, names in paired]
-        if any(names != keys[0] for names in keys) or len({len(row) for row in rows}) > 1:
-            shared = set.intersection(*(set(_named(names, row)) for names, row in zip(keys, rows, strict=True)))
-            places = [dict(zip(_named(names, row), row, strict=True)) for names, row in zip(keys, rows, strict=True)]
-            rows = [np.array([place[key] for key in sorted(shared)]) for place in places]
-        values = np.stack(rows)
-        values = values[:, np.isfinite(values).all(axis=0)]
-        return crossed(values) if values.shape[1] > 1 else None
+        return _spread([(mine - other, names) for mine, other, names in paired])
+
+    def mean(self, measurements: Sequence[Measurement]) -> Entry:
+        """Return the mean of the values of one condition, given one measurement for each seed.
+
+        The interval of several seeds comes from `inference.crossed` if the values of all samples are stored, else from
+        `aggregation.average`.
+        """
+        entry = average(measurements)
+        if entry.seeds < 2 or entry.seeds < len(measurements) or not math.isfinite(entry.value):
+            return entry
+        found = [self._values(measurement) for measurement in measurements]
+        stored = [one for one in found if one is not None]
+        unique = all(len(set(names)) == len(names) for _, names in stored)
+        spread = _spread(stored) if len(stored) == len(measurements) and unique else None
+        if spread is None:
+            return entry
+        low, high = Spread(entry.value, spread.error, spread.freedom).interval()
+        return replace(entry, low=low, high=high)
 
     def _paired(self, measurement: Measurement, reference: Measurement) -> tuple[Floats, Floats, list[str]] | None:
         """Return the values of the samples that both have, and their keys; None if they are not available.
@@ -180,6 +188,24 @@ class Pairs:
 
     def _keys(self, measurement: Measurement) -> list[str]:
         return next((keys for arrays in self._stored(measurement) if (keys := _keys(arrays, measurement))), [])
+
+
+def _spread(seeds: Sequence[tuple[Floats, list[str]]]) -> Spread | None:
+    """Return the spread over seeds and the samples on which all seeds are defined; None for fewer than two samples.
+
+    Args:
+        seeds: the (N,) values and the keys of the samples of each seed.
+    """
+    import numpy as np
+
+    rows, keys = [values for values, _ in seeds], [names for _, names in seeds]
+    if any(names != keys[0] for names in keys) or len({len(row) for row in rows}) > 1:
+        shared = set.intersection(*(set(_named(names, row)) for names, row in zip(keys, rows, strict=True)))
+        places = [dict(zip(_named(names, row), row, strict=True)) for names, row in zip(keys, rows, strict=True)]
+        rows = [np.array([place[key] for key in sorted(shared)]) for place in places]
+    values = np.stack(rows)
+    values = values[:, np.isfinite(values).all(axis=0)]
+    return crossed(values) if values.shape[1] > 1 else None
 
 
 def _keys(arrays: Mapping[str, NDArray[Any]], measurement: Measurement) -> list[str]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
-UNTRAINED = "none"
-"""Name of the recipe that trains nothing; the dense model as loaded has this recipe."""
+
+@cache
+def _untrained() -> str:
+    from pruningbench.plugins import load_registry
+    from pruningbench.suite.dense import recipe_as_loaded
+
+    return recipe_as_loaded(load_registry())
 
 
 def as_loaded(recipe: str) -> bool:
     """Whether a dense row of this recipe is the model as loaded; with any other recipe it is trained by the recipe."""
-    return recipe.partition("(")[0] == UNTRAINED
+    return recipe.partition("(")[0].rpartition("/")[2] == _untrained()
 
 
 class References:

@@ -75,6 +75,14 @@ def zero_norms(network: nn.Module) -> tuple[str, ...]:
     )
 
 
+def start_norms(network: nn.Module) -> None:
+    """Set the scale of every norm to one, in place, if it is zero everywhere."""
+    for name in zero_norms(network):
+        weight = network.get_submodule(name).weight
+        assert isinstance(weight, Tensor)  # noqa: S101 - zero_norms returns only such
+        nn.init.ones_(weight)
+
+
 def is_norm(module: nn.Module) -> bool:
     """Whether a module is a norm, judged by its class name, with its own scale of one number per channel."""
     weight = getattr(module, "weight", None)

@@ -76,3 +76,22 @@ def takes(filters: Mapping[str, Sequence[Filter]], labels: Mapping[str, str]) ->
         for kind, alternatives in filters.items()
         if kind in labels
     }
+
+
+def is_selected(
+    labels: Mapping[str, str],
+    wanted: Mapping[str, Sequence[Filter]],
+    unwanted: Mapping[str, Sequence[Filter]],
+    free: Sequence[str] = (),
+) -> bool:
+    """Whether filters select something.
+
+    Args:
+        labels: its labels, by kind.
+        wanted: filters of what to run, by kind.
+        unwanted: filters of what to leave out, by kind.
+        free: kinds that it is exempt from, because pruned cells are compared with it.
+    """
+    taken = all(hit for kind, hit in takes(wanted, labels).items() if kind not in free)
+    refused = any(hit for kind, hit in takes(unwanted, labels).items() if not (kind == "recipe" and kind in free))
+    return taken and not refused

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.identity import content_hash
-from pruningbench.contract.component import BUILT_IN, Component, Use
+from pruningbench.contract.component import Component, Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
@@ -18,8 +18,9 @@ from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind, data_of_model
+from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
-from pruningbench.suite.filters import Filter, parse_filters, takes
+from pruningbench.suite.filters import Filter, is_selected, parse_filters
 from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Cell:
         data: scoring and training data, if the pruner or recipe uses any.
         batch_size: largest batch of the tasks; a knob.
         limit: number of samples to use from each data set; None for all.
+        rounds: number of trainings in succession of the dense reference of its recipe in this suite. It is part of the
+            artifact key instead of the cell's key, because it changes when a suite grows.
     """
 
     model: Use = field(metadata=IDENTITY)
@@ -51,6 +54,7 @@ class Cell:
     data: Use | None = field(default=None, metadata=IDENTITY)
     batch_size: int = field(default=128, metadata=KNOB)
     limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
+    rounds: int = field(default=1, metadata=KNOB)
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change this cell's results, and nothing else."""
@@ -236,7 +240,14 @@ def _trainings(cell: Cell) -> list[str]:
     identity = {**cell.identity(), "sparsity": None, "recipe": recipe}
     dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
     keys = _recipe(cell).trainings(cell.sparsity)
-    return [content_hash([dense if key == DENSE_TRAINING else identity, key]) for key in keys]
+    if cell.pruner is None and cell.trained:
+        keys = [*keys, *([*DENSE_TRAINING, k] for k in range(2, cell.rounds + 1))]
+    return [content_hash([dense if is_dense_training(key) else identity, key]) for key in keys]
+
+
+def is_dense_training(key: Any) -> bool:
+    """Whether a key of a training is that of a network from which nothing has been pruned."""
+    return isinstance(key, list) and key[:1] == DENSE_TRAINING
 
 
 def plan_key(cell: Cell, run: TaskRun) -> str:
@@ -299,8 +310,8 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     for chosen in (*including.values(), *excluding.values()):
         for item in chosen:
             item.check([run.label for run in tasks] if item.kind == "task" else [_labels(c)[item.kind] for c in cells])
-    selected_cells = tuple(cell for cell in cells if _is_selected(_labels(cell), including, excluding, _free(cell)))
-    selected_tasks = tuple(run for run in tasks if _is_selected({"task": run.label}, including, excluding))
+    selected_cells = tuple(cell for cell in cells if is_selected(_labels(cell), including, excluding, _free(cell)))
+    selected_tasks = tuple(run for run in tasks if is_selected({"task": run.label}, including, excluding))
     if not selected_cells or not selected_tasks:
         options = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
         kind = "task" if selected_cells else "cell"
@@ -326,17 +337,6 @@ def _free(cell: Cell) -> tuple[str, ...]:
     return ("pruner",) if cell.trained else ("pruner", "recipe")
 
 
-def _is_selected(
-    labels: Mapping[str, str],
-    including: Mapping[str, Sequence[Filter]],
-    excluding: Mapping[str, Sequence[Filter]],
-    free: Sequence[str] = (),
-) -> bool:
-    included = all(hit for kind, hit in takes(including, labels).items() if kind not in free)
-    excluded = any(hit for kind, hit in takes(excluding, labels).items() if not (kind == "recipe" and kind in free))
-    return included and not excluded
-
-
 def is_for(use: Use, model: Use) -> bool:
     """Whether a pruner, recipe or task of a suite is for a model (``for:``)."""
     return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
@@ -344,12 +344,12 @@ def is_for(use: Use, model: Use) -> bool:
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
-    none, limit = bind(registry, "recipe", "none", BUILT_IN), suite.limit
+    none, limit = untrained(registry), suite.limit
     recipes = [recipe for recipe in suite.recipes if is_for(recipe, model)]
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
-        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit)
+        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
                    for seed in suite.seeds for recipe in recipes]  # fmt: skip
         cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
@@ -358,8 +358,17 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in recipes:
                     cell_data = data if _uses_data(pruner, recipe) else None
-                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, suite.batch_size, limit))
+                    knobs = (suite.batch_size, limit, _rounds(recipe, suite))
+                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *knobs))
     return cells
+
+
+def _rounds(recipe: Use, suite: Suite) -> int:
+    """Return how many trainings in succession the sparsest networks of a recipe have had."""
+    component = recipe.component
+    if not isinstance(component, Recipe) or not component.trains:
+        return 1
+    return max((component.rounds_of(sparsity) for sparsity in suite.sparsities if sparsity > 0), default=1)
 
 
 def _uses_data(pruner: Use, recipe: Use) -> bool:
@@ -371,8 +380,9 @@ def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun
     task = use.component
     assert isinstance(task, Task)  # noqa: S101 - binding checked the kind
     metrics = {name: bind(registry, "metric", name, use.plugin) for name in task.metrics}
+    requested = {extra.label for extra in suite.metrics}
     for extra in suite.metrics:
-        if extra.name in metrics and metrics[extra.name].label == extra.name:
+        if extra.name in metrics and extra.name not in requested:
             del metrics[extra.name]  # the suite's own settings of a metric replace the task's default
         metrics[extra.label] = extra
     return TaskRun(label, use, tuple(metrics.values()))

@@ -13,7 +13,7 @@ from typing import Any
 
 from pruningbench.base.files import write_whole
 from pruningbench.base.text import displayable_lines
-from pruningbench.contract.component import Component, Kind, Refers
+from pruningbench.contract.component import Component, Kind, Refers, fields_in_order
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registration, Registry
 
@@ -75,7 +75,7 @@ def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
     """Return the name, type, default, documentation and identity of each field."""
     hints = typing.get_type_hints(component, include_extras=True)
     fields = []
-    for field in dataclasses.fields(component):
+    for field in fields_in_order(component):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         fields.append(

@@ -17,6 +17,7 @@ from pruningbench.errors import PruningBenchError
 from pruningbench.images.reading_ahead import read_ahead
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.stepping import Stepper, train_epoch
+from pruningbench.training.checkpoints import Checkpoints, restore
 from pruningbench.training.settings import FitSettings
 
 
@@ -35,6 +36,7 @@ def fit(
     augment: Augmentation | None = None,
     first_epoch: int = 0,
     after_epoch: Callable[[int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     report: Callable[[str], None] = lambda _message: None,
 ) -> list[float]:
     """Train ``model.network`` in place on labelled samples with cross-entropy; leave it in eval mode.
@@ -52,6 +54,9 @@ def fit(
         augment: augmentation of the images, or None.
         first_epoch: number of epochs that count as done; order and learning rate continue from there.
         after_epoch: called after each epoch with the number of epochs done.
+        checkpoints: where the state is stored after epochs, and taken from if the training was interrupted; ignored
+            with `motion` or `after_epoch`, whose own state is not stored. The caller clears them once it has stored the
+            result.
         report: receives progress notes.
 
     Returns:
@@ -64,14 +69,21 @@ def fit(
     if labels is None or not len(samples):
         raise TrainingError("training needs labelled samples, but this data set has none")
     steps = number_of_steps(samples, settings)
+    losses: list[float] = []
+    if motion is not None or after_epoch is not None:
+        checkpoints = None
+    begun, state = checkpoints.latest(settings.epochs) if checkpoints is not None else (0, {})
+    first_epoch = max(first_epoch, begun)
     steps_done = steps // settings.epochs * first_epoch
-    losses = []
     with isolated_randomness(seed, "fit"), _frozen(model, settings.freeze_head):
         optimizer = make_optimizer(model.network, settings)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(steps_done + step, steps, settings))
         start = motion.masks if motion is not None else masks
         with start.kept_during(model.network, optimizer) if start is not None else nullcontext() as keeper:
             stepper = Stepper(model.network, optimizer, scheduler, motion, keeper, settings.clip_norm)
+            if state:
+                losses = restore(state, model.network, optimizer)
+                report(f"epoch {begun}/{settings.epochs} was done before")
             for epoch in range(first_epoch, settings.epochs):
                 _train_mode(model.network, freeze_norm=settings.freeze_norm)
                 generator = generator_for(seed, "epoch", epoch)
@@ -82,6 +94,8 @@ def fit(
                     raise TrainingError(f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr")
                 if after_epoch is not None:
                     after_epoch(epoch + 1)
+                if checkpoints is not None:
+                    checkpoints.keep(epoch + 1, model.network, optimizer, losses)
         optimizer.zero_grad(set_to_none=True)
     model.network.eval()
     return losses
