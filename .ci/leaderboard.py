@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pruningbench.base.text import last_line
 from pruningbench.cli.progress import make_observer
 from pruningbench.errors import PruningBenchError, RunFolderError
-from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.harness.driver import not_ok
+from pruningbench.harness.run import Prepared, RunOptions, execute, prepare
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
 from pruningbench.leaderboard.rows import Board as Results
@@ -27,7 +28,9 @@ from pruningbench.leaderboard.summary import summary_lines
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.publishing.submitting import submission_members
 from pruningbench.publishing.verifying import Again, verify
+from pruningbench.store.journal import read_journal
 from pruningbench.store.origins import origin
+from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission, open_submission
 from pruningbench.store.submission_format import SUFFIX, archive_bytes
 from pruningbench.store.trust import read_verification, write_verification
@@ -123,25 +126,35 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
     folder = board.runs / name
     if not folder.exists() and board.result(name).exists():
         open_submission(board.result(name)).write_folder(folder)
-    options = RunOptions(device=device, retry_failed=True)
     try:
-        prepared = prepare(suite, registry, folder, options)
+        prepared = _prepared(suite, registry, folder, device)
     except RunFolderError as error:
         if "another suite" not in str(error):
             raise
         kept = next(path for i in range(1, 10_000) if not (path := folder.with_name(f"{name}.before-{i}")).exists())
         folder.rename(kept)
         say(f"{name}: the suite has changed, so all of it is run again; the old run folder is {kept}")
-        prepared = prepare(suite, registry, folder, options)
+        prepared = _prepared(suite, registry, folder, device)
     say(f"{name}: {prepared.pending} task runs to do in {len(prepared.plan.cells)} cells")
     summary = execute(prepared, registry, make_observer("plain"))
     if summary.pending:
         raise PruningBenchError(f"{name}: {summary.pending} task runs are still to do; run this again")
-    for record in summary.not_ok:
-        if record.status != "skipped":  # a pruner that cannot work on a model is a result
-            cell = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
-            raise PruningBenchError(f"{name}: {cell}, {record.task}: {record.status}: {last_line(record.error)}")
+    for record in _failed(summary.not_ok):
+        cell = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        raise PruningBenchError(f"{name}: {cell}, {record.task}: {record.status}: {last_line(record.error)}")
     return folder
+
+
+def _prepared(suite: Suite, registry: Registry, folder: Path, device: str) -> Prepared:
+    """Return the checked run of a suite, in which task runs that failed are tried again."""
+    prepared = prepare(suite, registry, folder, RunOptions(device=device))
+    failed = _failed(not_ok(prepared.plan, read_journal(prepared.folder.results)[0]))
+    return prepare(suite, registry, folder, RunOptions(device=device, retry_failed=True)) if failed else prepared
+
+
+def _failed(records: Iterable[Record]) -> list[Record]:
+    """Return the records of failures; that a pruner cannot work on a model is a result, which stays as it is."""
+    return [record for record in records if record.status != "skipped"]
 
 
 def _verify(file: Path, registry: Registry, rerun: int, device: str) -> None:
