@@ -12,19 +12,25 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pruningbench.base.text import last_line
 from pruningbench.cli.progress import make_observer
 from pruningbench.errors import PruningBenchError, RunFolderError
-from pruningbench.harness.run import RunOptions, execute, prepare
+from pruningbench.harness.driver import not_ok
+from pruningbench.harness.run import Prepared, RunOptions, execute, prepare
 from pruningbench.leaderboard import build, render
 from pruningbench.leaderboard.results import load_results
+from pruningbench.leaderboard.rows import Board as Results
+from pruningbench.leaderboard.summary import summary_lines
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.publishing.submitting import submission_members
 from pruningbench.publishing.verifying import Again, verify
+from pruningbench.store.journal import read_journal
 from pruningbench.store.origins import origin
+from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission, open_submission
 from pruningbench.store.submission_format import SUFFIX, archive_bytes
 from pruningbench.store.trust import read_verification, write_verification
@@ -37,6 +43,7 @@ SETTINGS = ("seeds=[0, 1, 2]",)
 FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
 """Largest size of the folder, in bytes: everyone who clones the repository downloads it."""
+WIDTH = 118
 BEGIN, END = "<!-- made by `make leaderboard`: begin -->", "<!-- made by `make leaderboard`: end -->"
 
 
@@ -119,21 +126,35 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
     folder = board.runs / name
     if not folder.exists() and board.result(name).exists():
         open_submission(board.result(name)).write_folder(folder)
-    options = RunOptions(device=device)
     try:
-        prepared = prepare(suite, registry, folder, options)
+        prepared = _prepared(suite, registry, folder, device)
     except RunFolderError as error:
         if "another suite" not in str(error):
             raise
         kept = next(path for i in range(1, 10_000) if not (path := folder.with_name(f"{name}.before-{i}")).exists())
         folder.rename(kept)
         say(f"{name}: the suite has changed, so all of it is run again; the old run folder is {kept}")
-        prepared = prepare(suite, registry, folder, options)
+        prepared = _prepared(suite, registry, folder, device)
     say(f"{name}: {prepared.pending} task runs to do in {len(prepared.plan.cells)} cells")
     summary = execute(prepared, registry, make_observer("plain"))
     if summary.pending:
         raise PruningBenchError(f"{name}: {summary.pending} task runs are still to do; run this again")
+    for record in _failed(summary.not_ok):
+        cell = f"{record.model} {record.pruner} {record.sparsity:g} {record.recipe} seed {record.seed}"
+        raise PruningBenchError(f"{name}: {cell}, {record.task}: {record.status}: {last_line(record.error)}")
     return folder
+
+
+def _prepared(suite: Suite, registry: Registry, folder: Path, device: str) -> Prepared:
+    """Return the checked run of a suite, in which task runs that failed are tried again."""
+    prepared = prepare(suite, registry, folder, RunOptions(device=device))
+    failed = _failed(not_ok(prepared.plan, read_journal(prepared.folder.results)[0]))
+    return prepare(suite, registry, folder, RunOptions(device=device, retry_failed=True)) if failed else prepared
+
+
+def _failed(records: Iterable[Record]) -> list[Record]:
+    """Return the records of failures; that a pruner cannot work on a model is a result, which stays as it is."""
+    return [record for record in records if record.status != "skipped"]
 
 
 def _verify(file: Path, registry: Registry, rerun: int, device: str) -> None:
@@ -154,14 +175,15 @@ def _verify(file: Path, registry: Registry, rerun: int, device: str) -> None:
 
 def pages(board: Board, registry: Registry) -> Iterator[tuple[Path, str]]:
     """Yield every file that follows from the results, with its content."""
-    rows = []
+    rows, findings = [], []
     for name, file in board.results().items():
         boards = build(load_results([file], details=True), [file], registry=registry)
         for form in FORMATS:
             yield board.table(name, form), render(boards, form).rstrip("\n") + "\n"
         rows.append(_summary(name, file))
+        findings += [f"\n**{name}**\n\n{line}\n" for line in map(_sentences, boards) if line and name in board.suites]
     head = "| suite | cells | rows | seeds | state | tables |\n|---|---:|---:|---|---|---|\n"
-    yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join(rows))
+    yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join([*rows, *findings]))
 
 
 def _summary(name: str, file: Path) -> str:
@@ -173,6 +195,11 @@ def _summary(name: str, file: Path) -> str:
         origin(file).trust, tables,
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
+
+
+def _sentences(board: Results) -> str:
+    """Return the sweet spots and ranks of a board as a list in Markdown."""
+    return "\n".join(re.sub(r"([\\`_\[\]<>|])", r"\\\1", line) for line in summary_lines(board, WIDTH))
 
 
 def _between(page: str, text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -14,12 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from kit.runs import run
-from kit.submissions import SUITE, digest_of, edited, finished, forge, members, submitted
+from kit.submissions import CHECKS, SUITE, digest_of, edited, finished, forge, members, submitted
 
-from pruningbench.cli.main import cli, guarded
-from pruningbench.errors import SubmissionError, UsageError
-from pruningbench.leaderboard import build, render
-from pruningbench.leaderboard.results import load_results
+from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.publishing.evidence import gather
 from pruningbench.publishing.repeating import choose, deviation
@@ -29,15 +24,10 @@ from pruningbench.store.packing import Index, pack, unpack
 from pruningbench.store.records import Record
 from pruningbench.store.samples import read_arrays
 from pruningbench.store.submission import arrays_bytes, open_submission
-from pruningbench.store.trust import Verification, read_verification, verification_file, write_verification
 
 __all__ = ["finished", "members", "submitted"]  # fixtures of the kit
 
 Members = Mapping[str, bytes]
-CHECKS = [
-    "schema", "hashes", "duplicates", "suite", "coverage", "seeds and data", "fingerprints", "data", "code", "values",
-    "intervals", "ranges", "masks",
-]  # fmt: skip
 
 
 def failing(path: Path, registry: Registry) -> dict[str, str]:
@@ -152,6 +142,18 @@ def test_coverage(members: Members, tmp_path: Path, toy_registry: Registry) -> N
     assert "metric toy-median is missing" in failing(
         forge(tmp_path / "c.zip", members, {"results.jsonl": metric}), toy_registry
     )["coverage"]  # fmt: skip
+
+
+def test_a_submission_without_values_is_not_checked(members: Members, tmp_path: Path, toy_registry: Registry) -> None:
+    def fail(row: dict[str, Any]) -> None:
+        row.update(status="failed", error="ValueError: no", value=None, metric="", part=1, parts=1)
+
+    lines = [line for line in members["results.jsonl"].splitlines() if json.loads(line)["part"] == 1]
+    failed = edited({"results.jsonl": b"\n".join(lines)}, fail)
+    nothing = {"samples.json": b'{"tasks": {}}', "samples.npz": arrays_bytes({})}
+    outcome = verify(forge(tmp_path / "x.zip", members, {**failed, **nothing}), toy_registry)
+    assert (outcome.passed, outcome.failed, outcome.word) == (False, False, "self-reported")
+    assert "4 of them failed in whole or in part" in {check.name: check.detail for check in outcome.checks}["coverage"]
 
 
 def test_another_suite(members: Members, tmp_path: Path, toy_registry: Registry) -> None:
@@ -282,7 +284,7 @@ def test_deviations_are_multiples_of_the_tolerance(toy_registry: Registry) -> No
         return replace(record(value), ci_low=value - 0.2, ci_high=value + 0.2, made_of={"network": network})
 
     assert deviation(measured(0.5, "a"), measured(0.6, "a"), fraction).size == pytest.approx(2.0)
-    assert deviation(measured(0.5, "a"), measured(0.6, "b"), fraction).size == pytest.approx(0.5), "another draw"
+    assert deviation(measured(0.5, "a"), measured(0.725, "b"), fraction).size == pytest.approx(0.5), "another draw"
     assert deviation(measured(0.5, "a"), measured(0.6, "b"), exact).size == math.inf
 
 
@@ -306,85 +308,3 @@ def test_code_outside_plugins_is_not_run_without_consent(
     assert not (tmp_path / "ran").exists()
     assert verify(file, toy_registry, Again(1, device="cpu", run_code=True)).passed
     assert (tmp_path / "ran").exists()
-
-
-def test_the_word_comes_from_a_verification_of_this_very_file(
-    submitted: Path, members: Members, tmp_path: Path, toy_registry: Registry
-) -> None:
-    """A submission cannot call itself checked, and borrows no verification from another one."""
-    outcome = verify(submitted, toy_registry)
-    write_verification(submitted, outcome)
-    assert set(load_results(submitted)["trust"]) == {"checked"}
-    forged = edited(members, lambda row: row.update(value=1.0))
-    forge(submitted, members, forged)
-    assert set(load_results(submitted)["trust"]) == {"self-reported"}, "other content, so another digest"
-    write_verification(submitted, verify(submitted, toy_registry))
-    assert set(load_results(submitted)["trust"]) == {"failed verification"}
-    inside = edited(members, lambda row: row.update(trust="re-run (4 of 4 cells)"))
-    path = forge(tmp_path / "inside.zip", members, inside)
-    assert set(load_results(path)["trust"]) == {"self-reported"}
-    assert "trust" not in {field for record in open_submission(path).records for field in vars(record)}
-
-
-def test_boards_say_what_was_checked(submitted: Path, finished: Path, toy_registry: Registry) -> None:
-    write_verification(submitted, verify(submitted, toy_registry))
-    (board,) = build(load_results(submitted), [submitted], registry=toy_registry)
-    assert {row.trust for row in board.rows} == {"checked"}
-    run = f"tiny-{digest_of(submitted)[:8]}"
-    for kind in ("table", "markdown", "latex"):
-        assert f"Submissions: {run} checked" in " ".join(render([board], kind).replace("{}", "").split()), kind
-    lines = list(csv.DictReader(io.StringIO(render([board], "csv"))))
-    assert {line["trust"] for line in lines} == {"checked"}
-    assert {row["trust"] for row in json.loads(render([board], "json"))[0]["rows"]} == {"checked"}
-    (own,) = build(load_results(finished), [finished], registry=toy_registry)
-    assert {row.trust for row in own.rows} == {""}
-    assert "Submissions" not in render([own], "table")
-    (both,) = build(load_results([finished, submitted]), [finished, submitted], registry=toy_registry)
-    assert {row.trust for row in both.rows} == {"checked"}, "of the same measurement, the one given last counts"
-
-
-def test_an_earlier_rerun_stays_valid(submitted: Path, toy_registry: Registry) -> None:
-    write_verification(submitted, verify(submitted, toy_registry, Again(1, seed=1, device="cpu")))
-    again = verify(submitted, toy_registry)
-    assert again.word == "re-run (1 of 4 cells)"
-    assert [check.name for check in again.checks] == CHECKS
-
-
-def test_damaged_verifications_are_refused(submitted: Path, toy_registry: Registry) -> None:
-    path = verification_file(submitted)
-    good = verify(submitted, toy_registry).model_dump()
-    for content, words in (
-        ("{", "is no JSON"),
-        ("[]", "run `pruningbench verify` again"),
-        (json.dumps({**good, "schema_version": 2}), "newer version"),
-        (json.dumps({**good, "word": "checked"}), "word: Extra inputs"),
-        (json.dumps({**good, "checks": "all"}), "checks: Input should be a valid list"),
-    ):
-        path.write_text(content)
-        with pytest.raises(SubmissionError, match=words):
-            load_results(submitted)
-    path.write_text(json.dumps({**good, "checks": []}))
-    assert set(load_results(submitted)["trust"]) == {"self-reported"}, "no check was made"
-    assert isinstance(read_verification(submitted), Verification)
-
-
-def command(*arguments: str | Path) -> int:
-    return guarded(lambda: cli.main(list(map(str, arguments)), prog_name="pruningbench", standalone_mode=False))
-
-
-def test_command_line(submitted: Path, members: Members, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("verify", submitted, "--rerun", "1", "--seed", "3", "--progress", "none") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[: len(CHECKS) + 1]] == ["ok"] * (len(CHECKS) + 1)
-    assert lines[-2].endswith("tiny.pbsub.zip: re-run (1 of 4 cells)")
-    assert verification_file(submitted).is_file()
-    path = forge(tmp_path / "x.zip", members, edited(members, lambda row: row.update(value=1.0)))
-    assert command("verify", path, "--json", "--no-record") == 1
-    report = json.loads(capsys.readouterr().out)
-    assert (report["passed"], report["trust"]) == (False, "failed verification")
-    assert not verification_file(path).exists()
-    path.write_bytes(b"PK but no zip")
-    assert command("verify", path) == 1
-    assert capsys.readouterr().out.startswith("FAILED  schema")
-    assert command("verify", tmp_path / "absent.zip") == 2
-    assert "there is no such file" in capsys.readouterr().err

@@ -41,6 +41,8 @@ def check_values(evidence: Evidence) -> list[Outcome]:
             continue
         values += [f"{place(record)}: {text}" for text in _wrong_value(record, found)]
         intervals += [f"{place(record)}: {text}" for text in _wrong_interval(record, found, draws)]
+    if not count:
+        return [Outcome(name=VALUES, passed=None, detail="there are no values: every task run failed")]
     return [
         outcome(VALUES, values, f"{count:,} values and counts follow from the per-sample values"),
         outcome("intervals", intervals, f"{count:,} intervals follow from the per-sample values"),

@@ -117,8 +117,8 @@ def deviation(record: Record, repeated: Record | None, metric: Metric) -> Deviat
     """Return how far a repeated value is from a submitted one, in multiples of what is allowed.
 
     The metric's tolerance is allowed. If the measured network is not the same to the bit, because training on another
-    machine rounds differently, it is another draw of the same procedure: half of the width of the submitted interval
-    is then allowed if that is more, unless the tolerance is 0.
+    machine rounds differently, it is another draw of the same procedure: the width of the submitted interval, which two
+    such draws seldom exceed, is allowed in addition, unless the tolerance is 0.
     """
     if repeated is None:
         return Deviation(record, math.nan, math.inf)
@@ -129,8 +129,8 @@ def deviation(record: Record, repeated: Record | None, metric: Metric) -> Deviat
     scale = high - low if math.isfinite(high - low) else max(abs(a), abs(b))
     allowed = metric.rerun_tolerance * scale
     if allowed > 0 and record.made_of.get(NETWORK) != repeated.made_of.get(NETWORK):
-        half = (record.ci_high - record.ci_low) / 2
-        allowed = max(allowed, half) if math.isfinite(half) else allowed
+        width = record.ci_high - record.ci_low
+        allowed += width if math.isfinite(width) else 0.0
     difference = abs(a - b)
     if math.isnan(difference) or not allowed > 0:
         return Deviation(record, b, math.inf)

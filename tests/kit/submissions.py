@@ -32,6 +32,11 @@ tasks:
   - {use: toy-task, data: {use: toy-data, split: test}}
 metrics: [toy-margin, toy-median]
 """
+CHECKS = [
+    "schema", "hashes", "duplicates", "suite", "coverage", "seeds and data", "fingerprints", "data", "code", "values",
+    "intervals", "ranges", "masks",
+]  # fmt: skip
+"""The checks of `verify` in order."""
 Change = Callable[[dict[str, Any]], None]
 
 
