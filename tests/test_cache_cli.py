@@ -51,7 +51,7 @@ def test_what_a_run_leaves_is_listed(toy_registry: Registry, tmp_path: Path, pru
         assert part in score["origin"]
     text = pruningbench("cache", "list", check=0).stdout
     assert "  networks  5 entries, " in text
-    assert f"in all {len(found)} entries, " in text
+    assert f"total {len(found)} entries, " in text
     text = pruningbench("cache", "list", "--kind", "networks", "--all", check=0).stdout
     assert text.count("finetune(") == 5
     assert text.count("made 0 min ago, used 0 min ago") == 5

@@ -143,7 +143,7 @@ def test_conditions_choose_what_is_compared_and_corrected_for(tmp_path: Path) ->
         (measured(a, metric="gini"), measured(worse_by(0.1, a), metric="gini")),
     )
     assert pb.compare(before, after, where="metric=gini").worse == ()  # it was at chance, which accuracy tells
-    for where, words in {"unit": "is no yes or no", "speed=1": "no value has a field 'speed'", "model=x": "holds for none",
+    for where, words in {"unit": "is not a yes-or-no column", "speed=1": "no value has a field 'speed'", "model=x": "holds for none",
                          "seed=": "value", "model ~ (": "character 9"}.items():  # fmt: skip
         with pytest.raises(UsageError, match=words):
             pb.compare(before, after, where=where)

@@ -105,8 +105,8 @@ def test_wrong_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="nowhere: is not a run folder"):
         pb.compare(folder, tmp_path / "nowhere")
     contrast = pb.compare(folder, folder)
-    with pytest.raises(UsageError, match="fail-on 'wors' is none of .*did you mean 'worse'"):
+    with pytest.raises(UsageError, match="fail-on 'wors' is not one of .*did you mean 'worse'"):
         contrast.failure("wors")
-    with pytest.raises(UsageError, match="format 'html' is none of"):
+    with pytest.raises(UsageError, match="format 'html' is not one of"):
         render_contrast(contrast, "html")
     assert replace(contrast, changes=()).failure() == "nothing could be compared"

@@ -110,4 +110,4 @@ def test_a_dimension_is_a_name() -> None:
     registry = Registry()
     registry.add("task", "shouting", Shouting, Plugin("mine", "1", "mine"))
     (finding,) = findings("task", "shouting", registry=registry)
-    assert (finding.check, finding.what) == ("dimension", "its dimension 'Not A Name' is no name in kebab-case")
+    assert (finding.check, finding.what) == ("dimension", "its dimension 'Not A Name' is not a name in kebab-case")

@@ -36,4 +36,4 @@ def test_a_clean_run_adds_nothing_and_a_folder_without_a_run_is_refused(toy_regi
     run(with_task("seconds: 0.0"), toy_registry, tmp_path / "clean")
     assert lines(str(tmp_path / "clean"))[1] == lines()[1]
     code, _, error = lines(str(tmp_path))
-    assert code and "RunFolderError" in error and "holds no run" in error
+    assert code and "RunFolderError" in error and "is not a run folder" in error

@@ -57,7 +57,7 @@ def test_conditions(text: str, expected: bool | None) -> None:
     [
         ("", "at the end: expected a name"), ("sparsity>", "at the end: expected a value"), ("sparsity>=.8 and", "a name"),
         ("(sparsity>1", r"expected `\)`"), ("sparsity>1)", "none is open"), ("model='x", "a closing '"),
-        ("sparsity>1 model=x", "character 12.*expected `and`"), ("sparsity>many", "'many' is no number"),
+        ("sparsity>1 model=x", "character 12.*expected `and`"), ("sparsity>many", "'many' is not a number"),
         ("sparsity~.9", "~ is for text"), ("model<a", "is text: compare it with = != or ~"), ("model", "compare it"),
         ("collapsed=perhaps", "is yes or no"), ("collapsed<1", "is yes or no"), (">5", "expected a name"),
         ("(" * (DEEPEST + 1) + "dense" + ")" * (DEEPEST + 1), "parentheses inside"), ("x" * (LONGEST + 1), "at most"),

@@ -278,7 +278,7 @@ def test_every_field_of_scenes_changes_the_fingerprint() -> None:
     [
         ({"objects": [2, 1]}, "objects"),
         ({"objects": [0, 1]}, "objects"),
-        ({"objects": [1, 9]}, "no room"),
+        ({"objects": [1, 9]}, "do not fit"),
         ({"scale": [0.8, 0.4]}, "scale"),
         ({"scale": [0.1, 0.5]}, "smaller than scans"),
         ({"noise": 1.0}, "noise"),

@@ -271,7 +271,7 @@ def test_road_metrics_by_hand():
     torch.testing.assert_close(RoadAopc(fractions=fractions, of="accuracy").values(outputs), expected)
     assert not RoadMorf(of="accuracy").applies(attributions(torch.ones(1, 2, 2)))
     assert RoadMorf().applies(attributions(torch.ones(1, 2, 2)))
-    with pytest.raises(ValueError, match="without labels"):
+    with pytest.raises(ValueError, match="have no labels"):
         RoadMorf(of="accuracy").values(attributions(torch.rand(1, 4, 4)))
 
 

@@ -264,7 +264,7 @@ def test_a_folder_of_the_old_format_goes_on_and_says_so(changing: Changing, tmp_
     assert again.summary.ok
     assert again.summary.computed == 0
     assert len(again.warnings) == 1
-    assert "4 finished task runs are of an older version" in again.text
+    assert "4 finished task runs are from an older version" in again.text
     assert "choose another --out" in again.text
     pd.testing.assert_series_equal(values(tmp_path / "run"), before, check_exact=True)
     assert set(load_results(tmp_path / "run")["mark"].str.partition(":")[0]) == {"unchecked"}

@@ -136,8 +136,8 @@ class ConceptExtraction(Task):
         lacking = [name for name in names if name not in shared]
         if lacking or not names:
             absent = f"class {lacking[0]!r}" if lacking else "any class"
-            listing = ", ".join(map(repr, shared[:10])) or "none"
-            raise PruningBenchError(f"data set and model do not share {absent}; they share {listing}")
+            listing = f"; they share {', '.join(map(repr, shared[:10]))}" if shared else ""
+            raise PruningBenchError(f"data set and model do not share {absent}{listing}")
         return tuple(model.classes.index(name) for name in names)
 
     def _dense_concepts(

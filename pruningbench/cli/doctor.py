@@ -87,7 +87,7 @@ def _borrowers(run: str) -> Iterator[str]:
 
     path = expanded(run) / RESULTS
     if not path.is_file():
-        raise RunFolderError(f"{expanded(run)}: holds no run (there is no {RESULTS}); give the folder of a run")
+        raise RunFolderError(f"{expanded(run)}: is not a run folder (there is no {RESULTS}); give the folder of a run")
     seen: set[str] = set()
     for record in read_journal(path)[0]:
         for note in filter(None, record.notes.split("; ")):

@@ -48,7 +48,7 @@ def leaderboard(
     from pruningbench.store.origins import pinned
 
     if format_ == "parquet" and out is None:
-        raise UsageError("--format parquet is no text: write it into a folder with --out DIR")
+        raise UsageError("--format parquet is binary: write it into a folder with --out DIR")
     registry = registry_with_warnings()
     metrics, further, everything = _columns(columns, registry)
     sources = pinned(runs)

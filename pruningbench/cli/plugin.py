@@ -16,7 +16,7 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("name")
-@click.option("--kind", required=True, metavar="KIND", help="pruner, model, task, metric, dataset, recipe, "
+@click.option("--kind", required=True, metavar="KIND", help="Kind: pruner, model, task, metric, dataset, recipe, "
               "attribution-method (or method) or discovery-method.")  # fmt: skip
 @click.option(
     "--in", "parent", type=click.Path(path_type=Path), default=Path(),

@@ -62,7 +62,7 @@ class Comparison:
             if value is None:
                 return False
             raise UsageError(
-                f"{self._name} is no yes or no: compare it, for example {self._name}={one_line(value, 40)}"
+                f"{self._name} is not a yes-or-no column: compare it, for example {self._name}={one_line(value, 40)}"
             )
         if value is None:
             return False
@@ -88,7 +88,7 @@ class Comparison:
     def _number(self, value: float) -> bool:
         number = _number(self.text)
         if number is None or self.sign == "~":
-            what = "~ is for text" if self.sign == "~" else f"{one_line(self.text)!r} is no number"
+            what = "~ is for text" if self.sign == "~" else f"{one_line(self.text)!r} is not a number"
             raise UsageError(f"{self._name} is a number and {what}: write for example {self._name}>=.8 or 80%")
         return not math.isnan(value) and _ORDERS[self.sign](value, number)
 

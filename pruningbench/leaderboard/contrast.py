@@ -78,7 +78,7 @@ class Contrast:
             UsageError: for another word.
         """
         if fail_on not in FAIL_ON:
-            raise UsageError(f"fail-on {fail_on!r} is none of {', '.join(FAIL_ON)}{did_you_mean(fail_on, FAIL_ON)}")
+            raise UsageError(f"fail-on {fail_on!r} is not one of {', '.join(FAIL_ON)}{did_you_mean(fail_on, FAIL_ON)}")
         if fail_on == "none":
             return ""
         if not self.changes:

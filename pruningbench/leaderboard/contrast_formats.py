@@ -42,7 +42,7 @@ def render_contrast(contrast: Contrast, format: str = "table", *, fail_on: str =
     if format == "json":
         return displayable_json(contrast_values(contrast, fail_on), indent=1)
     if format not in FORMATS:
-        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+        raise UsageError(f"format {format!r} is not one of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
     return as_markdown(contrast, fail_on) if format == "markdown" else contrast.text(fail_on)
 
 

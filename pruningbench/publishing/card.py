@@ -66,7 +66,7 @@ def dataset_card(repo: str, entries: Sequence[Entry], tables: str, *, licence: s
 # Pruned vision models, measured by pruningbench
 
 What pruning does to a vision model's representation, beyond accuracy. Each value comes with its per-sample values, the
-suite that asked for it, and the code, weights and data that it was made from. The values are those that the authors of
+suite that requested it, and the code, weights and data that it was made from. The values are those that the authors of
 the submissions report; `pruningbench verify` checks a submission, and computes parts of it again.
 {site}
 ## Use

@@ -31,7 +31,7 @@ def explained(error: Exception, kind: Kind, repo: str) -> str:
     if isinstance(error, errors.LocalEntryNotFoundError):
         return f"{repo}: {_unreachable(error)}"
     if isinstance(error, errors.EntryNotFoundError):
-        return f"{repo}: a file is not there any more ({_first(error)})"
+        return f"{repo}: a file no longer exists ({_first(error)})"
     status = status_of(error)
     if status == 401 and "credentials" in str(error).lower():
         return f"{repo}: the hub does not accept the token; run `hf auth login`, or set HF_TOKEN to a valid one"

@@ -18,7 +18,7 @@ def dimension(use: Use, registry: Registry) -> Iterator[str]:
     if isinstance(use.component, Task):
         stated: object = type(use.component).dimension
         if not isinstance(stated, str) or not _NAME.fullmatch(stated):
-            yield f"its dimension {stated!r} is no name in kebab-case"
+            yield f"its dimension {stated!r} is not a name in kebab-case"
 
 
 TASK_CHECKS: dict[str, Callable[[Use, Registry], Iterator[str]]] = {"dimension": dimension}
