@@ -11,7 +11,7 @@ from pruningbench.cli.main import cli
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 
-CULPRIT = "task 'toy-task' did not leave what it was lent as it was: parameters changed"
+CULPRIT = "task 'toy-task' must leave everything unchanged, but parameters changed"
 
 
 def lines(*args: str) -> tuple[int, list[str], str]:
@@ -23,11 +23,11 @@ def lines(*args: str) -> tuple[int, list[str], str]:
 def test_a_component_that_changed_what_it_was_lent_is_named_once(toy_registry: Registry, tmp_path: Path) -> None:
     run(with_task("meddle: true"), toy_registry, tmp_path / "dirty")
     code, printed, _ = lines(str(tmp_path / "dirty"))
-    (found,) = [line for line in printed if "did not leave" in line]
+    (found,) = [line for line in printed if "must leave everything unchanged" in line]
     assert CULPRIT in found and f"run {tmp_path / 'dirty'}" in found
     assert code == 1
     noted = load_results(tmp_path / "dirty", details=True)["notes"]
-    assert sum("did not leave" in note for note in noted.drop_duplicates()) == 1
+    assert sum("must leave everything unchanged" in note for note in noted.drop_duplicates()) == 1
     first = load_results(tmp_path / "dirty", details=True).iloc[0]
     assert f"first in {first['model']} {first['pruner']} {first['sparsity']:g} {first['recipe']} seed" in found
 

