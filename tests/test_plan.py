@@ -9,7 +9,8 @@ from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
-from pruningbench.suite.plan import DENSE, make_plan, shard
+from pruningbench.suite.beside import DENSE
+from pruningbench.suite.plan import make_plan, shard
 from pruningbench.suite.schema import load_suite, suite_from_text
 
 

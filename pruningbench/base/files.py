@@ -10,20 +10,37 @@ from pathlib import Path
 
 from pruningbench.errors import UsageError
 
+DATA_VARIABLE = "$PRUNINGBENCH_DATA"
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Neither follow a link nor wait for the other end of a pipe if one was put there after the check."""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with a leading ``~`` or ``~user`` expanded.
+    """Return a path with a leading ``~``, ``~user`` or ``$PRUNINGBENCH_DATA`` expanded.
+
+    The latter is the folder of all data sets, also where the variable is not set. It lets a suite name a file in that
+    folder without naming a place on one machine. No other variable is expanded.
 
     Raises:
         UsageError: if there is no such user.
     """
+    text = os.fspath(path)
+    if text == DATA_VARIABLE or text.startswith(f"{DATA_VARIABLE}/"):
+        return data_folder() / text[len(DATA_VARIABLE) + 1 :]
     try:
-        return Path(path).expanduser()
+        return Path(text).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{os.fspath(path)}: {str(error).rstrip('.').lower()}") from None
+        raise UsageError(f"{text}: {str(error).rstrip('.').lower()}") from None
+
+
+def data_folder() -> Path:
+    """Return the folder of all data sets: ``PRUNINGBENCH_DATA``, or the user's data folder of this platform."""
+    setting = os.environ.get(DATA_VARIABLE[1:])
+    if setting and not setting.startswith(DATA_VARIABLE):
+        return expanded(setting)
+    from platformdirs import user_data_path
+
+    return user_data_path("pruningbench", appauthor=False) / "data"
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:

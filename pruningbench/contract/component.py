@@ -109,6 +109,7 @@ class Use:
         distinguishing: required fields that its label shows, because another use differs in them.
         only_for: labels of the models that a pruner, recipe or task of a suite is for, with ``*`` for any text;
             empty for all models.
+        alias: label that the suite gives it (``as:``); empty for the label made from name and fields.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Use:
     plugin_version: str = ""
     distinguishing: tuple[str, ...] = ()
     only_for: tuple[str, ...] = ()
+    alias: str = ""
 
     def fields(self) -> dict[str, Any]:
         """Return all fields as plain values, defaults included; references are spelled out."""
@@ -166,11 +168,13 @@ class Use:
 
     @property
     def label(self) -> str:
-        """Short name for tables: the name, and the optional fields that differ from their defaults.
+        """Short name for tables: the alias, or else the name and the optional fields that differ from their defaults.
 
         Fields declared with the note ``shown=True`` are always part of it, by value only
         (for a field that names a component, by its label).
         """
+        if self.alias:
+            return self.alias
         changed = []
         for field in fields_in_order(type(self.component)):
             value = getattr(self.component, field.name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import os
 import re
 import shutil
 import time
@@ -21,7 +20,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
-from pruningbench.base.files import expanded, write_whole
+from pruningbench.base import files
+from pruningbench.base.files import write_whole
 from pruningbench.base.reading import one_line, open_file, read_text
 from pruningbench.errors import FetchError
 from pruningbench.images.transfer import BLOCK, SlowError, stated_total, transfer, validator
@@ -81,14 +81,8 @@ class Download:
         return f"md5 {self.md5}" if self.md5 else "none published"
 
 
-def data_folder() -> Path:
-    """Return ``$PRUNINGBENCH_DATA``, or the user's data folder of this platform."""
-    setting = os.environ.get("PRUNINGBENCH_DATA")
-    if setting:
-        return expanded(setting)
-    from platformdirs import user_data_path
-
-    return user_data_path("pruningbench", appauthor=False) / "data"
+data_folder = files.data_folder
+"""The folder of all data sets; readers of data need it together with what this module fetches."""
 
 
 def fetch(downloads: Sequence[Download], folder: Path, progress: Progress = silent) -> None:

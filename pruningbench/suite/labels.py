@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import Use
 
-_LONGEST = 60
+LONGEST = 60
 """Maximum number of characters, because labels are parts of file names."""
 
 
@@ -28,7 +28,7 @@ def labelled(uses: Iterable[Use]) -> dict[str, Use]:
     for use in items:
         distinction = next(distinctions[use.name])
         label = f"{use.name}{distinction}"
-        if distinction is None or len(label) > _LONGEST:
+        if distinction is None or len(label) > LONGEST:
             label = f"{use.name}-{content_hash(use.identity(), length=6)}"
         labels[label] = use
     return labels

@@ -17,6 +17,7 @@ from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
+from pruningbench.suite.beside import DENSE
 from pruningbench.suite.binding import bind, data_of_model
 from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
@@ -25,8 +26,6 @@ from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, 
 
 if TYPE_CHECKING:
     from torch import nn
-
-DENSE = "dense"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,16 @@ from pruningbench.contract.component import ComponentRef, Kind, Use
 from pruningbench.errors import SuiteError, UnknownComponentError, UsageError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
+from pruningbench.suite.beside import (
+    AS,
+    FOR,
+    LIMITED,
+    NAME,
+    item_of,
+    repeated_label,
+    with_beside,
+    without_beside,
+)
 from pruningbench.suite.binding import BindingError, bind, data_of_model
 from pruningbench.suite.filters import Filter
 from pruningbench.suite.labels import labelled
@@ -28,10 +37,6 @@ IDENTITY = {"identity": True}
 IDENTITY_IF_GIVEN = {"identity": True, "left_out": None}
 """Part of the identity unless it is None, so that suites and cells from before the field existed keep their keys."""
 KNOB = {"identity": False}
-FOR = "for"
-"""Key beside ``use:`` of a pruner, recipe or task that lists the models that it is for."""
-LIMITED = ("pruners", "recipes", "tasks")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,12 @@ class Suite:
         spelled: dict[str, Any] = {
             "name": self.name,
             "description": self.description,
-            "models": [use.spec() for use in self.models],
-            "pruners": [_spelled(use) for use in self.pruners],
+            "models": [item_of(use) for use in self.models],
+            "pruners": [item_of(use) for use in self.pruners],
             "sparsities": list(self.sparsities),
-            "recipes": [_spelled(use) for use in self.recipes],
+            "recipes": [item_of(use) for use in self.recipes],
             "seeds": list(self.seeds),
-            "tasks": [_spelled(use) for use in self.tasks.values()],
+            "tasks": [item_of(use) for use in self.tasks.values()],
             "metrics": [use.spec() for use in self.metrics],
             "scope": {"head": self.scope.head, "exclude": list(self.scope.exclude)},
             "batch_size": self.batch_size,
@@ -113,14 +118,6 @@ def identity_fields(instance: Any) -> dict[str, Any]:
         for name, (notes, value) in values.items()
         if notes["identity"] and not ("left_out" in notes and value is notes["left_out"])
     }
-
-
-def _spelled(use: Use) -> ComponentRef:
-    """Return a component's entry in a suite, with the models that it is for."""
-    spec = use.spec()
-    if not use.only_for:
-        return spec
-    return {**(spec if isinstance(spec, dict) else {"use": spec}), FOR: list(use.only_for)}
 
 
 def _identity_of(value: Any) -> Any:
@@ -268,7 +265,7 @@ class _Builder:
         name = self.value.get("name")
         if name is None:
             raise self.document.error((), "a suite needs a `name:`")
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name.endswith("."):
             raise self.document.error(
                 ("name",), f"name must be text of letters, digits, '.', '_' and '-', got {name!r}"
             )
@@ -302,18 +299,19 @@ class _Builder:
                 twice = f"{key}: {use.label} is listed twice (items {item_of[identity]} and {i})"
                 raise self.document.error((key, i), twice)
             item_of[identity] = i
-        return with_distinguishing_fields(uses)
+        labelled_uses = with_distinguishing_fields(uses)
+        if (twin := repeated_label(labelled_uses)) is not None:
+            same = f"as: {labelled_uses[twin].alias!r} is also the label of another item of {key}"
+            raise self.document.error((key, twin, AS), same)
+        return labelled_uses
 
     def _item(self, key: str, kind: Kind, reference: Any, i: int) -> Use:
-        """Bind an item of an axis, without the models that it is for."""
-        if key not in LIMITED or not isinstance(reference, Mapping) or FOR not in reference:
-            return self._bind(kind, reference, (key, i))
-        labels = [reference[FOR]] if isinstance(reference[FOR], str) else reference[FOR]
-        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-            wrong = f"for: must be a list of labels of models, such as [resnet] or ['vit*'], got {reference[FOR]!r}"
-            raise self.document.error((key, i, FOR), wrong)
-        use = self._bind(kind, {name: value for name, value in reference.items() if name != FOR}, (key, i))
-        return dataclasses.replace(use, only_for=tuple(labels))
+        """Bind an item of an axis, with its label and the models that it is for."""
+        use = self._bind(kind, without_beside(key, reference), (key, i))
+        try:
+            return with_beside(key, reference, use, kind, self.registry.names(kind))
+        except BindingError as error:
+            raise self.document.error((key, i, *error.path), str(error)) from None
 
     def _bind(self, kind: Kind, reference: ComponentRef, path: KeyPath) -> Use:
         try:

@@ -1,11 +1,12 @@
-"""The ResNet-20 for CIFAR-10 of He et al., Deep residual learning for image recognition (CVPR 2016), section 4.2.
+"""The ResNets for CIFAR-10 of He et al., Deep residual learning for image recognition (CVPR 2016), section 4.2.
 
-The suite `pruners-cifar` builds it from here; anybody's own network is used in the same way:
+The suites `cifar` and `pruners-cifar` build them from here; anybody's own network is used in the same way:
 
     models:
       - use: python
-        network: examples/cifar_resnet20.py:cifar_resnet20
-        checkpoint: resnet20-cifar10.safetensors
+        network: examples/cifar_resnets.py:cifar_resnet
+        args: {depth: 20}
+        checkpoint: $PRUNINGBENCH_DATA/weights/resnet20-cifar10.safetensors
 """
 
 from __future__ import annotations
@@ -62,6 +63,14 @@ class CifarResNet(nn.Module):
         return logits
 
 
-def cifar_resnet20(classes: int = 10) -> nn.Module:
-    """Return a ResNet-20 with random weights: 269,722 parameters, 268,336 of them in maps, for 10 classes."""
-    return CifarResNet(blocks=3, classes=classes)
+def cifar_resnet(depth: int = 20, classes: int = 10) -> nn.Module:
+    """Return a ResNet with random weights, of 6 n + 2 layers: 20, 32, 44, 56 or 110 in the paper.
+
+    A ResNet-20 has 269,722 parameters for 10 classes, 268,336 of them in maps.
+
+    Raises:
+        ValueError: for another depth.
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth is {depth}, but must be 6 n + 2: 20, 32, 44, 56, ...")
+    return CifarResNet(blocks=depth // 6, classes=classes)

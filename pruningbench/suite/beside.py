@@ -1,0 +1,89 @@
+"""What stands beside ``use:`` in a suite and is not a field of the component: its label, and the models it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pruningbench.contract.component import ComponentRef, Kind, Use
+from pruningbench.suite.binding import BindingError
+from pruningbench.suite.labels import LONGEST
+
+FOR = "for"
+"""Key of a pruner, recipe or task: the models that it is for."""
+LIMITED = ("pruners", "recipes", "tasks")
+AS = "as"
+"""Key of a model or pruner: its label in tables. It changes no key and no result.
+
+The labels of recipes and tasks have a meaning of their own: they say whether anything is trained, and which dimension a
+value belongs to."""
+ALIASED = ("models", "pruners")
+DENSE = "dense"
+"""Stands in tables where no pruner is."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of suites, and labels that a suite gives."""
+
+
+def without_beside(key: str, reference: ComponentRef) -> ComponentRef:
+    """Return an item of a suite's list `key` without the keys of this module."""
+    if not isinstance(reference, Mapping):
+        return reference
+    beside = [word for word, keys in ((FOR, LIMITED), (AS, ALIASED)) if key in keys]
+    return {name: value for name, value in reference.items() if name not in beside}
+
+
+def with_beside(key: str, reference: ComponentRef, use: Use, kind: Kind, names: Sequence[str]) -> Use:
+    """Return a component with the label and the models that the item `reference` of list `key` states.
+
+    Args:
+        key: ``models``, ``pruners``, ``recipes`` or ``tasks``; other lists have neither.
+        reference: the item.
+        use: the component of the item.
+        kind: the component's kind.
+        names: registered names of that kind; a label must not be the name of another component.
+
+    Raises:
+        BindingError: if a value is not allowed.
+    """
+    if not isinstance(reference, Mapping):
+        return use
+    if key in LIMITED and FOR in reference:
+        use = dataclasses.replace(use, only_for=_models(reference[FOR]))
+    if key in ALIASED and AS in reference:
+        use = dataclasses.replace(use, alias=_alias(reference[AS], use, kind, names))
+    return use
+
+
+def item_of(use: Use) -> ComponentRef:
+    """Return a component's item in a suite, with its label and the models that it is for."""
+    spec = use.spec()
+    beside: dict[str, Any] = {AS: use.alias} if use.alias else {}
+    if use.only_for:
+        beside[FOR] = list(use.only_for)
+    return {**(spec if isinstance(spec, dict) else {"use": spec}), **beside} if beside else spec
+
+
+def repeated_label(uses: Sequence[Use]) -> int | None:
+    """Return the place of the first component whose given label another one has too; None if there is none."""
+    labels = Counter(use.label for use in uses)
+    return next((i for i, use in enumerate(uses) if use.alias and labels[use.alias] > 1), None)
+
+
+def _models(value: Any) -> tuple[str, ...]:
+    labels = [value] if isinstance(value, str) else value
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        wrong = f"for: must be a list of labels of models, such as [resnet] or ['vit*'], got {value!r}"
+        raise BindingError(wrong, (FOR,))
+    return tuple(labels)
+
+
+def _alias(value: Any, use: Use, kind: Kind, names: Sequence[str]) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value) or len(value) > LONGEST:
+        words = f"text of at most {LONGEST} letters, digits, '.', '_' and '-'"
+        raise BindingError(f"as: must be {words}, got {value!r}", (AS,))
+    if value == DENSE or (value in names and value != use.name):
+        raise BindingError(f"as: {value!r} is the name of another {kind}; choose a name that no component has", (AS,))
+    return value
