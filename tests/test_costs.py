@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import toybench_parts as toy
 from kit.runs import run
@@ -118,6 +119,13 @@ def test_activations_are_those_that_autograd_keeps() -> None:
     assert sorted(activation_bytes(net.to("meta"), (4,))) == [16, 32]
     assert activation_bytes(net, (5,)) == []
     assert state_bytes(net) == 4 * (4 * 8 + 8 + 8 * 2 + 2)
+
+
+@pytest.mark.parametrize(("name", "built"), [("vit_small_patch14_dinov2", 224), ("swinv2_tiny_window8_256", 192)])
+def test_the_input_has_the_size_that_a_network_was_built_for(name: str, built: int) -> None:
+    with torch.device("meta"):
+        transformer = timm.create_model(name, img_size=built)
+    assert input_shape(transformer) == (3, built, built)  # not the 518 and 256 of their configurations
 
 
 def test_outlines_follow_the_scope() -> None:

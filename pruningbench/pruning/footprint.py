@@ -9,10 +9,17 @@ from torch import Tensor, nn
 
 
 def input_shape(network: nn.Module) -> tuple[int, ...] | None:
-    """Return (C, H, W) of an input from the network's ``pretrained_cfg`` or ``default_cfg``, as timm provides them."""
+    """Return (C, H, W) of an input, from what a network of timm states; None if it states nothing.
+
+    A network that was built for another size than its configuration's (``img_size=``) says so in ``patch_embed``.
+    """
     config = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
     size = config.get("input_size") if isinstance(config, Mapping) else getattr(config, "input_size", None)
-    return tuple(int(length) for length in size) if size else None
+    if not size:
+        return None
+    built = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    sides = built if isinstance(built, tuple) and len(built) == 2 else size[1:]
+    return tuple(int(length) for length in (size[0], *sides))
 
 
 def state_bytes(network: nn.Module) -> int:
