@@ -15,6 +15,7 @@ from kit.smallruns import COLUMNS, HOSTILE, MODELS, PRUNERS, RECIPES, SPARSITIES
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
+from pruningbench.site.parts import percent
 
 PAGES = ("index.html", "table.html", "curves.html")
 READY = {"index.html": ".heat td button", "table.html": ".grid tbody th", "curves.html": "#chart svg"}
@@ -385,3 +386,11 @@ def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) 
             assert made == 0
             assert visit.sideways() <= 0
             assert "\u202e" not in visit.page.inner_text("body")
+
+
+def test_scripts_and_pages_write_sparsities_alike(browser: Browser, site: Path) -> None:
+    shares = [0.0, 0.0004, 0.3125, 0.36, 0.832228, 0.9, 0.9375, 0.95602, 0.99, 0.9995, 0.999999]
+    expected = ["0 %", "0.04 %", "31.3 %", "36 %", "83.2 %", "90 %", "93.8 %", "95.6 %", "99 %", "99.95 %", "99.9999 %"]
+    assert [percent(share) for share in shares] == expected
+    with browser.open(site / "table.html") as visit:
+        assert visit.page.evaluate("shares => shares.map(PB.percent)", shares) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pruningbench.site.html import Html, e
@@ -24,5 +25,5 @@ def segments(name: str, legend: str, choices: Sequence[tuple[str, str]]) -> Html
 
 
 def percent(share: float) -> str:
-    """Write a sparsity as the scripts of the pages do: ``80 %``."""
-    return f"{100 * share:.6g} %"
+    """Write a sparsity as the scripts of the pages do: ``80 %``, ``83.2 %``; beyond 99 % with all its digits."""
+    return f"{100 * share:.6g} %" if share > 0.99 or share < 0.001 else f"{math.floor(1000 * share + 0.5) / 10:g} %"

@@ -71,8 +71,10 @@ window.PB = (function () {
     const bare = text.replace(/^(-?)0\./, "$1.");
     return /^-[.0]*$/.test(bare) ? bare.slice(1) : bare.replace("-", "−");
   }
+  // One decimal is enough to tell sparsities apart, but not near 100 %, nor where one is almost nothing.
   function percent(share) {
-    return `${Number((100 * share).toPrecision(6))} %`;
+    const whole = 100 * share;
+    return `${Number(share > 0.99 || share < 0.001 ? whole.toPrecision(6) : Math.floor(1000 * share + 0.5) / 10)} %`;
   }
   // Text that may break after a joint of a name, not inside its words.
   function breakable(text) {
