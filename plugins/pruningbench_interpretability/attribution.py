@@ -190,6 +190,8 @@ class AttentionRollout(AttributionMethod):
     Source: Abnar and Zuidema, Quantifying attention flow in transformers, 2020, section 3.
     """
 
+    needs_classes = False
+
     def attributions(
         self, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings
     ) -> Tensor:
@@ -205,6 +207,8 @@ class LastAttention(AttributionMethod):
 
     Source: Caron et al., Emerging properties in self-supervised vision transformers, 2021, figure 1.
     """
+
+    needs_classes = False
 
     def attributions(
         self, model: VisionModel, images: Tensor, targets: Tensor, settings: AttributionSettings

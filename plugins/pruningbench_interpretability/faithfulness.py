@@ -20,10 +20,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Stepwise(Metric):
-    """A metric of a curve with equal steps."""
+class _OfProbabilities(Metric):
+    """A metric of the network's class probabilities."""
 
     consumes = Attributions
+
+    def applies(self, outputs: Outputs) -> bool:
+        """Whether the network has a classifier."""
+        return isinstance(outputs, Attributions) and outputs.predict is not None
+
+
+@dataclass(frozen=True)
+class _Stepwise(_OfProbabilities):
+    """A metric of a curve with equal steps."""
+
     unit = "probability"
     range = (0.0, 1.0)
 
@@ -87,7 +97,7 @@ class Insertion(_Stepwise):
 
         def make() -> Tensor:
             return insertion_curve(
-                outputs.predict, outputs.images, outputs.maps, outputs.targets,
+                outputs.classifier, outputs.images, outputs.maps, outputs.targets,
                 steps=self.steps, kernel=self.kernel, sigma=self.sigma, batch_size=outputs.batch_size,
             )  # fmt: skip
 
@@ -95,14 +105,13 @@ class Insertion(_Stepwise):
 
 
 @dataclass(frozen=True)
-class PixelFlipping(Metric):
+class PixelFlipping(_OfProbabilities):
     """Mean drop of the explained class's probability while relevant pixels are removed; higher is better.
 
     Mean over the steps of f(x) - f(x_k), with pixels removed as in ``deletion``. Source: Bach et al., On
     Pixel-Wise Explanations for Non-Linear Classifier Decisions, PLOS ONE 10 (2015).
     """
 
-    consumes = Attributions
     unit = "probability"
     range = (-1.0, 1.0)
 
@@ -119,7 +128,7 @@ class PixelFlipping(Metric):
 
 
 @dataclass(frozen=True)
-class Aopc(Metric):
+class Aopc(_OfProbabilities):
     """Area over the curve of f(x) - f(x_k) while square regions are removed by relevance (AOPC).
 
     Sum over k = 0 to L of f(x) - f(x_k), divided by L + 1, where f is the probability of the explained class;
@@ -127,7 +136,6 @@ class Aopc(Metric):
     Evaluating the Visualization of What a Deep Neural Network has Learned, IEEE TNNLS 28 (2017).
     """
 
-    consumes = Attributions
     unit = "probability"
     range = (-1.0, 1.0)
 
@@ -158,7 +166,7 @@ class Aopc(Metric):
 
         def make() -> Tensor:
             return region_perturbation_curve(
-                outputs.predict, outputs.images, outputs.maps, outputs.targets,
+                outputs.classifier, outputs.images, outputs.maps, outputs.targets,
                 region=self.region, regions=self.regions, batch_size=outputs.batch_size,
             )  # fmt: skip
 
@@ -169,10 +177,9 @@ Measure = Literal["probability", "accuracy", "agreement"]
 
 
 @dataclass(frozen=True)
-class _Road(Metric):
+class _Road(_OfProbabilities):
     """A metric of ROAD's curves; metrics with equal fractions and noise share them."""
 
-    consumes = Attributions
     unit = "fraction"
     range = (0.0, 1.0)
 
@@ -194,8 +201,9 @@ class _Road(Metric):
         return None if self.noise >= 0 else f"noise must not be negative, got {self.noise}"
 
     def applies(self, outputs: Outputs) -> bool:
-        """Whether the labels that accuracy needs exist."""
-        return isinstance(outputs, Attributions) and (self.of != "accuracy" or outputs.labels is not None)
+        """Whether the network has a classifier, and the labels that accuracy needs exist."""
+        labelled = isinstance(outputs, Attributions) and outputs.labels is not None
+        return super().applies(outputs) and (self.of != "accuracy" or labelled)
 
     def values(self, outputs: Attributions) -> Tensor:
         """(N,) float64 in [0, 1]: the mean over the fractions."""
@@ -216,7 +224,7 @@ class _Road(Metric):
 
         def make() -> RoadCurves:
             return road_curves(
-                outputs.predict, outputs.images, outputs.maps, outputs.targets,
+                outputs.classifier, outputs.images, outputs.maps, outputs.targets,
                 fractions=self.fractions, order=self._order, noise=self.noise, seed=outputs.seed,
                 index=outputs.index or None, batch_size=outputs.batch_size,
             )  # fmt: skip
@@ -279,7 +287,8 @@ def _deletion(outputs: Attributions, steps: int) -> Tensor:
 
     def make() -> Tensor:
         return deletion_curve(
-            outputs.predict, outputs.images, outputs.maps, outputs.targets, steps=steps, batch_size=outputs.batch_size
-        )
+            outputs.classifier, outputs.images, outputs.maps, outputs.targets,
+            steps=steps, batch_size=outputs.batch_size,
+        )  # fmt: skip
 
     return outputs.once(("deletion", steps), make)

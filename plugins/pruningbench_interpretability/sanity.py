@@ -73,13 +73,17 @@ class Infidelity(Metric):
             return f"noise must be positive, got {self.noise}"
         return None if self.draws >= 1 else f"draws must be at least 1, got {self.draws}"
 
+    def applies(self, outputs: Outputs) -> bool:
+        """Whether the network has a classifier."""
+        return isinstance(outputs, Attributions) and outputs.predict is not None
+
     def values(self, outputs: Attributions) -> Tensor:
         """(N,) float64 >= 0."""
         from pruningbench_interpretability.stability import infidelity
 
         signed = outputs.signed
         return infidelity(
-            outputs.logits or outputs.predict, outputs.images,
+            outputs.logits or outputs.classifier, outputs.images,
             outputs.maps[:, None].expand_as(outputs.images) if signed is None else signed, outputs.targets,
             noise=self.noise, samples=self.draws, seed=outputs.seed, index=outputs.index or None,
             batch_size=outputs.batch_size,
@@ -137,6 +141,10 @@ class RandomLogit(_Alike):
     Explanations Lie, ICML 2020.
     """
 
+    def applies(self, outputs: Outputs) -> bool:
+        """Whether there are other classes to explain."""
+        return super().applies(outputs) and isinstance(outputs, Attributions) and outputs.predict is not None
+
     def values(self, outputs: Attributions) -> Tensor:
         """(N,) float64 in [-1, 1]."""
         from pruningbench_interpretability.stability import other_classes
@@ -145,7 +153,7 @@ class RandomLogit(_Alike):
             raise ValueError("the attributions cannot be recomputed")
         if not len(outputs.images):
             return outputs.maps.new_empty(0)
-        classes = outputs.predict(outputs.images[:1]).shape[1]
+        classes = outputs.classifier(outputs.images[:1]).shape[1]
         others = other_classes(outputs.targets, classes, seed=outputs.seed, index=outputs.index or None)
         return _compare(outputs.maps, outputs.explain(outputs.images, others), self.similarity)
 

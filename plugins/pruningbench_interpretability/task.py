@@ -108,6 +108,11 @@ class Interpretability(Task):
             explain = ModelExplainer(model, method, settings, self.pooling)
             key = (type(method).attributions, repr(use.fields()))
             try:
+                if method.needs_classes and not model.has_classifier:
+                    raise ViewUnavailableError(
+                        f"{use.label} explains a class, but the network has no classifier; "
+                        "use last-attention or attention-rollout"
+                    )
                 if key not in maps_by_function:
                     maps_by_function[key] = explain.attributions(subjects.images, subjects.targets)
             except ViewUnavailableError as error:
@@ -123,13 +128,13 @@ class Interpretability(Task):
                     maps=maps,
                     images=subjects.images,
                     targets=subjects.targets,
-                    predict=_Predict(model),
+                    predict=_Predict(model) if model.has_classifier else None,
                     labels=subjects.labels,
                     masks=subjects.masks,
                     batch_size=context.batch_size,
                     seed=context.seed,
                     index=subjects.index,
-                    logits=_Logits(model),
+                    logits=_Logits(model) if model.has_classifier else None,
                     signed=attributions if attributions.ndim == 4 else None,
                     explain=explain,
                     dense_maps=self._dense_maps(explain, data, context, subjects),
@@ -177,7 +182,7 @@ class Interpretability(Task):
         if not n:
             return None
         samples = [data[i] for i in subjects.index[:n]]
-        names = [_name(model.classes, p) for p in subjects.predicted[:n].tolist()]
+        names = [_name(model.classes, p) if model.has_classifier else "" for p in subjects.predicted[:n].tolist()]
         true = ["" if sample.label is None else _name(data.classes, sample.label) for sample in samples]
         return Exhibit(
             "maps",

@@ -57,11 +57,13 @@ class AttributionMethod(Component, ABC):
 
     Attributes:
         pooling: pooling over channels, if the method's definition fixes it; None leaves it to the user.
+        needs_classes: whether it explains a class; such a method is refused for a network without a classifier.
     """
 
     kind: ClassVar[Kind] = "attribution-method"
     plain: ClassVar[bool] = True
     pooling: ClassVar[Pooling | None] = None
+    needs_classes: ClassVar[bool] = True
 
     @abstractmethod
     def attributions(

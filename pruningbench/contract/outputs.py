@@ -236,7 +236,8 @@ class Attributions(Outputs):
         targets: (N,) int64, the explained class; a target that is not a class of the model has a map of NaN.
         labels: (N,) int64 true classes, or None.
         masks: (N, H, W) bool, True on the objects, or None.
-        predict: (B, C, H, W) normalised images -> (B, classes) softmax probabilities, without gradient.
+        predict: (B, C, H, W) normalised images -> (B, classes) softmax probabilities, without gradient; None for a
+            network without a classifier, whose targets mean nothing.
         batch_size: largest batch `predict` should be given.
         seed: seed for metrics that need one.
         index: the images' positions in the data set, so that the random draws for an image do not depend on
@@ -252,7 +253,7 @@ class Attributions(Outputs):
     maps: Tensor
     images: Tensor
     targets: Tensor
-    predict: Callable[[Tensor], Tensor]
+    predict: Callable[[Tensor], Tensor] | None
     labels: Tensor | None = None
     masks: Tensor | None = None
     batch_size: int = 128
@@ -268,6 +269,17 @@ class Attributions(Outputs):
     def count(self) -> int:
         """Number of images."""
         return len(self.maps)
+
+    @property
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        """`predict`, for metrics that need it.
+
+        Raises:
+            ValueError: if the network has no classifier.
+        """
+        if self.predict is None:
+            raise ValueError("the network has no classifier")
+        return self.predict
 
     def __post_init__(self) -> None:
         """Use the images' positions as keys, unless they are the first positions of the data set in order."""

@@ -88,8 +88,13 @@ class VisionModel:
         self.norm_init = norm_init
         self.family = family
 
+    @property
+    def has_classifier(self) -> bool:
+        """False if the network says that its outputs are features and not logits (``num_classes`` is 0, as in timm)."""
+        return getattr(self.network, "num_classes", None) != 0
+
     def logits(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) normalised images -> (B, classes) logits."""
+        """(B, C, H, W) normalised images -> (B, classes) logits; features if there is no classifier."""
         logits: Tensor = self.network(images)
         return logits
 

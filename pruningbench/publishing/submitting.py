@@ -216,9 +216,10 @@ def _environment(folder: RunFolder, digest: str) -> dict[str, Any]:
     except (OSError, DataError, AttributeError, TypeError, KeyError) as error:
         raise SubmissionError(f"{printable(folder.environment)}: damaged ({error}); run the suite again") from None
     chosen["platform"] = _platform(str(stored.get("platform", "")))
-    changed = sorted({key for resumed in stored.get("resumed", []) for key in resumed.get("changed", {})})
+    changed = {key for resumed in stored.get("resumed", []) for key in resumed.get("changed", {})}
+    changed |= set(map(str, stored.get("changed_while_resumed", [])))  # of a folder that was made from a submission
     if changed:
-        chosen["changed_while_resumed"] = changed
+        chosen["changed_while_resumed"] = sorted(changed)
     return {**_scrubbed(chosen), "suite_digest": digest}
 
 
