@@ -118,6 +118,18 @@ def test_a_run_that_began_as_a_submission_goes_on_and_is_submitted_alike(
         assert again[name] == members[name], name
 
 
+def test_what_changed_while_it_was_resumed_stays_said(copied: Path, toy_registry: Registry, tmp_path: Path) -> None:
+    """Also where the run folder is made again from the submission, as `make leaderboard` does."""
+    environment = json.loads((copied / "environment.json").read_text())
+    environment["resumed"] = [{"time": "2026", "changed": {"torch": "1"}}, {"time": "2027", "changed": {"threads": 3}}]
+    (copied / "environment.json").write_text(json.dumps(environment))
+    members, _ = submission_members(copied, toy_registry)
+    assert json.loads(members["environment.json"])["changed_while_resumed"] == ["threads", "torch"]
+    open_submission(submit(copied, toy_registry, tmp_path / "a.pbsub.zip")).write_folder(tmp_path / "again")
+    again, _ = submission_members(tmp_path / "again", toy_registry)
+    assert again["environment.json"] == members["environment.json"]
+
+
 def test_an_unfinished_run_is_refused(copied: Path, toy_registry: Registry) -> None:
     lines = (copied / "results.jsonl").read_bytes().splitlines(keepends=True)
     records, _ = read_journal(copied / "results.jsonl")
