@@ -398,38 +398,3 @@ def test_unsupported_methods_are_refused_or_skipped():
     skipping = dataclasses.replace(task, unsupported="skip")
     assert [name for name, _ in skipping.run(resnet(), lent)] == ["saliency"]
     assert notes == ["last-attention is skipped: ResNet has no attention view"]
-
-
-def test_without_a_classifier_only_attention_explains():
-    """DINO's networks end in features: their largest is no class, and no metric may take it for one."""
-    from kit.interpretability import context
-
-    from pruningbench.contract import ArraySamples
-    from pruningbench.plugins import load_registry
-    from pruningbench.suite.binding import bind
-
-    images = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    headless, lent = vit(num_classes=0), context(ArraySamples(images))
-    assert vit().has_classifier and not headless.has_classifier
-    task = Interpretability(data="pictures", methods=("last-attention", "saliency"))
-    with pytest.raises(ViewUnavailableError, match="saliency explains a class, but the network has no classifier"):
-        list(task.run(headless, lent))
-    ((name, outputs),) = dataclasses.replace(task, unsupported="skip").run(headless, lent)
-    assert (name, outputs.predict, outputs.logits) == ("last-attention", None, None)
-    assert outputs.exhibit.captions == ("", "", "")
-    registry = load_registry()
-    metrics = [bind(registry, "metric", metric).component for metric in registry.names("metric")]
-    applying = {type(metric).__name__ for metric in metrics if metric.applies(outputs)}
-    assert {"Gini", "MaxSensitivity"} <= applying
-    assert not applying & {
-        "Deletion",
-        "Insertion",
-        "PixelFlipping",
-        "Aopc",
-        "Infidelity",
-        "RandomLogit",
-        "RoadMorf",
-        "RoadLerf",
-    }
-    with pytest.raises(ValueError, match="no classifier"):
-        outputs.classifier(images)
