@@ -40,6 +40,7 @@ class OddOneOut(Task):
 
     dimension = "alignment"
     metrics = ("odd-one-out-accuracy",)
+    example = {"data": "things"}  # noqa: RUF012 - a constant of a frozen dataclass
 
     data: DatasetRef = param(doc="images with people's choices among triplets")
     similarity: Literal["cosine", "dot"] = param("cosine", doc="similarity of embeddings")
@@ -62,6 +63,7 @@ class Nights(Task):
 
     dimension = "alignment"
     metrics = ("two-alternative-agreement",)
+    example = {"data": "nights"}  # noqa: RUF012 - a constant of a frozen dataclass
 
     data: DatasetRef = param(doc="images with people's choices between two alternatives")
     similarity: Literal["cosine", "dot"] = param("cosine", doc="similarity of embeddings")

@@ -29,6 +29,7 @@ class Folder(OnDisk, Sampled):
     )
     name: ClassVar[str] = "folder"
     place: ClassVar[str] = ""
+    example = {"path": "my-images", "split": "val"}  # noqa: RUF012 - a constant of a frozen dataclass
 
     path: str = param(doc="the folder, below the data folder unless it is absolute")
     split: str = param("", doc="folder below `path` that holds the class folders; empty if `path` itself does")

@@ -39,6 +39,7 @@ class Hub(OnDisk, Sampled):
     )
     name: ClassVar[str] = "hub"
     place: ClassVar[str] = "hub"
+    example = {"path": "my-parquet-files"}  # noqa: RUF012 - a constant of a frozen dataclass
 
     repo: str | None = param(None, doc="OWNER/NAME on the hub; needs `revision`")
     revision: str | None = param(

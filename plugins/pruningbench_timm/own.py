@@ -23,6 +23,10 @@ class PythonModel(NewWeights):
     a suite that names it is only planned. `plan` and `run` announce it beforehand (``runs mine.py:build``).
     """
 
+    example = {  # noqa: RUF012 - a constant of a frozen dataclass
+        "network": "mine.py:build", "checkpoint": "mine.safetensors", "features": "layer4", "head": "fc",
+    }  # fmt: skip
+
     network: str = param(
         doc="function that builds the network: package.module:function, or path/to/file.py:function", shown=True
     )

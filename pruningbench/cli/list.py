@@ -10,15 +10,17 @@ import click
 
 from pruningbench.base.text import displayable
 from pruningbench.cli.common import registry_with_warnings, say, say_json
+from pruningbench.cli.completion import kinds
 
 if TYPE_CHECKING:
     from pruningbench.plugins import Registration
 
 
 @click.command("list")
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=kinds)
+@click.option("--search", default="", metavar="TEXT", help="Only those whose name or summary contains these words.")
 @click.option("--json", is_flag=True, help="Print JSON.")
-def list_(kind: str | None, json: bool) -> int:
+def list_(kind: str | None, search: str, json: bool) -> int:
     """List suites, components and everything else that plugins add; KIND is suites, models, datasets, pruners, ..."""
     from pruningbench.contract.component import KINDS
     from pruningbench.errors import UsageError, did_you_mean
@@ -36,6 +38,9 @@ def list_(kind: str | None, json: bool) -> int:
          "plugin": entry.plugin.distribution, "version": entry.plugin.version}
         for each_kind in selected for entry in registry.registrations(each_kind)
     ]  # fmt: skip
+    words = search.lower().split()
+    texts = [" ".join((row["kind"], row["name"], row["summary"])).lower() for row in rows]
+    rows = [row for row, text in zip(rows, texts, strict=True) if all(word in text for word in words)]
     if json:
         say_json(rows)
     else:

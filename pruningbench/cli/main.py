@@ -28,9 +28,12 @@ COMMANDS = {
     "submit": ("pruningbench.cli.submit:submit", "Make one file of a finished run, for others to read and check."),
     "verify": ("pruningbench.cli.verify:verify", "Check a submission, and compute cells of it again."),
     "publish": ("pruningbench.cli.publish:publish", "Publish results on a hub: a data set, and pages to browse."),
+    "new": ("pruningbench.cli.new:new", "Make a suite by answering four questions."),
+    "schema": ("pruningbench.cli.schema:schema", "Print the JSON Schema of suites, for editors."),
     "data": ("pruningbench.cli.data:data", "List data sets, fetch one, or print its folder."),
     "plugin": ("pruningbench.cli.plugin:plugin", "Make a new plugin, or check one."),
     "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
+    "completion": ("pruningbench.cli.completion:completion", "Print a script that completes commands in a shell."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),
 }
 

@@ -21,13 +21,14 @@ from pruningbench.cli.common import (
     set_option,
     with_limit,
 )
+from pruningbench.cli.completion import suites
 
 if TYPE_CHECKING:
     from pruningbench.suite.plan import Plan
 
 
 @click.command()
-@click.argument("suite")
+@click.argument("suite", shell_complete=suites)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to compare with; runs/NAME by default.")
 @set_option
 @only_option

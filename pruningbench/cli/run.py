@@ -22,6 +22,7 @@ from pruningbench.cli.common import (
     table_width,
     with_limit,
 )
+from pruningbench.cli.completion import suites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("suite")
+@click.argument("suite", shell_complete=suites)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default.")
 @set_option
 @only_option

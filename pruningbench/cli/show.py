@@ -5,17 +5,22 @@ from __future__ import annotations
 import inspect
 import json as jsonlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pruningbench.base.text import displayable
 from pruningbench.cli.common import registry_with_warnings, say, say_json
+from pruningbench.cli.completion import components, kinds
+
+if TYPE_CHECKING:
+    from pruningbench.contract.component import Kind
+    from pruningbench.plugins import Registration, Registry
 
 
 @click.command()
-@click.argument("kind")
-@click.argument("name", required=False)
+@click.argument("kind", shell_complete=kinds)
+@click.argument("name", required=False, shell_complete=components)
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", is_flag=True, help="Print Markdown; without NAME, for all components of the kind.")
 @click.option(
@@ -59,12 +64,30 @@ def show(kind: str, name: str | None, json: bool, markdown: bool, update: Path |
         "version": component.version,
         "description": inspect.cleandoc(component.__doc__ or ""),
         "fields": reference.describe_fields(component),
+        "example": _example(registry, matches[0], entry),
     }
     if json:
         say_json(described)
     else:
         say(_text(described))
     return 0
+
+
+def _example(registry: Registry, kind: Kind, entry: Registration) -> str:
+    """Return lines of a suite that use a component, and of Python for a pruner; "" if there is no example."""
+    from pruningbench.suite.binding import BindingError
+    from pruningbench.suite.examples import as_yaml, example_of
+
+    try:
+        example = example_of(registry, kind, entry)
+    except BindingError:
+        return ""
+    text = as_yaml(kind, example)
+    if kind == "pruner":
+        fields = [] if isinstance(example, str) else [f"{key}={v!r}" for key, v in example.items() if key != "use"]
+        arguments = ", ".join([f'"{registry.name_of(entry)}"', "sparsity=0.8", *fields])
+        text += f"\n\npruningbench.prune(network, {arguments})   # Python"
+    return text
 
 
 def _text(described: dict[str, Any]) -> str:
@@ -75,13 +98,13 @@ def _text(described: dict[str, Any]) -> str:
         *(f"  {line}".rstrip() for line in described["description"].splitlines()),
         "",
     ]
-    if not described["fields"]:
-        return "\n".join([*lines, "It has no fields."])
-    lines.append("Fields")
+    lines.append("Fields" if described["fields"] else "It has no fields.")
     for field in described["fields"]:
         default = "required" if field["required"] else f"default {jsonlib.dumps(field['default'])}"
         knob = "" if field["identity"] else "; does not change results"
         lines.append(f"  {field['name']}: {field['type']}  ({default}{knob})")
         if field["doc"]:
             lines.append(f"      {field['doc']}")
+    if described["example"]:
+        lines += ["", "Example", *(f"  {line}".rstrip() for line in described["example"].splitlines())]
     return "\n".join(map(displayable, lines))

@@ -82,11 +82,13 @@ class Component:
         kind: which of `KINDS` it is.
         version: raise it whenever a change alters the results, so that caches and resumed runs notice.
         plain: whether a suite's reference to a component without fields is kept as its bare name.
+        example: field values of an example, for `pruningbench show`; needed only if required fields cannot be guessed.
     """
 
     kind: ClassVar[Kind]
     version: ClassVar[int] = 1
     plain: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, Any]] = {}
 
     def problem(self) -> str | None:
         """Return why this combination of field values makes no sense, or None if it does.

@@ -12,6 +12,7 @@ from typing import Any
 from pruningbench.contract.component import Component, Kind, Refers, Use
 from pruningbench.errors import FieldError, PluginError, UnknownComponentError, did_you_mean
 from pruningbench.plugins import Registry
+from pruningbench.suite.reference import field_types
 
 Path = tuple[str | int, ...]
 
@@ -109,13 +110,7 @@ def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
 @cache
 def _references(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
     """Return the fields of `component` that name other components, with the kind and whether they list several."""
-    try:
-        hints = typing.get_type_hints(component, include_extras=True)
-    except NameError as error:
-        raise PluginError(
-            f"{component.__module__}:{component.__qualname__}: its annotations cannot be read ({error}); "
-            "import what they name outside `if TYPE_CHECKING`"
-        ) from error
+    hints = field_types(component)
     references: dict[str, tuple[Kind, bool]] = {}
     for field in dataclasses.fields(component):
         for part in _parts(hints[field.name]):

@@ -14,7 +14,7 @@ from typing import Any
 from pruningbench.base.files import write_whole
 from pruningbench.base.text import displayable_lines
 from pruningbench.contract.component import Component, Kind, Refers, fields_in_order
-from pruningbench.errors import UsageError
+from pruningbench.errors import PluginError, UsageError
 from pruningbench.plugins import Registration, Registry
 
 GENERATED = "<!-- made by `pruningbench show {kinds} --update {file}`: what is below this line is overwritten -->"
@@ -73,7 +73,7 @@ def _list_items(paragraph: str) -> str:
 
 def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
     """Return the name, type, default, documentation and identity of each field."""
-    hints = typing.get_type_hints(component, include_extras=True)
+    hints = field_types(component)
     fields = []
     for field in fields_in_order(component):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -89,6 +89,21 @@ def describe_fields(component: type[Component]) -> list[dict[str, Any]]:
             }
         )
     return fields
+
+
+def field_types(component: type[Component]) -> dict[str, Any]:
+    """Return the type of each field, with the marks of those that name other components.
+
+    Raises:
+        PluginError: if an annotation names something that exists only for type checkers.
+    """
+    try:
+        return typing.get_type_hints(component, include_extras=True)
+    except NameError as error:
+        where = f"{component.__module__}:{component.__qualname__}"
+        raise PluginError(
+            f"{where}: its annotations cannot be read ({error}); import what they name outside `if TYPE_CHECKING`"
+        ) from error
 
 
 def _type_name(hint: Any) -> str:

@@ -128,3 +128,29 @@ def required() -> bool:
 @cache
 def _axe() -> str:
     return (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+
+
+ACTIONS = {
+    "sort": "PB.grid.sort = null; PB.grid.sortBy('value')",
+    "filter": "(() => { PB.grid.filters.value = '>= .5'; PB.grid.later(); })()",
+    "search": "PB.grid.searchFor('vit erk')",
+    "sort names": "PB.grid.sort = null; PB.grid.sortBy('pruner')",
+    "sort again": "PB.grid.sort = null; PB.grid.sortBy('value')",
+}
+"""What a reader does, as it reaches the grid."""
+
+
+def timed(visit: Visit, action: str) -> float:
+    """Return the milliseconds from an action until the frame that shows its result has been painted."""
+    return visit.page.evaluate(
+        f"""async () => {{
+          const begun = performance.now();
+          {action};
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))));
+          return performance.now() - begun;
+        }}"""
+    )
+
+
+READY = {"index.html": ".heat td button", "table.html": ".grid tbody th", "curves.html": "#chart svg"}
+"""Selector of what a page shows once it is drawn."""
