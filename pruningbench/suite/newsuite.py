@@ -83,7 +83,7 @@ def _task(registry: Registry, name: str, data: Mapping[str, Any]) -> ComponentRe
         kinds = [mark.kind for part in (hints[field], *typing.get_args(hints[field]))
                  for mark in getattr(part, "__metadata__", ())]  # fmt: skip
         if kinds != ["dataset"]:
-            raise UsageError(f"task {name!r} needs `{field}:`, which cannot be asked for; write it by hand")
+            raise UsageError(f"task {name!r} needs `{field}:`, which no option gives; write it by hand")
         reference = _split(registry, data, _SPLITS.get(field, "test"))
         fields[field] = [reference] if typing.get_origin(hints[field]) is tuple else reference
     return {"use": name, **fields} if fields else name
