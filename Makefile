@@ -4,6 +4,7 @@
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
+# make docs  the documentation site, from docs/ to build/docs; a warning is an error
 # make graph which package imports which; fails on a cycle
 # make leaderboard  runs what is stale of the published suites, and writes leaderboard/ again
 # make bench benchmarks, as ratios against a peer or a bare loop
@@ -12,7 +13,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore test-fuzz lint vendor graph leaderboard bench clean
+.PHONY: run test test-explore test-fuzz lint docs vendor graph leaderboard bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
@@ -35,6 +36,9 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/imports.py
 	$(BIN)/python .ci/files.py
+
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # needs npm; the files are a part of the repository, so that nothing else does
 vendor:
