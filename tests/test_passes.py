@@ -12,7 +12,7 @@ from torch import nn
 
 from pruningbench.contract import Preprocessing, VisionModel
 from pruningbench.harness import passes as passes_module
-from pruningbench.harness.passes import Passes, calibrate, passes_of, recorded_passes
+from pruningbench.harness.passes import Choices, Passes, calibrate, passes_of, recorded_passes
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.store.cache import Cache
@@ -153,3 +153,13 @@ def test_a_resumed_run_takes_the_choice_from_its_records(
     assert made == []
     records, _ = read_journal(tmp_path / "run" / "results.jsonl")
     assert {(r.sparsity, r.batch_size) for r in records} == {(0.0, 16), (0.5, 16), (0.9, 16)}
+
+
+def test_a_batch_that_did_not_fit_is_not_tried_again_for_the_task() -> None:
+    choices = Choices({"net": Passes(32), "other": None})
+    assert choices.largest("net", "task", 128) == 32 and choices.largest("other", "task", 128) == 128
+    choices.fitted("net", "task", 8)
+    assert choices.largest("net", "task", 128) == 8
+    assert choices.largest("net", "another task", 128) == 32
+    assert choices.settings("net") == {"passes": "channels-first, batches of 32"}
+    assert choices.settings("other") == choices.settings("unknown") == {}

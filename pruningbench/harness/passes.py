@@ -155,6 +155,36 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def settings_of(passes: Passes | None) -> Mapping[str, str]:
-    """Return a choice as a setting of a record."""
-    return {} if passes is None else {SETTING: str(passes)}
+class Choices:
+    """The choices of a run, by the labels of its models, and the batches that fitted the memory.
+
+    Args:
+        recorded: the choices in the run's records.
+    """
+
+    def __init__(self, recorded: Mapping[str, Passes | None]) -> None:
+        self.known: dict[str, Passes | None] = dict(recorded)
+        self._fitted: dict[tuple[str, str], int] = {}
+
+    def prepare(self, label: str, dense: VisionModel, most: int, cache: Cache) -> None:
+        """Choose how a model computes, as recorded or as `passes_of` says, and prepare its network for it."""
+        if label not in self.known:
+            self.known[label] = passes_of(dense, most, cache)
+        passes = self.known[label]
+        if passes is not None:
+            passes.prepare(dense.network)
+
+    def largest(self, label: str, task: str, most: int) -> int:
+        """Return the batch size to begin with: the model's own, or what has fitted the memory for this task."""
+        passes = self.known.get(label)
+        size = most if passes is None else min(most, passes.batch_size)
+        return min(size, self._fitted.get((label, task), size))
+
+    def fitted(self, label: str, task: str, size: int) -> None:
+        """Note a batch size that fitted the memory."""
+        self._fitted[label, task] = size
+
+    def settings(self, label: str) -> dict[str, str]:
+        """Return the choice for a model as a setting of a record."""
+        passes = self.known.get(label)
+        return {} if passes is None else {SETTING: str(passes)}

@@ -211,7 +211,7 @@ def _run(
         )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
-    worker.passes |= recorded_passes(driver.journal.records)
+    worker.passes.known |= recorded_passes(driver.journal.records)
     try:
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
@@ -249,7 +249,7 @@ class _Work:
     def __init__(self, worker: Worker, cache: Path) -> None:
         self._worker: Worker | None = worker
         self._settings = (
-            worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost, worker.passes,
+            worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost, worker.passes.known,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:

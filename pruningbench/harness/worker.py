@@ -32,7 +32,7 @@ from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, 
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.networks import is_worth_keeping, kept_network
-from pruningbench.harness.passes import Passes, passes_of, settings_of
+from pruningbench.harness.passes import Choices, Passes
 from pruningbench.harness.session import ModelSession, check_names
 from pruningbench.harness.shelves import DataShelf, ModelShelf
 from pruningbench.harness.thresholds import ties_of
@@ -80,8 +80,7 @@ class Worker:
         self.models = ModelShelf(registry, self._context)
         self.blame = Blame()
         self.contents = Contents()
-        self.passes: dict[str, Passes | None] = dict(passes or {})
-        self._fitting: dict[tuple[str, str], int] = {}
+        self.passes = Choices(passes or {})
         self._session: tuple[str, ModelSession | BaseException] | None = None
 
     def run(self, job: CellJob) -> Iterator[Event]:
@@ -137,7 +136,7 @@ class Worker:
                 opened = ModelSession(
                     cell.model, self._context, self.cache, self.shelf, self.blame,
                     lambda session, dense: self._prepare(dense, session)[0], self.lost,
-                    lambda dense: self._choose_passes(cell, dense),
+                    lambda dense: self.passes.prepare(cell.model.label, dense, cell.batch_size, self.cache),
                 )  # fmt: skip
                 self._session = (key, opened)
                 self.contents.models[key] = model_parts(opened.dense)
@@ -148,21 +147,6 @@ class Worker:
         if isinstance(session, BaseException):
             raise session
         return session
-
-    def _choose_passes(self, cell: Cell, dense: VisionModel) -> None:
-        """Choose how the model computes, as recorded or by a calibration, and prepare its network for it."""
-        label = cell.model.label
-        if label not in self.passes:
-            self.passes[label] = passes_of(dense, cell.batch_size, self.cache)
-        passes = self.passes[label]
-        if passes is not None:
-            passes.prepare(dense.network)
-
-    def _largest_batch(self, cell: Cell, run: TaskRun) -> int:
-        """Return the batch size to begin with: the model's own, or what has fitted the memory for this task."""
-        passes = self.passes.get(cell.model.label)
-        most = cell.batch_size if passes is None else min(cell.batch_size, passes.batch_size)
-        return min(most, self._fitting.get((cell.model.label, run.label), most))
 
     def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
         if cell.pruner is None and not cell.trained:
@@ -232,8 +216,9 @@ class Worker:
         try:
             lenders = (loan, session.loan, reference, self.shelf, self.models)
             with lending(f"task {run.label!r}", self.blame, *lenders) as changed:
-                measured, batch_size = with_smaller_batches(attempt, self._largest_batch(cell, run), self.report)
-            self._fitting[cell.model.label, run.label] = batch_size
+                largest = self.passes.largest(cell.model.label, run.label, cell.batch_size)
+                measured, batch_size = with_smaller_batches(attempt, largest, self.report)
+            self.passes.fitted(cell.model.label, run.label, batch_size)
             fingerprint = self._fingerprint(run)
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
@@ -269,7 +254,7 @@ class Worker:
             made_of[REFERENCE] = reference.identity
         elif cell.pruner is not None:
             made_of.pop(ROUNDS, None)  # nothing here depends on the reference
-        passes = settings_of(self.passes.get(cell.model.label))
+        passes = self.passes.settings(cell.model.label)
         records = tuple(
             replace(
                 common,
