@@ -22,6 +22,7 @@ SIDE = 224
 GRID = [Passes(size, last) for last in (False, True) for size in (1, 2, 4, 8, 16, 32, 64)]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "vit_small_patch16_224"])
 def test_passes(benchmark: BenchmarkFixture, name: str) -> None:
     """Compare the three."""
