@@ -44,6 +44,8 @@ FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
 """Largest size of the folder, in bytes: everyone who clones the repository downloads it."""
 WIDTH = 118
+MOST_LINES = 60
+"""Largest number of lines per suite in the page."""
 BEGIN, END = "<!-- made by `make leaderboard`: begin -->", "<!-- made by `make leaderboard`: end -->"
 
 
@@ -199,7 +201,8 @@ def _summary(name: str, file: Path) -> str:
 
 def _sentences(board: Results) -> str:
     """Return the sweet spots and ranks of a board as a list in Markdown."""
-    return "\n".join(re.sub(r"([\\`_\[\]<>|])", r"\\\1", line) for line in summary_lines(board, WIDTH))
+    lines = summary_lines(board, WIDTH, lines=MOST_LINES)
+    return "\n".join(re.sub(r"([\\`_\[\]<>|])", r"\\\1", line) for line in lines)
 
 
 def _between(page: str, text: str) -> str:

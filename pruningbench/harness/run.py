@@ -192,6 +192,7 @@ def _run(
 ) -> Summary:
     from pruningbench.harness.checking import check
     from pruningbench.harness.comparing import lost_references
+    from pruningbench.harness.passes import recorded_passes
     from pruningbench.harness.worker import Worker
     from pruningbench.store.cache import Cache
 
@@ -210,6 +211,7 @@ def _run(
         )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
+    worker.passes.known |= recorded_passes(driver.journal.records)
     try:
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
@@ -246,7 +248,9 @@ class _Work:
 
     def __init__(self, worker: Worker, cache: Path) -> None:
         self._worker: Worker | None = worker
-        self._settings = (worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost)
+        self._settings = (
+            worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost, worker.passes.known,
+        )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_worker": None}
@@ -257,10 +261,10 @@ class _Work:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit, lost = self._settings
+        suite, device, cache, keep_weights, limit, lost, passes = self._settings
         worker = Worker(
             suite, load_registry(), device, Cache(cache), lambda _message: None,
-            keep_weights=keep_weights, limit=limit, lost=lost,
+            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes,
         )  # fmt: skip
         return worker.run
 

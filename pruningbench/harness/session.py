@@ -53,6 +53,7 @@ class ModelSession:
         blame: records which component changed what it borrowed.
         make_dense: makes the network of a dense cell of this session.
         lost: keys of dense cells that are known to have failed, with the reason.
+        prepare: changes how the loaded model computes, not its weights.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class ModelSession:
         blame: Blame,
         make_dense: Callable[[ModelSession, Cell], VisionModel],
         lost: Mapping[str, str],
+        prepare: Callable[[VisionModel], None],
     ) -> None:
         self._context, self._cache, self._shelf, self._blame = context, cache, shelf, blame
         self.use = use
         self.dense = load_model(use, context)
+        prepare(self.dense)
         self.loan = Loan(self.dense)
         self.references = References(self.loan, lambda cell: make_dense(self, cell), lost)
         self.reference = self.references.loaded

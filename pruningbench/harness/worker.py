@@ -32,6 +32,7 @@ from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, 
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.networks import is_worth_keeping, kept_network
+from pruningbench.harness.passes import Choices, Passes
 from pruningbench.harness.session import ModelSession, check_names
 from pruningbench.harness.shelves import DataShelf, ModelShelf
 from pruningbench.harness.thresholds import ties_of
@@ -57,6 +58,7 @@ class Worker:
         keep_weights: whether to hand out pruned networks, so that the run folder can store them.
         limit: number of samples to use from each data set; 0 for all.
         lost: keys of dense cells that failed in an earlier process, with the reason.
+        passes: recorded choices of memory format and batch size, by label of the model.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Worker:
         keep_weights: bool = False,
         limit: int = 0,
         lost: Mapping[str, str] | None = None,
+        passes: Mapping[str, Passes | None] | None = None,
     ) -> None:
         self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
         self.report, self.keep_weights, self.limit, self.lost = report, keep_weights, limit, dict(lost or {})
@@ -77,6 +80,7 @@ class Worker:
         self.models = ModelShelf(registry, self._context)
         self.blame = Blame()
         self.contents = Contents()
+        self.passes = Choices(passes or {})
         self._session: tuple[str, ModelSession | BaseException] | None = None
 
     def run(self, job: CellJob) -> Iterator[Event]:
@@ -132,6 +136,7 @@ class Worker:
                 opened = ModelSession(
                     cell.model, self._context, self.cache, self.shelf, self.blame,
                     lambda session, dense: self._prepare(dense, session)[0], self.lost,
+                    lambda dense: self.passes.prepare(cell.model.label, dense, cell.batch_size, self.cache),
                 )  # fmt: skip
                 self._session = (key, opened)
                 self.contents.models[key] = model_parts(opened.dense)
@@ -211,7 +216,9 @@ class Worker:
         try:
             lenders = (loan, session.loan, reference, self.shelf, self.models)
             with lending(f"task {run.label!r}", self.blame, *lenders) as changed:
-                measured, batch_size = with_smaller_batches(attempt, cell.batch_size, self.report)
+                largest = self.passes.largest(cell.model.label, run.label, cell.batch_size)
+                measured, batch_size = with_smaller_batches(attempt, largest, self.report)
+            self.passes.fitted(cell.model.label, run.label, batch_size)
             fingerprint = self._fingerprint(run)
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a component may raise anything
             failure = self._failure(job, run, error, time.perf_counter() - start)
@@ -247,11 +254,12 @@ class Worker:
             made_of[REFERENCE] = reference.identity
         elif cell.pruner is not None:
             made_of.pop(ROUNDS, None)  # nothing here depends on the reference
+        passes = self.passes.settings(cell.model.label)
         records = tuple(
             replace(
                 common,
-                artifact=artifact_key(cell, run, made_of | chosen(m.settings), m.metric),
-                made_of=made_of | chosen(m.settings),
+                artifact=artifact_key(cell, run, made_of | chosen({**m.settings, **passes}), m.metric),
+                made_of=made_of | chosen({**m.settings, **passes}),
                 variant=m.variant,
                 metric=m.metric,
                 value=m.estimate.value,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from pruningbench.base.machine import device_name
 
 PACKAGES = ("torch", "timm", "captum", "numpy", "scipy", "scikit-learn", "pandas", "safetensors", "pydantic", "pluggy")
 
@@ -41,7 +42,7 @@ def capture(*, device: str, seeds: Iterable[int], plugins: Iterable[tuple[str, s
         "packages": {name: package_version(name) for name in PACKAGES},
         "plugins": [{"name": n, "distribution": d, "version": v} for n, d, v in plugins],
         "device": device,
-        "device_name": _device_name(device),
+        "device_name": device_name(device),
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
@@ -76,11 +77,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return process.stdout if process.returncode == 0 else None
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    if device.startswith("cuda") and torch.cuda.is_available():
-        return torch.cuda.get_device_name(torch.device(device))
-    return platform.processor() or platform.machine() or sys.platform

@@ -91,7 +91,7 @@ def _properties() -> dict[str, Any]:
         },
         "limit": {"anyOf": [positive, {"type": "null"}],
                   "description": "A rehearsal on so many samples of each data set."},
-        "batch_size": {**positive, "default": 128, "description": "Largest batch of the tasks; changes no result."},
+        "batch_size": {**positive, "default": 128, "description": "Largest batch of the tasks."},
         "keep": {"enum": ["weights", ["weights"], "", None],
                  "description": "weights: keep all pruned networks in the run folder."},
     }  # fmt: skip
