@@ -12,13 +12,16 @@ from pruningbench.plugins import Registry, load_registry
 from pruningbench.suite.binding import bind
 from pruningbench.testing.components import COMPONENT_CHECKS
 from pruningbench.testing.datasets import DATASET_CHECKS
+from pruningbench.testing.models import MODEL_CHECKS
 from pruningbench.testing.pruners import PRUNER_CHECKS
 from pruningbench.testing.tasks import TASK_CHECKS
 
 Check = Callable[[Use, Registry], Iterator[str]]
 """Yields what is wrong with a component, one sentence per problem."""
 
-_OF_KIND: dict[str, dict[str, Check]] = {"pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS, "task": TASK_CHECKS}
+_OF_KIND: dict[str, dict[str, Check]] = {
+    "pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS, "task": TASK_CHECKS, "model": MODEL_CHECKS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def findings(kind: Kind, name: str, *, registry: Registry | None = None, **field
     """Yield the violations of the contract by a registered component; nothing if it has none.
 
     Args:
-        kind: kind of component. Every kind has checks of class and fields; pruners and data sets are also run.
+        kind: kind of component. Every kind has checks of class and fields; pruners, models and data sets are also run,
+            unless files that they need are not on this machine.
         name: registered name.
         registry: where it is registered; the installed plugins by default.
         fields: fields of the component: required ones, and ones that make it fast.
@@ -56,7 +60,9 @@ def findings(kind: Kind, name: str, *, registry: Registry | None = None, **field
     """
     registry = registry or load_registry()
     use = bind(registry, kind, {"use": name, **fields})
-    for title, run in {**COMPONENT_CHECKS, **_OF_KIND.get(kind, {})}.items():
+    absent = getattr(use.component, "missing", None)
+    running = {} if absent is not None and absent() else _OF_KIND.get(kind, {})
+    for title, run in {**COMPONENT_CHECKS, **running}.items():
         remedy = " ".join((run.__doc__ or "").split())
         try:
             yield from (Finding(f"{kind} {use.name!r}", title, what, remedy) for what in run(use, registry))
