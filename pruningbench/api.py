@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.contract import Pruner, PruningContext, ScorePruner, check_scores, check_weights
-from pruningbench.errors import CollapseWarning, UsageError
+from pruningbench.contract import Pruner, PruningContext, ScorePruner, Use, check_scores, check_weights
+from pruningbench.errors import CollapseWarning, UsageError, did_you_mean
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.comparing import compare
@@ -20,21 +20,23 @@ from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
 from pruningbench.store.weights import load_weights
 from pruningbench.suite.binding import bind
-from pruningbench.suite.schema import load_suite
+from pruningbench.suite.schema import load_suite, suite_from_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
+    from pruningbench.plugins import Registry
     from pruningbench.pruning.masks import Masks
     from pruningbench.pruning.scope import Scope
+    from pruningbench.suite.schema import Suite
 
 __all__ = ["Run", "compare", "load_results", "load_weights", "prune", "run", "score"]
 
 Batch = tuple["Tensor", "Tensor | None"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(Summary):
     """A finished run: its `Summary`, and the run folder with all results.
 
@@ -54,9 +56,28 @@ class Run(Summary):
 
         return list(draw_figures(self.folder))
 
+    def table(self, format: str = "table") -> str:
+        """Return the leaderboard as text, in any format of `pruningbench leaderboard` but parquet."""
+        from pruningbench.leaderboard import build, render
+
+        return render(build(self.results(), [self.folder]), format)
+
+    def __repr__(self) -> str:
+        """One line: what ran and what failed; tracebacks are in the journal (`results`)."""
+        failed = f", {len(self.not_ok)} task runs not ok" if self.not_ok else ""
+        done = f"{self.computed} task runs computed, {self.resumed} done before{failed}"
+        left = f", {self.pending} left" if self.pending else ""
+        return f"<Run {os.fspath(self.folder)!r}: {self.cells} cells, {done}{left}>"
+
+    def _repr_html_(self) -> str:
+        """The leaderboard for notebooks; all text is escaped."""
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p><pre>{escape(self.table())}</pre>"
+
 
 def run(
-    suite: str | os.PathLike[str],
+    suite: str | os.PathLike[str] | Mapping[str, Any],
     out: str | os.PathLike[str] | None = None,
     *,
     settings: Sequence[str] = (),
@@ -75,7 +96,7 @@ def run(
     """Run a suite, or resume it: what the run folder already holds is not computed again.
 
     Args:
-        suite: path of a suite file, or the name of a shipped suite.
+        suite: path of a suite file, the name of a shipped suite, or a suite as a dictionary.
         out: run folder; ``runs/NAME`` by default.
         settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
         only: filters ``"KIND=LABEL"`` for what to include (as ``--only``).
@@ -95,7 +116,7 @@ def run(
         UsageError: if the request is wrong; nothing ran and nothing was written.
     """
     registry = load_registry()
-    loaded = load_suite(os.fspath(suite), registry, settings)
+    loaded = _suite(suite, registry, settings)
     options = RunOptions(
         device,
         executor,
@@ -113,14 +134,29 @@ def run(
     return Run(**vars(summary), folder=prepared.folder.path)
 
 
+def _suite(suite: Any, registry: Registry, settings: Sequence[str]) -> Suite:
+    """Return the suite that the argument of `run` means."""
+    if isinstance(suite, Mapping):
+        import yaml
+
+        try:
+            text = yaml.safe_dump(dict(suite), sort_keys=False)
+        except yaml.YAMLError as error:
+            raise UsageError(f"the suite must hold plain values only: {str(error).splitlines()[0]}") from None
+        return suite_from_text(text, registry, source="the suite", settings=settings)
+    if not isinstance(suite, (str, os.PathLike)):
+        raise UsageError(f"suite must be a path, a name or a dictionary, got {type(suite).__name__}")
+    return load_suite(os.fspath(suite), registry, settings)
+
+
 def prune(
     network: nn.Module,
-    name: str,
+    name: str | Pruner,
     sparsity: float,
     batches: Iterable[Batch] | None = None,
     *,
     seed: int = 0,
-    scope: Scope | None = None,
+    scope: Scope | Mapping[str, Any] | None = None,
     **params: Any,
 ) -> Masks:
     """Return the masks that any registered pruner gives for any network; the network is left unchanged.
@@ -128,13 +164,13 @@ def prune(
     Args:
         network: any module; its weights stay unchanged (apply the masks yourself). For a pruner that also
             updates the weights it keeps, this gives only the masks; in a suite the updates count.
-        name: a registered pruner.
+        name: a registered pruner, or your own, which need not be registered.
         sparsity: share of the prunable weights to prune, in [0, 1); exactly
             ``round(sparsity * prunable)`` weights are pruned.
         batches: (images, labels) pairs for pruners that need data; labels may be None for pruners that
             need none.
         seed: seed for pruners that draw random numbers.
-        scope: which parameters may be pruned.
+        scope: which parameters may be pruned; a `Scope`, or its fields as a dictionary.
         params: fields of the pruner.
 
     Raises:
@@ -151,19 +187,20 @@ def prune(
         masks = pruner.prune(context, float(sparsity))
     from pruningbench.pruning.diagnostics import collapse
 
+    label = name if isinstance(name, str) else type(name).__name__
     emptied = collapse(masks, float(sparsity))
     if emptied:
-        warnings.warn(f"pruner {name!r}: {emptied}; see pruningbench.diagnose", CollapseWarning, stacklevel=2)
-    return masks.with_provenance(pruner=name, sparsity=float(sparsity), seed=seed, fields=dict(params))
+        warnings.warn(f"pruner {label!r}: {emptied}; see pruningbench.diagnose", CollapseWarning, stacklevel=2)
+    return masks.with_provenance(pruner=label, sparsity=float(sparsity), seed=seed, fields=dict(params))
 
 
 def score(
     network: nn.Module,
-    name: str,
+    name: str | Pruner,
     batches: Iterable[Batch] | None = None,
     *,
     seed: int = 0,
-    scope: Scope | None = None,
+    scope: Scope | Mapping[str, Any] | None = None,
     **params: Any,
 ) -> dict[str, Tensor]:
     """Return a score pruner's scores for any network: parameter name -> tensor, higher = keep.
@@ -179,10 +216,10 @@ def score(
 @contextmanager
 def _pruning(
     network: nn.Module,
-    name: str,
+    name: str | Pruner,
     batches: Iterable[Batch] | None,
     seed: int,
-    scope: Scope | None,
+    scope: Scope | Mapping[str, Any] | None,
     params: dict[str, Any],
 ) -> Iterator[tuple[Pruner, PruningContext]]:
     """Yield a pruner and its context; network and random state are restored afterwards."""
@@ -194,8 +231,8 @@ def _pruning(
 
     if not isinstance(network, nn.Module):
         raise UsageError(f"network must be a torch.nn.Module, got {type(network).__name__}")
-    use = bind(load_registry(), "pruner", {"use": name, **params})
-    pruner = use.component
+    use = _use_of(name, params)
+    pruner, name = use.component, use.name
     assert isinstance(pruner, Pruner)  # noqa: S101 - binding checked the kind
     checked = _checked(name, batches)
     if pruner.needs_data and not checked:
@@ -203,12 +240,42 @@ def _pruning(
     reason = pruner.refuses(network)
     if reason:
         raise UsageError(f"pruner {name!r} cannot prune this {type(network).__name__}: {reason}")
-    parameters = prunable_parameters(network, scope)
+    parameters = prunable_parameters(network, _scope(scope))
     check_weights(network)
     context = PruningContext(network, parameters, seed, (lambda: iter(checked)) if checked else None)
     with isolated_randomness("prune", seed, use.identity()), preserved(network):
         network.eval()
         yield pruner, context
+
+
+def _use_of(pruner: Any, params: Mapping[str, Any]) -> Use:
+    """Return a registered pruner with its fields, or somebody's own instance."""
+    if isinstance(pruner, str):
+        return bind(load_registry(), "pruner", {"use": pruner, **params})
+    if isinstance(pruner, type) and issubclass(pruner, Pruner):
+        raise UsageError(f"give an instance, {pruner.__name__}(...), or the name of a registered pruner")
+    if not isinstance(pruner, Pruner):
+        raise UsageError(f"name must be the name of a pruner or a Pruner, got {type(pruner).__name__}")
+    if params:
+        raise UsageError(f"{type(pruner).__name__} has its fields already; give {', '.join(params)} when it is made")
+    problem = pruner.problem()
+    if problem:
+        raise UsageError(f"pruner {type(pruner).__name__!r}: {problem}")
+    return Use(type(pruner).__name__, pruner)
+
+
+def _scope(scope: Any) -> Scope | None:
+    from pruningbench.pruning.scope import Scope
+
+    if not isinstance(scope, Mapping):
+        if scope is None or isinstance(scope, Scope):
+            return scope
+        raise UsageError(f"scope must be a Scope or a dictionary, got {type(scope).__name__}")
+    unknown = sorted(set(scope) - {"head", "exclude"})
+    if unknown:
+        raise UsageError(f"scope has no {unknown[0]!r}{did_you_mean(str(unknown[0]), ['head', 'exclude'])}")
+    exclude = scope.get("exclude", ())
+    return Scope(bool(scope.get("head", True)), (exclude,) if isinstance(exclude, str) else tuple(exclude))
 
 
 def _checked(pruner: str, batches: Iterable[Batch] | None) -> list[Batch]:

@@ -41,8 +41,16 @@ def page(site: Path, kind: str) -> Path:
 
 
 def picture(visit: Visit, place: int = 1) -> bytes:
-    """Return what a figure of the visible sample shows, as pixels."""
-    return bytes(visit.page.locator(".sample:not([hidden]) .block:not([hidden]) .strip .frame").nth(place).screenshot())
+    """Return what a figure of the visible sample shows, as pixels, once two pictures of it in a row are equal."""
+    figure = visit.page.locator(".sample:not([hidden]) .block:not([hidden]) .strip .frame").nth(place)
+    last = bytes(figure.screenshot())
+    for _ in range(40):
+        visit.page.wait_for_timeout(50)
+        now = bytes(figure.screenshot())
+        if now == last:
+            return now
+        last = now
+    pytest.fail("the figure keeps changing")
 
 
 def eventually(visit: Visit, script: str) -> None:

@@ -198,9 +198,12 @@ def load_suite(name: str, registry: Registry, settings: Sequence[str] = ()) -> S
     return build_suite(document, registry, home)
 
 
-def suite_from_text(text: str, registry: Registry, *, source: str = "suite") -> Suite:
-    """Build a suite from YAML text."""
-    return build_suite(parse_yaml(text, source), registry)
+def suite_from_text(text: str, registry: Registry, *, source: str = "suite", settings: Sequence[str] = ()) -> Suite:
+    """Build a suite from YAML text, and apply ``KEY=VALUE`` settings to it."""
+    document = parse_yaml(text, source)
+    for setting in settings:
+        apply_setting(document, setting)
+    return build_suite(document, registry)
 
 
 def build_suite(document: Document, registry: Registry, home: str = "") -> Suite:
