@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +39,20 @@ limit_option = click.option(
 def with_limit(settings: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
     """Return a suite's settings followed by the setting from ``--limit``."""
     return settings if limit is None else (*settings, f"limit={limit}")
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Collect garbage rarely inside the block: tables of many rows make millions of objects, and hardly any cycle.
+
+    The default thresholds cost a sixth of the time of a table of 100,000 rows (measured), and save no memory there.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def say(text: object = "", *, err: bool = False) -> None:

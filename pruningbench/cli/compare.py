@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pruningbench.cli.common import say
+from pruningbench.cli.common import few_collections, say
 
 
 @click.command()
@@ -29,6 +29,7 @@ from pruningbench.cli.common import say
 @click.option("--format", "format_", type=click.Choice(["table", "markdown", "json"]), default="table",
               show_default=True)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
+@few_collections()
 def compare(
     before: str,
     after: str,

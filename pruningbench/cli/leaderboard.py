@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import registry_with_warnings, say, say_lines, table_width
+from pruningbench.cli.common import few_collections, registry_with_warnings, say, say_lines, table_width
 
 if TYPE_CHECKING:
     from pruningbench.plugins import Registry
@@ -34,6 +34,7 @@ ALL = "all"
 @click.option(
     "--width", type=click.IntRange(min=40), metavar="N", help="Width of the table; the terminal's by default."
 )
+@few_collections()
 def leaderboard(
     runs: tuple[Path, ...], out: Path | None, format_: str, columns: str, where: str, sort: str, width: int | None
 ) -> int:
