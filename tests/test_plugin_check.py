@@ -25,7 +25,7 @@ IMPORTS = {
     "loads scipy": ("import scipy", "heavy import"),
     "changes the folder": ("import os; os.chdir('/')", "global state"),
     "filters warnings": ("import warnings; warnings.simplefilter('ignore')", "global state"),
-    "handles signals": ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)", "global state"),
+    "handles signals": ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "global state"),
     "seeds random": ("import random; random.seed(0)", "global state"),
     "sets variables": ("import os; os.environ['OMP_NUM_THREADS'] = '7'", "global state"),
     "starts a thread": (

@@ -256,3 +256,22 @@ def test_a_driver_needs_a_journal_of_its_own(mine: Path, toy_registry: Registry)
     ).plan
     with pytest.raises(RunFolderError, match="results.jsonl: cannot be read"):
         Driver(prepared_plan, RunFolder(mine), Observers(toy_registry.door, RunInfo("toy", mine, 1, 0, 0)))
+
+
+def test_a_folder_that_goes_while_a_file_is_written_is_said(tmp_path: Path, toy_registry: Registry) -> None:
+    """Between two checks: the write fails first, because its folder is missing."""
+    from pruningbench.harness.run import execute
+    from pruningbench.store.runfolder import RunFolder
+
+    out = tmp_path / "run"
+    prepared = prepare(suite_from_text(SMALL, toy_registry), toy_registry, out, RunOptions(device="cpu"))
+
+    def gone(*_arguments: object, **_more: object) -> None:
+        shutil.rmtree(out)
+        raise FileNotFoundError(2, "No such file or directory", str(out / "masks"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "mask_file", gone)
+        with pytest.raises(PruningBenchError, match="was deleted or moved during the run"):
+            execute(prepared, toy_registry)
+    assert not out.exists()

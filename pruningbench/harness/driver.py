@@ -138,6 +138,7 @@ class Driver:
                 computed += isinstance(event, TaskDone)
                 self._handle(event, failed)
         except OSError as error:
+            self.journal.check()  # a folder that is gone cannot be written either, and is said as such
             raise PruningBenchError(
                 f"{self.folder.path}: cannot be written ({error}); finished tasks are safe: "
                 "make room and run the same command again"
