@@ -195,7 +195,7 @@ def test_paths_users_and_hosts_stay_here(copied: Path, toy_registry: Registry, m
     (copied / "environment.json").write_text(json.dumps(environment))
     content, _ = submission_members(copied, toy_registry)
     text = b"\n".join(content[name] for name in content if not name.endswith(".npz")).decode()
-    for private in ("annabel", "gpu-box", "/home", "/mnt", "Users", str(copied), "2030", os.fspath(Path.cwd())):
+    for private in ("annabel", "gpu-box", "/home", "/mnt", "Users", str(copied), "2030-01-01", os.fspath(Path.cwd())):
         assert private.lower() not in text.lower(), private
     assert "torch/nn/m.py" in text
     assert "Linux-glibc2.36" in text
