@@ -114,3 +114,39 @@ def test_the_hash_is_of_the_package(edited: Edited) -> None:
     edited.forget()
     assert code_hash(import_module("edited_plugin").Counted) != one
     assert code_hash(type("Made", (), {"__module__": "nowhere"})) == ""
+
+
+def test_the_hash_covers_modules_beside_the_package_that_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a plugin of several modules that is installed in editable mode, or a file with a helper."""
+    sources = {
+        "edited_plugin.py": "import os, edited_first as first\n\nclass Part: ...\n",
+        "edited_first.py": "def f():\n    from edited_second.deep import g\n",
+        "edited_second/__init__.py": "",
+        "edited_second/deep.py": "import edited_first\n\ng = 1\n",
+        "edited_third.py": "unused = 1\n",
+    }
+
+    def hash_in(folder: Path, **changed: str) -> str:
+        for name, text in {
+            **sources,
+            **{key.replace("__", "/") + ".py": text for key, text in changed.items()},
+        }.items():
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
+            (folder / name).write_text(text)
+        monkeypatch.syspath_prepend(str(folder))
+        try:
+            return code_hash(import_module("edited_plugin").Part)
+        finally:
+            for name in [name for name in sys.modules if name.startswith("edited_")]:
+                del sys.modules[name]
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    first = hash_in(tmp_path / "a")
+    assert hash_in(tmp_path / "b") == first
+    assert hash_in(tmp_path / "c", edited_first="from edited_second.deep import g as h\n") != first
+    assert hash_in(tmp_path / "d", edited_second__deep="g = 2\n") != first
+    assert hash_in(tmp_path / "e", edited_third="unused = 2\n") == first
+    installed = hash_in(tmp_path / "f" / "site-packages")
+    assert hash_in(tmp_path / "g" / "site-packages", edited_second__deep="g = 2\n") == installed != first

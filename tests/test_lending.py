@@ -26,7 +26,8 @@ from pruningbench.contract import (
     VisionModel,
     param,
 )
-from pruningbench.harness.lending import Surroundings, changes, same_bits
+from pruningbench.harness.lending import changes, same_bits
+from pruningbench.harness.surroundings import Surroundings
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Plugin, Registry
 
@@ -46,6 +47,16 @@ def _gradients(network: nn.Module) -> None:
         parameter.grad = torch.ones_like(parameter)
 
 
+def _settings(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 10.0
+
+
+def _autocast(_network: nn.Module) -> None:
+    torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
+
+
 DAMAGE: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "overwrite": (_overwrite, "parameters changed"),
     "train": (lambda network: network.train(), "its mode"),
@@ -55,6 +66,10 @@ DAMAGE: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "frozen": (lambda network: network.requires_grad_(False), "requires_grad"),
     "gradients": (_gradients, "gradients"),
     "forward": (lambda network: setattr(network, "forward", lambda x: x.flatten(1)[:, :2] * 0), "forward"),
+    "settings": (_settings, "settings of modules changed"),
+    "autocast": (_autocast, "autocast"),
+    "device": (lambda _network: torch.set_default_device("meta"), "default device"),
+    "backends": (lambda _network: setattr(torch.backends.mkldnn, "enabled", False), "backends"),
     "dtype": (lambda _network: torch.set_default_dtype(torch.float64), "default dtype"),
     "threads": (lambda _network: torch.set_num_threads(torch.get_num_threads() + 1), "threads"),
 }
@@ -90,7 +105,7 @@ class CarelessTask(Task):
                 DAMAGE[self.damage][0](model.network)
             case "dense":
                 DAMAGE[self.damage][0](context.dense.network)
-                if self.damage != "half":  # which no float image passes
+                if self.damage not in ("half", "device"):  # which no image passes
                     context.logits(context.dense, samples)
             case "labels":
                 samples.labels.zero_()
@@ -152,7 +167,9 @@ def test_a_careless_pruner_moves_nobody_elses_numbers(
 def test_a_careless_task_moves_nobody_elses_numbers(damage: str, of: str, registry: Registry, tmp_path: Path) -> None:
     run(CLEAN, registry, tmp_path / "clean")
     task = f"  - {{use: careless-task, data: {DATA}, damage: {damage}, of: {of}}}\n"
-    assert not run(CLEAN.replace("tasks:\n", f"tasks:\n{task}"), registry, tmp_path / "mixed").not_ok
+    not_ok = run(CLEAN.replace("tasks:\n", f"tasks:\n{task}"), registry, tmp_path / "mixed").not_ok
+    # without a device to compute on, its own values are lost
+    assert {record.task.partition("-")[0] for record in not_ok} == ({"careless"} if damage == "device" else set())
     pd.testing.assert_frame_equal(rows(tmp_path / "mixed", task="toy-task"), rows(tmp_path / "clean"))
     said = notes(tmp_path / "mixed")
     assert all(text.startswith("task 'careless-task") for text in said)

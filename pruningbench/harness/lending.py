@@ -8,22 +8,21 @@ A changed copy is discarded. Nothing that a borrower does reaches the original.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pruningbench.contract import Samples, VisionModel
+from pruningbench.contract import VisionModel
+from pruningbench.harness.surroundings import Surroundings
 
 _SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_ATTRIBUTES = ("preprocessing", "classes", "head", "fingerprint")
-_LARGEST_GUARDED = 2**25
-"""Largest number of elements of an image array that is compared after each loan; larger ones are read as copies."""
+_ABSENT = object()
+_OF_MODULES = frozenset({*vars(nn.Module()), "forward"})
+"""Attributes that every module has; they are compared in ways of their own."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
@@ -55,36 +54,83 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 def changes(original: nn.Module, lent: nn.Module) -> list[str]:
     """Return in words how a network and its lent copy differ; empty if they do not.
 
-    The comparison covers modules (names, types, train or eval mode, hooks, replaced ``forward``), parameters and
-    buffers (names, shapes, dtypes, devices, bits), ``requires_grad``, and whether a gradient is stored.
+    The comparison covers what `structural_changes` compares, the mode (train or eval), the bits of parameters and
+    buffers, and whether a gradient is stored.
+    """
+    found = structural_changes(original, lent)
+    mine, others = dict(original.named_modules()), dict(lent.named_modules())
+    if mine.keys() != others.keys():
+        return found
+    if any(module.training != others[name].training for name, module in mine.items()):
+        found.append("its mode (train or eval) was changed")
+    for kind, before, after in _named_tensors(original, lent):
+        if before.keys() != after.keys():
+            continue
+        different = [name for name, tensor in before.items() if not same_bits(tensor, after[name])]
+        if different:
+            found.append(f"{kind}s changed, the first {different[0]!r}")
+        if kind == "parameter" and any((p.grad is None) != (after[name].grad is None) for name, p in before.items()):
+            found.append("gradients were left on it")
+    return found
+
+
+def structural_changes(original: nn.Module, lent: nn.Module) -> list[str]:
+    """Return in words how a network differs from another apart from its weights; empty if it does not.
+
+    The comparison covers modules (names, types, hooks, replaced ``forward``), their settings (attributes that are
+    numbers, texts, functions or tuples of such, as ``eps`` and ``stride``), names of parameters and buffers, and
+    ``requires_grad``.
     """
     mine, others = dict(original.named_modules()), dict(lent.named_modules())
     types = {name: type(module) for name, module in mine.items()}
     if types != {name: type(module) for name, module in others.items()}:
         return ["its modules were added, removed or replaced"]
     found = []
-    if any(module.training != others[name].training for name, module in mine.items()):
-        found.append("its mode (train or eval) was changed")
     if any(_hooks(module) != _hooks(others[name]) for name, module in mine.items()):
         found.append("hooks were left on it")
     if any(("forward" in vars(module)) != ("forward" in vars(others[name])) for name, module in mine.items()):
         found.append("a module's forward was replaced")
-    for kind, before, after in (
-        ("parameter", dict(original.named_parameters()), dict(lent.named_parameters())),
-        ("buffer", dict(original.named_buffers()), dict(lent.named_buffers())),
-    ):
+    settings = [f"{name}.{setting}" for name, module in mine.items() for setting in _settings(module, others[name])]
+    if settings:
+        found.append(f"settings of modules changed, the first {settings[0].lstrip('.')!r}")
+    for kind, before, after in _named_tensors(original, lent):
         if before.keys() != after.keys():
             found.append(f"a {kind} was added or removed")
-            continue
-        different = [name for name, tensor in before.items() if not same_bits(tensor, after[name])]
-        if different:
-            found.append(f"{kind}s changed, the first {different[0]!r}")
-        if kind == "parameter":
-            if any(p.requires_grad != after[name].requires_grad for name, p in before.items()):
-                found.append("requires_grad was changed")
-            if any((p.grad is None) != (after[name].grad is None) for name, p in before.items()):
-                found.append("gradients were left on it")
+        elif kind == "parameter" and any(p.requires_grad != after[name].requires_grad for name, p in before.items()):
+            found.append("requires_grad was changed")
     return found
+
+
+def _named_tensors(one: nn.Module, other: nn.Module) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    yield "parameter", dict(one.named_parameters()), dict(other.named_parameters())
+    yield "buffer", dict(one.named_buffers()), dict(other.named_buffers())
+
+
+def _settings(module: nn.Module, other: nn.Module) -> list[str]:
+    """Return the settings in which two modules differ; tensors, containers of modules and the like are no settings."""
+    before, after = vars(module), vars(other)
+    names = {*before, *after} - _OF_MODULES
+    pairs = ((name, before.get(name, _ABSENT), after.get(name, _ABSENT)) for name in sorted(names))
+    return [
+        name for name, was, now in pairs if was is not now and (_is_setting(was) or _is_setting(now)) and was != now
+    ]
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_setting, value))
+    plain = (bool, int, float, complex, str, torch.dtype, torch.device, FunctionType, BuiltinFunctionType)
+    return value is None or isinstance(value, plain)
+
+
+def view_changes(original: VisionModel, lent: VisionModel) -> list[str]:
+    """Return in words whether attributes or methods of a lent model, other than its network, were replaced."""
+    if type(original) is not type(lent):
+        return ["the model's class was replaced"]
+    before, after = vars(original), vars(lent)
+    replaced = [name for name in before if name != "network" and after.get(name, _ABSENT) is not before[name]]
+    replaced += [name for name in after if name not in before and hasattr(type(lent), name)]  # hides a method
+    return [f"an attribute of the model was replaced, the first {replaced[0]!r}"] if replaced else []
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:
@@ -104,84 +150,9 @@ class Loan:
 
     def collect(self) -> list[str]:
         """Take the copy back and return what the borrower changed; if it changed anything, lend a new copy."""
-        found = changes(self.original.network, self.model.network)
-        if any(getattr(self.original, name) is not getattr(self.model, name, None) for name in _ATTRIBUTES):
-            found.append("its preprocessing, classes, head or fingerprint was replaced")
+        found = changes(self.original.network, self.model.network) + view_changes(self.original, self.model)
         if found:
             self.model = self.original.clone()
-        return found
-
-
-class LentSamples:
-    """Guards the arrays of an open data set that every component can reach: labels, boxes, images in memory.
-
-    Args:
-        samples: the data set; its reachable arrays are copied.
-    """
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-        self._kept = [(tensor, tensor.clone()) for tensor in self._reachable()]
-        self._said = (samples.fingerprint, samples.classes)
-
-    def _reachable(self) -> Iterator[Tensor]:
-        if isinstance(self.samples.labels, Tensor):
-            yield self.samples.labels
-        images = getattr(self.samples, "images", None)
-        if isinstance(images, Tensor) and images.numel() <= _LARGEST_GUARDED:
-            yield images
-        boxes = getattr(self.samples, "boxes", None)
-        yield from (box for box in (boxes if isinstance(boxes, (list, tuple)) else ()) if isinstance(box, Tensor))
-
-    def collect(self) -> list[str]:
-        """Return what a borrower changed; restore labels and boxes in place."""
-        found = []
-        if any(not same_bits(tensor, copy) for tensor, copy in self._kept):
-            found.append("labels, boxes or images of a data set were changed")
-            with torch.no_grad():
-                for tensor, copy in self._kept:
-                    tensor.data.copy_(copy)
-        if (self.samples.fingerprint, self.samples.classes) != self._said:
-            found.append("the fingerprint or classes of a data set were changed")
-            self.samples.fingerprint, self.samples.classes = self._said
-        return found
-
-
-def _folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # it was deleted
-        return None
-
-
-@dataclass
-class Surroundings:
-    """Process state that components share; it is read at the start, then compared and restored by `collect`."""
-
-    threads: int = field(default_factory=torch.get_num_threads)
-    dtype: torch.dtype = field(default_factory=torch.get_default_dtype)
-    grad: bool = field(default_factory=torch.is_grad_enabled)
-    deterministic: bool = field(default_factory=torch.are_deterministic_algorithms_enabled)
-    folder: Path | None = field(default_factory=_folder)
-
-    def collect(self) -> list[str]:
-        """Restore what changed, and return it in words."""
-        found = []
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
-            found.append("the number of threads was changed")
-        if torch.get_default_dtype() != self.dtype:
-            torch.set_default_dtype(self.dtype)
-            found.append("the default dtype was changed")
-        if torch.is_grad_enabled() != self.grad:
-            torch.set_grad_enabled(self.grad)
-            found.append("autograd was switched on or off")
-        if torch.are_deterministic_algorithms_enabled() != self.deterministic:
-            torch.use_deterministic_algorithms(self.deterministic)
-            found.append("deterministic algorithms were switched")
-        if self.folder is not None and _folder() != self.folder:
-            os.chdir(self.folder)
-            found.append("the working folder was changed")
         return found
 
 

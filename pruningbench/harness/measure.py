@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pruningbench.base.randomness import random_state, set_random_state
 from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
-from pruningbench.contract.statistics import Estimate, bootstrap, mean
+from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean
 from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PluginError, PruningBenchError
+from pruningbench.harness.lending import Blame, lending
+from pruningbench.harness.lent import LentOutputs
 from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.plan import TaskRun
 
@@ -78,7 +81,9 @@ class Measured:
     dimension: str = ""
 
 
-def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False) -> Measured:
+def measure(
+    run: TaskRun, model: VisionModel, context: Context, *, may_lack: bool = False, blame: Blame | None = None
+) -> Measured:
     """Run a task on a model and apply its metrics; a failure loses only its own part if anything is measured.
 
     Args:
@@ -86,6 +91,7 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
         model: what to measure.
         context: lent to the task.
         may_lack: whether no metric needs to apply, because other metrics of the task already have values.
+        blame: records which metric changed outputs, which are restored for the others.
 
     Raises:
         PluginError: if the task yields a variant twice, or nothing that its metrics consume.
@@ -104,13 +110,17 @@ def measure(run: TaskRun, model: VisionModel, context: Context, *, may_lack: boo
             errors.append(PruningBenchError(f"{variant}: {outputs.reason}"))
             measured.failures.append(Failure(variant, "", outputs.reason))
             continue
+        lent, state = LentOutputs(outputs), random_state()
         for use in run.metrics:
             try:
-                if isinstance(use.component, Metric) and use.component.applies(outputs):
-                    main = use.name in task.metrics[:1]
-                    _apply(use.component, use.label, variant, outputs, measured, main=main)
+                set_random_state(state)  # no metric's draws depend on which others there are
+                with lending(f"metric {use.label!r}", blame or Blame(), lent):
+                    if isinstance(use.component, Metric) and use.component.applies(outputs):
+                        main = use.name in task.metrics[:1]
+                        _apply(use.component, use.label, variant, outputs, measured, main=main)
             except Exception as error:  # noqa: BLE001 - third-party metric; the others remain valid
                 _fail(error, variant, use.label, measured, errors)
+        set_random_state(state)
         try:
             _note_degenerate(outputs, variant, measured)
         except Exception as error:  # noqa: BLE001 - third-party outputs
@@ -190,7 +200,7 @@ def _apply(
     if not isinstance(metric.unit, str) or metric.higher_is_better not in (True, False, None):
         raise PluginError(f"metric {label!r}: unit must be text, and higher_is_better true, false or none")
     array = values.detach().cpu().double().numpy()
-    statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    statistic = _statistic(metric)
     if statistic is mean and array.ndim == 2:
         if not array.shape[1]:
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: it has no values per sample")
@@ -213,13 +223,20 @@ def _apply(
         measured.samples[f"{variant}|{label}|draws"] = estimate.draws
 
 
+def _statistic(metric: Metric) -> Callable[[Floats], float]:
+    """Return a metric's statistic, which gets a copy: one that sorts in place would break the pairing of resamples."""
+    if type(metric).aggregate is Metric.aggregate:
+        return mean
+    return lambda values: metric.aggregate(values.copy())
+
+
 def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
     """Return a metric's chance level and, for the main metric, the p-value that it is no better; NaN if undefined."""
     constant = None if metric.higher_is_better is None else metric.chance(outputs)
     if constant is None:
         return float("nan"), float("nan")
     array = constant.detach().cpu().double().numpy()
-    statistic = mean if type(metric).aggregate is Metric.aggregate else metric.aggregate
+    statistic = _statistic(metric)
     if statistic is mean and array.ndim == 2:
         array = array.mean(axis=1)
     if array.shape != values.shape:

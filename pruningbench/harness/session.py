@@ -29,6 +29,7 @@ from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.artifacts import model_parts
 from pruningbench.harness.comparing import Memo, References
 from pruningbench.harness.lending import Blame, Lender, Loan, lending
+from pruningbench.harness.lent import LentTensors
 from pruningbench.harness.networks import PROVENANCE, as_tensor
 from pruningbench.harness.shelves import DataShelf, load_model
 from pruningbench.harness.thresholds import note_ties, prune_within, threshold
@@ -215,7 +216,13 @@ class ModelSession:
 
             def make() -> dict[str, torch.Tensor]:
                 if isinstance(pruner, ScorePruner):
-                    masks = threshold(pruner, self._shared_scores(cell, pruner), sparsity)
+                    scores = self._shared_scores(cell, pruner)
+                    lent = LentTensors(list(scores.values()), "scores were changed while they were thresholded")
+                    with (
+                        isolated_randomness("threshold", identity),
+                        lending(f"pruner {cell.pruner_label!r}", self._blame, lent),
+                    ):
+                        masks = threshold(pruner, scores, sparsity)
                 else:
                     masks = self._own_masks(cell, pruner, self.dense, sparsity)
                 masks = note_ties(masks, self.dense.network, remedy=self._remedy())

@@ -9,7 +9,8 @@ from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import ComponentRef, Context, Dataset, Model, Samples, Use, VisionModel
 from pruningbench.errors import PluginError
 from pruningbench.harness.artifacts import Parts, key_of, model_parts
-from pruningbench.harness.lending import LentSamples, Loan
+from pruningbench.harness.lending import Loan
+from pruningbench.harness.lent import LentSamples
 from pruningbench.harness.limited import limited
 from pruningbench.plugins import Registry
 from pruningbench.suite.binding import bind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import traceback
@@ -14,7 +13,7 @@ import torch
 
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
-from pruningbench.contract import Context, Pruner, Recipe, RecipeJob, TensorCache, Use, VisionModel
+from pruningbench.contract import Context, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import (
     NETWORK,
@@ -30,14 +29,14 @@ from pruningbench.harness.artifacts import (
 from pruningbench.harness.comparing import ComparingContext, reason_of
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
 from pruningbench.harness.lending import Blame, Loan, lending, same_weights
+from pruningbench.harness.made import check_masks, check_zeros, reduce_to_weights
 from pruningbench.harness.measure import Measured, is_out_of_memory, measure, with_smaller_batches
 from pruningbench.harness.networks import is_worth_keeping, kept_network
 from pruningbench.harness.passes import Choices, Passes
-from pruningbench.harness.session import ModelSession, check_names
+from pruningbench.harness.session import ModelSession
 from pruningbench.harness.shelves import DataShelf, ModelShelf
 from pruningbench.harness.thresholds import ties_of
 from pruningbench.plugins import Registry
-from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks, measured_sparsity
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
@@ -158,6 +157,7 @@ class Worker:
             model, masks = kept_network(
                 self.cache, identity, session.dense.clone, lambda model: self._make(cell, session, model), self.report
             )
+            check_zeros(cell, masks, model.network)  # it may have been kept by a version that did not check
         else:
             model = session.dense.clone()
             masks = self._make(cell, session, model)
@@ -188,6 +188,8 @@ class Worker:
             masks = recipe.run(job)
         model.network.eval()
         check_masks(cell, masks, session.prunable_names(cell))
+        reduce_to_weights(cell, session.dense, model, self.blame)
+        check_zeros(cell, masks, model.network)
         return masks
 
     def _run_task(
@@ -211,7 +213,7 @@ class Worker:
                 _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,
             )  # fmt: skip
             with isolated_randomness(seed):
-                return measure(run, model, context, may_lack=bool(job.kept.get(run.label)))
+                return measure(run, model, context, may_lack=bool(job.kept.get(run.label)), blame=self.blame)
 
         try:
             lenders = (loan, session.loan, reference, self.shelf, self.models)
@@ -351,32 +353,6 @@ class Worker:
             plan=plan_key(job.cell, run),
             made_of=self._parts(job.cell, run),
         )
-
-
-def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:
-    """Make sure that a pruner did what was requested, without trusting its claims.
-
-    Raises:
-        PluginError: for masks of parameters that the scope does not allow, a number of pruned weights other
-            than ``round(sparsity * prunable)`` from a pruner that claims to be exact, or provenance that
-            cannot be stored.
-    """
-    pruner = cell.pruner.component if cell.pruner else None
-    if not isinstance(masks, Masks):
-        raise PluginError(f"recipe {cell.recipe.label!r} returned a {type(masks).__name__}, not Masks")
-    check_names(cell.pruner_label, masks, prunable)
-    pruned, asked = masks.total - masks.kept, number_to_prune(cell.sparsity, masks.total)
-    if cell.pruner is None and pruned:
-        raise PluginError(f"recipe {cell.recipe.label!r} pruned {pruned} weights of its dense reference")
-    if isinstance(pruner, Pruner) and pruner.exact and pruned != asked:
-        raise PluginError(
-            f"pruner {cell.pruner_label!r} pruned {pruned} of {masks.total} weights, not {asked}, "
-            f"at sparsity {cell.sparsity:g}"
-        )
-    try:
-        json.dumps(dict(masks.provenance))
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"pruner {cell.pruner_label!r}: the masks' provenance cannot be stored ({error})") from error
 
 
 def _peak_memory(device: torch.device) -> float:

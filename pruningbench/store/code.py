@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -14,6 +15,8 @@ from typing import Any
 from pruningbench.contract.component import Use
 
 CORE = "pruningbench"
+_INSTALLED = ("site-packages", "dist-packages")
+_IMPORTS = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^\n#;(]+))", re.MULTILINE)
 UNREAD = "unread"
 """Stands for the hash of code whose source cannot be read."""
 
@@ -34,7 +37,9 @@ def code_hash(component: type) -> str:
     """Return a hash of the Python source behind a class.
 
     For a plugin, the hash covers every ``.py`` file of the class's top-level package (or the single file), by its path
-    in the package and its bytes, so it includes helpers that the class imports from that package. For the core,
+    in the package and its bytes, so it includes helpers that the class imports from that package. Modules and packages
+    beside it that it imports, directly or indirectly, are covered too, unless the folder is one of installed packages,
+    where distributions lie side by side and have versions. For the core,
     which is large, the hash covers the class's module and the core modules that it imports, directly or indirectly. The
     source is read once per process.
 
@@ -43,7 +48,7 @@ def code_hash(component: type) -> str:
     """
     try:
         module = component.__module__
-        return _hash(_imported(module) if _top(module) == CORE else _package(module))
+        return _hash(_imported(module) if _top(module) == CORE else _with_neighbours(_package(module), _top(module)))
     except (OSError, ValueError, SyntaxError):
         return ""
 
@@ -87,6 +92,35 @@ def _package(module: str) -> dict[str, Path]:
         sources = [(Path(folder), file) for folder in folders for file in Path(folder).rglob("*.py")]
         return {file.relative_to(folder).as_posix(): file for folder, file in sources}
     return {top: Path(origin)} if origin and origin.endswith(".py") else {}
+
+
+def _with_neighbours(files: dict[str, Path], top: str) -> dict[str, Path]:
+    """Add the modules and packages that lie beside a package and that it imports, directly or indirectly."""
+    if not files:
+        return {}
+    name, file = next(iter(files.items()))
+    folder = file.parent if file.stem == top else file.parents[len(Path(name).parts)]
+    every, seen, waiting = dict(files), {top, CORE}, list(files.values())
+    while waiting and folder.name not in _INSTALLED:
+        for imported in _imported_tops(waiting.pop().read_bytes()) - seen:
+            seen.add(imported)
+            beside = folder / imported
+            is_package = (beside / "__init__.py").is_file()
+            found = sorted(beside.rglob("*.py")) if is_package else [folder / f"{imported}.py"]
+            found = [path for path in found if path.is_file()]
+            every |= {f"../{path.relative_to(folder).as_posix()}": path for path in found}
+            waiting += found
+    return every
+
+
+def _imported_tops(source: bytes) -> set[str]:
+    """Return the top-level names that Python source imports; a line of a docstring may add one too many."""
+    found = set()
+    for start, names in _IMPORTS.findall(source):
+        found |= (
+            {start} if start else {part.split()[0].partition(b".")[0] for part in names.split(b",") if part.strip()}
+        )
+    return {name.decode("utf-8", "replace") for name in found}
 
 
 def _imported(module: str) -> dict[str, Path]:
