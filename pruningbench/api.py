@@ -60,7 +60,7 @@ class Run(Summary):
         """Return the leaderboard as text, in any format of `pruningbench leaderboard` but parquet."""
         from pruningbench.leaderboard import build, render
 
-        return render(build(self.results(), [self.folder]), format)
+        return render(build(load_results(self.folder, details=True), [self.folder]), format)
 
     def __repr__(self) -> str:
         """One line: what ran and what failed; tracebacks are in the journal (`results`)."""

@@ -25,10 +25,10 @@ from pruningbench.publishing.submitting import submit
 __all__ = ["finished", "members"]  # fixtures of the kit
 
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
-INSTEAD = {'"quickstart"': '"tiny.yaml"', "hub:OWNER/NAME": "quickstart.pbsub.zip"}
-"""What stands for a long run, and for a hub."""
-PLUGIN_TESTS = {"docs/plugins.md"}
-"""Their last block is a test of a plugin: `tests/test_testing.py` runs the same check."""
+INSTEAD = {
+    '"quickstart"': '"tiny.yaml"', "hub:OWNER/NAME": "quickstart.pbsub.zip", '"smallest-pruner"': '"magnitude"',
+}  # fmt: skip
+"""What stands for a long run, for a hub, and for a package that is not installed."""
 
 
 @pytest.fixture()
@@ -64,8 +64,6 @@ def test_python_of_the_page_runs(
     if (folder / "runs" / "my-suite").is_dir():
         names["cell"] = load_results(folder / "runs" / "my-suite").query("pruner != 'dense'").iloc[-1].cell
     for text in blocks(page, "python"):
-        if page.relative_to(ROOT).as_posix() in PLUGIN_TESTS and "import pytest" in text:
-            continue
         for shown, used in INSTEAD.items():
             text = text.replace(shown, used)
         with contextlib.redirect_stdout(io.StringIO()):

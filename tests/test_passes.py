@@ -15,6 +15,8 @@ from pruningbench.harness import passes as passes_module
 from pruningbench.harness.passes import Choices, Passes, calibrate, passes_of, recorded_passes
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
+from pruningbench.publishing.submitting import submit
+from pruningbench.publishing.verifying import Again, verify
 from pruningbench.store.cache import Cache
 from pruningbench.store.journal import read_journal
 
@@ -153,6 +155,20 @@ def test_a_resumed_run_takes_the_choice_from_its_records(
     assert made == []
     records, _ = read_journal(tmp_path / "run" / "results.jsonl")
     assert {(r.sparsity, r.batch_size) for r in records} == {(0.0, 16), (0.5, 16), (0.9, 16)}
+
+
+def test_a_submission_is_computed_again_as_it_was_made(
+    toy_registry: Registry, tmp_path: Path, choose: Callable[[Passes], list[Passes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a submission names no folder of this machine
+    (tmp_path / "net.py").write_text(NETWORK)
+    choose(Passes(16, channels_last=True))
+    run(SUITE.format(file="net.py"), toy_registry, tmp_path / "run")
+    submitted = submit(tmp_path / "run", toy_registry, tmp_path / "run.pbsub.zip")
+    made = choose(Passes(4))
+    verification = verify(submitted, toy_registry, again=Again(count=2, device="cpu", run_code=True))
+    assert made == []
+    assert verification.rerun is not None and len(verification.rerun.agreed) == 2 and verification.rerun.largest == 0
 
 
 def test_a_batch_that_did_not_fit_is_not_tried_again_for_the_task() -> None:

@@ -9,7 +9,7 @@ from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
-from pruningbench.suite.beside import DENSE
+from pruningbench.suite.labels import DENSE
 from pruningbench.suite.plan import make_plan, shard
 from pruningbench.suite.schema import load_suite, suite_from_text
 

@@ -21,6 +21,11 @@ class TimmVisionModel(VisionModel):
     """
 
     @property
+    def has_classifier(self) -> bool:
+        """False for a network of timm without one (``num_classes`` is 0), as DINO's; its outputs are features."""
+        return getattr(self.network, "num_classes", None) != 0
+
+    @property
     def prefix_tokens(self) -> int:
         """Tokens before a vision transformer's patches: class, distillation, registers; 0 for others."""
         network: Any = self.network

@@ -34,7 +34,7 @@ def suite(file: Path, models: str | None, pruners: str | None, tasks: str | None
     from pruningbench.base.files import write_whole
     from pruningbench.errors import UsageError
     from pruningbench.suite.jsonschema import schema_text, suite_schema
-    from pruningbench.suite.newsuite import known, suite_text
+    from pruningbench.suite.newsuite import defaults, known, suite_text
 
     if file.exists():
         raise UsageError(f"{file}: exists already; choose another name")
@@ -43,11 +43,12 @@ def suite(file: Path, models: str | None, pruners: str | None, tasks: str | None
     def names(kind: Kind) -> Callable[[str], list[str]]:
         return lambda text: known(registry, kind, [part for part in re.split(r"[\s,]+", text) if part])
 
+    suggested = {} if None not in (models, pruners, tasks, data) else defaults(registry)
     answers = (
-        _answer(registry, "model", models, "digits-resnet", names("model")),
-        _answer(registry, "pruner", pruners, "random, magnitude", names("pruner")),
-        _answer(registry, "task", tasks, "classification", names("task")),
-        _answer(registry, "dataset", data, "digits", names("dataset")),
+        _answer(registry, "model", models, suggested.get("model"), names("model")),
+        _answer(registry, "pruner", pruners, suggested.get("pruner"), names("pruner")),
+        _answer(registry, "task", tasks, suggested.get("task"), names("task")),
+        _answer(registry, "dataset", data, suggested.get("dataset"), names("dataset")),
     )
     if len(answers[3]) != 1:
         raise UsageError(f"name one data set, got {', '.join(answers[3])}")
@@ -73,7 +74,7 @@ _QUESTIONS = {
 
 
 def _answer(
-    registry: Registry, kind: Kind, given: str | None, default: str, check: Callable[[str], list[str]]
+    registry: Registry, kind: Kind, given: str | None, default: str | None, check: Callable[[str], list[str]]
 ) -> list[str]:
     """Return the names that an option gives, or else those that a person types; wrong ones are asked for again."""
     from pruningbench.errors import PruningBenchError

@@ -90,8 +90,8 @@ class VisionModel:
 
     @property
     def has_classifier(self) -> bool:
-        """False if the network says that its outputs are features and not logits (``num_classes`` is 0, as in timm)."""
-        return getattr(self.network, "num_classes", None) != 0
+        """Whether `logits` gives logits of classes; False for a network whose outputs are features."""
+        return True
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, classes) logits; features if there is no classifier."""

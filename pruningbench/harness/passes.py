@@ -1,6 +1,7 @@
 """How a network's forward passes are made: the memory format and the batch size that are fastest on this device.
 
-On a CPU the choice decides over a factor of up to four: a large batch of large images spends its time on memory. The
+On a CPU the choice decides over a factor of up to nine (EfficientNet-Lite0): a large batch of large images spends its
+time on memory. The
 choice may move the last bits of a result, so it is made once for a model and device, recorded with each value, and
 taken from the record or the cache when work is repeated.
 """
@@ -65,10 +66,11 @@ class Passes:
 def recorded_passes(records: Iterable[Record]) -> dict[str, Passes]:
     """Return the first recorded choice of each model, by label."""
     found: dict[str, Passes] = {}
-    for record in records:
-        passes = Passes.parse(record.made_of.get(f"setting {SETTING}", ""))
+    for record in records:  # of up to a million, so only those of models without a choice are parsed
+        text = record.made_of.get(f"setting {SETTING}") if record.model not in found else None
+        passes = Passes.parse(text) if text else None
         if passes is not None:
-            found.setdefault(record.model, passes)
+            found[record.model] = passes
     return found
 
 

@@ -29,6 +29,7 @@ from pruningbench.suite.schema import Suite
 if TYPE_CHECKING:
     import torch
 
+    from pruningbench.harness.passes import Passes
     from pruningbench.harness.worker import Worker
 
 
@@ -46,6 +47,7 @@ class RunOptions:
         accept_changed: keep finished task runs whose parts have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         verify_data: read all weights and data again, even if the times of their files have not changed.
+        passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
 
     device: str = "auto"
@@ -58,6 +60,7 @@ class RunOptions:
     accept_changed: bool = False
     no_cache: bool = False
     verify_data: bool = False
+    passes: Mapping[str, Passes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ def _run(
     worker = Worker(
         plan.suite.name, registry, device, cache, driver.note,
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
+        passes={**options.passes, **recorded_passes(driver.journal.records)},
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
     sources.stamp_all()
@@ -211,7 +215,6 @@ def _run(
         )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
-    worker.passes.known |= recorded_passes(driver.journal.records)
     try:
         executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))

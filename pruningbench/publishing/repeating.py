@@ -69,13 +69,18 @@ def repeat(
         UsageError: if the suite runs such code and `run_code` is False, or cannot be run here.
         SubmissionError: if no cell can be computed again.
     """
+    from pruningbench.harness.passes import recorded_passes
+
     code = evidence.plan.runs()
     if code and not run_code:
         raise UsageError(f"--rerun would run {code[0]}: read that code first, then give --run-code")
     chosen = choose(evidence, count, seed)
     if not chosen:
         raise SubmissionError("no cell of this submission can be computed again with the installed plugins")
-    options = RunOptions(device=device, only=tuple(f"cell={key}" for key in chosen), no_cache=True)
+    options = RunOptions(
+        device=device, only=tuple(f"cell={key}" for key in chosen), no_cache=True,
+        passes=recorded_passes(evidence.values()),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="pruningbench-rerun-") as folder:
         prepared = prepare(evidence.plan.suite, registry, Path(folder) / "run", options)
         execute(prepared, registry, observer)

@@ -34,7 +34,7 @@ from pruningbench.site.tables import (
     main_columns,
     value_table,
 )
-from pruningbench.suite.beside import DENSE
+from pruningbench.suite.labels import DENSE
 
 
 def pages(source: Source) -> Iterator[Page | File]:

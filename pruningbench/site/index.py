@@ -9,7 +9,7 @@ from pruningbench.site.html import Html, Page, e
 from pruningbench.site.links import PageKind, page_of
 from pruningbench.site.subjects import NOTHING_PRUNED, PLURALS, STYLES, Site
 from pruningbench.site.tables import LONGEST
-from pruningbench.suite.beside import DENSE
+from pruningbench.suite.labels import DENSE
 
 SUMMARIES = 200
 """Most entries of a kind with a summary: the summary of each needs its component."""

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pruningbench.contract.component import ComponentRef, Kind, Use
+from pruningbench.contract.component import ComponentRef, Use
+from pruningbench.plugins import Registry
 from pruningbench.suite.binding import BindingError
-from pruningbench.suite.labels import LONGEST
+from pruningbench.suite.labels import DENSE, LONGEST
 
 FOR = "for"
 """Key of a pruner, recipe or task: the models that it is for."""
@@ -21,8 +22,6 @@ AS = "as"
 The labels of recipes and tasks have a meaning of their own: they say whether anything is trained, and which dimension a
 value belongs to."""
 ALIASED = ("models", "pruners")
-DENSE = "dense"
-"""Stands in tables where no pruner is."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of suites, and labels that a suite gives."""
 
@@ -35,15 +34,14 @@ def without_beside(key: str, reference: ComponentRef) -> ComponentRef:
     return {name: value for name, value in reference.items() if name not in beside}
 
 
-def with_beside(key: str, reference: ComponentRef, use: Use, kind: Kind, names: Sequence[str]) -> Use:
+def with_beside(key: str, reference: ComponentRef, use: Use, registry: Registry) -> Use:
     """Return a component with the label and the models that the item `reference` of list `key` states.
 
     Args:
         key: ``models``, ``pruners``, ``recipes`` or ``tasks``; other lists have neither.
         reference: the item.
         use: the component of the item.
-        kind: the component's kind.
-        names: registered names of that kind; a label must not be the name of another component.
+        registry: the installed components; a label must not be the name of another one of the kind.
 
     Raises:
         BindingError: if a value is not allowed.
@@ -53,7 +51,7 @@ def with_beside(key: str, reference: ComponentRef, use: Use, kind: Kind, names: 
     if key in LIMITED and FOR in reference:
         use = dataclasses.replace(use, only_for=_models(reference[FOR]))
     if key in ALIASED and AS in reference:
-        use = dataclasses.replace(use, alias=_alias(reference[AS], use, kind, names))
+        use = dataclasses.replace(use, alias=_alias(reference[AS], use, registry))
     return use
 
 
@@ -80,10 +78,11 @@ def _models(value: Any) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _alias(value: Any, use: Use, kind: Kind, names: Sequence[str]) -> str:
+def _alias(value: Any, use: Use, registry: Registry) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value) or len(value) > LONGEST:
         words = f"text of at most {LONGEST} letters, digits, '.', '_' and '-'"
         raise BindingError(f"as: must be {words}, got {value!r}", (AS,))
-    if value == DENSE or (value in names and value != use.name):
+    kind = use.component.kind
+    if value == DENSE or (value in registry.names(kind) and value != use.name):
         raise BindingError(f"as: {value!r} is the name of another {kind}; choose a name that no component has", (AS,))
     return value

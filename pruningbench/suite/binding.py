@@ -57,7 +57,7 @@ def bind(registry: Registry, kind: Kind, reference: Any, home: str = "") -> Use:
             raise BindingError(f"{kind} {name!r} has no field {key!r}{hint}", (key,), at_key=True)
     references: dict[str, Use] = {}
     values = dict(fields)
-    for field_name, (referred, several) in _references(component).items():
+    for field_name, (referred, several) in references_of(component).items():
         value = values.get(field_name, _default(component, field_name))
         origin = home if field_name in values else entry.plugin.distribution
         if value is None or value is dataclasses.MISSING:
@@ -108,7 +108,7 @@ def _split(kind: Kind, reference: Any) -> tuple[str, dict[str, Any]]:
 
 
 @cache
-def _references(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
+def references_of(component: type[Any]) -> dict[str, tuple[Kind, bool]]:
     """Return the fields of `component` that name other components, with the kind and whether they list several."""
     hints = field_types(component)
     references: dict[str, tuple[Kind, bool]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -13,13 +13,12 @@ from pruningbench.contract.component import ComponentRef, Kind
 from pruningbench.errors import PruningBenchError
 from pruningbench.plugins import Registration, Registry
 from pruningbench.suite.beside import without_beside
-from pruningbench.suite.binding import BindingError, bind
+from pruningbench.suite.binding import BindingError, bind, references_of
 from pruningbench.suite.jsonschema import AXES
 from pruningbench.suite.reference import describe_fields, field_types
 
-_DATA: dict[str, ComponentRef] = {"test": {"use": "digits", "split": "test"}}
-"""Data sets for fields of these names; all other fields get `_ANY_DATA`."""
-_ANY_DATA: ComponentRef = "digits"
+_SPLITS = {"train": "train"}
+"""Fields that name a data set and mean a split; all others mean ``test``, where the data set has it."""
 
 
 def example_of(registry: Registry, kind: Kind, registration: Registration) -> ComponentRef:
@@ -38,9 +37,8 @@ def example_of(registry: Registry, kind: Kind, registration: Registration) -> Co
     shipped = () if stated else list(_uses(registry, kind, name))
     if shipped:
         return min(shipped, key=lambda reference: len(as_yaml(kind, reference)))
-    hints = field_types(component)
-    required = {field["name"]: None for field in describe_fields(component) if field["required"]}
-    fields = {field: _value(field, hints[field], registry) for field in required if field not in stated} | stated
+    data = {"use": _without_fields(registry, "dataset")}
+    fields = required_fields(registry, component, data, without=stated) | stated
     reference: ComponentRef = {"use": name, **fields} if fields else name
     bind(registry, kind, reference, registration.plugin.distribution)
     return reference
@@ -48,15 +46,14 @@ def example_of(registry: Registry, kind: Kind, registration: Registration) -> Co
 
 def as_yaml(kind: Kind, reference: ComponentRef) -> str:
     """Return an example as lines of a suite: under the list of its kind, or as a field for the other kinds."""
-    text = yaml.safe_dump(reference, default_flow_style=True, sort_keys=False, width=10_000).strip()
-    text = text.removesuffix("\n...").strip()
+    text = in_flow(reference)
     keys = [key for key, of in AXES.items() if of == kind]
     if keys:
         return f"{keys[0]}:\n  - {text}"
     return {
         "dataset": f"data: {text}",
-        "attribution-method": f"methods: [{text}]   # a field of tasks such as interpretability",
-        "discovery-method": f"method: {text}   # a field of the task discovery",
+        "attribution-method": f"methods: [{text}]   # a field of tasks that explain",
+        "discovery-method": f"method: {text}   # a field of tasks that find objects",
     }[kind]
 
 
@@ -82,16 +79,46 @@ def _bound(registry: Registry, kind: Kind, name: str, items: list[Any]) -> Itera
             yield dict(item)
 
 
-def _value(name: str, hint: Any, registry: Registry) -> Any:
-    """Return a value for a required field."""
-    kinds = [mark.kind for part in (hint, *typing.get_args(hint)) for mark in getattr(part, "__metadata__", ())]
-    if kinds:
-        value: Any = _DATA.get(name, _ANY_DATA) if kinds[0] == "dataset" else _without_fields(registry, kinds[0])
-        return [value] if typing.get_origin(hint) in (tuple, list) else value
+def required_fields(
+    registry: Registry, component: Any, data: Mapping[str, Any], *, without: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return a value for each required field of a component.
+
+    Args:
+        registry: the installed components.
+        component: the class (Any, because mypy does not consider a class hashable).
+        data: what a field that names a data set gets, with the split that the field means.
+        without: fields to leave out.
+    """
+    hints, references = field_types(component), references_of(component)
+    required = [field["name"] for field in describe_fields(component) if field["required"]]
+    values = {}
+    for name in (name for name in required if name not in without):
+        kind, several = references.get(name, (None, False))
+        if kind is None:
+            values[name] = _plain(hints[name])
+            continue
+        value: ComponentRef = _without_fields(registry, kind)
+        if kind == "dataset":
+            value = split_of(registry, data, _SPLITS.get(name, "test"))
+        values[name] = [value] if several else value
+    return values
+
+
+def split_of(registry: Registry, data: Mapping[str, Any], split: str) -> ComponentRef:
+    """Return a reference to a data set's split, or to the data set if it has no split of this name."""
+    hint = field_types(registry.entry("dataset", data["use"]).load()).get("split")
+    choices = {choice for part in (hint, *typing.get_args(hint)) for choice in (part, *typing.get_args(part))}
+    reference = {**data, "split": split} if split in choices else dict(data)
+    return reference if len(reference) > 1 else str(data["use"])
+
+
+def _plain(hint: Any) -> Any:
+    """Return a value of a type that names no component: the first choice, or a small value."""
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[0]
     if typing.get_origin(hint) in (tuple, list):
-        return [_value(name, typing.get_args(hint)[0], registry)]
+        return [_plain(typing.get_args(hint)[0])]
     return {int: 1, float: 1.0, bool: True}.get(hint, "example")
 
 
@@ -101,3 +128,9 @@ def _without_fields(registry: Registry, kind: Kind) -> str:
         if not any(field["required"] for field in describe_fields(registration.load())):
             return registry.name_of(registration)
     return registry.names(kind)[0]
+
+
+def in_flow(value: Any) -> str:
+    """Return a value as YAML in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return text.removesuffix("...").strip()

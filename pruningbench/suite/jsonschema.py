@@ -99,23 +99,19 @@ def _properties() -> dict[str, Any]:
 
 def _component(kind: Kind, registry: Registry, known: Sequence[tuple[Registration, Mapping[str, Any]]]) -> Any:
     """Return the schema of a reference: a name, or a mapping with ``use`` that decides which fields there are."""
-    names = {registry.name_of(registration): registration for registration, _ in known}
-    alone = [name for registration, fields in known if len(fields["required"]) == 1
-             for name in _spellings(registry, registration)]  # fmt: skip
-    every = [name for registration in names.values() for name in _spellings(registry, registration)]
+    spellings = {_definition(registration): _spellings(registry, registration) for registration, _ in known}
+    alone = [name for registration, fields in known if fields["required"] == ["use"]
+             for name in spellings[_definition(registration)]]  # fmt: skip
     return {
         "anyOf": [
             {"enum": alone},
             {
                 "type": "object",
                 "required": ["use"],
-                "properties": {"use": {"enum": every}},
+                "properties": {"use": {"enum": [name for names in spellings.values() for name in names]}},
                 "allOf": [
-                    {
-                        "if": {"properties": {"use": {"enum": _spellings(registry, registration)}}},
-                        "then": {"$ref": f"#/$defs/{_definition(registration)}"},
-                    }
-                    for registration in names.values()
+                    {"if": {"properties": {"use": {"enum": names}}}, "then": {"$ref": f"#/$defs/{definition}"}}
+                    for definition, names in spellings.items()
                 ],
             },
         ],

@@ -1,4 +1,4 @@
-"""Labels of a suite's tasks: the name, extended if the suite uses the same name more than once."""
+"""Labels: of a suite's tasks (the name, extended if the suite uses it more than once), and of the dense model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import Use
 
+DENSE = "dense"
+"""Label of the dense model, in place of a pruner's."""
 LONGEST = 60
 """Maximum number of characters, because labels are parts of file names."""
 

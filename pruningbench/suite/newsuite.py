@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from pruningbench.contract.component import ComponentRef, Kind
-from pruningbench.errors import UsageError
+from pruningbench.errors import SuiteError, UsageError
 from pruningbench.plugins import Registry
 from pruningbench.suite.beside import NAME
-from pruningbench.suite.reference import describe_fields, field_types
-from pruningbench.suite.schema import suite_from_text
+from pruningbench.suite.binding import references_of
+from pruningbench.suite.examples import in_flow, required_fields
+from pruningbench.suite.schema import load_suite, suite_from_text
 
+EXAMPLE = "quickstart"
+"""The suite whose components are suggested."""
 SPARSITIES = (0, 0.5, 0.8, 0.9)
 MODELINE = "# yaml-language-server: $schema={schema}\n"
 """First line of a suite, by which an editor finds the schema."""
-_SPLITS = {"train": "train", "test": "test"}
-"""Fields of tasks that mean a split."""
 
 
 def suite_text(
@@ -60,11 +58,23 @@ def suite_text(
         "recipes: [none]   # none prunes and measures; finetune trains after pruning",
         "seeds: [0]",
         "tasks:",
-        *(f"  - {_flow(_task(registry, task, measured))}" for task in tasks),
+        *(f"  - {in_flow(_task(registry, task, measured))}" for task in tasks),
     ]
     text = MODELINE.format(schema=schema) + "\n".join(lines) + "\n"
     suite_from_text(text, registry, source=f"{name}.yaml")
     return text
+
+
+def defaults(registry: Registry) -> dict[Kind, str]:
+    """Return names that work together, as the suite `EXAMPLE` has them; nothing if it is not installed."""
+    try:
+        suite = load_suite(EXAMPLE, registry)
+    except SuiteError:
+        return {}
+    task = next(iter(suite.tasks.values()))
+    data = next(use.name for use in task.references.values() if use.component.kind == "dataset")
+    names = list(dict.fromkeys(use.name for use in suite.pruners))
+    return {"model": suite.models[0].name, "pruner": ", ".join(names[:2]), "task": task.name, "dataset": data}
 
 
 def _own_data(registry: Registry, model: str, data: str) -> dict[str, Any]:
@@ -76,26 +86,12 @@ def _own_data(registry: Registry, model: str, data: str) -> dict[str, Any]:
 
 def _task(registry: Registry, name: str, data: Mapping[str, Any]) -> ComponentRef:
     """Return a task that measures on a data set."""
-    component = registry.entry("task", name).load()
-    hints = field_types(component)
-    fields: dict[str, Any] = {}
-    for field in (f["name"] for f in describe_fields(component) if f["required"]):
-        kinds = [mark.kind for part in (hints[field], *typing.get_args(hints[field]))
-                 for mark in getattr(part, "__metadata__", ())]  # fmt: skip
-        if kinds != ["dataset"]:
-            raise UsageError(f"task {name!r} needs `{field}:`, which no option gives; write it by hand")
-        reference = _split(registry, data, _SPLITS.get(field, "test"))
-        fields[field] = [reference] if typing.get_origin(hints[field]) is tuple else reference
+    component: Any = registry.entry("task", name).load()  # Any, because mypy does not consider a class hashable
+    fields, references = required_fields(registry, component, data), references_of(component)
+    others = [field for field in fields if field not in references or references[field][0] != "dataset"]
+    if others:
+        raise UsageError(f"task {name!r} needs `{others[0]}:`, which no option gives; write it by hand")
     return {"use": name, **fields} if fields else name
-
-
-def _split(registry: Registry, data: Mapping[str, Any], split: str) -> ComponentRef:
-    """Return a data set's split, if it has splits of this name."""
-    hint = field_types(registry.entry("dataset", data["use"]).load()).get("split")
-    choices = {choice for part in (hint, *typing.get_args(hint)) for choice in typing.get_args(part)}
-    choices |= set(typing.get_args(hint))
-    reference = {**data, "split": split} if split in choices else dict(data)
-    return reference if len(reference) > 1 else str(data["use"])
 
 
 def known(registry: Registry, kind: Kind, names: Sequence[str]) -> list[str]:
@@ -113,9 +109,4 @@ def known(registry: Registry, kind: Kind, names: Sequence[str]) -> list[str]:
 
 
 def _list(key: str, values: Sequence[Any]) -> str:
-    return f"{key}: {_flow(list(values))}"
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()
-    return text.removesuffix("...").strip()
+    return f"{key}: {in_flow(list(values))}"

@@ -17,11 +17,11 @@ from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
-from pruningbench.suite.beside import DENSE
 from pruningbench.suite.binding import bind, data_of_model
 from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
 from pruningbench.suite.filters import Filter, is_selected, parse_filters
+from pruningbench.suite.labels import DENSE
 from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
 
 if TYPE_CHECKING:

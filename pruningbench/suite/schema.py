@@ -312,7 +312,7 @@ class _Builder:
         """Bind an item of an axis, with its label and the models that it is for."""
         use = self._bind(kind, without_beside(key, reference), (key, i))
         try:
-            return with_beside(key, reference, use, kind, self.registry.names(kind))
+            return with_beside(key, reference, use, self.registry)
         except BindingError as error:
             raise self.document.error((key, i, *error.path), str(error)) from None
 
