@@ -32,6 +32,7 @@ from pruningbench.contract import (
 from pruningbench.errors import PluginError
 from pruningbench.harness import lent as lent_module
 from pruningbench.harness.lent import LentOutputs, LentSamples
+from pruningbench.harness.surroundings import Surroundings
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.pruning.masks import Masks
@@ -274,3 +275,17 @@ def test_outputs_too_large_for_a_copy_fail_the_metric_that_changes_them(monkeypa
     outputs.scores.add_(1)
     with pytest.raises(PluginError, match="too large to be restored"):
         guard.collect()
+
+
+def test_an_open_region_of_autocast_is_closed_so_that_later_training_sees_its_own_steps() -> None:
+    """Copies of weights in low precision are kept until the outermost region ends; an open one kept them for ever."""
+    found = Surroundings()
+    torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
+    assert found.collect() == ["autocast was left on or changed", "a region of autocast was opened or closed"]
+    layer, seen = nn.Linear(1, 1), []
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            layer.weight.fill_(value)
+        with torch.autocast("cpu", torch.bfloat16):
+            seen.append(float(layer(torch.ones(1, 1)) - layer.bias))
+    assert seen[1] - seen[0] == pytest.approx(1, abs=0.05)

@@ -111,6 +111,7 @@ class Use:
         distinguishing: required fields that its label shows, because another use differs in them.
         only_for: labels of the models that a pruner, recipe or task of a suite is for, with ``*`` for any text;
             empty for all models.
+        only_seeds, only_sparsities: seeds and sparsities of the suite that a pruner or recipe is for; empty for all.
         alias: label that the suite gives it (``as:``); empty for the label made from name and fields.
     """
 
@@ -121,6 +122,8 @@ class Use:
     plugin_version: str = ""
     distinguishing: tuple[str, ...] = ()
     only_for: tuple[str, ...] = ()
+    only_seeds: tuple[int, ...] = ()
+    only_sparsities: tuple[float, ...] = ()
     alias: str = ""
 
     def fields(self) -> dict[str, Any]:

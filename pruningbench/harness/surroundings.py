@@ -40,6 +40,24 @@ def _to_autocast(state: tuple[tuple[bool, torch.dtype], ...]) -> None:
     torch.clear_autocast_cache()
 
 
+def _nesting() -> int:
+    """How many autocast regions are open.
+
+    The low-precision copies of weights are only dropped when the outermost region ends. If one is never left, all
+    later training with autocast computes with the copies of its first step.
+    """
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def _to_nesting(count: int) -> None:
+    while _nesting() > count:
+        torch.autocast_decrement_nesting()
+    while _nesting() < count:
+        torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
+
+
 def _flushes() -> bool:
     """Whether denormal numbers are flushed to zero; torch can set this, but does not tell."""
     return not bool((torch.full((8,), 1e-310, dtype=torch.float64, device="cpu") * 1.0).any())
@@ -73,6 +91,7 @@ _STATE: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
     ("the number of threads was changed", torch.get_num_threads, torch.set_num_threads),
     ("the default dtype was changed", torch.get_default_dtype, torch.set_default_dtype),
     ("autocast was left on or changed", _autocast, _to_autocast),
+    ("a region of autocast was opened or closed", _nesting, _to_nesting),
     ("autograd was switched on or off", torch.is_grad_enabled, torch.set_grad_enabled),
     (
         "deterministic algorithms were switched",

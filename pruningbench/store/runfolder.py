@@ -23,6 +23,8 @@ ROOMS = ("masks", "weights", "samples", "exhibits", "figures", "cache")
 
 AXES = ("models", "pruners", "sparsities", "recipes", "seeds", "tasks", "metrics")
 """Keys of a suite that may grow; finished task runs stay finished."""
+LIMITS = {"for", "only"}
+"""Keys beside ``use:`` that limit an item to some cells of the suite."""
 KNOBS = ("description", "batch_size", "keep")
 """Keys of a suite that do not change any result."""
 
@@ -292,15 +294,36 @@ def suite_difference(stored: dict[str, Any], requested: dict[str, Any]) -> str:
             if stored_value != value:
                 return f"`{key}` there: {_clip(stored_value)}, here: {_clip(value)}"
             continue
-        lacking = [item for item in stored_value if item not in value]
+        lacking = [item for item in stored_value if not any(_covers(wanted, item) for wanted in value)]
         if lacking:
-            added = [item for item in value if item not in stored_value]
+            added = [item for item in value if not any(_covers(item, there) for there in stored_value)]
             alternative = (
                 f"and has {_clip(added[0])} instead" if added else "a smaller suite; to run a part of it use --only"
             )
             return f"`{key}` here lacks {_clip(lacking[0])}, {alternative}"
     extra = [key for key in stored if key not in requested and key not in KNOBS]
     return f"`{extra[0]}` there: {_clip(stored[extra[0]])}, not here" if extra else ""
+
+
+def _covers(wanted: Any, stored: Any) -> bool:
+    """Whether an item of a suite has all cells of a stored item: limits beside ``use:`` may be lifted or widened."""
+    if wanted == stored:
+        return True
+    if not isinstance(stored, dict) or not LIMITS & stored.keys():
+        return False
+    bare = {key: value for key, value in stored.items() if key not in LIMITS}
+    fields = {key: value for key, value in wanted.items() if key not in LIMITS} if isinstance(wanted, dict) else wanted
+    if fields != (bare if isinstance(wanted, dict) or len(bare) > 1 else bare.get("use")):
+        return False
+    limits = _limits(wanted) if isinstance(wanted, dict) else {}
+    return all(key in _limits(stored) and set(limits[key]) >= set(_limits(stored)[key]) for key in limits)
+
+
+def _limits(item: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the limits of an item: models, seeds and sparsities that it is for."""
+    only = item.get("only", {})
+    found = {"for": item.get("for"), **(only if isinstance(only, dict) else {})}
+    return {key: values for key, values in found.items() if isinstance(values, list)}
 
 
 def _check_creatable(path: Path) -> None:

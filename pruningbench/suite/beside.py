@@ -1,4 +1,4 @@
-"""What stands beside ``use:`` in a suite and is not a field of the component: its label, and the models it is for."""
+"""What stands beside ``use:`` in a suite and is not a field of the component: its label, and which cells it is for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from pruningbench.suite.labels import DENSE, LONGEST
 FOR = "for"
 """Key of a pruner, recipe or task: the models that it is for."""
 LIMITED = ("pruners", "recipes", "tasks")
+ONLY = "only"
+"""Key of a pruner or recipe: the seeds and sparsities of the suite that it is for."""
+RESTRICTED = ("pruners", "recipes")
 AS = "as"
 """Key of a model or pruner: its label in tables. It changes no key and no result.
 
@@ -30,15 +33,15 @@ def without_beside(key: str, reference: ComponentRef) -> ComponentRef:
     """Return an item of a suite's list `key` without the keys of this module."""
     if not isinstance(reference, Mapping):
         return reference
-    beside = [word for word, keys in ((FOR, LIMITED), (AS, ALIASED)) if key in keys]
+    beside = [word for word, keys in ((FOR, LIMITED), (ONLY, RESTRICTED), (AS, ALIASED)) if key in keys]
     return {name: value for name, value in reference.items() if name not in beside}
 
 
 def with_beside(key: str, reference: ComponentRef, use: Use, registry: Registry) -> Use:
-    """Return a component with the label and the models that the item `reference` of list `key` states.
+    """Return a component with the label and the cells that the item `reference` of list `key` states.
 
     Args:
-        key: ``models``, ``pruners``, ``recipes`` or ``tasks``; other lists have neither.
+        key: ``models``, ``pruners``, ``recipes`` or ``tasks``; other lists have nothing beside the fields.
         reference: the item.
         use: the component of the item.
         registry: the installed components; a label must not be the name of another one of the kind.
@@ -50,18 +53,28 @@ def with_beside(key: str, reference: ComponentRef, use: Use, registry: Registry)
         return use
     if key in LIMITED and FOR in reference:
         use = dataclasses.replace(use, only_for=_models(reference[FOR]))
+    if key in RESTRICTED and ONLY in reference:
+        use = _only(use, reference[ONLY])
     if key in ALIASED and AS in reference:
         use = dataclasses.replace(use, alias=_alias(reference[AS], use, registry))
     return use
 
 
 def item_of(use: Use) -> ComponentRef:
-    """Return a component's item in a suite, with its label and the models that it is for."""
+    """Return a component's item in a suite, with its label and the cells that it is for."""
     spec = use.spec()
     beside: dict[str, Any] = {AS: use.alias} if use.alias else {}
     if use.only_for:
         beside[FOR] = list(use.only_for)
+    if only := only_of(use):
+        beside[ONLY] = only
     return {**(spec if isinstance(spec, dict) else {"use": spec}), **beside} if beside else spec
+
+
+def only_of(use: Use) -> dict[str, list[float]]:
+    """Return the seeds and sparsities that a component is for; no entry where it is for all."""
+    given: dict[str, list[float]] = {"seeds": list(use.only_seeds), "sparsities": list(use.only_sparsities)}
+    return {key: values for key, values in given.items() if values}
 
 
 def repeated_label(uses: Sequence[Use]) -> int | None:
@@ -76,6 +89,22 @@ def _models(value: Any) -> tuple[str, ...]:
         wrong = f"for: must be a list of labels of models, such as [resnet] or ['vit*'], got {value!r}"
         raise BindingError(wrong, (FOR,))
     return tuple(labels)
+
+
+def _only(use: Use, value: Any) -> Use:
+    if not isinstance(value, Mapping) or not value or not value.keys() <= {"seeds", "sparsities"}:
+        wrong = f"only: must be a mapping with seeds or sparsities, such as {{seeds: [0]}}, got {value!r}"
+        raise BindingError(wrong, (ONLY,))
+    for key, values in value.items():
+        kinds = int if key == "seeds" else (int, float)
+        if (
+            not isinstance(values, list)
+            or not values
+            or not all(type(item) is not bool and isinstance(item, kinds) for item in values)
+        ):
+            raise BindingError(f"only.{key}: must be a list of {key} of the suite, got {values!r}", (ONLY, key))
+    seeds, sparsities = value.get("seeds", []), value.get("sparsities", [])
+    return dataclasses.replace(use, only_seeds=tuple(seeds), only_sparsities=tuple(map(float, sparsities)))
 
 
 def _alias(value: Any, use: Use, registry: Registry) -> str:

@@ -123,11 +123,11 @@ def _plain(hint: Any) -> Any:
 
 
 def _without_fields(registry: Registry, kind: Kind) -> str:
-    """Return the name of a component that needs no fields."""
+    """Return the name of a component that needs no fields, else of any; a placeholder if none of the kind exists."""
     for registration in registry.registrations(kind):
         if not any(field["required"] for field in describe_fields(registration.load())):
             return registry.name_of(registration)
-    return registry.names(kind)[0]
+    return next(iter(registry.names(kind)), f"some-{kind}")
 
 
 def in_flow(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from pruningbench.contract.component import BUILT_IN, Kind, Refers
 from pruningbench.errors import PluginError
 from pruningbench.plugins import Registration, Registry
-from pruningbench.suite.beside import ALIASED, AS, FOR, LIMITED, NAME
+from pruningbench.suite.beside import ALIASED, AS, FOR, LIMITED, NAME, ONLY, RESTRICTED
 from pruningbench.suite.labels import LONGEST
 from pruningbench.suite.reference import describe_fields, field_types
 
@@ -147,6 +147,10 @@ def _fields(registration: Registration) -> dict[str, Any] | None:
     if axes and axes[0] in LIMITED:
         labels = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
         properties[FOR] = {**labels, "description": "Labels of the models that it is for; * stands for any text."}
+    if axes and axes[0] in RESTRICTED:
+        lists = {key: {"type": "array", "items": {"type": "number"}, "minItems": 1} for key in ("seeds", "sparsities")}
+        only = {"type": "object", "properties": lists, "additionalProperties": False, "minProperties": 1}
+        properties[ONLY] = {**only, "description": "Seeds and sparsities of the suite that it is for."}
     required = ["use", *(field["name"] for field in described if field["required"])]
     return {
         "type": "object",

@@ -341,6 +341,11 @@ def is_for(use: Use, model: Use) -> bool:
     return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
 
 
+def _reaches(use: Use, seed: int, sparsity: float) -> bool:
+    """Whether a pruner or recipe of a suite is for a seed and a sparsity (``only:``)."""
+    return seed in (use.only_seeds or (seed,)) and sparsity in (use.only_sparsities or (sparsity,))
+
+
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
     none, limit = untrained(registry), suite.limit
@@ -348,14 +353,20 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
-        trained = [Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
-                   for seed in suite.seeds for recipe in recipes]  # fmt: skip
+        trained = [
+            Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
+            for seed in suite.seeds
+            for recipe in recipes
+            if seed in (recipe.only_seeds or suite.seeds)
+        ]
         cells += [cell for cell in trained if cell.trained]
     scope = suite.scope
     for pruner in (pruner for pruner in suite.pruners if is_for(pruner, model)):
         for seed in suite.seeds:
             for sparsity in (s for s in suite.sparsities if s > 0):
                 for recipe in recipes:
+                    if not (_reaches(pruner, seed, sparsity) and _reaches(recipe, seed, sparsity)):
+                        continue
                     cell_data = data if _uses_data(pruner, recipe) else None
                     knobs = (suite.batch_size, limit, _rounds(recipe, suite))
                     cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *knobs))
@@ -367,7 +378,8 @@ def _rounds(recipe: Use, suite: Suite) -> int:
     component = recipe.component
     if not isinstance(component, Recipe) or not component.trains:
         return 1
-    return max((component.rounds_of(sparsity) for sparsity in suite.sparsities if sparsity > 0), default=1)
+    sparsities = recipe.only_sparsities or suite.sparsities
+    return max((component.rounds_of(sparsity) for sparsity in sparsities if sparsity > 0), default=1)
 
 
 def _uses_data(pruner: Use, recipe: Use) -> bool:

@@ -23,7 +23,10 @@ from pruningbench.suite.beside import (
     FOR,
     LIMITED,
     NAME,
+    ONLY,
+    RESTRICTED,
     item_of,
+    only_of,
     repeated_label,
     with_beside,
     without_beside,
@@ -122,7 +125,9 @@ def identity_fields(instance: Any) -> dict[str, Any]:
 
 def _identity_of(value: Any) -> Any:
     if isinstance(value, Use):
-        return {**value.identity(), FOR: list(value.only_for)} if value.only_for else value.identity()
+        given = {FOR: list(value.only_for), ONLY: only_of(value)}
+        beside = {key: limits for key, limits in given.items() if limits}
+        return {**value.identity(), **beside} if beside else value.identity()
     if isinstance(value, Scope):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -254,7 +259,11 @@ class _Builder:
         return suite
 
     def _check_limits(self, suite: Suite) -> None:
-        """Make sure that each ``for:`` names a model of the suite."""
+        """Make sure that each ``for:`` names a model of the suite, and each ``only:`` its seeds and sparsities."""
+        for key in RESTRICTED:
+            for i, restricted in enumerate(getattr(suite, key)):
+                for axis, values in only_of(restricted).items():
+                    self._check_only((key, i, ONLY, axis), values, getattr(suite, axis))
         labels = [use.label for use in suite.models]
         for key, uses in zip(LIMITED, (suite.pruners, suite.recipes, suite.tasks.values()), strict=True):
             for i, use in enumerate(uses):
@@ -263,6 +272,12 @@ class _Builder:
                         Filter(FOR, "model", label).check(labels)
                     except UsageError as error:
                         raise self.document.error((key, i, FOR), str(error)) from None
+
+    def _check_only(self, path: KeyPath, values: Sequence[float], of_suite: Sequence[float]) -> None:
+        strange = [value for value in values if value not in of_suite]
+        if strange:
+            wrong = f"only.{path[-1]}: {strange[0]:g} is not in {path[-1]} of the suite"
+            raise self.document.error(path, wrong)
 
     def _name(self) -> str:
         name = self.value.get("name")
