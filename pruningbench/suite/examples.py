@@ -71,7 +71,7 @@ def _uses(registry: Registry, kind: Kind, name: str) -> Iterator[ComponentRef]:
 
 def _bound(registry: Registry, kind: Kind, name: str, items: list[Any]) -> Iterator[ComponentRef]:
     for item in items:
-        if isinstance(item, Mapping) and item.get("use") == name:
+        if isinstance(item, Mapping) and item.get("use") == name and len(item) > 1:
             try:
                 bind(registry, kind, item)
             except BindingError:
