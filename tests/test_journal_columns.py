@@ -16,7 +16,8 @@ from kit.boards import failure, record, write_run
 from kit.synthetic import write_synthetic
 
 from pruningbench.errors import RunFolderError
-from pruningbench.leaderboard.results import COLUMNS, DETAILS, OWN, load_results
+from pruningbench.leaderboard.measurements import Measurements
+from pruningbench.leaderboard.results import COLUMNS, DETAILS, OWN, load_measurements, load_results
 from pruningbench.store.journal import Journal, read_journal
 from pruningbench.store.lines import fast_parser, parse_record
 from pruningbench.store.marks import Mark, remark, shown, write_marks
@@ -165,3 +166,15 @@ def test_marks_reach_the_rows(tmp_path: Path) -> None:
     run = write_run(tmp_path / "r", [record("a", cell="x"), record("b", cell="y")])
     write_marks(run / "stale.json", {("x", "sorting", 1): Mark("the weights changed", "x")})
     assert load_results(run)["mark"].tolist()[0] == "stale: the weights changed"
+
+
+def test_measurements_without_pandas_are_those_of_the_table(tmp_path: Path) -> None:
+    """One run with a failure and an undefined value, one of another model: texts, numbers, mappings and marks agree."""
+    write_run(tmp_path / "a", [record("one", value=math.nan), failure("two"), record("three")])
+    write_run(tmp_path / "b", [record("one", model="other")])
+    for runs in ([tmp_path / "a"], [tmp_path / "a", tmp_path / "b"]):
+        got, expected = load_measurements(runs), Measurements.of(load_results(runs, details=True))
+        assert got.columns.keys() == expected.columns.keys()
+        assert len(got) == len(expected) > 2
+        for name in got.columns:
+            assert repr(got.column(name)) == repr(expected.column(name)), name

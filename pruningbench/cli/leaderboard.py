@@ -44,7 +44,7 @@ def leaderboard(
     from pruningbench.errors import UsageError
     from pruningbench.leaderboard import build, render
     from pruningbench.leaderboard.longform import parquet_bytes
-    from pruningbench.leaderboard.results import load_results
+    from pruningbench.leaderboard.results import load_measurements
     from pruningbench.leaderboard.selection import select
     from pruningbench.store.origins import pinned
 
@@ -53,7 +53,7 @@ def leaderboard(
     registry = registry_with_warnings()
     metrics, further, everything = _columns(columns, registry)
     sources = pinned(runs)
-    whole = build(load_results(sources, details=True), sources, columns=further, registry=registry)
+    whole = build(load_measurements(sources), sources, columns=further, registry=registry)
     boards = select(whole, where=where, columns=metrics, sort=sort, others=registry.names("column"))
     if format_ == "table":
         from pruningbench.leaderboard.text import terminal_lines

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Measurements,
     runs: Sequence[str | os.PathLike[str]] = (),
     *,
     columns: Sequence[str] = (),
@@ -60,7 +60,7 @@ def build(
     """
     registry = registry or load_registry()
     asked = load_columns(registry, columns)
-    measurements = Measurements.of(frame)
+    measurements = frame if isinstance(frame, Measurements) else Measurements.of(frame)
     groups = partition(measurements)
     pairs = Pairs(runs)
     differing = _differing(groups)

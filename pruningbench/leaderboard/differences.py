@@ -37,16 +37,18 @@ class Pairs:
     """
 
     def __init__(self, runs: Iterable[str | os.PathLike[str]] = ()) -> None:
-        self._folders: dict[str, list[RunFolder]] = {}
+        self._folders: dict[str, list[tuple[RunFolder, frozenset[str]]]] = {}
         for origin in origins(runs):
-            self._folders.setdefault(origin.run, []).append(RunFolder(origin.folder))
+            folder = RunFolder(origin.folder)
+            if names := _names_of_samples(folder):
+                self._folders.setdefault(origin.run, []).append((folder, names))
         self._read = lru_cache(maxsize=512)(_arrays)
-        self._file = lru_cache(maxsize=65536)(_stored_file)
+        self._file = lru_cache(maxsize=65536)(RunFolder.samples_file)
 
     @property
     def available(self) -> bool:
         """Whether any run has stored per-sample values, so that there may be differences."""
-        return any(_has_samples(folder) for folders in self._folders.values() for folder in folders)
+        return bool(self._folders)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> dict[str, float] | None:
         """Return the difference between two measurements of a metric on the same samples and seed.
@@ -160,9 +162,9 @@ class Pairs:
 
     def _stored(self, measurement: Measurement) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the stored arrays of a measurement from each run folder with the name of its run."""
-        for folder in self._folders.get(measurement["run"], []):
+        for folder, names in self._folders.get(measurement["run"], []):
             path = self._file(folder, measurement["cell"], measurement["task"])
-            if path is not None:
+            if path.name in names:
                 yield self._read(path)
 
     def _draws(self, measurement: Measurement) -> tuple[Floats | None, Floats | None]:
@@ -225,16 +227,12 @@ def _isnan(values: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1), dtype=np.bool_)
 
 
-def _has_samples(folder: RunFolder) -> bool:
+def _names_of_samples(folder: RunFolder) -> frozenset[str]:
+    """Return the names of the files of samples; one look at the folder is faster than one for each file."""
     try:
-        return any(True for _ in folder.samples_file("cell", "task").parent.iterdir())
+        return frozenset(file.name for file in folder.samples_file("cell", "task").parent.iterdir())
     except OSError:
-        return False
-
-
-def _stored_file(folder: RunFolder, cell: str, task: str) -> Path | None:
-    path = folder.samples_file(cell, task)
-    return path if path.exists() else None
+        return frozenset()
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

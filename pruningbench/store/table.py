@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class _Columns:
     def add(self, lines: Sequence[Line]) -> None:
         """Append lines."""
         for name in self._names:
-            self._chunks[name].append(self._column(name, [getattr(line, name) for line in lines]))
+            self._chunks[name].append(self._column(name, list(map(attrgetter(name), lines))))
         marks = [remark(line.status, line.stale, line.made_of) for line in lines]
         self._chunks["mark"].append(self._shared(marks))
 
