@@ -88,6 +88,7 @@ def run(
     retry_failed: bool = False,
     executor: str = "serial",
     workers: int = 1,
+    task_timeout: float | None = None,
     accept_changed: bool = False,
     no_cache: bool = False,
     verify_data: bool = False,
@@ -106,6 +107,8 @@ def run(
         retry_failed: retry what is not ok.
         executor: name of a registered executor.
         workers: processes that the executor may use.
+        task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress (an event or
+            a progress note); it is then killed and recorded as ``timeout``. None for no limit.
         accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         verify_data: read all weights and data again, even if no file seems to have changed.
@@ -128,6 +131,7 @@ def run(
         accept_changed,
         no_cache,
         verify_data,
+        task_timeout,
     )
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)

@@ -9,8 +9,9 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_executors(register: RegisterFunction) -> None:
-    """Register the executor that needs nothing."""
+    """Register the executors that need nothing."""
     register("serial", "pruningbench.harness.executors:SerialExecutor")
+    register("processes", "pruningbench.harness.executors:ProcessesExecutor")
 
 
 @hookimpl

@@ -33,22 +33,24 @@ class Clock:
 
     def __init__(self) -> None:
         self.spent: deque[float] = deque(maxlen=16)
-        self._start = 0.0
+        self._starts: dict[str, float] = {}
+        self._at_once = 1
 
-    def start(self) -> None:
-        """Start timing a cell."""
-        self._start = time.monotonic()
+    def start(self, cell: str) -> None:
+        """Start timing a cell, given by its key."""
+        self._starts[cell] = time.monotonic()
+        self._at_once = max(self._at_once, len(self._starts))
 
-    def stop(self) -> float:
+    def stop(self, cell: str) -> float:
         """Stop timing the cell and return its seconds."""
-        self.spent.append(time.monotonic() - self._start)
+        self.spent.append(time.monotonic() - self._starts.pop(cell, time.monotonic()))
         return self.spent[-1]
 
     def left(self, cells: int) -> str:
         """Return how long `cells` more cells will take if they are like the last ones."""
         if len(self.spent) < 3:
             return "time left unknown"
-        return f"{span(cells * statistics.median(self.spent))} left"
+        return f"{span(cells * statistics.median(self.spent) / self._at_once)} left"
 
 
 class PlainProgress:
@@ -71,7 +73,7 @@ class PlainProgress:
     @hookimpl
     def pruningbench_cell_started(self, cell: CellInfo) -> None:
         """Start the clock."""
-        self.clock.start()
+        self.clock.start(cell.key)
         self._last_line_at = time.monotonic()
 
     @hookimpl
@@ -91,7 +93,7 @@ class PlainProgress:
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
         """Print what is done, how many cells failed and how long the rest will take."""
-        seconds = self.clock.stop()
+        seconds = self.clock.stop(cell.key)
         self.done += 1
         self.failed += not ok
         left = self.clock.left(self.cells - self.done) if self.done < self.cells else "finished"
@@ -158,7 +160,7 @@ class RichProgress(PlainProgress):
     @hookimpl
     def pruningbench_cell_done(self, cell: CellInfo, ok: bool) -> None:
         """Advance the bar."""
-        self.clock.stop()
+        self.clock.stop(cell.key)
         self.done += 1
         self.failed += not ok
         left = self.clock.left(self.cells - self.done) if self.done < self.cells else ""

@@ -39,8 +39,14 @@ if TYPE_CHECKING:
 @not_option
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
-@click.option("--executor", default="serial", show_default=True, help="Executor that runs the cells.")
+@click.option("--executor", default="serial", show_default=True, help="serial, processes, or another executor.")
 @click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
+@click.option(
+    "--task-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Kill a task, or the making of a cell's model, that shows no progress for so long; the rest goes on.",
+)
 @click.option(
     "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
 )
@@ -68,6 +74,7 @@ def run(
     device: str,
     executor: str,
     workers: int,
+    task_timeout: float | None,
     shard: tuple[int, int] | None,
     retry_failed: bool,
     accept_changed: bool,
@@ -97,6 +104,7 @@ def run(
         accept_changed,
         no_cache,
         verify_data,
+        task_timeout,
     )
     prepared = prepare(loaded, registry, out, options)
 

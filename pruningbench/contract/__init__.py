@@ -37,7 +37,7 @@ from pruningbench.contract.cost import Cost, Outline
 from pruningbench.contract.dataset import DataCard, Dataset
 from pruningbench.contract.degeneracy import Degenerate
 from pruningbench.contract.encoded import EncodedSamples
-from pruningbench.contract.executor import Executor, Work
+from pruningbench.contract.executor import Executor, JobLost, JobNote, Work
 from pruningbench.contract.findings import FRACTION, Interval, SweetPoint, SweetSpot, widened
 from pruningbench.contract.human import (
     NO_ANSWER,
@@ -179,6 +179,8 @@ __all__ = [
     "HumanSimilarity",
     "HumanTwoAlternatives",
     "Interval",
+    "JobLost",
+    "JobNote",
     "Kind",
     "MaskError",
     "Measurement",

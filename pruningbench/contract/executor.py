@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 Work = Callable[[Any], Iterator[Any]]
 """Runs one job and yields its events in order; failures of components are events and are not raised."""
+
+
+@dataclass(frozen=True)
+class JobLost:
+    """An executor yields this after the last event of a job whose process ended before the job did.
+
+    The harness decides what becomes of the job: it is tried again, or recorded as crashed or timed out.
+
+    Attributes:
+        job: the job.
+        reason: what happened to the process, such as ``was killed by SIGSEGV``.
+        timed_out: whether the executor ended the process because of `Executor.time_limit`.
+    """
+
+    job: Any
+    reason: str
+    timed_out: bool = False
+
+
+@dataclass(frozen=True)
+class JobNote:
+    """An executor may yield this for a progress note of a job that runs in another process."""
+
+    job: Any
+    message: str
 
 
 class Executor(ABC):
@@ -16,13 +42,28 @@ class Executor(ABC):
     Jobs and events are opaque to an executor and can be pickled. Results do not depend on the executor: it
     decides where and when jobs run, and nothing else. Only the driver, which reads the events, writes files.
 
+    A job says in ``job.family``, a tuple of texts from coarse to fine, what it shares its work with: jobs with the same
+    first text use the same model, and jobs with the same tuple share scores and training. Such jobs run fastest one
+    after another in one process.
+
     Args:
         make_work: returns the function that runs jobs in the calling process. It can be pickled, and is called once
-            in each process that runs jobs, so that models and data are loaded once for all jobs of the process.
+            in each process that runs jobs, so that models and data are loaded once for all jobs of the process. It
+            takes an optional function that receives progress notes, in processes other than the driver's.
         workers: number of processes requested, >= 1.
+
+    Attributes:
+        time_limit: seconds that a job may run without a sign of progress (an event or a note); its process is then
+            killed and the job lost. None for no limit. The harness sets it before `run` if the class `limits_time`.
+        device: device on which jobs compute, as text; set by the harness before `run`.
+        limits_time: whether this class observes `time_limit`.
     """
 
-    def __init__(self, make_work: Callable[[], Work], workers: int) -> None:
+    limits_time: ClassVar[bool] = False
+    time_limit: float | None = None
+    device: str = "cpu"
+
+    def __init__(self, make_work: Callable[..., Work], workers: int) -> None:
         self.make_work, self.workers = make_work, workers
 
     @classmethod
@@ -30,6 +71,19 @@ class Executor(ABC):
         """Return why it cannot run here with this many workers, or None; called before anything is written."""
         return None
 
+    @classmethod
+    def threads(cls, workers: int) -> int | None:  # noqa: ARG003 - subclasses look at it
+        """Return how many threads each of so many workers computes with; None if as many as this process."""
+        return None
+
+    @property
+    def isolated(self) -> bool:
+        """Whether no job runs in the driver's process, so that the driver outlives whatever a job does."""
+        return False
+
     @abstractmethod
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
-        """Run the jobs and yield their events, in order within each job and in any order across jobs."""
+        """Run the jobs and yield their events, in order within each job and in any order across jobs.
+
+        A job that loses its process yields `JobLost` instead of its remaining events.
+        """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pruningbench.contract.executor import JobLost, JobNote
 from pruningbench.errors import PruningBenchError
-from pruningbench.harness.artifacts import METRIC, code_parts
+from pruningbench.harness.artifacts import METRIC, Contents, code_parts
 from pruningbench.harness.attempts import DeathWatch
 from pruningbench.harness.events import CellDone, CellJob, CellPrepared, Event, Step, TaskDone
+from pruningbench.harness.losses import Losses
 from pruningbench.harness.observing import Observers
 from pruningbench.harness.resume import PartsOf, State, TaskKey, assess
 from pruningbench.harness.supervisor import check_interrupt
@@ -25,7 +28,7 @@ from pruningbench.version import __version__
 if TYPE_CHECKING:
     from pruningbench.pruning.masks import Masks
 
-RunJobs = Callable[[Iterable[CellJob]], Iterable[Event]]
+RunJobs = Callable[[Iterable[CellJob]], Iterable[Event | JobLost | JobNote]]
 """The work of an executor: it takes jobs and yields events."""
 
 
@@ -39,6 +42,7 @@ class Summary:
         resumed: number of task runs that were done before.
         not_ok: the first record of each task run that is not ok.
         pending: number of task runs left to do; 0 after a run that ended normally.
+        faults: one line for each process that was lost in this run, whether or not its cell succeeded later.
     """
 
     cells: int
@@ -46,6 +50,7 @@ class Summary:
     resumed: int
     not_ok: tuple[Record, ...]
     pending: int = 0
+    faults: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -82,10 +87,18 @@ class Driver:
         plan: what to run.
         folder: where the results go; it exists, is locked and belongs to this suite.
         observers: the observing hooks of all plugins.
+        isolated: whether the jobs run in other processes, so that a death of this one is no cell's fault.
+
+    Attributes:
+        contents: what the workers have learnt about the content of models and data sets.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, observers: Observers) -> None:
-        self.plan, self.folder, self.observers = plan, folder, observers
+    def __init__(self, plan: Plan, folder: RunFolder, observers: Observers, *, isolated: bool = False) -> None:
+        self.plan, self.folder, self.observers, self._isolated = plan, folder, observers, isolated
+        self.contents = Contents()
+        self._process = os.getpid()
+        self._losses, self._again = Losses(), list[CellJob]()
+        self._faults: list[str] = []
         self.journal = Journal(folder.results)
         self.deaths = DeathWatch(folder.running)
         self._reported: set[Path] = set()  # damaged files that have been reported
@@ -118,7 +131,8 @@ class Driver:
 
     def note(self, message: str) -> None:
         """Pass on a progress note; progress within a step also clears the step of earlier deaths."""
-        self.deaths.note(message)
+        if not self._isolated:
+            self.deaths.note(message)
         self.observers.note(message)
 
     def run(self, jobs: Sequence[CellJob], execute: RunJobs) -> Summary:
@@ -132,11 +146,14 @@ class Driver:
         resumed = self.plan.task_runs() - sum(len(job.tasks) for job in jobs)
         self.observers.started(len(self.plan.cells) - len(jobs), sum(len(job.tasks) for job in jobs))
         failed: set[str] = set()
+        to_do = list(jobs)
         try:
-            for event in execute(jobs):
-                check_interrupt()
-                computed += isinstance(event, TaskDone)
-                self._handle(event, failed)
+            while to_do:
+                self._again = []
+                for event in execute(to_do):
+                    check_interrupt()
+                    computed += self._pass_on(event, failed)
+                to_do = self._again
         except OSError as error:
             self.journal.check()  # a folder that is gone cannot be written either, and is said as such
             raise PruningBenchError(
@@ -147,7 +164,37 @@ class Driver:
             self.observers.done(ok=computed == sum(len(job.tasks) for job in jobs) and not failed)
             self.deaths.leave()
             self.journal.close()
-        return Summary(len(self.plan.cells), computed, resumed, not_ok(self.plan, self.journal.records))
+        bad = not_ok(self.plan, self.journal.records)
+        return Summary(len(self.plan.cells), computed, resumed, bad, faults=tuple(self._faults))
+
+    def _pass_on(self, event: Event | JobLost | JobNote, failed: set[str]) -> int:
+        """Handle what an executor yields; return the number of task runs that ended with it."""
+        if os.getpid() != self._process:
+            os._exit(0)  # a copy of this process, which a component forked and let return into the harness
+        if isinstance(event, JobNote):
+            self.note(event.message)
+            return 0
+        if isinstance(event, JobLost):
+            return self._lose(event, failed)
+        self._handle(event, failed)
+        return int(isinstance(event, TaskDone))
+
+    def _lose(self, lost: JobLost, failed: set[str]) -> int:
+        """Record the task that lost its process if it is not tried again; return the number of tasks recorded."""
+        job: CellJob = lost.job
+        verdict = self._losses.lost(job, lost.reason, timed_out=lost.timed_out)
+        fate = "recorded" if verdict.condemned else "trying again"
+        fault = f"{job.cell.label}: the process {lost.reason} at step {verdict.step!r}; {fate}"
+        self._faults.append(fault)
+        self.observers.warn(fault)
+        for run in verdict.condemned:
+            record = _without_values(self.plan.suite.name, job, run, verdict.status, verdict.error)
+            self._handle(TaskDone(job, run.label, (record,)), failed)
+        if verdict.again is not None:
+            self._again.append(verdict.again)
+        else:
+            self._handle(CellDone(job), failed)
+        return len(verdict.condemned)
 
     def _handle(self, event: Event, failed: set[str]) -> None:
         cell = event.job.cell
@@ -156,7 +203,9 @@ class Driver:
             case Step(name=name):
                 if name == "prepare":
                     self.observers.cell_started(cell)
-                self.deaths.enter(cell.key, name)
+                self._losses.began(event.job, name)
+                if not self._isolated:
+                    self.deaths.enter(cell.key, name)
             case CellPrepared(masks=masks, weights=weights):
                 if masks is not None:
                     self._keep_masks(cell, masks)
@@ -166,11 +215,15 @@ class Driver:
                 unchanged = event.job.kept.get(task, ())
                 self._write_arrays(event, cell, {line.metric for line in unchanged})
                 self.journal.append(_merged(unchanged, records) if unchanged else records)
+                self._losses.done(event.job, task)
                 if event.status != "ok":
                     failed.add(cell.key)
                 self._report(cell, records)
                 self.observers.task_done(cell, task, records)
-            case CellDone():
+            case CellDone(contents=contents):
+                if contents is not None:
+                    self.contents.models |= contents.models
+                    self.contents.data |= contents.data
                 self.observers.cell_done(cell, ok=cell.key not in failed)
 
     def _report(self, cell: Cell, records: Sequence[Record]) -> None:
@@ -238,7 +291,7 @@ def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJob
         suite: name of the suite, for the records.
     """
 
-    def run(jobs: Iterable[CellJob]) -> Iterator[Event]:
+    def run(jobs: Iterable[CellJob]) -> Iterator[Event | JobLost | JobNote]:
         left = []
         for job in jobs:
             reason = refused.get(job.cell.key)

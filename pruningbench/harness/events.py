@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pruningbench.base.identity import content_hash
 from pruningbench.store.records import Record, Status
 from pruningbench.suite.plan import Cell, TaskRun
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from pruningbench.harness.artifacts import Contents
     from pruningbench.pruning.masks import Masks
 
 
@@ -34,6 +36,14 @@ class CellJob:
     attempts: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
     before: Mapping[str, tuple[TaskRun, str]] = field(default_factory=dict)
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """The model, and what is pruned and trained for all sparsities: executors keep such jobs together."""
+        cell = self.cell
+        identity = {name: value for name, value in cell.identity().items() if name not in ("sparsity", "recipe")}
+        trajectory = [identity, cell.recipe.identity(without="training")]
+        return content_hash(cell.model.identity()), content_hash(trajectory)
 
     def for_network(self, network: str) -> CellJob:
         """Return this job for the network that was made; measurements of another network are repeated.
@@ -101,9 +111,14 @@ class TaskDone:
 
 @dataclass(frozen=True)
 class CellDone:
-    """All pending tasks of a cell have ended."""
+    """All pending tasks of a cell have ended.
+
+    Attributes:
+        contents: what the worker has learnt so far about the content of models and data sets.
+    """
 
     job: CellJob
+    contents: Contents | None = None
 
 
 Event = Step | CellPrepared | TaskDone | CellDone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ class RunOptions:
         accept_changed: keep finished task runs whose parts have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         verify_data: read all weights and data again, even if the times of their files have not changed.
+        task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress; None for
+            no limit.
         passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
 
@@ -60,6 +62,7 @@ class RunOptions:
     accept_changed: bool = False
     no_cache: bool = False
     verify_data: bool = False
+    task_timeout: float | None = None
     passes: Mapping[str, Passes] = field(default_factory=dict)
 
 
@@ -109,9 +112,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     Raises:
         UsageError: for invalid options, an unusable folder, or missing data.
     """
-    problem = _executor(registry, options).problem(options.workers)
-    if problem:
-        raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
+    _check_executor(_executor(registry, options), options)
     plan = make_plan(suite, registry, options.only, options.without)
     if options.shard:
         plan = replace(plan, cells=shard(plan.cells, *options.shard))
@@ -149,6 +150,17 @@ def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
     if not (isinstance(executor, type) and issubclass(executor, Executor)):
         raise PluginError(f"executor {options.executor!r} is {executor!r}, not a subclass of Executor")
     return executor
+
+
+def _check_executor(kind: type[Executor], options: RunOptions) -> None:
+    problem = kind.problem(options.workers)
+    if problem:
+        raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
+    limit = options.task_timeout
+    if limit is not None and not 0 < limit < float("inf"):
+        raise UsageError(f"--task-timeout {limit:g}: must be a number of seconds > 0")
+    if limit is not None and not kind.limits_time:
+        raise UsageError(f"--task-timeout: executor {options.executor!r} cannot limit the time of a task")
 
 
 def execute(prepared: Prepared, registry: Registry, observer: object | None = None) -> Summary:
@@ -200,8 +212,13 @@ def _run(
     from pruningbench.store.cache import Cache
 
     plan, folder, options = prepared.plan, prepared.folder, prepared.options
-    driver = Driver(plan, folder, observers)
-    cache = Cache(folder.private_cache) if options.no_cache else Cache()
+    work = _Work()
+    executor = _executor(registry, options)(work, options.workers)
+    executor.device = str(device)
+    if options.task_timeout is not None:
+        executor.time_limit = options.task_timeout
+    driver = Driver(plan, folder, observers, isolated=executor.isolated)
+    cache = Cache(folder.private_cache if options.no_cache else None, driver.note)
     worker = Worker(
         plan.suite.name, registry, device, cache, driver.note,
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
@@ -215,11 +232,13 @@ def _run(
         )
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
+    work.adopt(worker)
     try:
-        executor = _executor(registry, options)(_Work(worker, cache.folder), options.workers)
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
     finally:
         if folder.results.exists():  # unless the folder has been deleted
+            worker.contents.models |= driver.contents.models
+            worker.contents.data |= driver.contents.data
             sources.save(worker.contents)
     if options.no_cache:
         shutil.rmtree(folder.private_cache, ignore_errors=True)
@@ -246,19 +265,25 @@ def finished_summary(prepared: Prepared) -> Summary:
 class _Work:
     """Gives a process the worker that runs its jobs: the driver's own worker here, a new one in another process.
 
-    After unpickling in another process, it uses that process's plugins and discards progress notes.
+    After unpickling in another process, it uses that process's plugins.
     """
 
-    def __init__(self, worker: Worker, cache: Path) -> None:
-        self._worker: Worker | None = worker
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._settings: tuple[Any, ...] = ()
+
+    def adopt(self, worker: Worker) -> None:
+        """Use the driver's worker in this process, and its settings in others."""
+        self._worker = worker
         self._settings = (
-            worker.suite, worker.device, cache, worker.keep_weights, worker.limit, worker.lost, worker.passes.known,
+            worker.suite, worker.device, worker.cache.folder,
+            worker.keep_weights, worker.limit, worker.lost, worker.passes.known,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_worker": None}
 
-    def __call__(self) -> Work:
+    def __call__(self, note: Callable[[str], None] = lambda _message: None) -> Work:
         if self._worker is not None:
             return self._worker.run
         from pruningbench.harness.worker import Worker
@@ -266,7 +291,7 @@ class _Work:
 
         suite, device, cache, keep_weights, limit, lost, passes = self._settings
         worker = Worker(
-            suite, load_registry(), device, Cache(cache), lambda _message: None,
+            suite, load_registry(), device, Cache(cache, note), note,
             keep_weights=keep_weights, limit=limit, lost=lost, passes=passes,
         )  # fmt: skip
         return worker.run
@@ -312,6 +337,9 @@ def _note_environment(prepared: Prepared, registry: Registry, device: str, obser
 
     plugins: Sequence[tuple[str, str, str]] = [(p.name, p.distribution, p.version) for p in registry.plugins]
     environment = capture(device=device, seeds=prepared.plan.suite.seeds, plugins=plugins)
+    threads = _executor(registry, prepared.options).threads(prepared.options.workers)
+    if threads is not None:
+        environment["threads"] = threads
     changed = prepared.folder.write_environment(environment)
     differing = {key: pair for key, pair in changed.items() if key not in ("source",)}
     if differing:

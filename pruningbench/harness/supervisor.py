@@ -48,12 +48,14 @@ def supervise(work: Callable[[], int], died: Callable[[str], bool]) -> int:
     while True:
         child, report = _fork(work)
         status = _wait_for(child)
-        # only the exit code in the pipe counts: a component can exit the process with any status
+        # only the exit code in the pipe counts: a component can exit the process with any status; a process that the
+        # child left behind may keep the pipe open, so its end is not waited for
+        os.set_blocking(report, False)
         with os.fdopen(report, "rb") as pipe:
-            message = pipe.read().decode()
+            message = (pipe.read() or b"").decode()
         if message:
             return int(message)
-        how = _describe(status)
+        how = describe_exit(os.waitstatus_to_exitcode(status))
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display may have hidden the cursor
         if not died(how):
@@ -73,7 +75,7 @@ def _fork(work: Callable[[], int]) -> tuple[int, int]:
     try:
         os.close(reading)
         os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which passes it on once
-        _die_with(parent)
+        die_with(parent)
         signal.signal(signal.SIGINT, _interrupt)
         code = work()
     except KeyboardInterrupt:
@@ -108,7 +110,7 @@ def _flush() -> None:
             stream.flush()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ask the kernel to kill this process when `parent` dies; if that is not supported, poll for its death."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
@@ -146,7 +148,12 @@ def _wait_for(pid: int) -> int:
     return status
 
 
-def _describe(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"exited without a message (exit status {os.WEXITSTATUS(status)})"
+def describe_exit(code: int | None) -> str:
+    """Return in words how a process ended.
+
+    Args:
+        code: its exit status; the negative number of the signal that killed it; None if unknown.
+    """
+    if code is not None and code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited without a message (exit status {code})"

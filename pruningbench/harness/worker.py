@@ -98,7 +98,7 @@ class Worker:
                 self.lost[cell.key] = reason_of(error)  # cells that are compared with it do not try again
             for run in job.tasks:
                 yield TaskDone(job, run.label, (self._failure(job, run, error, seconds),))
-            yield CellDone(job)
+            yield CellDone(job, self.contents)
             return
         prepare_seconds = time.perf_counter() - start
         weights = dict(model.network.state_dict()) if self.keep_weights and masks is not None else None
@@ -114,7 +114,7 @@ class Worker:
         for run in job.tasks:
             yield Step(job, run.label)
             yield self._run_task(job, run, loan, session, base, network[:16])
-        yield CellDone(job)
+        yield CellDone(job, self.contents)
 
     def context(self, seed: int, cache: TensorCache, kind: type[Context] = Context, **extra: Any) -> Context:
         """Return a context with a given cache instead of the worker's own."""

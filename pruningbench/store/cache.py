@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.base.files import default_cache_folder, write_whole
 from pruningbench.base.identity import canonical_json, content_hash, tensors_digest
 from pruningbench.errors import UsageError
+from pruningbench.store.locks import only_process
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,17 +47,18 @@ def budget() -> int:
 class Cache:
     """Stores named tensors under the hash of their identity.
 
-    A file is written under a temporary name and then moved into place, so a reader sees a whole file or none, and
-    two processes may fill the cache at the same time. The identity is stored in the file and compared when the file
-    is read. A damaged file is made again. If the folder is not writable, work is repeated but no result changes, and
-    one warning says so.
+    A file is written under a temporary name and then moved into place, so a reader sees a whole file or none. If
+    several processes need the same tensors, one makes them and the others wait. The identity is stored in the file
+    and compared when the file is read. A damaged file is made again. If the folder is not writable, work is repeated
+    but no result changes, and one warning says so.
 
     Args:
         folder: root of the cache; None for `default_cache_folder()`.
+        note: receives a note every few seconds while another process makes what is needed here.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_cache_folder()
+    def __init__(self, folder: Path | None = None, note: Callable[[str], None] = lambda _message: None) -> None:
+        self.folder, self._note = folder or default_cache_folder(), note
         self._writable, self._budget = True, budget()
         self._bytes_used: int | None = None  # bytes in use, as far as this process knows
 
@@ -73,9 +75,19 @@ class Cache:
         The returned tensors are always the same as those read from the file (on the CPU, contiguous), so the
         first run and later runs compute with the same bits.
         """
+        path = self.path(room, identity)
+        before = _version(path)
         stored = self.find(room, identity)
         if stored is not None:
             return stored
+        if not self._writable or not self._budget:  # nothing to wait for
+            return self._made(room, identity, make)
+        waiting = f"waiting for another process that makes the same {room}"
+        with only_process(path.with_name(f".{path.stem}.lock"), lambda: self._note(waiting)):
+            stored = self.find(room, identity) if _version(path) != before else None
+            return self._made(room, identity, make) if stored is None else stored
+
+    def _made(self, room: str, identity: Any, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         computed = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in make().items()}
         self._write(self.path(room, identity), identity, computed)
         return computed
@@ -152,3 +164,12 @@ class Cache:
             path.unlink(missing_ok=True)
             self._bytes_used -= size
         self._bytes_used += needed
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that replaces it; None if there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns

@@ -26,6 +26,7 @@ def pruningbench_register_pruners(register: Register) -> None:
 @hookimpl
 def pruningbench_register_tasks(register: Register) -> None:
     register("toy-task", "toybench_parts:ToyTask")
+    register("toy-fault", "toybench_faults:ToyFault")
 
 
 @hookimpl

@@ -120,6 +120,14 @@ class ToyPruner(ScorePruner):
         return scores
 
 
+def toy_predictions(model: VisionModel, context: Context, data: Any) -> tuple[Tensor, Tensor]:
+    """Return scores and labels of all samples."""
+    samples = context.open_dataset(data)
+    with torch.no_grad():
+        batches = list(model.batches(samples, context.batch_size))
+        return torch.cat([model.logits(b.images) for b in batches]), torch.cat([b.labels for b in batches])
+
+
 @dataclass(frozen=True)
 class ToyTask(Task):
     """Predicts; can fail, die, run out of memory, or meddle with the model."""
