@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from pruningbench.contract import Cost, Outline
 from pruningbench.contract.cost import DOUBLE, FLOAT
+from pruningbench.pruning.carried import HELD, MOST_CARRIED
 
 CHUNK_BYTES = 1 << 28
 CHUNK_SAMPLES = 64
@@ -114,10 +115,15 @@ def layer_cost(outline: Outline, samples: int, *, rerun: bool, exact: bool) -> C
     rows = 6 * STEP_ENTRIES + 24 * outline.largest if exact else 4 * outline.largest
     memory = 2 * outline.state_bytes + 6 * outline.weights + DOUBLE * (hessians + 5 * largest + rows)
     memory += _watching(outline, images)
+    held = images * (outline.image_bytes + HELD * outline.widest_bytes)
+    carried = rerun and held <= MOST_CARRIED
+    memory += held if carried else 0
     each = "192 Wmax + 6 x 64 MiB" if exact else "32 Wmax"
     of = "one layer" if rerun else "all layers"
     formula = f"2 S + 6 W + 8 d^2 of {of} + 40 d^2 of the largest + {each} + 3 to 7 b a + 7 x 64 MiB: Hessians, inputs"
-    return Cost(len(outline.shapes) if rerun else 1, 0, images, memory, formula)
+    if carried:
+        formula += f"; + n (i + {HELD} a): all images at one layer"
+    return Cost(len(outline.shapes) if rerun and not carried else 1, 0, images, memory, formula)
 
 
 def _samples_at_once(outline: Outline, weights: int, images: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from pruningbench.contract import PruningContext
 from pruningbench.pruning.allocation import Allocation, layer_keep_counts
+from pruningbench.pruning.carried import MOST_CARRIED, bytes_carried, carry, layers_in_order
 from pruningbench.pruning.top_k import keep_highest
 from pruningbench.pruning.weight_inputs import in_double, weights_times_inputs
 from pruningbench_hessian.blocks import cholesky
@@ -27,17 +28,58 @@ def wanda_scores(context: PruningContext, pruner: str, samples: int, *, per_chan
     return weights_times_inputs(context.network, context.parameters, images, pruner=pruner, per_channel=per_channel)
 
 
-def layer_hessians(context: PruningContext, names: Sequence[str], pruner: str, samples: int) -> dict[str, Tensor]:
-    """Return ``H = 2 X X'`` of the named layers, (groups, d, d) float64; X covers all images and positions."""
-    hessians: dict[str, Tensor] = {}
+class LayerHessians:
+    """``H = 2 X X'`` of layers, (groups, d, d) float64; X covers all images and positions."""
 
-    def add(name: str, first: int, groups: int, columns: Tensor) -> None:
+    def __init__(self) -> None:
+        self._totals: dict[str, Tensor] = {}
+
+    def add(self, name: str, first: int, groups: int, columns: Tensor) -> None:
+        """Add inputs of a layer, given as in `watch_inputs`."""
         columns = in_double(columns)
-        total = hessians.setdefault(name, columns.new_zeros(groups, columns.shape[1], columns.shape[1]))
+        total = self._totals.setdefault(name, columns.new_zeros(groups, columns.shape[1], columns.shape[1]))
         total[first : first + len(columns)] += 2 * columns @ columns.transpose(1, 2)
 
-    for_each_input(context, names, pruner, samples, add)
-    return hessians
+    def pop(self, name: str) -> Tensor:
+        """Return the matrices of a layer, and forget them."""
+        return self._totals.pop(name)
+
+
+def for_each_hessian(
+    context: PruningContext,
+    pruner: str,
+    samples: int,
+    use: Callable[[str, Tensor], None],
+    *,
+    after_changes: bool,
+) -> None:
+    """Call `use` with the name and the matrices of each layer, in the order of the parameters.
+
+    Args:
+        context: the network, its parameters and images.
+        pruner: name for messages.
+        samples: number of images, starting with the first.
+        use: may change the values of the layer.
+        after_changes: take the inputs of a layer from the network with the layers before it changed. All images then
+            go through the network together, or for each layer anew, if the network uses a layer twice or in another
+            order, or if its activations are too large (`carried.MOST_CARRIED`).
+
+    Raises:
+        PruningBenchError: without images, or if no linear map or convolution uses one of the parameters.
+    """
+    hessians = LayerHessians()
+    names = list(context.parameters)
+    if after_changes:
+        batches = [images for images, _ in context.first_images(pruner, samples)]
+        network, watched = context.network, context.parameters
+        in_order = layers_in_order(network, watched, batches[0][:1], pruner) == names
+        if in_order and bytes_carried(network, watched, batches, pruner) <= MOST_CARRIED:
+            carry(network, watched, batches, hessians.add, lambda name: use(name, hessians.pop(name)))
+            return
+    for group in [[name] for name in names] if after_changes else [names]:
+        for_each_input(context, group, pruner, samples, hessians.add)
+        for name in group:
+            use(name, hessians.pop(name))
 
 
 def damped(hessians: Tensor, share: float) -> Tensor:

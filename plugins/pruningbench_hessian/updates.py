@@ -138,8 +138,10 @@ class LayerObs(Pruner):
     convolutions X is the im2col matrix. ``method`` sparsegpt prunes columns from left to right by
     ``w^2 / U_jj^2`` (U is the Cholesky factor of H^-1) and updates the columns to the right; obc removes weights
     row by row by the exact ``w^2 / [H^-1]_qq`` and updates all others. Kept weights change in place. Cost, for d
-    inputs per row: with ``rerun`` one forward pass per layer and memory d^2, otherwise one pass and the d^2 of
-    all layers; d^3 + rows d^2 operations with sparsegpt, rows d^3 with obc, which suits small layers only.
+    inputs per row: one forward pass; with ``rerun`` the memory of all images at one layer and d^2, otherwise the d^2
+    of all layers; d^3 + rows d^2 operations with sparsegpt, rows d^3 with obc, which suits small layers only. With
+    ``rerun``, networks that use a layer twice or in another order than they define it, and images that hold over
+    4 GiB, take one forward pass per layer, with the same masks.
     Needs images, no labels. Higher = keep. Sources: Frantar and Alistarh, SparseGPT (ICML 2023); Frantar,
     Singh, Alistarh, Optimal brain compression (NeurIPS 2022).
     """
@@ -180,23 +182,26 @@ class LayerObs(Pruner):
         """Return masks and update the kept weights of the network in place; pruned ones become zero."""
         from pruningbench.pruning.allocation import layer_keep_counts
         from pruningbench.pruning.masks import Masks
-        from pruningbench_hessian.layerwise import layer_hessians
+        from pruningbench_hessian.layerwise import for_each_hessian
 
         parameters = context.parameters
         kept = layer_keep_counts({n: tuple(p.shape) for n, p in parameters.items()}, sparsity, self.allocation)
         dense = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        masks = {}
+        masks: dict[str, Tensor] = {}
+        pruned: dict[str, Tensor] = {}
+
+        def prune_layer(name: str, hessian: Tensor) -> None:
+            count = parameters[name].numel() - kept[name]
+            pruned[name], masks[name] = self._prune_layer(name, parameters[name], hessian, count)
+            _write(parameters, {name: pruned[name]})
+
         try:
-            for names in [[name] for name in parameters] if self.rerun else [list(parameters)]:
-                hessians = layer_hessians(context, names, self.registered, self.samples)
-                for name in names:
-                    prune = parameters[name].numel() - kept[name]
-                    new, masks[name] = self._prune_layer(name, parameters[name], hessians.pop(name), prune)
-                    _write(parameters, {name: new})
+            for_each_hessian(context, self.registered, self.samples, prune_layer, after_changes=self.rerun)
         except BaseException:
             _write(parameters, dense)
             raise
-        return Masks(masks, {"sparsity": sparsity})
+        _write(parameters, pruned)
+        return Masks({name: masks[name] for name in parameters}, {"sparsity": sparsity})
 
     def _prune_layer(self, name: str, parameter: Tensor, hessian: Tensor, prune: int) -> tuple[Tensor, Tensor]:
         from pruningbench.pruning.weight_inputs import by_group

@@ -39,6 +39,7 @@ def watch_inputs(
     *,
     pruner: str,
     per_channel: bool = False,
+    complete: Callable[[str], None] | None = None,
 ) -> None:
     """Run the images through the network in eval mode and pass the inputs of the parameters to `sink`.
 
@@ -49,11 +50,13 @@ def watch_inputs(
         sink: receives the inputs; for convolutions the columns of the im2col matrix.
         pruner: name for messages.
         per_channel: pass a convolution's input channels, (1, channels, n) or (groups, ...), instead.
+        complete: called with a parameter's name once `sink` has all its inputs of a call, before the call is made.
 
     Raises:
         PruningBenchError: if no linear map or convolution uses one of the parameters.
     """
-    recorder = _Recorder({id(parameter): name for name, parameter in parameters.items()}, sink, per_channel)
+    watched = {id(parameter): name for name, parameter in parameters.items()}
+    recorder = Recorder(watched, sink, per_channel=per_channel, complete=complete)
     with isolated_randomness("inputs"), preserved(network), torch.no_grad(), recorder:
         network.eval()
         for batch in images:
@@ -119,10 +122,23 @@ def without_inputs(network: nn.Module) -> str | None:
     return None
 
 
-class _Recorder(TorchFunctionMode):
-    def __init__(self, watched: Mapping[int, str], sink: Sink, per_channel: bool) -> None:
+class Recorder(TorchFunctionMode):
+    """While it is active, passes the inputs of the watched parameters to a sink; see `watch_inputs`.
+
+    Attributes:
+        seen: names of the parameters whose inputs were recorded.
+    """
+
+    def __init__(
+        self,
+        watched: Mapping[int, str],
+        sink: Sink,
+        *,
+        per_channel: bool,
+        complete: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__()
-        self._watched, self._sink, self._per_channel = watched, sink, per_channel
+        self._watched, self._sink, self._per_channel, self._complete = watched, sink, per_channel, complete
         self.seen: set[str] = set()
 
     def __torch_function__(
@@ -142,9 +158,14 @@ class _Recorder(TorchFunctionMode):
         self.seen.add(name)
         self._sink(name, first, groups or len(columns), columns)
 
+    def _done(self, weight: Any) -> None:
+        if self._complete is not None:
+            self._complete(self._watched[id(weight)])
+
     def _linear(self, input: Tensor, weight: Any, bias: Any = None) -> None:
         if id(weight) in self._watched:
             self._record(weight, _tokens(input))
+            self._done(weight)
 
     def _convolution(
         self, input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
@@ -156,26 +177,30 @@ class _Recorder(TorchFunctionMode):
         images = input if input.ndim == weight.ndim else input[None]
         if self._per_channel:
             self._record(weight, images.transpose(0, 1).reshape(groups, images.shape[1] // groups, -1))
-            return
-        for columns in im2col(
-            images, weight.shape[2:], _each(stride, spatial), padding, _each(dilation, spatial), groups
-        ):
-            self._record(weight, columns)
+        else:
+            for columns in im2col(
+                images, weight.shape[2:], _each(stride, spatial), padding, _each(dilation, spatial), groups
+            ):
+                self._record(weight, columns)
+        self._done(weight)
 
     def _attention(self, func: Any, arguments: dict[str, Any]) -> None:
         sides = [arguments["query"], arguments["key"], arguments["value"]]
         if id(arguments["in_proj_weight"]) in self._watched:
             for group, side in enumerate(sides):
                 self._record(arguments["in_proj_weight"], _tokens(side), group, len(sides))
+            self._done(arguments["in_proj_weight"])
         for side, weight in zip(sides, ("q_proj_weight", "k_proj_weight", "v_proj_weight"), strict=True):
             if id(arguments.get(weight)) in self._watched and arguments.get(weight) is not None:
                 self._record(arguments[weight], _tokens(side))
+                self._done(arguments[weight])
         if id(arguments["out_proj_weight"]) in self._watched:
             # with the identity as its projection, attention returns what the projection would have received
             weight = arguments["out_proj_weight"]
             identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
             met, _ = func(**{**arguments, "out_proj_weight": identity, "out_proj_bias": None})
             self._record(weight, _tokens(met))
+            self._done(weight)
 
 
 _CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
