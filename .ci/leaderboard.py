@@ -1,7 +1,8 @@
 """Make the published leaderboard: runs what is stale, and writes submissions, verifications, tables and the summary.
 
 ``make leaderboard`` runs it. ``python .ci/leaderboard.py --check`` computes nothing: it says whether the tables follow
-from the results, and whether the results belong to the suites as they are now.
+from the results, and whether the results belong to the suites as they are now. ``--tables`` writes them anew from the
+published results, after a change of the statistics or of the layout.
 
 What is finished is decided by the artifact keys of the records. The run folders are kept in ``runs/leaderboard``; if
 one is missing, it is made from the published submission, so that only what is stale is run.
@@ -114,12 +115,17 @@ def make(board: Board, registry: Registry, rerun: int = 0, device: str = "auto")
             file.write_bytes(content)
             say(f"{name}: {file.name} is new, {len(content):,} bytes")
         _verify(file, registry, rerun, device)
+    write_pages(board, registry)
+    say(f"{board.folder}: {size(board.folder):,} bytes")
+
+
+def write_pages(board: Board, registry: Registry) -> None:
+    """Write the tables and the summary that follow from the published results, and run nothing."""
     for path, text in pages(board, registry):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             say(f"written: {path.name}")
-    say(f"{board.folder}: {size(board.folder):,} bytes")
 
 
 def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
@@ -263,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the leaderboard, or check it; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=re.sub(r"\s+", " ", (__doc__ or "").partition("\n\n")[0]))
     parser.add_argument("--check", action="store_true", help="compute nothing; say what is not up to date")
+    parser.add_argument("--tables", action="store_true", help="write the tables of published results; run nothing")
     parser.add_argument("--only", action="append", metavar="SUITE", help="only this suite; repeatable")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", dest="settings", help="change each suite")
     parser.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random cells of each suite again")
@@ -273,6 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     board = Board(given.folder, given.runs, tuple(given.only or SUITES), (*SETTINGS, *(given.settings or ())))
     registry = load_registry()
     try:
+        if given.tables:
+            write_pages(board, registry)
+            return 0
         if not given.check:
             make(board, registry, given.rerun, given.device)
             return 0

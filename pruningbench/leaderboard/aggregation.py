@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pruningbench.leaderboard.inference import Spread
+from pruningbench.leaderboard.inference import Variances
 
 Z = 1.96
 """Half the width of a normal 95 % interval, in standard errors."""
@@ -26,6 +26,7 @@ class Entry:
             row is worse.
         p: for a difference, the two-sided p-value that there is none; `p_holm`: the same, adjusted for all tests of
             the model's table. NaN for other values.
+        variances: what the interval of several seeds is made of; None for one seed, or if it is unknown.
     """
 
     value: float
@@ -36,6 +37,7 @@ class Entry:
     best: bool = False
     p: float = math.nan
     p_holm: float = math.nan
+    variances: Variances | None = field(default=None, compare=False, repr=False)
 
     @property
     def half_width(self) -> float:
@@ -78,17 +80,19 @@ def average(measurements: Sequence[Mapping[str, Any]]) -> Entry:
         return Entry(mean, math.nan, math.nan, n, count)
     between, within = _variances(defined, mean)
     half = _quantile(between, within, count) * math.sqrt(between + within)
-    return Entry(mean, mean - half, mean + half, n, count)
+    known = Variances(count, math.inf, between, within) if between or within else None
+    return Entry(mean, mean - half, mean + half, n, count, variances=known)
 
 
-def p_value_of_mean(differences: Sequence[Mapping[str, Any]]) -> float:
-    """Return the two-sided p-value that the mean of differences, one per seed, is zero; variances as in `average`."""
-    defined = [d for d in differences if not math.isnan(d["value"])]
-    if len(defined) < 2:
+def p_value_of_mean(entry: Entry) -> float:
+    """Return the two-sided p-value that a mean of differences, one per seed, is zero; variances as in `average`.
+
+    NaN for a single seed, and for seeds that agree without intervals of their own: then nothing is known about how far
+    the mean may be off.
+    """
+    if entry.variances is None:
         return math.nan
-    mean = sum(float(d["value"]) for d in defined) / len(defined)
-    between, within = _variances(defined, mean)
-    return Spread(mean, math.sqrt(between + within), _freedom(between, within, len(defined))).p_value()
+    return entry.variances.spread(entry.value).p_value()
 
 
 def _variances(defined: Sequence[Mapping[str, Any]], mean: float) -> tuple[float, float]:

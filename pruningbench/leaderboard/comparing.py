@@ -20,6 +20,7 @@ from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.environments import changed_environment
 from pruningbench.leaderboard.inference import LEVEL, holm
 from pruningbench.leaderboard.matching import Pair, direction_of, match
+from pruningbench.leaderboard.pooling import cautious
 from pruningbench.leaderboard.provenance import changed_parts, mark_of, parts_of
 from pruningbench.leaderboard.results import RunPath, load_results
 from pruningbench.leaderboard.rows import Column, ColumnKey
@@ -208,6 +209,7 @@ def _column(m: Measurement) -> ColumnKey:
 
 def judged(changes: Sequence[Change], blind: Mapping[str, set[tuple[_Row, str]]]) -> list[Change]:
     """Return the changes with their verdicts, adjusted for all tests of the comparison."""
+    changes = _with_cautious_p(changes)
     tested = [i for i, change in enumerate(changes) if change.higher_is_better is not None and not change.unchanged]
     decided = list(changes)
     for i, p in zip(tested, holm([changes[i].difference.p for i in tested]), strict=True):
@@ -217,6 +219,20 @@ def judged(changes: Sequence[Change], blind: Mapping[str, set[tuple[_Row, str]]]
             change = replace(change, verdict="better" if better else "worse")
         decided[i] = change
     return decided
+
+
+def _with_cautious_p(changes: Sequence[Change]) -> list[Change]:
+    """Return the changes with p-values over several seeds that small variances by chance do not lower."""
+    keys = {i: change.difference for i, change in enumerate(changes) if change.difference.variances}
+
+    def of_recipe(i: int) -> Place:
+        return replace(changes[i].place, sparsity=0.0, pruner="")
+
+    spreads = cautious(keys, (lambda i: replace(changes[i].place, sparsity=0.0), of_recipe))
+    return [
+        replace(change, difference=replace(change.difference, p=spreads[i].p_value())) if i in spreads else change
+        for i, change in enumerate(changes)
+    ]
 
 
 def _where(change: Change) -> tuple[_Row, str]:

@@ -12,8 +12,8 @@ A contest compares the pruners of one recipe in one dimension, on one model or o
   half of the pruners have are left out. A pruner that lacks a value in any other cell is unranked, with the reason: no
   mean ever skips a missing cell.
 * *Blocks.* A block is a task, a model and a seed: the cells inside share images and networks and are no independent
-  evidence. In each block, the pruners are ranked by their mean place over its cells; `mean_rank` is the mean of these
-  ranks over the blocks.
+  evidence. Seeds at which two or more pruners have the very same values are one block. In each block, the pruners are
+  ranked by their mean place over its cells; `mean_rank` is the mean of these ranks over the blocks.
 * *Ties.* Friedman's test asks whether the pruners differ at all. If it does not reject at .05, or cannot because there
   are too few blocks (fewer than three, or four for two pruners), all of them are tied. Else two pruners are tied unless
   their mean ranks differ by the critical difference of Nemenyi's test or more. The tests take blocks as independent,

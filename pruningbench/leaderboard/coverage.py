@@ -120,23 +120,33 @@ def _common(pairs: Iterable[tuple[str, Number]], pruners: int) -> tuple[Number, 
 
 
 def cells_of(grids: Sequence[Grid], pruners: Sequence[str]) -> Cells:
-    """Return the values of pruners, which lack none, in the cells of all grids; a block is a task, model and seed."""
+    """Return the values of pruners, which lack none, in the cells of all grids; a block is a task, model and seed.
+
+    Seeds at which two or more pruners have the very same values, such as pruners without any randomness and without
+    training, say the same about these pruners: they are one block.
+    """
     import numpy as np
 
     values, errors, blocks = [], [], []
     clusters: list[int] = []
     strata: list[int] = []
+    alone = len(grids)
     for stratum, grid in enumerate(grids):
         chosen = [grid.pruners.index(pruner) for pruner in pruners]
-        values.append(grid.values[chosen].reshape(len(chosen), -1))
+        own = grid.values[chosen]
+        values.append(own.reshape(len(chosen), -1))
         errors.append(grid.errors[chosen].reshape(len(chosen), -1))
-        tasks = list(dict.fromkeys(column.task for column in grid.columns))
-        of_column = np.array([tasks.index(column.task) for column in grid.columns])
-        of_seed = np.arange(len(grid.seeds))
-        block = len(strata) + of_column[:, None, None] * len(of_seed) + of_seed[None, :, None]
-        blocks.append(np.broadcast_to(block, grid.values.shape[1:]).ravel())
-        clusters += [max(clusters, default=-1) + 1 + int(seed) for seed in of_seed] * len(tasks)
-        strata += [stratum] * len(of_seed) * len(tasks)
+        first = max(clusters, default=-1) + 1
+        of_cell = np.empty(grid.values.shape[1:], dtype=np.int64)
+        for task in dict.fromkeys(column.task for column in grid.columns):
+            of_task = [i for i, column in enumerate(grid.columns) if column.task == task]
+            for seeds in replicates(own[:, of_task]):
+                of_cell[np.ix_(of_task, seeds)] = len(strata)
+                clusters.append(first + seeds[0])
+                # the only block of its stratum is in every draw
+                strata.append(stratum if len(seeds) == 1 else alone)
+                alone += len(seeds) > 1
+        blocks.append(of_cell.ravel())
     return Cells(
         np.concatenate(values, axis=1).T,
         np.concatenate(errors, axis=1).T,
@@ -144,3 +154,24 @@ def cells_of(grids: Sequence[Grid], pruners: Sequence[str]) -> Cells:
         np.array(clusters, dtype=np.int64),
         np.array(strata, dtype=np.int64),
     )
+
+
+def replicates(values: NDArray[np.float64]) -> list[list[int]]:
+    """Return the seeds in sets: in each, every seed has the values of the first one for at least two pruners.
+
+    Args:
+        values: (pruners, columns, seeds, sparsities).
+    """
+    import numpy as np
+
+    sets: list[list[int]] = []
+    for seed in range(values.shape[2]):
+        for earlier in sets:
+            one, other = values[:, :, seed], values[:, :, earlier[0]]
+            same = (one == other).all(axis=(1, 2)) & np.isfinite(one).any(axis=(1, 2))  # not only rows at chance
+            if same.sum() > 1:
+                earlier.append(seed)
+                break
+        else:
+            sets.append([seed])
+    return sets

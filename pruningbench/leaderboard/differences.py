@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.aggregation import Entry, average, p_value_of_mean
-from pruningbench.leaderboard.inference import Spread, crossed, paired_p_value
+from pruningbench.leaderboard.inference import Spread, Variances, paired_p_value, variances
 from pruningbench.store.origins import origins
 from pruningbench.store.runfolder import RunFolder
 
@@ -86,19 +86,20 @@ class Pairs:
         if entry.seeds == 1:
             (only,) = [d for d in differences if not math.isnan(d["value"])]
             return replace(entry, p=only["p"])
-        spread = self._crossed(pairs) if entry.seeds == len(pairs) else None
-        if spread is None:
-            return replace(entry, p=p_value_of_mean(differences))
-        low, high = Spread(entry.value, spread.error, spread.freedom).interval()
-        return replace(entry, low=low, high=high, p=spread.p_value())
+        known = self._crossed(pairs) if entry.seeds == len(pairs) else None
+        if known is None:
+            return replace(entry, p=p_value_of_mean(entry))
+        spread = known.spread(entry.value)
+        low, high = spread.interval()
+        return replace(entry, low=low, high=high, p=spread.p_value(), variances=known)
 
-    def _crossed(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Spread | None:
-        """Return the spread of differences over seeds and samples; None if not all of them are available."""
+    def _crossed(self, pairs: Sequence[tuple[Measurement, Measurement]]) -> Variances | None:
+        """Return the variances of differences over seeds and samples; None if not all of them are available."""
         found = [self._paired(*pair) for pair in pairs]
         paired = [one for one in found if one is not None]
         if len(paired) < len(pairs):
             return None
-        return _spread([(mine - other, names) for mine, other, names in paired])
+        return _variances([(mine - other, names) for mine, other, names in paired])
 
     def mean(self, measurements: Sequence[Measurement]) -> Entry:
         """Return the mean of the values of one condition, given one measurement for each seed.
@@ -112,10 +113,10 @@ class Pairs:
         found = [self._values(measurement) for measurement in measurements]
         stored = [one for one in found if one is not None]
         unique = all(len(set(names)) == len(names) for _, names in stored)
-        spread = _spread(stored) if len(stored) == len(measurements) and unique else None
-        if spread is None:
+        known = _variances(stored) if len(stored) == len(measurements) and unique else None
+        if known is None:
             return entry
-        low, high = Spread(entry.value, spread.error, spread.freedom).interval()
+        low, high = known.spread(entry.value).interval()
         return replace(entry, low=low, high=high)
 
     def _paired(self, measurement: Measurement, reference: Measurement) -> tuple[Floats, Floats, list[str]] | None:
@@ -157,8 +158,9 @@ class Pairs:
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan,) * 2
         value = float(measurement["value"]) - float(reference["value"])
         error = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-        p = Spread(value, error, math.inf).p_value() if math.isfinite(error) else math.nan
-        return {"value": value, "ci_low": float(low), "ci_high": float(high), "n": int(defined.sum()), "p": p}
+        n = int(defined.sum())
+        p = Spread(value, error, n - 1).p_value() if math.isfinite(error) and n > 1 else math.nan
+        return {"value": value, "ci_low": float(low), "ci_high": float(high), "n": n, "p": p}
 
     def _stored(self, measurement: Measurement) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the stored arrays of a measurement from each run folder with the name of its run."""
@@ -192,8 +194,8 @@ class Pairs:
         return next((keys for arrays in self._stored(measurement) if (keys := _keys(arrays, measurement))), [])
 
 
-def _spread(seeds: Sequence[tuple[Floats, list[str]]]) -> Spread | None:
-    """Return the spread over seeds and the samples on which all seeds are defined; None for fewer than two samples.
+def _variances(seeds: Sequence[tuple[Floats, list[str]]]) -> Variances | None:
+    """Return the variances over seeds and the samples on which all seeds are defined; None for fewer than two samples.
 
     Args:
         seeds: the (N,) values and the keys of the samples of each seed.
@@ -207,7 +209,7 @@ def _spread(seeds: Sequence[tuple[Floats, list[str]]]) -> Spread | None:
         rows = [np.array([place[key] for key in sorted(shared)]) for place in places]
     values = np.stack(rows)
     values = values[:, np.isfinite(values).all(axis=0)]
-    return crossed(values) if values.shape[1] > 1 else None
+    return variances(values) if values.shape[1] > 1 else None
 
 
 def _keys(arrays: Mapping[str, NDArray[Any]], measurement: Measurement) -> list[str]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pruningbench.contract.reporting import Measurement
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.differences import Pairs
-from pruningbench.leaderboard.inference import LEVEL
+from pruningbench.leaderboard.inference import LEVEL, Spread
 from pruningbench.leaderboard.measurements import Measurements, column_key, row_key
+from pruningbench.leaderboard.pooling import cautious
 from pruningbench.leaderboard.provenance import without_repeats
 from pruningbench.leaderboard.rows import Board, Column, ColumnKey, Row, RowKey
 from pruningbench.site.answers import Line, mean_of_tasks
@@ -26,6 +28,9 @@ NEEDED = (
     "value", "ci_low", "ci_high", "n", "data_fingerprint", "mark",
 )  # fmt: skip
 
+_Known = tuple[Spread, float]
+"""A difference with its standard error, and the p-value that there is none."""
+
 
 class Contenders:
     """Compares rows of a board in its main metrics, sample by sample.
@@ -40,7 +45,7 @@ class Contenders:
     def __init__(self, board: Board, results: pd.DataFrame, pairs: Pairs, columns: Sequence[Column]) -> None:
         self._pairs = pairs
         self._measured = _measurements(board, results, columns)
-        self._known: dict[tuple[RowKey, RowKey, ColumnKey], tuple[float, float, float] | None] = {}
+        self._known: dict[tuple[RowKey, RowKey, ColumnKey], Entry | None] = {}
         self.left = MOST
         """How many comparisons may still be made."""
 
@@ -49,32 +54,48 @@ class Contenders:
 
         The p-value of a row is that of the paired difference of its metric to the best row's; with several metrics it
         comes from their mean and the mean of their standard errors, which is safe however they depend on each other.
+        Over several seeds, standard errors are those of `pooling.cautious`.
         It is corrected for all pairs of rows, see `corrected`. A row without per-sample values is not behind, because
         nothing shows it.
         """
-        p = [self._p_value(best, other, line, scales) for other in others]
+        found = {column.key: self._differences(best, others, column) for column in line.columns}
+        p = [self._p_value(i, found, line, scales) for i in range(len(others))]
         return [i for i, value in enumerate(corrected(p)) if not value <= LEVEL]
 
-    def _p_value(self, best: Row, other: Row, line: Line, scales: Mapping[ColumnKey, float]) -> float:
-        """Return the two-sided p-value that two rows do not differ in a line; NaN if it is unknown."""
+    def _p_value(
+        self, place: int, found: Mapping[ColumnKey, Mapping[int, _Known]], line: Line, scales: Mapping[ColumnKey, float]
+    ) -> float:
+        """Return the two-sided p-value that the best row does not differ from another in a line; NaN if unknown."""
         parts: dict[str, list[tuple[float, ...]]] = {}
-        only = math.nan
+        freedom, only = math.inf, math.nan
         for column in line.columns:
-            found = self._difference(best, other, column)
-            if found is None:
+            if place not in found[column.key]:
                 return math.nan
-            value, error, only = found
+            spread, only = found[column.key][place]
             sign = 1 if column.higher_is_better else -1
-            parts.setdefault(column.task, []).append((sign * value / scales[column.key], error / scales[column.key]))
+            scale = scales[column.key]
+            parts.setdefault(column.task, []).append((sign * spread.value / scale, spread.error / scale))
+            freedom = min(freedom, spread.freedom)
         mean, error = mean_of_tasks(parts)
         if math.isnan(error) or mean <= 0:  # on the samples that both have, the best row may be behind
             return math.nan
         if len(line.columns) == 1:
             return only
-        return math.erfc(mean / error / math.sqrt(2)) if error > 0 else 0.0
+        return Spread(mean, error, freedom).p_value()
 
-    def _difference(self, one: Row, other: Row, column: Column) -> tuple[float, float, float] | None:
-        """Return the paired difference of two rows in a metric, its standard error and its p-value."""
+    def _differences(self, best: Row, others: Sequence[Row], column: Column) -> dict[int, _Known]:
+        """Return the paired differences of the best row to the others in a metric, where they are known."""
+        entries = {i: entry for i, other in enumerate(others) if (entry := self._difference(best, other, column))}
+        spreads = cautious(entries, (lambda _: column.key,))
+        return {
+            i: (spreads[i], spreads[i].p_value())
+            if i in spreads
+            else (Spread(entry.value, entry.half_width / Z, math.inf), entry.p)
+            for i, entry in entries.items()
+        }
+
+    def _difference(self, one: Row, other: Row, column: Column) -> Entry | None:
+        """Return the paired difference of two rows in a metric; None if it is unknown."""
         key = (_key(one), _key(other), column.key)
         if key not in self._known:
             if self.left <= 0:
@@ -82,8 +103,8 @@ class Contenders:
             self.left -= 1
             mine, theirs = (self._measured.get((_key(row), column.key), {}) for row in (one, other))
             shared = sorted(mine.keys() & theirs.keys())
-            entry = self._pairs.over_seeds([(mine[seed], theirs[seed]) for seed in shared]) if shared else None
-            self._known[key] = None if entry is None else (entry.value, entry.half_width / Z, entry.p)
+            pairs = [(mine[seed], theirs[seed]) for seed in shared]
+            self._known[key] = self._pairs.over_seeds(pairs) if pairs else None
         return self._known[key]
 
 
