@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from pruningbench.training import checkpoints
 from pruningbench.training import fit as fitting
 from pruningbench.training.checkpoints import ROOM, Checkpoints
 from pruningbench.training.fit import fit
-from pruningbench.training.settings import FitSettings
+from pruningbench.training.settings import FitSettings, OptimizerName
 
 EPOCHS = 5
 
@@ -70,10 +70,24 @@ class KilledError(Exception):
     pass
 
 
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images.roll(int(torch.randint(6, (), generator=generator)), -1)
+
+
 def train(
-    kept: Checkpoints | None, settings: FitSettings, *, masked: bool, stop: int = 0
+    kept: Checkpoints | None, settings: FitSettings, *, masked: bool, stop: int = 0, steps: int = 0
 ) -> tuple[str, list[float], list[str]]:
+    """Train; raise after epoch `stop`, or when `steps` steps are taken and the next is computed."""
     one, said = model(), []
+    if steps:
+        taken: list[int] = []
+
+        def stopping(*_args: object) -> None:
+            taken.append(1)
+            if one.network.training and len(taken) > steps:
+                raise KilledError
+
+        one.network.register_forward_pre_hook(stopping)
 
     def report(text: str) -> None:
         said.append(text)
@@ -83,7 +97,7 @@ def train(
     masks = masks_of(one) if masked else None
     if masks is not None:
         masks.apply(one.network)
-    losses = fit(one, samples(), settings, seed=3, masks=masks, augment=None, checkpoints=kept, report=report)
+    losses = fit(one, samples(), settings, seed=3, masks=masks, augment=shift, checkpoints=kept, report=report)
     return tensors_digest(dict(one.network.state_dict())), losses, said
 
 
@@ -106,6 +120,60 @@ def test_an_interrupted_training_ends_with_the_same_bits(fields: dict[str, Any],
     assert len(list(Cache().folder.glob(f"{ROOM}/*/*"))) == 1  # only the latest state is kept
     kept.clear()
     assert list(Cache().folder.glob(f"{ROOM}/*/*")) == []
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_a_training_interrupted_in_an_epoch_ends_with_the_same_bits(optimizer: OptimizerName) -> None:
+    settings = FitSettings(
+        epochs=3, batch_size=16, optimizer=optimizer, lr=0.003, ema=0.9, schedule="poly", warmup=0.2, accumulate=2,
+        mixup=0.3, cutmix=0.5, erasing=0.5, label_smoothing=0.1, checkpoint_minutes=1e-9,
+    )  # fmt: skip
+    digest, losses, _ = train(None, settings, masked=True)
+    for done in (4, 6):  # passes, two a step and six an epoch: in the first epoch, and then in the second
+        with pytest.raises(KilledError):
+            train(Checkpoints(Cache(), {"training": 1}), settings, masked=True, steps=done)
+        torch.manual_seed(done)
+    again, their_losses, said = train(Checkpoints(Cache(), {"training": 1}), settings, masked=True)
+    assert (again, their_losses) == (digest, losses)
+    assert said[0] == "epoch 1/3 and 2 steps of the next were done before" and len(said) == 3
+    assert len(list(Cache().folder.glob(f"{ROOM}/*/*"))) == 1
+
+
+def test_a_state_in_an_epoch_is_stored_when_the_minutes_have_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    kept = Checkpoints(Cache(), {"training": 1})
+    assert kept.due() and not kept.due(5)
+    now[0] = 299.0
+    assert kept.due() and not kept.due(5)
+    now[0] = 300.0
+    assert kept.due(5)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "other"])
+def test_a_damaged_or_foreign_state_is_ignored_with_a_note(damage: str, recwarn: pytest.WarningsRecorder) -> None:
+    settings = FitSettings(epochs=3, batch_size=16)
+    digest, _, _ = train(None, settings, masked=False)
+    kept = Checkpoints(Cache(), {"training": 1})
+    with pytest.raises(KilledError):
+        train(kept, settings, masked=False, stop=2)
+    (file,) = Cache().folder.glob(f"{ROOM}/*/*")
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        file.write_bytes(content[:-9] + bytes([content[-9] ^ 255]) + content[-8:])
+    elif damage == "foreign":
+        file.write_bytes(b"PK\x03\x04 not ours")
+    else:
+        state = kept.latest()
+        assert state is not None
+        kept.keep({**state, "network/5.weight": torch.zeros(7)})
+    again, losses, said = train(Checkpoints(Cache(), {"training": 1}), settings, masked=False)
+    assert again == digest and len(losses) == 3
+    notes = [str(warning.message) for warning in recwarn] + said
+    expected = "of another network and is ignored" if damage == "other" else "damaged cache file is made again"
+    assert any(expected in note for note in notes), notes
 
 
 def test_trainings_of_other_settings_share_nothing() -> None:

@@ -15,7 +15,9 @@ from pruningbench.contract import ArraySamples, Preprocessing, VisionModel
 from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
-from pruningbench.training.fit import TrainingError, _rate, epoch_batches, fit, make_optimizer
+from pruningbench.training.batches import epoch_batches
+from pruningbench.training.fit import TrainingError, fit
+from pruningbench.training.optimizing import make_optimizer, rate
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -118,7 +120,7 @@ def test_weight_decay_is_for_matrices_only() -> None:
 
 
 def factors(steps: int, **changes: Any) -> list[float]:
-    return [_rate(step, steps, quick(**changes)) for step in range(steps + 1)]
+    return [rate(step, steps, quick(**changes)) for step in range(steps + 1)]
 
 
 def test_learning_rates_follow_their_closed_forms() -> None:

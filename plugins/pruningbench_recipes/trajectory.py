@@ -94,7 +94,8 @@ class Trajectory:
             if epoch == self.early_epochs:
                 early.update(_prefixed("early/", self._weights()))
 
-        self._fit("dense", None, after_epoch=keep_early if self.rewind == "early" else None)
+        collects = self.rewind == "early"
+        self._fit("dense", None, after_epoch=keep_early if collects else None, collected=early if collects else None)
         return {**_prefixed("weights/", self._weights()), **early}
 
     def _train_on(self, k: int) -> State:
@@ -115,7 +116,12 @@ class Trajectory:
         self.job.model.reinitialise(derive_seed(self.job.context.seed, "initial weights"))
 
     def _fit(
-        self, stage: str, masks: Masks | None, first_epoch: int = 0, after_epoch: Callable[[int], None] | None = None
+        self,
+        stage: str,
+        masks: Masks | None,
+        first_epoch: int = 0,
+        after_epoch: Callable[[int], None] | None = None,
+        collected: State | None = None,
     ) -> None:
         checkpoints = checkpoints_of(self.job, stage)
         fit(
@@ -127,6 +133,7 @@ class Trajectory:
             augment=self.training.augment(self.job),
             first_epoch=first_epoch,
             after_epoch=after_epoch,
+            collected=collected,
             checkpoints=checkpoints,
             report=lambda text: self.job.context.report(f"{stage}: {text}"),
         )

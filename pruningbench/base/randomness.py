@@ -70,7 +70,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Set all global generators to the states that `random_state` returned."""
+    """Set all global generators to the states that `random_state` returned, except those of devices that are gone."""
     import numpy as np
     import torch
 
@@ -81,5 +81,5 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), place, has_gauss, cached))
     torch.set_rng_state(state["random/torch"])
     for name, one in state.items():
-        if name.startswith("random/cuda "):
+        if name.startswith("random/cuda ") and int(name.rpartition(" ")[2]) < torch.cuda.device_count():
             torch.cuda.set_rng_state(one, int(name.rpartition(" ")[2]))

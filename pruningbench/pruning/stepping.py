@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pruningbench.pruning.masks import MaskKeeper, Masks
 
+    LossOf = Callable[[Tensor, Tensor], Tensor]
+
 
 class Moving(Protocol):
     """Masks that move during training; see `pruningbench.contract.Motion`."""
@@ -29,6 +31,14 @@ class Moving(Protocol):
         ...
 
 
+class Schedule(Protocol):
+    """Sets the learning rates of the next step."""
+
+    def step(self) -> None:
+        """Move on by one step."""
+        ...
+
+
 @dataclass
 class Stepper:
     """Takes one step of the optimizer, the schedule and the moving masks.
@@ -40,21 +50,25 @@ class Stepper:
         motion: the moving masks, or None.
         keeper: keeps masks in force; None if there are none.
         clip_norm: maximum gradient norm, 0 for no clipping.
+        parts: parts of a batch whose gradients are summed one after the other, >= 1.
+        after: called after each step, or None.
         step: steps taken so far.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+    scheduler: Schedule | None = None
     motion: Moving | None = None
     keeper: MaskKeeper | None = None
     clip_norm: float = 0.0
+    parts: int = 1
+    after: Callable[[], None] | None = None
     step: int = 0
 
-    def __call__(self, loss: Tensor) -> None:
-        """Descend on a scalar loss."""
+    def __call__(self, images: Tensor, labels: Tensor, loss_of: LossOf) -> Tensor:
+        """Descend on the mean loss of a batch; return it, detached, without waiting for the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._gradients(images, labels, loss_of)
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         if self.motion is None or self.motion.before_step(self.step):
@@ -64,19 +78,88 @@ class Stepper:
         if self.scheduler is not None:
             self.scheduler.step()
         self.step += 1
+        if self.after is not None:
+            self.after()
+        return loss
+
+    def _gradients(self, images: Tensor, labels: Tensor, loss_of: LossOf) -> Tensor:
+        if self.parts == 1:
+            loss = loss_of(images, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        total = images.new_zeros(())
+        for some, their in zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True):
+            loss = loss_of(some, their) * (len(some) / len(images))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+
+class MeanLoss:
+    """The mean loss over the samples of an epoch; it waits for the device only now and then.
+
+    Args:
+        total: sum over the samples seen before.
+        count: number of these samples.
+    """
+
+    MOST = 256
+    """Batches after which the losses are read from the device."""
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self._total, self.count = total, count
+        self._unread: list[tuple[Tensor, int]] = []
+
+    def add(self, loss: Tensor, samples: int) -> None:
+        """Add the mean loss of a batch of `samples`."""
+        self._unread.append((loss, samples))
+        self.count += samples
+        if len(self._unread) >= self.MOST:
+            self._read()
+
+    @property
+    def total(self) -> float:
+        """Sum of the losses of all samples so far."""
+        self._read()
+        return self._total
+
+    @property
+    def value(self) -> float:
+        """The mean.
+
+        Raises:
+            ZeroDivisionError: if there are no samples.
+        """
+        return self.total / self.count
+
+    def _read(self) -> None:
+        for loss, samples in self._unread:
+            self._total += float(loss) * samples
+        self._unread = []
 
 
 def train_epoch(
-    batches: Iterable[tuple[Tensor, Tensor]], loss_of: Callable[[Tensor, Tensor], Tensor], stepper: Stepper
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss_of: LossOf,
+    stepper: Stepper,
+    mean: MeanLoss | None = None,
+    after_batch: Callable[[], None] | None = None,
 ) -> float:
     """Take one step for each batch of (images, labels); return the mean loss over the samples.
+
+    Args:
+        batches: the batches.
+        loss_of: maps (images, labels) to the mean loss of a batch.
+        stepper: takes the steps.
+        mean: losses of the epoch so far, if it was begun before; the batches' losses are added to it.
+        after_batch: called after each step, when the loss has been added.
 
     Raises:
         ZeroDivisionError: if there are no samples.
     """
-    total, count = 0.0, 0
+    mean = MeanLoss() if mean is None else mean
     for images, labels in batches:
-        loss = loss_of(images, labels)
-        stepper(loss)
-        total, count = total + float(loss.detach()) * len(labels), count + len(labels)
-    return total / count
+        mean.add(stepper(images, labels, loss_of), len(labels))
+        if after_batch is not None:
+            after_batch()
+    return mean.value

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
 from pruningbench.errors import PruningBenchError
-from pruningbench.images.reading_ahead import read_ahead
 from pruningbench.pruning.masks import Masks
-from pruningbench.pruning.stepping import Stepper, train_epoch
-from pruningbench.training.checkpoints import Checkpoints, restore
+from pruningbench.pruning.stepping import MeanLoss, Stepper, train_epoch
+from pruningbench.training.batches import batch_ranges, epoch_batches
+from pruningbench.training.checkpoints import (
+    Checkpoints,
+    Progress,
+    State,
+    captured,
+    fits,
+    kept_with,
+    place_of,
+    prefixed,
+    restore,
+    without,
+)
+from pruningbench.training.mixing import mixing_of
+from pruningbench.training.modes import kernels, memory_format, train_mode
+from pruningbench.training.optimizing import make_optimizer, make_schedule
 from pruningbench.training.settings import FitSettings
+
+DRAWN = "drawn"
+"""Name in a stored state of the state of the epoch's generator."""
 
 
 class TrainingError(PruningBenchError):
@@ -36,6 +53,7 @@ def fit(
     augment: Augmentation | None = None,
     first_epoch: int = 0,
     after_epoch: Callable[[int], None] | None = None,
+    collected: dict[str, Tensor] | None = None,
     checkpoints: Checkpoints | None = None,
     report: Callable[[str], None] = lambda _message: None,
 ) -> list[float]:
@@ -54,9 +72,10 @@ def fit(
         augment: augmentation of the images, or None.
         first_epoch: number of epochs that count as done; order and learning rate continue from there.
         after_epoch: called after each epoch with the number of epochs done.
-        checkpoints: where the state is stored after epochs, and taken from if the training was interrupted; ignored
-            with `motion` or `after_epoch`, whose own state is not stored. The caller clears them once it has stored the
-            result.
+        collected: tensors that `after_epoch` collects; they are stored with the state and put back with it.
+        checkpoints: where the state is stored after epochs and every `checkpoint_minutes`, and taken from if the
+            training was interrupted; ignored with `motion`, or with `after_epoch` but without `collected`, because
+            their own state is not stored. The caller clears them once it has stored the result.
         report: receives progress notes.
 
     Returns:
@@ -68,42 +87,142 @@ def fit(
     labels = model.labels_of(samples)
     if labels is None or not len(samples):
         raise TrainingError("training needs labelled samples, but this data set has none")
-    steps = number_of_steps(samples, settings)
-    losses: list[float] = []
-    if motion is not None or after_epoch is not None:
+    if motion is not None or (after_epoch is not None and collected is None):
         checkpoints = None
-    begun, state = checkpoints.latest(settings.epochs) if checkpoints is not None else (0, {})
-    first_epoch = max(first_epoch, begun)
-    steps_done = steps // settings.epochs * first_epoch
-    with isolated_randomness(seed, "fit"), _frozen(model, settings.freeze_head):
-        optimizer = make_optimizer(model.network, settings)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(steps_done + step, steps, settings))
-        start = motion.masks if motion is not None else masks
-        with start.kept_during(model.network, optimizer) if start is not None else nullcontext() as keeper:
-            stepper = Stepper(model.network, optimizer, scheduler, motion, keeper, settings.clip_norm)
-            if state:
-                losses = restore(state, model.network, optimizer)
-                report(f"epoch {begun}/{settings.epochs} was done before")
-            for epoch in range(first_epoch, settings.epochs):
-                _train_mode(model.network, freeze_norm=settings.freeze_norm)
-                generator = generator_for(seed, "epoch", epoch)
-                batches = epoch_batches(model, samples, labels, settings.batch_size, generator, augment)
-                losses.append(train_epoch(batches, _loss(model, settings), stepper))
-                report(f"epoch {epoch + 1}/{settings.epochs}, loss {losses[-1]:.3f}")
-                if not math.isfinite(losses[-1]):
-                    raise TrainingError(f"training diverged in epoch {epoch + 1}: loss {losses[-1]}; lower the lr")
-                if after_epoch is not None:
-                    after_epoch(epoch + 1)
-                if checkpoints is not None:
-                    checkpoints.keep(epoch + 1, model.network, optimizer, losses)
-        optimizer.zero_grad(set_to_none=True)
-    model.network.eval()
-    return losses
+    run = _Run(model, samples, labels, settings, seed, augment, after_epoch, collected, checkpoints, report)
+    return run.train(masks, motion, first_epoch)
 
 
 def number_of_steps(samples: Samples, settings: FitSettings) -> int:
     """Return how many optimizer steps all epochs of `settings` take."""
-    return len(_batch_ranges(len(samples), settings.batch_size)) * settings.epochs
+    return len(batch_ranges(len(samples), settings.batch_size)) * settings.epochs
+
+
+class _Run:
+    """One training."""
+
+    def __init__(
+        self,
+        model: VisionModel,
+        samples: Samples,
+        labels: Tensor,
+        settings: FitSettings,
+        seed: int,
+        augment: Augmentation | None,
+        after_epoch: Callable[[int], None] | None,
+        collected: dict[str, Tensor] | None,
+        checkpoints: Checkpoints | None,
+        report: Callable[[str], None],
+    ) -> None:
+        self.model, self.samples, self.labels, self.settings, self.seed = model, samples, labels, settings, seed
+        self.augment, self.after_epoch, self.collected = augment, after_epoch, collected
+        self.checkpoints, self.report = checkpoints, report
+        self.network = model.network
+        self.mixing = mixing_of(model, settings, seed)
+        self.progress = Progress()
+        self.average: Any = None
+        """The moving average of the weights: timm's ``ModelEmaV3``, or None."""
+        self.drawn: Tensor | None = None
+        """State of the epoch's generator after the steps done before."""
+
+    def train(self, masks: Masks | None, motion: Motion | None, first_epoch: int) -> list[float]:
+        """Train all epochs; return their mean losses."""
+        settings, steps = self.settings, number_of_steps(self.samples, self.settings)
+        start = motion.masks if motion is not None else masks
+        with ExitStack() as inside:
+            inside.enter_context(isolated_randomness(self.seed, "fit"))
+            inside.enter_context(_frozen(self.model, settings.freeze_head))
+            inside.enter_context(kernels(settings.precision))
+            inside.enter_context(memory_format(self.network, channels_last=settings.channels_last))
+            optimizer = make_optimizer(self.network, settings)
+            keeper = inside.enter_context(start.kept_during(self.network, optimizer)) if start is not None else None
+            self._begin(optimizer, first_epoch)
+            done = steps // settings.epochs * self.progress.epoch + self.progress.step
+            schedule = make_schedule(optimizer, settings, steps, done)
+            after = None if self.average is None else partial(self.average.update, self.network)
+            stepper = Stepper(
+                self.network, optimizer, schedule, motion, keeper, settings.clip_norm, settings.accumulate, after
+            )
+            while self.progress.epoch < settings.epochs:
+                self._epoch(stepper)
+            optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.network.load_state_dict(self.average.module.state_dict())
+                if keeper is not None:
+                    keeper.enforce()  # masks that moved prune weights that the average still has
+        self.network.eval()
+        return self.progress.losses
+
+    def _begin(self, optimizer: torch.optim.Optimizer, first_epoch: int) -> None:
+        """Start from a stored state, if there is one that is further than `first_epoch`, or from there."""
+        self.progress = Progress(first_epoch)
+        if self.settings.ema:
+            from timm.utils import ModelEmaV3
+
+            self.average = ModelEmaV3(self.network, self.settings.ema)
+        state = self.checkpoints.latest() if self.checkpoints is not None else None
+        if state is None or not (first_epoch, 0) < place_of(state) <= (self.settings.epochs, 0):
+            return
+        if not fits(state, self.network, self._average_state()):
+            self.report("a stored state is of another network and is ignored: the training begins again")
+            return
+        self.progress = restore(state, self.network, optimizer)
+        more = kept_with(state)
+        self.drawn = more.pop(DRAWN, None)
+        if self.average is not None:
+            self.average.module.load_state_dict(without("ema/", more))
+        if self.collected is not None:
+            self.collected.update(without("collected/", more))
+        self.report(f"{self.progress.done(self.settings.epochs)} before")
+
+    def _epoch(self, stepper: Stepper) -> None:
+        """Train the epoch that comes next, or the rest of it."""
+        settings, progress = self.settings, self.progress
+        train_mode(self.network, freeze_norm=settings.freeze_norm)
+        generator = generator_for(self.seed, "epoch", progress.epoch)
+        batches = epoch_batches(
+            self.model, self.samples, self.labels, settings.batch_size, generator, self.augment,
+            skip=progress.step, drawn=self.drawn,
+        )  # fmt: skip
+        if self.mixing is not None:
+            batches = self.mixing.all(batches, progress.epoch, progress.step)
+        self.drawn = None
+        mean = MeanLoss(progress.total, progress.count)
+
+        def after_batch() -> None:
+            progress.step += 1
+            if self.checkpoints is not None and self.checkpoints.due(settings.checkpoint_minutes):
+                progress.total, progress.count = mean.total, mean.count
+                self._keep(stepper.optimizer, {DRAWN: generator.get_state()})
+
+        loss = train_epoch(batches, self._loss, stepper, mean, after_batch)
+        progress.losses.append(loss)
+        progress.epoch, progress.step, progress.total, progress.count = progress.epoch + 1, 0, 0.0, 0
+        self.report(f"epoch {progress.epoch}/{settings.epochs}, loss {loss:.3f}")
+        if not math.isfinite(loss):
+            raise TrainingError(f"training diverged in epoch {progress.epoch}: loss {loss}; lower the lr")
+        if self.after_epoch is not None:
+            self.after_epoch(progress.epoch)
+        if self.checkpoints is not None and self.checkpoints.due():
+            self._keep(stepper.optimizer, {})
+
+    def _keep(self, optimizer: torch.optim.Optimizer, more: Mapping[str, Tensor]) -> None:
+        assert self.checkpoints is not None  # noqa: S101 - both callers have looked
+        collected = prefixed("collected/", self.collected or {})
+        more = {**self._average_state(), **collected, **more}
+        self.checkpoints.keep(captured(self.progress, self.network, optimizer, more))
+
+    def _average_state(self) -> State:
+        return {} if self.average is None else prefixed("ema/", self.average.module.state_dict())
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy of a batch; `labels` are (B,) int64, or (B, classes) probabilities."""
+        if self.settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.settings.autocasts):
+            logits = self.model.logits(images)
+        smoothing = 0.0 if labels.is_floating_point() else self.settings.label_smoothing
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
 @contextmanager
@@ -120,78 +239,3 @@ def _frozen(model: VisionModel, freeze_head: bool) -> Iterator[None]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-
-
-def make_optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
-    """Build the optimizer over the parameters that require gradients."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-
-
-def epoch_batches(
-    model: VisionModel,
-    samples: Samples,
-    labels: Tensor,
-    batch_size: int,
-    generator: torch.Generator,
-    augment: Augmentation | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one shuffled pass of (normalised images, labels) on the model's device.
-
-    `labels` are (N,) int64 in the model's label space, in the order of the samples.
-    """
-    order = torch.randperm(len(samples), generator=generator).tolist()
-    source = samples.resized(model.preprocessing)
-    fitted = read_ahead(lambda i: model.preprocessing.fit(source[i]).image, order, source.workers, 2 * batch_size)
-    for batch in _batch_ranges(len(order), batch_size):
-        index = [order[i] for i in batch]
-        images = torch.stack(list(islice(fitted, len(index))))
-        if augment is not None:
-            images = augment(images, generator)
-        yield model.preprocessing.normalise(images.to(model.device)), labels[index].to(model.device)
-
-
-def _batch_ranges(count: int, batch_size: int) -> list[range]:
-    """Cut `count` positions into batches; a last batch of one is joined to the one before it."""
-    starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and count - starts[-1] == 1 and batch_size > 1:
-        starts.pop()
-    return [range(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
-
-
-def _loss(model: VisionModel, settings: FitSettings) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function (images, labels) -> mean cross-entropy of a batch."""
-
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.mixed_precision):
-            logits = model.logits(images)
-        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-
-    return loss_of
-
-
-def _train_mode(network: nn.Module, *, freeze_norm: bool) -> None:
-    network.train()
-    if freeze_norm:
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-
-
-def _rate(step: int, steps: int, settings: FitSettings) -> float:
-    """Return the factor that scales the peak learning rate at `step` of `steps`."""
-    warm = settings.warmup * steps
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    progress = (step - warm) / max(steps - warm, 1)
-    if settings.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    if settings.schedule == "step":
-        return 0.1 ** int(progress * 3)
-    return 1.0

@@ -1,0 +1,79 @@
+"""Trainings of recipes in a process of their own, killed with SIGKILL in the midst of an epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit.toysuite import TOY, TOY_SUITE
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from kit.runs import run
+from pruningbench.plugins import load_registry
+from pruningbench.pruning.stepping import Stepper
+from pruningbench.training import checkpoints
+
+torch.set_num_threads(1)
+checkpoints.PAUSE, checkpoints.SHARE = 0.0, 1e9
+suite, out, kill_at = Path(sys.argv[1]).read_text(), Path(sys.argv[2]), int(sys.argv[3])
+step, steps = Stepper.__call__, []
+
+def counting(self, *args):
+    if len(steps) == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    steps.append(1)
+    return step(self, *args)
+
+Stepper.__call__ = counting
+run(suite, load_registry(), out)
+print(len(steps))
+"""
+
+
+def train(tmp_path: Path, name: str, recipe: str, kill_at: int = -1) -> subprocess.CompletedProcess[str]:
+    text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", f"[{recipe}]").replace("[0, 0.5, 0.9]", "[0.75]")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]"))
+    path = os.pathsep.join([str(TOY), str(TOY.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "PRUNINGBENCH_CACHE": str(tmp_path / f"cache {name}")}
+    command = [sys.executable, "-c", SCRIPT, str(suite), str(tmp_path / name), str(kill_at)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def networks(tmp_path: Path, name: str) -> list[str]:
+    lines = (tmp_path / name / "results.jsonl").read_text().splitlines()
+    return [json.loads(line)["made_of"]["network"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "share"),
+    [
+        (
+            "{use: finetune, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9, optimizer: adamw, lr: 0.003, ema: 0.9}",
+            0.5,
+        ),
+        ("{use: iterative, rate: 0.5, rewind: init, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}", 0.6),
+        ("{use: iterative, rate: 0.5, rewind: early, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}", 0.35),
+    ],
+    ids=["finetune", "imp", "imp from early weights"],
+)
+def test_kill_9_in_an_epoch_loses_no_stored_step_and_no_bit(tmp_path: Path, recipe: str, share: float) -> None:
+    whole = train(tmp_path, "whole", recipe)
+    assert whole.returncode == 0, whole.stderr
+    steps = int(whole.stdout.splitlines()[-1])
+    done = int(share * steps) + 1
+    killed = train(tmp_path, "killed", recipe, done)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = train(tmp_path, "killed", recipe)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout.splitlines()[-1]) == steps - done  # a state was stored after every step: none is repeated
+    assert networks(tmp_path, "killed") == networks(tmp_path, "whole")
+    assert not list((tmp_path / "cache killed").glob("trainings/*/*"))
