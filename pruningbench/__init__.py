@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         param,
     )
     from pruningbench.errors import CollapseWarning, PruningBenchError
+    from pruningbench.evaluating import Evaluation, evaluate
     from pruningbench.hookspecs import hookimpl
     from pruningbench.pruning.diagnostics import Diagnosis, diagnose
     from pruningbench.pruning.masks import Masks
@@ -54,6 +55,7 @@ _HOMES = {
     ),
     "pruningbench.pruning.diagnostics": ("Diagnosis", "diagnose"),
     "pruningbench.errors": ("CollapseWarning", "PruningBenchError"),
+    "pruningbench.evaluating": ("Evaluation", "evaluate"),
     "pruningbench.hookspecs": ("hookimpl",),
     "pruningbench.pruning.masks": ("Masks",),
     "pruningbench.training.recalibration": ("recalibrate",),
@@ -70,6 +72,7 @@ __all__ = [
     "Dataset",
     "DatasetRef",
     "Diagnosis",
+    "Evaluation",
     "Exhibit",
     "Masks",
     "Metric",
@@ -90,6 +93,7 @@ __all__ = [
     "__version__",
     "compare",
     "diagnose",
+    "evaluate",
     "hookimpl",
     "load_results",
     "load_weights",

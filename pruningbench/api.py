@@ -67,7 +67,7 @@ class Run(Summary):
         failed = f", {len(self.not_ok)} task runs not ok" if self.not_ok else ""
         done = f"{self.computed} task runs computed, {self.resumed} done before{failed}"
         left = f", {self.pending} left" if self.pending else ""
-        return f"<Run {os.fspath(self.folder)!r}: {self.cells} cells, {done}{left}>"
+        return f"<{type(self).__name__} {os.fspath(self.folder)!r}: {self.cells} cells, {done}{left}>"
 
     def _repr_html_(self) -> str:
         """The leaderboard for notebooks; all text is escaped."""
