@@ -120,6 +120,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(members: Members, tmp_path
     [
         ({"schema_version": 2}, "newer version of pruningbench (schema 2, this version reads schemas up to 1): update"),
         ({"schema_version": 10**9}, "update pruningbench"),
+        ({"schema_version": 10**4000}, "(schema 100000000000, this version reads schemas up to 1): update"),
         ({"schema_version": 0}, "must be a whole number from 1"),
         ({"schema_version": "1"}, "must be a whole number from 1"),
         ({"schema_version": True}, "must be a whole number from 1"),
@@ -186,6 +187,8 @@ def test_journals(members: Members, tmp_path: Path) -> None:
     assert "is listed twice" in refused(forge(path, members, twice))
     later = [line.replace('"attempts":1', '"attempts":2') for line in group]
     assert "is listed twice" in refused(forge(path, members, {"results.jsonl": (text + "".join(later)).encode()}))
+    before = text.replace('"attempts":1', '"attempts":-3')
+    assert open_submission(forge(path, members, {"results.jsonl": before.encode()})).records, "`verify` refuses it"
     long = {"results.jsonl": (text + " " * (1 << 21) + "\n").encode()}
     assert "at most 1,048,576 are read" in refused(forge(path, members, long))
 

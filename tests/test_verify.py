@@ -80,6 +80,9 @@ ROW = "metric"
         ("suite", "famous", "seeds and data", "suite is 'famous'"),
         ("artifact", "0" * 16, "fingerprints", "its artifact key does not follow"),
         ("data_fingerprint", "abc:def", "fingerprints", "the fingerprint of the data of task toy-task is"),
+        ("dimension", "accuracy", "seeds and data", "dimension is 'accuracy', but the suite says 'toy-task'"),
+        ("chance_p", 1e-9, "ranges", "has a test against chance, but no chance level"),
+        ("chance", 0.4, "ranges", "its test against chance is missing"),
         ("made_of", {}, "fingerprints", "does not say what it is made of (weights, task, network, metric"),
     ],
 )  # fmt: skip
@@ -89,6 +92,29 @@ def test_a_forged_field_fails_its_check(
     """The first row is the accuracy of the dense model; its hashes are made to fit the forgery."""
     path = forge(tmp_path / "x.zip", members, edited(members, lambda row: row.update({field: value}), only=0))
     assert words in failing(path, toy_registry)[check]
+
+
+def test_attempts_start_with_one(members: Members, tmp_path: Path, toy_registry: Registry) -> None:
+    path = forge(tmp_path / "x.zip", members, edited(members, lambda row: row.update(attempts=0)))
+    assert "a count or a time is negative" in failing(path, toy_registry)["ranges"]
+
+
+def test_a_collapsed_network_cannot_be_called_better_than_chance(
+    members: Members, tmp_path: Path, toy_registry: Registry
+) -> None:
+    """The test against chance decides which rows are ranked, and no per-sample value of a submission shows it."""
+
+    def forged(chance: float, p: float) -> Path:
+        change = edited(members, lambda row: row.update(chance=chance, chance_p=p), only=0)
+        return forge(tmp_path / "x.zip", members, change)
+
+    words = "0.515625 is called better than chance, which is 0.6"
+    assert words in failing(forged(0.6, 0.001), toy_registry)["ranges"]
+    assert failing(forged(0.6, 0.9), toy_registry) == {}
+    # what is possible is found by a re-run: the metric has no chance level
+    outcome = verify(forged(0.1, 0.001), toy_registry, Again(count=4, seed=0, device="cpu"))
+    assert [check.name for check in outcome.checks if check.passed is False] == ["re-run"]
+    assert "its chance level, its test against chance" in outcome.checks[-1].detail
 
 
 def test_forged_parts_with_fitting_keys_contradict_the_other_rows(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from pruningbench.contract import Dataset, Pruner, Samples, Use
+from pruningbench.contract import Dataset, Pruner, Samples, Task, Use
+from pruningbench.contract.chance import LEVEL
+from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.artifacts import METRIC, NETWORK, artifact_key, code_parts, key_of
 from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.publishing.evidence import Evidence, outcome, place
 from pruningbench.store.records import Record
 from pruningbench.store.trust import Outcome
-from pruningbench.suite.plan import plan_key
+from pruningbench.suite.plan import TaskRun, plan_key
 
 SLACK = 1e-6
 """By how much a number may lie outside its range, relative to its size, because of rounding."""
@@ -51,7 +53,7 @@ def _missing_metrics(evidence: Evidence) -> Iterator[str]:
 
 
 def check_requests(evidence: Evidence) -> Outcome:
-    """Check that each record has the components, sparsity, seed, limit and plan key of its cell in the suite."""
+    """Check that each record has the components, sparsity, seed, limit, plan key and dimension of the suite."""
     problems = []
     for record in evidence.records:
         cell, run = evidence.cells.get(record.cell), evidence.runs.get(record.task)
@@ -62,11 +64,18 @@ def check_requests(evidence: Evidence) -> Outcome:
             "recipe": cell.recipe.label, "sparsity": cell.sparsity, "seed": cell.seed, "limit": cell.limit or 0,
             "plan": plan_key(cell, run),
         }  # fmt: skip
+        if record.dimension:  # versions that did not store it, and tasks that were never started, have none
+            wanted["dimension"] = _dimension(run)
         for name, value in wanted.items():
             if getattr(record, name) != value:
                 problems.append(f"{place(record)}: {name} is {getattr(record, name)!r}, but the suite says {value!r}")
     seeds = ", ".join(map(str, evidence.plan.suite.seeds))
     return outcome("seeds and data", problems, f"components, data and seeds ({seeds}) are those of the suite")
+
+
+def _dimension(run: TaskRun) -> str:
+    task = run.task.component
+    return dimension_of(task, run.task.name) if isinstance(task, Task) else ""
 
 
 def check_parts(evidence: Evidence) -> Outcome:
@@ -166,7 +175,8 @@ def check_ranges(evidence: Evidence) -> Outcome:
             number = getattr(record, name)
             if not math.isnan(number) and not 0 <= number <= 1:
                 problems.append(f"{place(record)}: {name} is {number:g}, outside [0, 1]")
-        if min(record.n, record.undefined, record.degenerate, record.seconds, record.prepare_seconds) < 0:
+        counts = (record.n, record.undefined, record.degenerate, record.attempts - 1)
+        if min(*counts, record.seconds, record.prepare_seconds) < 0:
             problems.append(f"{place(record)}: a count or a time is negative")
     for record in evidence.values():
         metric = evidence.metric(record)
@@ -182,7 +192,27 @@ def check_ranges(evidence: Evidence) -> Outcome:
             problems.append(f"{place(record)}: unit or direction are not those of the metric")
         if record.ci_low > record.ci_high or record.degenerate > record.n + record.undefined:
             problems.append(f"{place(record)}: its interval or its count of degenerate samples is impossible")
+        problems += [f"{place(record)}: {text}" for text in _impossible_test(evidence, record)]
     return outcome("ranges", problems, "values, intervals, probabilities and counts are possible")
+
+
+def _impossible_test(evidence: Evidence, record: Record) -> Iterator[str]:
+    """Yield why a test against chance cannot be that of the record: it decides which rows count as collapsed."""
+    known, tested = not math.isnan(record.chance), not math.isnan(record.chance_p)
+    main = record.metric in _main_metrics(evidence.runs.get(record.task))
+    if tested and not (known and main):
+        yield "has a test against chance, but no chance level, or is not the main metric of its task"
+    elif known and main and not tested:
+        yield "has a chance level, but its test against chance is missing"
+    sign = -1.0 if record.higher_is_better is False else 1.0
+    if tested and record.chance_p < LEVEL and sign * (record.value - record.chance) <= 0:
+        yield f"{record.value:.6g} is called better than chance, which is {record.chance:.6g}"
+
+
+def _main_metrics(run: TaskRun | None) -> list[str]:
+    """Return the labels of the metric that is tested against chance: the first one of the task."""
+    task = run.task.component if run is not None else None
+    return [use.label for use in run.metrics if use.name in task.metrics[:1]] if run and isinstance(task, Task) else []
 
 
 def check_masks(evidence: Evidence) -> Outcome:

@@ -103,6 +103,7 @@ def compare(evidence: Evidence, chosen: Iterable[str], repeated: Iterable[Record
         if not found.size <= 1:
             problems.append(f"{place(record)}: {record.value:.6g} was submitted, the re-run gave {found.value:.6g}")
         problems += _other_data(evidence, record, again)
+        problems += _other_chance(record, again)
     agreed = [key for key, listed in deviations.items() if listed and all(one.size <= 1 for one in listed)]
     listed = [one for found in deviations.values() for one in found]
     worst = max(listed, key=lambda one: one.size, default=None)
@@ -151,6 +152,22 @@ def _other_data(evidence: Evidence, record: Record, again: Mapping[MeasurementKe
     names = [f"task {name}" for name, use in run.task.references.items() if use.component.kind == "dataset"]
     different = [name for name in ("data", *names) if record.made_of.get(name) != repeated.made_of.get(name)]
     return [f"{place(record)}: measured on other data than here ({', '.join(different)})"] if different else []
+
+
+def _other_chance(record: Record, again: Mapping[MeasurementKey, Record]) -> list[str]:
+    """Return a problem if the same network has another chance level, test or count of degenerate outputs here."""
+    repeated = again.get(_key(record))
+    if repeated is None or record.made_of.get(NETWORK) != repeated.made_of.get(NETWORK):
+        return []
+    pairs = [(record.chance, repeated.chance), (record.chance_p, repeated.chance_p)]
+    same = all(
+        math.isnan(a) == math.isnan(b) and (math.isnan(a) or math.isclose(a, b, rel_tol=0.01, abs_tol=0.01))
+        for a, b in pairs
+    )
+    apart = abs(record.degenerate - repeated.degenerate)
+    if same and apart <= 1 + 0.01 * (record.n + record.undefined):
+        return []
+    return [f"{place(record)}: its chance level, its test against chance or its count of degenerate outputs is another"]
 
 
 def _key(record: Record) -> MeasurementKey:

@@ -11,7 +11,7 @@ from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import displayable
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.labels import elide
-from pruningbench.site.about import facts, prose
+from pruningbench.site.about import facts
 from pruningbench.site.components import suite_of, suite_text
 from pruningbench.site.data import data_file
 from pruningbench.site.files import File
@@ -189,7 +189,7 @@ def _remarks(results: pd.DataFrame) -> Html | None:
     listed = remarks(results)
     if not listed:
         return None
-    rows: list[list[Content]] = [[prose(words), f"{count:,}"] for words, count in listed[:LISTED]]
+    rows: list[list[Content]] = [[words, f"{count:,}"] for words, count in listed[:LISTED]]
     more = (
         e("p", f"{len(listed) - LISTED} further notes are left out.", class_="note") if len(listed) > LISTED else None
     )

@@ -163,5 +163,5 @@ def latest(records: Iterable[Record]) -> list[Record]:
     items = list(records)
     for record in items:
         key = (record.cell, record.task)
-        last[key] = max(last.get(key, 0), record.attempts)
+        last[key] = max(last.get(key, record.attempts), record.attempts)
     return [record for record in items if record.attempts == last[record.cell, record.task]]

@@ -223,7 +223,7 @@ def read_manifest(content: bytes) -> Manifest:
     schema = values.get("schema_version")
     if isinstance(schema, int) and schema > SCHEMA:
         raise SubmissionError(
-            f"{_TOO_NEW} (schema {schema}, this version reads schemas up to {SCHEMA}): update pruningbench"
+            f"{_TOO_NEW} (schema {str(schema)[:12]}, this version reads schemas up to {SCHEMA}): update pruningbench"
         )
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
         raise SubmissionError(f"{MANIFEST}: schema_version must be a whole number from 1, got {one_line(schema, 80)}")
