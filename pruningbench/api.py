@@ -93,6 +93,7 @@ def run(
     no_cache: bool = False,
     verify_data: bool = False,
     observer: object | None = None,
+    observers: Sequence[str] = (),
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
 
@@ -114,6 +115,7 @@ def run(
         verify_data: read all weights and data again, even if no file seems to have changed.
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
             ``pruningbench_cell_done``), called in addition to those of the installed plugins.
+        observers: names of registered observers (as ``--observer``), such as ``tensorboard``.
 
     Raises:
         UsageError: if the request is wrong; nothing ran and nothing was written.
@@ -132,6 +134,7 @@ def run(
         no_cache,
         verify_data,
         task_timeout,
+        tuple(observers),
     )
     prepared = prepare(loaded, registry, out, options)
     summary = execute(prepared, registry, observer)

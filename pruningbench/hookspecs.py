@@ -142,6 +142,14 @@ def pruningbench_register_executors(register: RegisterFunction) -> None:
 
 
 @hookspec
+def pruningbench_register_observers(register: RegisterFunction) -> None:
+    """Register observers for ``run --observer NAME``: classes without arguments with observing hooks as methods.
+
+    Observing hooks of a plugin's module itself are called in every run.
+    """
+
+
+@hookspec
 def pruningbench_register_exhibits(register: RegisterFunction) -> None:
     """Register how the samples of an `Exhibit` of the kind `name` are drawn: an `ExhibitDrawer`."""
 

@@ -64,6 +64,10 @@ if TYPE_CHECKING:
 @click.option(
     "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
 )
+@click.option(
+    "--observer", "observers", multiple=True, metavar="NAME",
+    help="Also pass values on to tensorboard, wandb or mlflow (`pruningbench list observers`); repeatable.",
+)  # fmt: skip
 def run(
     suite: str,
     out: Path | None,
@@ -81,6 +85,7 @@ def run(
     verify_data: bool,
     no_cache: bool,
     progress: str | None,
+    observers: tuple[str, ...],
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
 
@@ -105,6 +110,7 @@ def run(
         no_cache,
         verify_data,
         task_timeout,
+        observers,
     )
     prepared = prepare(loaded, registry, out, options)
 

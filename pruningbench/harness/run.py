@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.base.machine import resolve_device
 from pruningbench.base.rereading import rereading
 from pruningbench.contract.executor import Executor, Work
-from pruningbench.errors import MissingDataError, PluginError, RunFolderError, UsageError
+from pruningbench.errors import MissingDataError, PluginError, PruningBenchError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
 from pruningbench.harness.events import CellJob
 from pruningbench.harness.observing import Observers
@@ -49,6 +50,7 @@ class RunOptions:
         verify_data: read all weights and data again, even if the times of their files have not changed.
         task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress; None for
             no limit.
+        observers: names of registered observers of the run.
         passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
 
@@ -63,6 +65,7 @@ class RunOptions:
     no_cache: bool = False
     verify_data: bool = False
     task_timeout: float | None = None
+    observers: tuple[str, ...] = ()
     passes: Mapping[str, Passes] = field(default_factory=dict)
 
 
@@ -114,6 +117,8 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     """
     _check_executor(_executor(registry, options), options)
     plan = make_plan(suite, registry, options.only, options.without)
+    for name in options.observers:
+        registry.entry("observer", name)  # refuses unknown names
     if options.shard:
         plan = replace(plan, cells=shard(plan.cells, *options.shard))
     folder = RunFolder(out if out is not None else default_folder(suite, options))
@@ -143,6 +148,15 @@ def _notes(folder: RunFolder, state: State) -> tuple[str, ...]:
         f"{folder.path}: {runs} from an older version of pruningbench, which did not record what rows are made of: "
         "they are kept, marked as unchecked; to measure them again, choose another --out",
     )
+
+
+def _observer(registry: Registry, name: str) -> object:
+    try:
+        return registry.entry("observer", name).load()()
+    except PruningBenchError:
+        raise
+    except Exception as error:  # a third-party observer may raise anything
+        raise PluginError(f"observer {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _executor(registry: Registry, options: RunOptions) -> type[Executor]:
@@ -175,11 +189,16 @@ def execute(prepared: Prepared, registry: Registry, observer: object | None = No
         observer: one more object with observing hooks.
 
     Raises:
-        UsageError: if another process is running in the folder, the device does not exist, or the scope does not
-            fit a model; nothing was written.
+        UsageError: if another process is running in the folder, the device does not exist, the scope does not fit a
+            model, or the library of an observer is not installed; nothing was written.
         KeyboardInterrupt: passed on; finished tasks are safe and the same call resumes.
     """
-    with registry.door.admitted("observer", observer):
+    with ExitStack() as admitted:
+        if not prepared.idle:
+            for name in dict.fromkeys(prepared.options.observers):
+                full_name = registry.entry("observer", name).full_name
+                admitted.enter_context(registry.door.admitted(full_name, _observer(registry, name)))
+        admitted.enter_context(registry.door.admitted("observer", observer))
         return _execute(prepared, registry)
 
 

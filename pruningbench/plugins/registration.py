@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pruningbench.contract.component import KINDS, Component, Kind
 from pruningbench.errors import PluginError
 
-Extension = Literal["suite", "executor", "exhibit", "figure", "column", "statement"]
+Extension = Literal["suite", "executor", "observer", "exhibit", "figure", "column", "statement"]
 EXTENSIONS: tuple[Extension, ...] = typing.get_args(Extension)
 """What plugins add besides components: files and functions that have no parameters in a suite."""
 
