@@ -44,9 +44,14 @@ def test_tensorboard_has_every_value_at_its_sparsity(toy_registry: Registry, tmp
             round(row.sparsity * 1000),
             float(np.float32(row.value)),
         )
-        for row in table.itertuples()
+        for row in rows_of(table)
     }
     assert found == expected and len(found) > 3
+
+
+def rows_of(table: pd.DataFrame) -> list[Any]:
+    """The measurements as objects."""
+    return [SimpleNamespace(**row) for row in table.to_dict("records")]
 
 
 class Wandb(ModuleType):
@@ -82,7 +87,7 @@ def test_weights_and_biases_gets_a_row_for_each_cell(
     assert fake.settings["project"] == "pruningbench" and fake.settings["name"] == "run" and fake.ended == [0]
     rows = {(row["model"], row["pruner"], row["recipe"], row["sparsity"], row["seed"]): row for row in fake.rows}
     assert len(rows) == len(fake.rows) == table["cell"].nunique()
-    for row in table.itertuples():
+    for row in rows_of(table):
         of_cell = rows[row.model, row.pruner, row.recipe, row.sparsity, row.seed]
         assert of_cell["/".join(filter(None, (row.task, row.variant, row.metric)))] == row.value
 
@@ -129,7 +134,7 @@ def test_mlflow_gets_a_run_for_each_cell_and_one_experiment_for_each_suite(
     assert {run.status for run in fake.runs.values()} == {"FINISHED"}
     by_cell = {run.tags["pruningbench.cell"]: run for run in fake.runs.values()}
     assert len(by_cell) == len(fake.runs) == table["cell"].nunique()
-    for row in table.itertuples():
+    for row in rows_of(table):
         run = by_cell[row.cell]
         assert run.params["sparsity"] == row.sparsity and run.params["pruner"] == row.pruner
         assert row.value in run.metrics.values()
