@@ -24,6 +24,7 @@ from pruningbench.suite.schema import load_suite, suite_from_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from pruningbench.plugins import Registry
@@ -61,6 +62,20 @@ class Run(Summary):
         from pruningbench.leaderboard import build, render
 
         return render(build(load_results(self.folder, details=True), [self.folder]), format)
+
+    def plot(self, metric: str) -> Figure:
+        """Draw a metric over sparsity with its intervals, a line for each pruner and recipe, a panel for each model.
+
+        Args:
+            metric: ``metric``, ``task.metric`` or ``task.variant.metric``; the first one that is so called.
+
+        Raises:
+            UsageError: if the run has no such metric.
+        """
+        from pruningbench.leaderboard import build
+        from pruningbench.leaderboard.curves import curve
+
+        return curve(build(load_results(self.folder, details=True), [self.folder]), metric)
 
     def __repr__(self) -> str:
         """One line: what ran and what failed; tracebacks are in the journal (`results`)."""

@@ -51,7 +51,7 @@ def test_tensorboard_has_every_value_at_its_sparsity(toy_registry: Registry, tmp
 
 def rows_of(table: pd.DataFrame) -> list[Any]:
     """The measurements as objects."""
-    return [SimpleNamespace(**row) for row in table.to_dict("records")]
+    return [SimpleNamespace(**{str(key): value for key, value in row.items()}) for row in table.to_dict("records")]
 
 
 class Wandb(ModuleType):

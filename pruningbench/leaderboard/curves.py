@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from pruningbench.contract.reporting import Drawing, ReportedRun
+from pruningbench.errors import UsageError, did_you_mean
 from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.board import build
 from pruningbench.leaderboard.labels import compact, elide
@@ -70,6 +72,41 @@ def curves(board: Board) -> Iterator[tuple[tuple[str, ...], Figure]]:
         for metrics in _chunks(columns, MOST_METRICS):
             for chosen in _chunks(models, MOST_MODELS):
                 yield (task, variant) if variant else (task,), _figure(board, metrics, chosen)
+
+
+def curve(boards: Sequence[Board], metric: str) -> Figure:
+    """Return the curves of one metric on at most `MOST_MODELS` models.
+
+    Args:
+        boards: the first board that has the metric is drawn.
+        metric: ``metric``, ``task.metric`` or ``task.variant.metric``.
+
+    Raises:
+        UsageError: if no board has it.
+    """
+    known: dict[str, None] = {}
+    for board in boards:
+        for column in board.columns:
+            task, variant, name = column.key
+            names = (name, f"{task}.{name}", ".".join(filter(None, (task, variant, name))))
+            known |= dict.fromkeys(names)
+            if metric in names:
+                models = list(dict.fromkeys(row.model for row in board.rows if column.key in row.cells))
+                return _shown(_figure(board, [column], models[:MOST_MODELS]))
+    hint = did_you_mean(metric, list(known)) or f"; there are {', '.join(known) or 'none'}"
+    raise UsageError(f"no metric {metric!r}{hint}")
+
+
+def _shown(figure: Figure) -> Figure:
+    """Let a figure show itself in a notebook, which it does by itself only if pyplot has made it."""
+
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

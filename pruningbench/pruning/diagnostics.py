@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pruningbench.base.html import html_table
 from pruningbench.pruning.footprint import input_shape as told_shape
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.reachability import NotPathLikeError, reached_weights
@@ -98,6 +99,14 @@ class Diagnosis:
             return None
         total = sum(layer.total for layer in self.layers)
         return 1 - sum(layer.on_path or 0 for layer in self.layers) / total if total else 0.0
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, for notebooks."""
+        head = ("parameter", "weights", "kept", "density", "dead units", "unread inputs", "kept on a path")
+        rows = [(layer.name, layer.total, layer.kept, layer.density, layer.dead, layer.unread, layer.on_path)
+                for layer in self.layers]  # fmt: skip
+        paths = f"paths were not measured: {self.no_paths}" if self.no_paths else f"connected: {self.connected}"
+        return html_table(f"sparsity {self.sparsity:.4f}, {paths}", head, rows)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as plain JSON values."""

@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from pruningbench.base.files import write_whole
+from pruningbench.base.html import html_table
 from pruningbench.errors import MaskError
 
 FORMAT = "pruningbench-masks-1"
@@ -85,6 +86,12 @@ class Masks(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return f"Masks({len(self)} parameters, {self.total:,} weights, sparsity {self.sparsity:.4f})"
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, for notebooks."""
+        rows = [(layer.name, "×".join(map(str, layer.shape)), layer.total, layer.kept, layer.density)
+                for layer in self.layers()]  # fmt: skip
+        return html_table(repr(self), ("parameter", "shape", "weights", "kept", "density"), rows)
 
     @classmethod
     def ones(cls, parameters: Mapping[str, Tensor]) -> Masks:
