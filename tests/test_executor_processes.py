@@ -122,12 +122,12 @@ def test_a_death_that_does_not_recur_costs_nothing(toy_registry: Registry, tmp_p
 @pytest.mark.parametrize("options", [TWO, {}], ids=["processes", "serial"])
 def test_what_hangs_is_killed(options: dict[str, object], toy_registry: Registry, tmp_path: Path) -> None:
     text = FAULTS % ("hang", "0.5")
-    outcome = said(text, toy_registry, tmp_path / "run", task_timeout=3.0, **options)
+    outcome = said(text, toy_registry, tmp_path / "run", task_timeout=12.0, **options)
     assert outcome.summary.computed == 8
     record, *others = outcome.summary.not_ok
     assert not others
     assert (record.status, record.sparsity) == ("timeout", 0.5)
-    assert record.error.startswith("the process showed no progress for 3 s and was killed at step 'toy-fault")
+    assert record.error.startswith("the process showed no progress for 12 s and was killed at step 'toy-fault")
     assert Counter(statuses(tmp_path / "run").values()) == {"ok": 7, "timeout": 1}
     assert [line.rpartition("; ")[2] for line in outcome.summary.faults] == ["recorded"]
     assert run(text, toy_registry, tmp_path / "run").computed == 0
@@ -135,8 +135,8 @@ def test_what_hangs_is_killed(options: dict[str, object], toy_registry: Registry
 
 def test_progress_notes_are_signs_of_life(toy_registry: Registry, tmp_path: Path) -> None:
     """A training may take long, as long as it goes on; its notes come from another process."""
-    text = TOY_SUITE.replace("models: [toy-net]", "models: [{use: toy-net, train_seconds: 4.0}]")
-    outcome = said(text, toy_registry, tmp_path / "run", task_timeout=2.0)
+    text = TOY_SUITE.replace("models: [toy-net]", "models: [{use: toy-net, train_seconds: 14.0}]")
+    outcome = said(text, toy_registry, tmp_path / "run", task_timeout=10.0)
     assert outcome.summary.ok
     assert outcome.summary.faults == ()
 

@@ -56,7 +56,7 @@ def plan(
     from pruningbench.harness.resume import assess, sentences
     from pruningbench.harness.run import RunOptions, default_folder, with_recorded_labels
     from pruningbench.harness.sources import Sources
-    from pruningbench.store.journal import read_journal
+    from pruningbench.store.mending import readable
     from pruningbench.store.runfolder import RunFolder
     from pruningbench.suite.plan import make_plan
     from pruningbench.suite.schema import load_suite
@@ -66,7 +66,7 @@ def plan(
     planned = make_plan(loaded, registry, only, without)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())
-    records, _ = read_journal(folder.results)
+    records, _ = readable(folder.results)
     planned = with_recorded_labels(planned, records)
     announce(planned)  # estimating the costs of such models builds them
     state = assess(planned, records, Sources(folder.sources, planned).contents.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from pruningbench.base.files import read_plain, write_whole
@@ -75,7 +76,8 @@ class DeathWatch:
 
     def leave(self) -> None:
         """Record that this process ends normally."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that can no longer be written is reported where results are written
+            self.path.unlink(missing_ok=True)
 
     def _begin(self) -> None:
         """Write the current work; keep the counts of earlier deaths only if they happened here too.

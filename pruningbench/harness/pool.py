@@ -101,12 +101,11 @@ class WorkerProcess:
         self._process.kill()
 
     def stop(self) -> None:
-        """End the process: at once if it is at work."""
+        """End the process, at once if it is at work, and whatever its jobs have started."""
         if self.ready and self.job is None:
             self._send(pickle.dumps(None))
             self._process.join(1.0)
-        if self._process.is_alive():
-            self.kill("was stopped")
+        self.kill("was stopped")
         self._process.join(10.0)
 
 

@@ -22,6 +22,7 @@ from pruningbench.harness.sources import Sources
 from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.store.journal import read_journal
+from pruningbench.store.mending import mend, readable
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.plan import Cell, Plan, is_for, make_plan, plan_key, shard
@@ -78,6 +79,7 @@ class Prepared:
         pending: number of task runs left to do.
         cells: the cells with work left to do.
         retry: task runs to try again, with their number of attempts so far.
+        damaged: whether the journal has lines that cannot be read; they are set aside when the run begins.
         touched: whether files of models or data sets have changed, so that finished task runs may be stale.
         groups: number of task runs in the journal, counting every attempt.
         notes: what the user should know before anything runs.
@@ -90,13 +92,14 @@ class Prepared:
     cells: tuple[Cell, ...] = ()
     retry: Mapping[TaskKey, int] = field(default_factory=dict)
     touched: bool = False
+    damaged: bool = False
     groups: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to compute and nothing to check."""
-        return not self.pending and not self.cells and not self.touched
+        return not (self.pending or self.cells or self.touched or self.damaged)
 
 
 def default_folder(suite: Suite, options: RunOptions) -> Path:
@@ -123,7 +126,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
         plan = replace(plan, cells=shard(plan.cells, *options.shard))
     folder = RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
-    records, _ = read_journal(folder.results)
+    records, unreadable = readable(folder.results)
     plan = with_recorded_labels(plan, records)
     retry = failures(plan, records) if options.retry_failed else {}
     sources = Sources(folder.sources, plan)
@@ -136,7 +139,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     return Prepared(
         plan, folder, options,
         pending=state.task_runs, cells=tuple(job.cell for job in jobs), retry=retry, touched=touched,
-        groups=measured_groups(records), notes=_notes(folder, state),
+        damaged=unreadable, groups=measured_groups(records), notes=_notes(folder, state),
     )  # fmt: skip
 
 
@@ -232,6 +235,8 @@ def _run(
 
     plan, folder, options = prepared.plan, prepared.folder, prepared.options
     work = _Work()
+    for line in mend(folder.results, folder.damaged):
+        observers.warn(line)
     executor = _executor(registry, options)(work, options.workers)
     executor.device = str(device)
     if options.task_timeout is not None:

@@ -16,6 +16,10 @@ from pruningbench.store.records import Record
 T = TypeVar("T")
 
 
+class DamagedJournalError(RunFolderError):
+    """A line of a journal is no record, or no part of the task around it; a run sets it aside (`store.mending`)."""
+
+
 def read_journal(path: Path) -> tuple[list[Record], int]:
     """Read the finished tasks of a journal.
 
@@ -26,8 +30,9 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
         The records of finished tasks in order, and the length in bytes of the file up to their end.
 
     Raises:
-        RunFolderError: if a line other than the last is not a record (the message names the line), if a later version
-            of pruningbench wrote one, or if the journal is a link, a pipe or a device.
+        DamagedJournalError: if a line other than the last is not a record; the message names the line.
+        RunFolderError: if a later version of pruningbench wrote a line, or if the journal is a link, a pipe or a
+            device.
     """
     records: list[Record] = []
     good = 0
@@ -68,14 +73,15 @@ def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) ->
         if record is None:
             if not file.read(1):
                 return  # incomplete because the process was killed during a write
-            raise RunFolderError(
-                f"{path}:{number}: damaged line; remove it to measure its task again, or use a new --out"
+            raise DamagedJournalError(
+                f"{path}:{number}: damaged line; remove it, or run the suite again to measure its task again"
             )
         own = (record.cell, record.task, record.attempts)
         if record.part != expected or (group and own != key):
             if record.part != 1:
-                raise RunFolderError(
-                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task"
+                raise DamagedJournalError(
+                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task; run "
+                    "the suite again to measure it again"
                 )
             group = []  # an unfinished task that was later measured again
         group.append(record)

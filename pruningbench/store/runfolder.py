@@ -19,6 +19,7 @@ if sys.platform != "win32":
 
 SUITE, ENVIRONMENT, RESULTS = "suite.yaml", "environment.json", "results.jsonl"
 RUNNING, LOCK, STALE, SOURCES = "running.json", ".lock", "stale.json", "sources.json"
+DAMAGED = "results.damaged.jsonl"
 ROOMS = ("masks", "weights", "samples", "exhibits", "figures", "cache")
 
 AXES = ("models", "pruners", "sparsities", "recipes", "seeds", "tasks", "metrics")
@@ -27,6 +28,21 @@ LIMITS = {"for", "only"}
 """Keys beside ``use:`` that limit an item to some cells of the suite."""
 KNOBS = ("description", "batch_size", "keep")
 """Keys of a suite that do not change any result."""
+
+
+_held: set[int] = set()
+"""The locks that this process holds."""
+
+
+def _let_go() -> None:
+    """Close the locks in a process that a component has forked: it may outlive this one, and must hold no lock."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -47,6 +63,11 @@ class RunFolder:
     def results(self) -> Path:
         """The journal."""
         return self.path / RESULTS
+
+    @property
+    def damaged(self) -> Path:
+        """Lines that were removed from a damaged journal (`pruningbench.store.mending`)."""
+        return self.path / DAMAGED
 
     @property
     def suite(self) -> Path:
@@ -134,7 +155,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
         for name in ROOMS:
             self._room(name)
-        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK, STALE, SOURCES):
+        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK, STALE, SOURCES, DAMAGED):
             why = not_plain(self.path / name)
             if why is not None:
                 raise _foreign(self.path / name, why)
@@ -251,6 +272,7 @@ class RunFolder:
                 f"{self.path}: another process is running this suite here; wait for it, or choose another --out"
             )
         self._lock = handle
+        _held.add(handle)
 
     def locked(self) -> bool:
         """Whether another process is running a suite here; always False on Windows."""
@@ -271,6 +293,7 @@ class RunFolder:
     def unlock(self) -> None:
         """Let other processes write here again."""
         if self._lock is not None:
+            _held.discard(self._lock)
             os.close(self._lock)
             self._lock = None
 

@@ -44,17 +44,23 @@ def do(fault: str) -> Any:
         ctypes.string_at(0)
     elif fault == "exit":
         os._exit(0)
-    elif fault == "hang":
+    elif fault == "hang" and first("hung"):
         time.sleep(3600)
     elif fault == "print":
         sys.stdout.write("x" * 2**20 + "\n")
     elif fault == "fork":  # both come back, into the harness
         os.fork()
     elif fault == "linger" and os.fork() == 0:  # one stays and keeps every open file
-        time.sleep(20)
+        time.sleep(4)
         os._exit(0)
-    elif fault == "once":  # only the first time
-        mark = Path(os.environ["TOY_LOG"]).with_name("once")
-        if not mark.exists():
-            mark.touch()
-            ctypes.string_at(0)
+    elif fault == "once" and first("died"):
+        ctypes.string_at(0)
+
+
+def first(name: str) -> bool:
+    """Whether this is the first call with a name, of all processes."""
+    try:
+        Path(os.environ["TOY_LOG"]).with_name(name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""Runs of the command line that are disturbed from outside, and what has to be left of them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kit.toysuite import COMMAND, toy_environment
+from pruningbench.leaderboard.results import load_results
+from pruningbench.store.journal import read_journal
+
+CELLS = 61
+SUITE = """\
+name: faults
+models: [toy-net]
+pruners: [toy-pruner, {{use: toy-pruner, allocation: uniform}}]
+sparsities: [0, .03, .06, .09, .12, .15, .18, .21, .24, .27, .3, .33, .36, .39, .42, .45, .48, .51, .54, .57, .6, .63,
+             .66, .69, .72, .75, .78, .81, .84, .87, .9]
+tasks:
+  - {{use: toy-fault, data: {{use: toy-data, split: test}}, {fields}}}
+metrics: [toy-margin]
+"""
+EXECUTORS = {
+    "serial": (),
+    "serial with a limit": ("--task-timeout", "30"),
+    "processes": ("--executor", "processes", "--workers", "2"),
+}
+VARYING = ["run", "seconds", "peak_memory_mb"]
+_CAPBSET_DROP, _DAC_OVERRIDE = 24, 1
+
+
+def comparable(folder: Path) -> pd.DataFrame:
+    """Return all that has to be equal between a disturbed run and one that was not."""
+    table = load_results(folder).drop(columns=VARYING)
+    return table.sort_values(["cell", "task", "variant", "metric"], ignore_index=True)
+
+
+def respect_permissions() -> None:
+    """Let a process of root obey the permissions of files, as those of others do."""
+    ctypes.CDLL(None).prctl(_CAPBSET_DROP, _DAC_OVERRIDE, 0, 0, 0)
+
+
+def small_files(most: int) -> Callable[[], None]:
+    """Let writing fail behind so many bytes of a file, as on a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+@dataclass
+class Runs:
+    """Runs of one suite in one folder.
+
+    Attributes:
+        place: working folder of the processes.
+        suite: the suite's file.
+        options: of ``run``.
+    """
+
+    place: Path
+    suite: Path
+    options: tuple[str, ...]
+
+    @property
+    def journal(self) -> Path:
+        return self.place / "run" / "results.jsonl"
+
+    def start(self, *more: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+        """Begin or continue the run."""
+        command = [*COMMAND, "run", str(self.suite), "--device", "cpu", "--out", "run", *self.options, *more]
+        with (self.place / "said").open("w") as said:
+            return subprocess.Popen(command, cwd=self.place, env=toy_environment(), stdout=said, stderr=said,
+                                    text=True, preexec_fn=before)  # fmt: skip
+
+    def finish(self, *more: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
+        """Continue the run to its end; return its exit code and what it said."""
+        code = self.start(*more, before=before).wait(timeout=250)
+        return code, (self.place / "said").read_text()
+
+    def done(self) -> list[str]:
+        """Return the finished measurements, each as text."""
+        return [repr(record) for record in read_journal(self.journal)[0]]
+
+    def wait_for(self, measurements: int, process: subprocess.Popen[str]) -> None:
+        """Wait until there are so many measurements, or the process has ended."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None and len(self.done()) < measurements:
+            time.sleep(0.02)
+
+    def left_over(self) -> list[int]:
+        """Return the processes of the run that still exist after a few seconds."""
+        deadline = time.monotonic() + 10
+        while (left := self._processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+    def _processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (entry / "cwd").readlink() == self.place:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> bool:
+    """Send a signal; return whether the process existed."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def assert_whole(runs: Runs, quiet: pd.DataFrame, *, exactly: bool = True) -> None:
+    """Nothing is lost, nothing is doubled, nothing is left behind; `exactly` so many lines if nothing was repeated."""
+    table = comparable(runs.place / "run")
+    pd.testing.assert_frame_equal(table, quiet, check_exact=True)
+    lines = runs.journal.read_text().splitlines()
+    assert len(lines) == len(set(lines))
+    assert not exactly or len(lines) == len(quiet)
+    assert runs.left_over() == []
