@@ -40,6 +40,8 @@ from pruningbench.suite.schema import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ("quickstart", "cassano2025-small", "iurada2025-small", "suwal2025-small")
+LARGE = ("imagenet-sample",)
+"""Suites that take hours, and data that a fresh clone lacks: run only if they are named with ``--only``."""
 SETTINGS = ("seeds=[0, 1, 2]",)
 FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
@@ -57,7 +59,7 @@ class Board:
     Attributes:
         folder: the leaderboard.
         runs: the run folders.
-        suites: names of the suites.
+        suites: names of the suites that are run.
         settings: changes to each suite.
         files: files of suites that are not shipped, by name.
     """
@@ -67,6 +69,11 @@ class Board:
     suites: tuple[str, ...] = SUITES
     settings: tuple[str, ...] = SETTINGS
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names of the suites whose results are checked and shown."""
+        return (*self.suites, *LARGE) if self.suites == SUITES else self.suites
 
     def suite(self, name: str, registry: Registry) -> Suite:
         """Return a suite as it is published."""
@@ -189,7 +196,8 @@ def pages(board: Board, registry: Registry) -> Iterator[tuple[Path, str]]:
         for form in FORMATS:
             yield board.table(name, form), render(boards, form).rstrip("\n") + "\n"
         rows.append(_summary(name, file))
-        findings += [f"\n**{name}**\n\n{line}\n" for line in map(_sentences, boards) if line and name in board.suites]
+        said = [line for line in map(_sentences, boards) if line and name in board.published]
+        findings += [f"\n**{name}**\n\n{line}\n" for line in said]
     head = "| suite | cells | rows | seeds | state | tables |\n|---|---:|---:|---|---|---|\n"
     yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join([*rows, *findings]))
 
@@ -226,11 +234,11 @@ def problems(board: Board, registry: Registry) -> Iterator[str]:
     Nothing is computed but tables.
     """
     results = board.results()
-    for name in sorted(set(board.suites) - results.keys()):
+    for name in sorted(set(board.published) - results.keys()):
         yield f"results/{name}{SUFFIX}: is missing"
     for name, file in results.items():
         submission = open_submission(file)
-        if submission.manifest.suite in board.suites:
+        if submission.manifest.suite in board.published:
             suite = board.suite(submission.manifest.suite, registry)
             yield from _other_suite(name, submission, suite, registry)
         else:

@@ -189,3 +189,45 @@ def test_the_recipe_of_the_model_as_loaded_is_the_one_whose_class_says_so(toy_re
     assert recipe_as_loaded(renamed) == "prune-only"
     plan = make_plan(suite_from_text(of("[{use: finetune, epochs: 1}]"), renamed), renamed)
     assert [cell.recipe.label for cell in plan.cells if cell.pruner is None] == ["prune-only", "finetune(epochs=1)"]
+
+
+RECALIBRATED = """
+name: recalibrated
+models: [digits-resnet]
+pruners: [magnitude]
+sparsities: [0, 0.5]
+recipes: [none, {use: none, recalibrate: 64}]
+data: {use: digits, split: train, classes: [0, 1, 2, 3, 4, 5]}
+tasks:
+  - {use: classification, data: {use: digits, split: test, classes: [0, 1, 2, 3, 4, 5]}}
+  - {use: dense-similarity, data: {use: digits, split: test, classes: [0, 1, 2, 3, 4, 5]}}
+"""
+
+
+def test_recalibration_alone_has_a_dense_row_and_tables_compare_with_it(toy_registry: Registry, tmp_path: Path) -> None:
+    ran = run(RECALIBRATED, toy_registry, tmp_path / "run")
+    assert (ran.cells, ran.ok) == (4, True)
+    changed = "none(recalibrate=64)"
+    loaded, alone = values(tmp_path / "run", "none"), values(tmp_path / "run", changed)
+    assert loaded["linear-cka"] == pytest.approx(1) and alone["linear-cka"] < 0.9999, "tasks compare with it as loaded"
+    (board,) = build(load_results(tmp_path / "run"), [tmp_path / "run"])
+    (pruned,) = [row for row in board.rows if row.recipe == changed and not row.dense]
+    (raw,) = [row for row in board.rows if row.recipe == "none" and not row.dense]
+    assert (pruned.reference, raw.reference) == (changed, "none")
+    key = next(column.key for column in board.columns if column.metric == "linear-cka")
+    of_pruned = values(tmp_path / "run", changed, 0.5)["linear-cka"]
+    assert pruned.differences[key].value == pytest.approx(of_pruned - alone["linear-cka"])
+    assert "recalibrated alike (none(recalibrate=64)), or as loaded where the recipe does not recalibrate" in " ".join(
+        render([board], "table").split()
+    )
+
+
+def test_only_what_changes_a_dense_network_adds_a_dense_cell(toy_registry: Registry) -> None:
+    suite = RECALIBRATED.replace("recalibrate: 64", "rounds: 3")
+    labels = {}
+    for text in (RECALIBRATED, suite):
+        cells = make_plan(suite_from_text(text, toy_registry), toy_registry).cells
+        labels[text] = [(cell.label, cell.trained, cell.changes_dense) for cell in cells if cell.pruner is None]
+    loaded = ("digits-resnet · dense", False, False)
+    assert labels[suite] == [loaded]
+    assert labels[RECALIBRATED] == [loaded, ("digits-resnet · dense none(recalibrate=64)", False, True)]

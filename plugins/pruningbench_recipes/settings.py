@@ -48,6 +48,10 @@ class Recalibrating(Recipe):
         """Whether training data are needed."""
         return self.trains or self.recalibrate > 0
 
+    def changes_dense(self) -> bool:
+        """Whether it trains or recalibrates."""
+        return self.trains or self.recalibrate > 0
+
     def finish(self, job: RecipeJob) -> None:
         """Recalibrate ``job.model`` if this recipe asks for it."""
         if not self.recalibrate:

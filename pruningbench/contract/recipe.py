@@ -98,6 +98,15 @@ class Recipe(Component, ABC):
         """Whether the suite's training data are needed."""
         return self.trains
 
+    def changes_dense(self) -> bool:
+        """Whether it changes a network from which nothing is pruned.
+
+        Suites then measure a dense network under this recipe as well, and tables compare its pruned networks with
+        that one: what the recipe does is not taken for what pruning does. `run` is called for it with a sparsity of 0.
+        Tasks that compare networks are given this network as the dense one only if the recipe trains.
+        """
+        return self.trains
+
     def prunes_dense(self) -> bool:
         """Whether it prunes the dense model immediately, so that other recipes can use the same masks."""
         return True

@@ -45,7 +45,7 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
     parts = {"model": code_of(cell.model)}
     if cell.pruner is not None:
         parts["pruner"] = code_of(cell.pruner)
-    if cell.pruner is not None or cell.trained:
+    if cell.pruner is not None or cell.changes_dense:
         parts["recipe"] = code_of(cell.recipe)
     if cell.trained:
         parts[ROUNDS] = str(cell.rounds)

@@ -86,7 +86,8 @@ class ModelSession:
     def begin(self, cell: Cell) -> None:
         """Begin a cell: results that tasks share about its model are dropped; those about the dense model stay."""
         self.reference = self.references.of(cell)
-        self.of_pruned = self.reference.memo if cell.pruner is None else {}
+        is_reference = cell.pruner is None and (cell.trained or not cell.changes_dense)
+        self.of_pruned = self.reference.memo if is_reference else {}
         self.of_others = {}
 
     def forget(self) -> None:

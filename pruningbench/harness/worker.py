@@ -148,7 +148,7 @@ class Worker:
         return session
 
     def _prepare(self, cell: Cell, session: ModelSession) -> tuple[VisionModel, Masks | None]:
-        if cell.pruner is None and not cell.trained:
+        if cell.pruner is None and not cell.changes_dense:
             return session.dense.clone(), None
         if not isinstance(cell.recipe.component, Recipe):
             raise PluginError(f"{cell.recipe.name!r} is a {cell.recipe.component.kind}, not a recipe")

@@ -12,7 +12,7 @@ from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.aggregation import average
 from pruningbench.leaderboard.differences import Pairs
 from pruningbench.leaderboard.labels import compact
-from pruningbench.leaderboard.references import References, as_loaded
+from pruningbench.leaderboard.references import References, as_loaded, trains_nothing
 from pruningbench.leaderboard.rows import Board
 from pruningbench.leaderboard.sweetspots import sweet_spots
 from pruningbench.plugins import Registry
@@ -37,8 +37,9 @@ class BoardComparison:
         return self.references.of(model, recipe)
 
     def as_loaded(self, recipe: str) -> bool:
-        """Whether a recipe trains nothing, so that its dense row is the model as loaded."""
-        return as_loaded(recipe)
+        """Whether a recipe leaves a dense network alone, so that it is compared with the model as loaded."""
+        own = any(row.dense and row.recipe == recipe for row in self.board.rows)
+        return as_loaded(recipe) or (trains_nothing(recipe) and not own)
 
     def difference(self, measurement: Measurement, reference: Measurement) -> Mapping[str, float] | None:
         """Return ``value ci_low ci_high n`` of measurement minus reference, paired over samples; None if unknown."""

@@ -1,4 +1,4 @@
-"""Finds the dense network that a pruned network is compared with: the one with the same training."""
+"""Finds the dense network that a pruned network is compared with: the one that was treated alike."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ def _untrained() -> str:
 
 
 def as_loaded(recipe: str) -> bool:
-    """Whether a dense row of this recipe is the model as loaded; with any other recipe it is trained by the recipe."""
-    return recipe.partition("(")[0].rpartition("/")[2] == _untrained()
+    """Whether a dense row of this recipe is the model as loaded; with any other recipe, the recipe has changed it."""
+    return recipe.rpartition("/")[2] == _untrained()
+
+
+def trains_nothing(recipe: str) -> bool:
+    """Whether a recipe only prunes, at once or in rounds, and may recalibrate."""
+    return as_loaded(recipe.partition("(")[0])
 
 
 class References:
     """The dense rows of a board, which decide what a pruned row of a model is compared with.
 
-    A recipe that trains has a dense reference of its own, trained for the same epochs, with the same seed. If
+    A recipe that trains or recalibrates has a dense reference of its own, with the same epochs, data and seed. If
     that reference was requested but is missing (it failed, or has not run yet), there is no comparison, because a
     comparison with the model as loaded would answer another question. Runs from before such references existed have
     only the model as loaded.
@@ -51,10 +56,16 @@ class References:
 def compared_with(recipes: Iterable[str]) -> str:
     """Name the dense models that rows are compared with, given the recipes of the dense rows."""
     loaded: set[str] = set()
-    trained: set[str] = set()
+    changed: set[str] = set()
     for recipe in recipes:
-        (loaded if as_loaded(recipe) else trained).add(recipe)
-    if not trained:
+        (loaded if as_loaded(recipe) else changed).add(recipe)
+    if not changed:
         return "the dense model as loaded"
-    alike = f"the dense model trained alike ({', '.join(sorted(trained))})"
-    return f"{alike}, or as loaded where the recipe does not train" if loaded else alike
+    if all(map(trains_nothing, changed)):
+        how, where = "recalibrated", "does not recalibrate"
+    elif any(map(trains_nothing, changed)):
+        how, where = "trained or recalibrated", "does neither"
+    else:
+        how, where = "trained", "does not train"
+    alike = f"the dense model {how} alike ({', '.join(sorted(changed))})"
+    return f"{alike}, or as loaded where the recipe {where}" if loaded else alike

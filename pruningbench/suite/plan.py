@@ -80,8 +80,13 @@ class Cell:
         """Whether its recipe trains."""
         return isinstance(self.recipe.component, Recipe) and self.recipe.component.trains
 
+    @property
+    def changes_dense(self) -> bool:
+        """Whether its recipe changes a network from which nothing is pruned, and so has a dense cell of its own."""
+        return isinstance(self.recipe.component, Recipe) and self.recipe.component.changes_dense()
+
     def reference(self) -> Cell:
-        """Return the dense cell of this cell's recipe; pruned networks are compared with it if the recipe trains."""
+        """Return the dense cell of this cell's recipe; pruned networks are compared with it if there is one."""
         return dataclasses.replace(self, pruner=None, sparsity=0.0, scope=None)
 
     @property
@@ -90,7 +95,7 @@ class Cell:
         if self.pruner is not None:
             condition = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
         else:
-            condition = f"{DENSE} {self.recipe.label}" if self.trained else DENSE
+            condition = f"{DENSE} {self.recipe.label}" if self.changes_dense else DENSE
         return f"{self.model.label} · {condition}" + (f" · seed {self.seed}" if self.seed else "")
 
 
@@ -290,8 +295,8 @@ def mask_identity(cell: Cell) -> dict[str, Any]:
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
     """Lay out the cells of a suite.
 
-    For each model and seed there is one dense cell as loaded, and one trained by each recipe that trains, so that
-    pruned networks are compared with a dense network that had the same training. Cells are ordered so that those of
+    For each model and seed there is one dense cell as loaded, and one for each recipe that trains or recalibrates, so
+    that pruned networks are compared with a dense network that was treated alike. Cells are ordered so that those of
     one model, and then of one pruner and seed, follow each other.
 
     Args:
@@ -329,11 +334,11 @@ def _labels(cell: Cell) -> dict[str, str]:
 def _free(cell: Cell) -> tuple[str, ...]:
     """Return the kinds of filters that a dense cell is exempt from, because pruned cells are compared with it.
 
-    The dense model as loaded stays for any pruner and recipe; the one that a recipe trained stays for any pruner.
+    The dense model as loaded stays for any pruner and recipe; the one that a recipe changed stays for any pruner.
     """
     if cell.pruner is not None:
         return ()
-    return ("pruner",) if cell.trained else ("pruner", "recipe")
+    return ("pruner",) if cell.changes_dense else ("pruner", "recipe")
 
 
 def is_for(use: Use, model: Use) -> bool:
@@ -353,13 +358,13 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
-        trained = [
+        changed = [
             Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
             for seed in suite.seeds
             for recipe in recipes
             if seed in (recipe.only_seeds or suite.seeds)
         ]
-        cells += [cell for cell in trained if cell.trained]
+        cells += [cell for cell in changed if cell.changes_dense]
     scope = suite.scope
     for pruner in (pruner for pruner in suite.pruners if is_for(pruner, model)):
         for seed in suite.seeds:
