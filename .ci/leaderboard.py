@@ -35,7 +35,8 @@ from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission, open_submission
 from pruningbench.store.submission_format import SUFFIX, archive_bytes
 from pruningbench.store.trust import read_verification, write_verification
-from pruningbench.suite.plan import make_plan, plan_key
+from pruningbench.suite.cells import plan_key
+from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]

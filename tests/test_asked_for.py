@@ -76,7 +76,7 @@ def test_seed_zero_scores_what_it_always_did(
     toy_registry: Registry, tmp_path: Path, seen: list[tuple[int, bytes]]
 ) -> None:
     from pruningbench.base.randomness import generator_for
-    from pruningbench.suite.plan import score_identity
+    from pruningbench.suite.cells import score_identity
 
     run(ONE, toy_registry, tmp_path / "run")
     samples = toybench_parts.ToyData(count=300).load(None)  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def test_doctor_names_plugins_whose_source_cannot_be_read(pruningbench: Command,
 
     assert "unread code" not in pruningbench("doctor", check=0).stdout
     shutil.copytree(TOY / "toybench-1.0.dist-info", tmp_path / "site" / "toybench-1.0.dist-info")
-    for name in ("toybench", "toybench_parts"):
+    for name in ("toybench", "toybench_parts", "toybench_faults"):
         py_compile.compile(str(TOY / f"{name}.py"), cfile=str(tmp_path / "site" / f"{name}.pyc"))
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     text = pruningbench("doctor", check=0, PYTHONPATH=path).stdout

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
 from pruningbench.suite.labels import DENSE
-from pruningbench.suite.plan import make_plan, shard
+from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import load_suite, suite_from_text
 
 
@@ -161,22 +159,6 @@ def test_missing_data_is_named(toy_registry: Registry) -> None:
     text = TOY_SUITE.replace("split: test", "absent: true")
     missing = make_plan(suite_from_text(text, toy_registry), toy_registry).missing()
     assert missing == ["dataset toy-data(absent=True): not here; fetch it with `toy fetch`"]
-
-
-@given(st.integers(1, 12))
-def test_shards_are_a_partition(count: int) -> None:
-    from pruningbench.plugins import load_registry
-
-    registry = load_registry()
-    cells = make_plan(load_suite("quickstart", registry), registry).cells
-    parts = [shard(cells, i, count) for i in range(1, count + 1)]
-    assert [cell for part in parts for cell in part] == list(cells)
-
-
-@pytest.mark.parametrize(("index", "count"), [(0, 2), (3, 2), (1, 0)])
-def test_impossible_shards(index: int, count: int) -> None:
-    with pytest.raises(UsageError):
-        shard([], index, count)
 
 
 def test_a_metric_beside_itself_with_other_fields_stays(toy_registry: Registry) -> None:

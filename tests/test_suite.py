@@ -11,7 +11,7 @@ from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import SuiteError, UsageError
 from pruningbench.plugins import Registry, load_registry
-from pruningbench.suite.plan import Cell
+from pruningbench.suite.cells import Cell
 from pruningbench.suite.schema import Suite, find_suite, load_suite, suite_from_text
 
 BASE = """\

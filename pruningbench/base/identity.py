@@ -48,9 +48,14 @@ def _plain(value: JSON) -> JSON:
     raise TypeError(f"{type(value).__name__} cannot be part of an identity")
 
 
+def text_hash(text: str, *, length: int = 16) -> str:
+    """Return the first `length` hex digits of the SHA-256 of a canonical JSON text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
 def content_hash(value: JSON, *, length: int = 16) -> str:
     """Return the first `length` hex digits of the SHA-256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+    return text_hash(canonical_json(value), length=length)
 
 
 def derive_seed(*parts: JSON) -> int:

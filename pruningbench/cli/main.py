@@ -24,6 +24,7 @@ COMMANDS = {
     "show": ("pruningbench.cli.show:show", "Describe a component and its fields."),
     "leaderboard": ("pruningbench.cli.leaderboard:leaderboard", "Make tables from one or more runs."),
     "compare": ("pruningbench.cli.compare:compare", "Show what is better, worse, new or gone between two results."),
+    "merge": ("pruningbench.cli.merge:merge", "Make one run folder from several, such as shards."),
     "site": ("pruningbench.cli.site:site", "Make pages that open from disk: answers, table, curves."),
     "submit": ("pruningbench.cli.submit:submit", "Make one file of a finished run, for others to read and check."),
     "verify": ("pruningbench.cli.verify:verify", "Check a submission, and compute cells of it again."),

@@ -12,6 +12,7 @@ import click
 from pruningbench.base.text import displayable
 from pruningbench.cli.common import (
     announce,
+    few_collections,
     limit_option,
     not_option,
     only_option,
@@ -24,7 +25,11 @@ from pruningbench.cli.common import (
 from pruningbench.cli.completion import suites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pruningbench.plugins import Registry
     from pruningbench.suite.plan import Plan
+    from pruningbench.suite.schema import Suite
 
 
 @click.command()
@@ -53,16 +58,31 @@ def plan(
     Pairs of model and pruner that cannot work or do not fit into memory are listed; a run skips them. To estimate the
     costs, models of the kind `python` are built, which runs their files; a line announces this first.
     """
+    from pruningbench.suite.schema import load_suite
+
+    registry = registry_with_warnings()
+    loaded = load_suite(suite, registry, with_limit(settings, limit))
+    with few_collections():
+        return _show(registry, loaded, out, only, without, device, json=json)
+
+
+def _show(
+    registry: Registry,
+    loaded: Suite,
+    out: Path | None,
+    only: Sequence[str],
+    without: Sequence[str],
+    device: str,
+    *,
+    json: bool,
+) -> int:
     from pruningbench.harness.resume import assess, sentences
     from pruningbench.harness.run import RunOptions, default_folder, with_recorded_labels
     from pruningbench.harness.sources import Sources
     from pruningbench.store.mending import readable
     from pruningbench.store.runfolder import RunFolder
     from pruningbench.suite.plan import make_plan
-    from pruningbench.suite.schema import load_suite
 
-    registry = registry_with_warnings()
-    loaded = load_suite(suite, registry, with_limit(settings, limit))
     planned = make_plan(loaded, registry, only, without)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())

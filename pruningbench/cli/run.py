@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     help="Kill a task, or the making of a cell's model, that shows no progress for so long; the rest goes on.",
 )
 @click.option(
-    "--shard", metavar="I/N", callback=parse_shard, help="Only part I of N of the cells, for batch schedulers."
+    "--shard",
+    metavar="I/N",
+    callback=parse_shard,
+    help="Only part I of N of the cells, for batch schedulers.",
 )
 @click.option("--retry-failed", is_flag=True, help="Repeat task runs that are not ok.")
 @click.option(

@@ -11,7 +11,10 @@ import dataclasses
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
+
+from pruningbench.base.identity import canonical_json
 
 Kind = Literal["model", "dataset", "pruner", "recipe", "task", "metric", "attribution-method", "discovery-method"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
@@ -171,7 +174,19 @@ class Use:
             return [spell(self.references[f"{name}.{i}"]) for i in range(len(value))]
         return value
 
-    @property
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """What has been derived from the identity as text, by what it is; a few uses serve many cells."""
+        return {}
+
+    def canonical(self, *, without: str | None = None) -> str:
+        """Return `identity` as canonical JSON."""
+        form = f"without {without}"
+        if form not in self.texts:
+            self.texts[form] = canonical_json(self.identity(without=without))
+        return self.texts[form]
+
+    @cached_property
     def label(self) -> str:
         """Short name for tables: the alias, or else the name and the optional fields that differ from their defaults.
 

@@ -26,11 +26,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pruningbench.base.identity import content_hash
+from pruningbench.base.identity import content_hash, text_hash
 from pruningbench.contract.component import Use
 from pruningbench.contract.vision import VisionModel
 from pruningbench.store.code import code_of
-from pruningbench.suite.plan import Cell, TaskRun, plan_key
+from pruningbench.suite.cells import Cell, TaskRun, plan_key
 
 Parts = dict[str, str]
 REFERENCE = "reference"
@@ -95,7 +95,9 @@ def chosen(settings: Mapping[str, str]) -> Parts:
 
 def key_of(use: Use) -> str:
     """Return a key that identifies a component as a suite uses it."""
-    return content_hash(use.identity())
+    if "key" not in use.texts:
+        use.texts["key"] = text_hash(use.canonical())
+    return use.texts["key"]
 
 
 def artifact_key(cell: Cell, run: TaskRun, made_of: Mapping[str, str], metric: str | None = None) -> str:

@@ -16,7 +16,8 @@ from pruningbench.errors import PruningBenchError
 from pruningbench.harness.lending import Loan
 from pruningbench.store.journal import latest
 from pruningbench.store.records import Record
-from pruningbench.suite.plan import Cell, Plan
+from pruningbench.suite.cells import Cell
+from pruningbench.suite.plan import Plan
 
 MOST_KEPT = 4
 """Number of trained references that stay in memory; others come from the cache again."""

@@ -22,7 +22,8 @@ from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import is_damaged, read_arrays, write_arrays
 from pruningbench.store.weights import write_weights
-from pruningbench.suite.plan import Cell, Plan, TaskRun, plan_key
+from pruningbench.suite.cells import Cell, TaskRun, plan_key
+from pruningbench.suite.plan import Plan
 from pruningbench.version import __version__
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.identity import content_hash
 from pruningbench.store.records import Record, Status
-from pruningbench.suite.plan import Cell, TaskRun
+from pruningbench.suite.cells import Cell, TaskRun
+from pruningbench.suite.shards import family_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,10 +40,7 @@ class CellJob:
     @property
     def family(self) -> tuple[str, str]:
         """The model, and what is pruned and trained for all sparsities: executors keep such jobs together."""
-        cell = self.cell
-        identity = {name: value for name, value in cell.identity().items() if name not in ("sparsity", "recipe")}
-        trajectory = [identity, cell.recipe.identity(without="training")]
-        return content_hash(cell.model.identity()), content_hash(trajectory)
+        return family_of(self.cell)
 
     def for_network(self, network: str) -> CellJob:
         """Return this job for the network that was made; measurements of another network are repeated.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pruningbench.harness.attempts import MOST_CRASHES
 from pruningbench.harness.events import CellJob
 from pruningbench.store.records import Status
-from pruningbench.suite.plan import TaskRun
+from pruningbench.suite.cells import TaskRun
 
 PREPARE = "prepare"
 """Name of the step in which a cell's model is made."""

@@ -12,7 +12,7 @@ from pruningbench.harness.lending import Blame, structural_changes, view_changes
 from pruningbench.harness.session import check_names
 from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.pruning.masks import Masks
-from pruningbench.suite.plan import Cell
+from pruningbench.suite.cells import Cell
 
 
 def check_masks(cell: Cell, masks: Masks, prunable: list[str]) -> None:

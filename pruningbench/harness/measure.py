@@ -19,7 +19,7 @@ from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.harness.lending import Blame, lending
 from pruningbench.harness.lent import LentOutputs
 from pruningbench.store.samples import exhibit_arrays
-from pruningbench.suite.plan import TaskRun
+from pruningbench.suite.cells import TaskRun
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pruningbench.contract import MovingPruner, Pruner, Recipe, VisionModel
 from pruningbench.errors import PluginError
 from pruningbench.pruning.masks import Masks
 from pruningbench.store.cache import Cache
-from pruningbench.suite.plan import Cell
+from pruningbench.suite.cells import Cell
 
 ROOM = "networks"
 PROVENANCE = "/provenance"

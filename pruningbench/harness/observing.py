@@ -9,7 +9,7 @@ from typing import Any
 from pruningbench.hookspecs import CellInfo, RunInfo
 from pruningbench.plugins import Door
 from pruningbench.store.records import Record
-from pruningbench.suite.plan import Cell
+from pruningbench.suite.cells import Cell
 
 
 def cell_info(cell: Cell) -> CellInfo:

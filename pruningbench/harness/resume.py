@@ -11,7 +11,8 @@ from pruningbench.harness.artifacts import METRIC, NETWORK, Parts, code_parts, d
 from pruningbench.harness.events import CellJob
 from pruningbench.store.journal import latest
 from pruningbench.store.records import Record
-from pruningbench.suite.plan import Cell, Plan, TaskRun, plan_key
+from pruningbench.suite.cells import Cell, TaskRun, plan_key
+from pruningbench.suite.plan import Plan
 
 TaskKey = tuple[str, str]
 """(key of the cell, label of the task)."""
@@ -93,6 +94,8 @@ class Finished:
 
     def lines(self, cell: Cell, run: TaskRun) -> tuple[Record, ...]:
         """Return the records of the last attempt at a task on a cell; none if it was never tried."""
+        if not self._groups:
+            return ()
         current, plan = self._groups.get((cell.key, run.label), []), plan_key(cell, run)
         if current and current[0].plan in ("", plan):
             return tuple(current)
@@ -100,7 +103,7 @@ class Finished:
 
     def attempts(self, cell: Cell, run: TaskRun) -> int:
         """Return how often a task with this label has been tried on a cell."""
-        group = self._groups.get((cell.key, run.label))
+        group = self._groups.get((cell.key, run.label)) if self._groups else None
         return group[0].attempts if group else 0
 
 

@@ -25,8 +25,10 @@ from pruningbench.store.journal import read_journal
 from pruningbench.store.mending import mend, readable
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
-from pruningbench.suite.plan import Cell, Plan, is_for, make_plan, plan_key, shard
+from pruningbench.suite.cells import Cell, plan_key
+from pruningbench.suite.plan import Plan, is_for, make_plan
 from pruningbench.suite.schema import Suite
+from pruningbench.suite.shards import shard
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ class RunOptions:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         executor: name of a registered executor.
         workers: number of processes that it may use.
-        shard: (i, n): run only part i of n of the cells, counted from 1.
+        shard: (i, n): run only part i of n of the cells, counted from 1 (`pruningbench.suite.shards`).
         retry_failed: retry task runs that are not ok.
         only, without: filters ``KIND=LABEL`` that select what to run and what to leave out.
         accept_changed: keep finished task runs whose parts have changed since, and mark them.
@@ -123,7 +125,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     for name in options.observers:
         registry.entry("observer", name)  # refuses unknown names
     if options.shard:
-        plan = replace(plan, cells=shard(plan.cells, *options.shard))
+        plan = replace(plan, cells=shard(plan, *options.shard))
     folder = RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
     records, unreadable = readable(folder.results)
@@ -333,6 +335,8 @@ def with_recorded_labels(plan: Plan, records: Iterable[Record]) -> Plan:
     stays finished.
     """
     label_of_plan = {record.plan: record.task for record in records if record.plan}
+    if not label_of_plan:
+        return plan
     labels = {run.label for run in plan.tasks}
     tasks = []
     for run in plan.tasks:

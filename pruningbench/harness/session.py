@@ -37,7 +37,7 @@ from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.store.cache import Cache
 from pruningbench.store.code import code_of
-from pruningbench.suite.plan import Cell, is_dense_training, mask_identity, score_identity
+from pruningbench.suite.cells import Cell, is_dense_training, mask_identity, score_identity
 
 CACHE_VERSION = 2
 """Increase this when scores or masks of the same identity come out differently."""

@@ -88,7 +88,8 @@ def uses_of(plan: Plan) -> dict[str, Use]:
     uses = [cell.model for cell in plan.cells]
     uses += [cell.data for cell in plan.cells if cell.data is not None]
     uses += [other for run in plan.tasks for other in run.task.references.values()]
-    return {key_of(use): use for use in uses if isinstance(use.component, (Model, Dataset))}
+    different = {id(use): use for use in uses}.values()  # a few serve many cells
+    return {key_of(use): use for use in different if isinstance(use.component, (Model, Dataset))}
 
 
 class Sources:

@@ -41,7 +41,7 @@ from pruningbench.pruning.masks import Masks, measured_sparsity
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record, Status
 from pruningbench.suite.binding import bind
-from pruningbench.suite.plan import Cell, TaskRun, plan_key
+from pruningbench.suite.cells import Cell, TaskRun, plan_key
 from pruningbench.version import __version__
 
 

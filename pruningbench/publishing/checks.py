@@ -14,7 +14,7 @@ from pruningbench.pruning.allocation import number_to_prune
 from pruningbench.publishing.evidence import Evidence, outcome, place
 from pruningbench.store.records import Record
 from pruningbench.store.trust import Outcome
-from pruningbench.suite.plan import TaskRun, plan_key
+from pruningbench.suite.cells import TaskRun, plan_key
 
 SLACK = 1e-6
 """By how much a number may lie outside its range, relative to its size, because of rounding."""

@@ -14,7 +14,8 @@ from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission
 from pruningbench.store.submission_format import SUITE
 from pruningbench.store.trust import Outcome
-from pruningbench.suite.plan import Cell, Plan, TaskRun, make_plan
+from pruningbench.suite.cells import Cell, TaskRun
+from pruningbench.suite.plan import Plan, make_plan
 from pruningbench.suite.schema import suite_from_text
 
 LONGEST = 160

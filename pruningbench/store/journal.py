@@ -134,9 +134,7 @@ class Journal:
         """
         self.check()
         numbered = _numbered(records)
-        data = b"".join(
-            json.dumps(record.to_json(), allow_nan=False, separators=(",", ":")).encode() + b"\n" for record in numbered
-        )
+        data = encoded(numbered)
         size = os.fstat(self._file).st_size
         try:
             written = 0
@@ -154,6 +152,12 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+def encoded(records: Sequence[Record]) -> bytes:
+    """Return the lines of a task, numbered, as a journal holds them."""
+    lines = [json.dumps(r.to_json(), allow_nan=False, separators=(",", ":")) for r in _numbered(records)]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _numbered(records: Iterable[Record]) -> list[Record]:

@@ -178,12 +178,12 @@ class RunFolder:
 
     def _difference(self, resolved: dict[str, Any]) -> str:
         """Return how the stored suite differs; "" if it is the same as the wanted suite or a part of it."""
-        stored = self._stored_suite()
+        stored = self.stored_suite()
         if isinstance(stored, str):
             return stored
         return suite_difference(stored, json.loads(json.dumps(resolved)))
 
-    def _stored_suite(self) -> dict[str, Any] | str:
+    def stored_suite(self) -> dict[str, Any] | str:
         """Return the stored suite, or what is wrong with it."""
         try:
             stored = parse_yaml(read_plain(self.suite, most=MOST_BYTES).decode("utf-8"), SUITE).value

@@ -2,110 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pruningbench.base.identity import content_hash
-from pruningbench.contract.component import Component, Use
+from pruningbench.contract.component import Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner, ScorePruner
-from pruningbench.contract.recipe import DENSE_TRAINING, Recipe
+from pruningbench.contract.recipe import Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
-from pruningbench.pruning.scope import Scope
 from pruningbench.suite.binding import bind, data_of_model
+from pruningbench.suite.cells import Cell, TaskRun, pruned_as, pruner_of, recipe_of, scored_as, trainings_of
 from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
 from pruningbench.suite.filters import Filter, is_selected, parse_filters
-from pruningbench.suite.labels import DENSE
-from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, Suite, identity_fields
+from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One pruned model to make and measure; every field declares whether it is part of the key.
-
-    Attributes:
-        model, pruner, recipe: components; the pruner is None for the dense model, as loaded or trained by the recipe.
-        sparsity: target share of prunable weights to prune, in [0, 1).
-        seed: seed of pruning and training.
-        scope: which parameters may be pruned.
-        data: scoring and training data, if the pruner or recipe uses any.
-        batch_size: largest batch of the tasks; a knob.
-        limit: number of samples to use from each data set; None for all.
-        rounds: number of trainings in succession of the dense reference of its recipe in this suite. It is part of the
-            artifact key instead of the cell's key, because it changes when a suite grows.
-    """
-
-    model: Use = field(metadata=IDENTITY)
-    pruner: Use | None = field(metadata=IDENTITY)
-    recipe: Use = field(metadata=IDENTITY)
-    sparsity: float = field(metadata=IDENTITY)
-    seed: int = field(metadata=IDENTITY)
-    scope: Scope | None = field(default=None, metadata=IDENTITY)
-    data: Use | None = field(default=None, metadata=IDENTITY)
-    batch_size: int = field(default=128, metadata=KNOB)
-    limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
-    rounds: int = field(default=1, metadata=KNOB)
-
-    def identity(self) -> dict[str, Any]:
-        """Return everything that can change this cell's results, and nothing else."""
-        values: dict[str, Any] = {}
-        for name, value in identity_fields(self).items():
-            if isinstance(value, Use):
-                values[name] = value.identity()
-            else:
-                values[name] = dataclasses.asdict(value) if isinstance(value, Scope) else value
-        return values
-
-    @property
-    def key(self) -> str:
-        """16 hex digits; the same for the same work."""
-        return content_hash(self.identity())
-
-    @property
-    def pruner_label(self) -> str:
-        """Label of the pruner in tables; ``dense`` for the dense model."""
-        return self.pruner.label if self.pruner else DENSE
-
-    @property
-    def trained(self) -> bool:
-        """Whether its recipe trains."""
-        return isinstance(self.recipe.component, Recipe) and self.recipe.component.trains
-
-    @property
-    def changes_dense(self) -> bool:
-        """Whether its recipe changes a network from which nothing is pruned, and so has a dense cell of its own."""
-        return isinstance(self.recipe.component, Recipe) and self.recipe.component.changes_dense()
-
-    def reference(self) -> Cell:
-        """Return the dense cell of this cell's recipe; pruned networks are compared with it if there is one."""
-        return dataclasses.replace(self, pruner=None, sparsity=0.0, scope=None)
-
-    @property
-    def label(self) -> str:
-        """One line for people."""
-        if self.pruner is not None:
-            condition = f"{self.pruner.label} {self.sparsity:g} {self.recipe.label}"
-        else:
-            condition = f"{DENSE} {self.recipe.label}" if self.changes_dense else DENSE
-        return f"{self.model.label} · {condition}" + (f" · seed {self.seed}" if self.seed else "")
-
-
-@dataclass(frozen=True)
-class TaskRun:
-    """A task as the suite runs it on every cell that it is for, with the requested metrics."""
-
-    label: str
-    task: Use
-    metrics: tuple[Use, ...]
 
 
 @dataclass(frozen=True)
@@ -119,15 +36,15 @@ class Plan:
     def shared_work(self) -> dict[str, int]:
         """Count how often each kind of work is done, and how many cells it serves."""
         pruned = [cell for cell in self.cells if cell.pruner is not None]
-        at_once = [cell for cell in pruned if _recipe(cell).prunes_dense()]
-        scored = [cell for cell in at_once if isinstance(_pruner(cell), ScorePruner)]
+        at_once = [cell for cell in pruned if recipe_of(cell).prunes_dense()]
+        scored = [cell for cell in at_once if isinstance(pruner_of(cell), ScorePruner)]
         return {
-            "model_loads": len({content_hash(cell.model.identity()) for cell in self.cells}),
-            "scoring_passes": len({content_hash(score_identity(cell)) for cell in scored}),
+            "model_loads": len({cell.model.canonical() for cell in self.cells}),
+            "scoring_passes": len({scored_as(cell) for cell in scored}),
             "scored_once": len(scored),
-            "prunings": len({content_hash(mask_identity(cell)) for cell in at_once}),
+            "prunings": len({pruned_as(cell) for cell in at_once}),
             "pruned_once": len(at_once),
-            "trainings": len({key for cell in self.cells for key in _trainings(cell)}),
+            "trainings": len({key for cell in self.cells for key in trainings_of(cell)}),
             "trained": sum(cell.trained for cell in self.cells),
             "cells": len(self.cells),
             "task_runs": self.task_runs(),
@@ -182,11 +99,11 @@ class Plan:
         """
         refused = {}
         for cell in self.cells:
-            pruner, estimate = _pruner(cell), costs.get((cell.model.label, cell.pruner_label))
+            pruner, estimate = pruner_of(cell), costs.get((cell.model.label, cell.pruner_label))
             if estimate is not None and estimate.refusal:
                 refused[cell.key] = estimate.refusal
             elif isinstance(pruner, Pruner):
-                reason = pruner.unreachable(cell.sparsity) or _recipe(cell).refuses(pruner)
+                reason = pruner.unreachable(cell.sparsity) or recipe_of(cell).refuses(pruner)
                 if reason:
                     refused[cell.key] = f"pruner {cell.pruner_label!r}: {reason}"
         return refused
@@ -219,77 +136,12 @@ class Plan:
         return list(lines)
 
     def _components(self) -> Iterable[Use]:
-        uses: list[Use] = [cell.model for cell in self.cells]
-        uses += [cell.data for cell in self.cells if cell.data is not None]
-        uses += [run.task for run in self.tasks]
+        of_cells = [*(cell.model for cell in self.cells), *(cell.data for cell in self.cells if cell.data is not None)]
+        uses = [*{id(use): use for use in of_cells}.values(), *(run.task for run in self.tasks)]
         while uses:
             use = uses.pop()
             uses.extend(use.references.values())
             yield use
-
-
-def _pruner(cell: Cell) -> Component | None:
-    return cell.pruner.component if cell.pruner else None
-
-
-def _recipe(cell: Cell) -> Recipe:
-    recipe = cell.recipe.component
-    assert isinstance(recipe, Recipe)  # noqa: S101 - binding checked the kind
-    return recipe
-
-
-def _trainings(cell: Cell) -> list[str]:
-    """Return a key for each training that a cell needs; trainings with the same key are done once."""
-    recipe = cell.recipe.identity(without="training")
-    identity = {**cell.identity(), "sparsity": None, "recipe": recipe}
-    dense = {**cell.reference().identity(), "sparsity": None, "recipe": recipe}
-    keys = _recipe(cell).trainings(cell.sparsity)
-    if cell.pruner is None and cell.trained:
-        keys = [*keys, *([*DENSE_TRAINING, k] for k in range(2, cell.rounds + 1))]
-    return [content_hash([dense if is_dense_training(key) else identity, key]) for key in keys]
-
-
-def is_dense_training(key: Any) -> bool:
-    """Whether a key of a training is that of a network from which nothing has been pruned."""
-    return isinstance(key, list) and key[:1] == DENSE_TRAINING
-
-
-def plan_key(cell: Cell, run: TaskRun) -> str:
-    """Return the key of what the suite requests when a task runs on a cell.
-
-    Versions are left out: they describe the code, which is part of the artifact key.
-    """
-    return content_hash([_unversioned(cell.identity()), _unversioned(run.task.identity())])
-
-
-def _unversioned(value: Any) -> Any:
-    """Return an identity without the versions of its components; a field named ``version`` stays."""
-    if isinstance(value, Mapping):
-        component = value.keys() == {"use", "version", "fields"}
-        return {key: _unversioned(item) for key, item in value.items() if not (component and key == "version")}
-    return [_unversioned(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def score_identity(cell: Cell) -> dict[str, Any]:
-    """Return what the scores of a cell's pruner depend on; it is the same for all its sparsities."""
-    if cell.pruner is None or not isinstance(cell.pruner.component, Pruner):
-        raise ValueError("the dense model has no scores")
-    pruner = cell.pruner.component
-    return {
-        "model": cell.model.identity(),
-        "pruner": cell.pruner.identity(without="scores"),
-        "scope": dataclasses.asdict(cell.scope or Scope()),
-        # a seed also draws the scoring data; 0 counts as None, so that results from before that keep their identity
-        "seed": cell.seed if pruner.seeded else (cell.seed or None) if pruner.needs_data else None,
-        "data": cell.data.identity() if pruner.needs_data and cell.data else None,
-    }
-
-
-def mask_identity(cell: Cell) -> dict[str, Any]:
-    """Return what the masks of a cell's pruner depend on."""
-    identity = score_identity(cell)
-    assert cell.pruner is not None  # noqa: S101 - score_identity refused None
-    return {**identity, "pruner": cell.pruner.identity(), "sparsity": cell.sparsity}
 
 
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
@@ -314,7 +166,11 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     for chosen in (*including.values(), *excluding.values()):
         for item in chosen:
             item.check([run.label for run in tasks] if item.kind == "task" else [_labels(c)[item.kind] for c in cells])
-    selected_cells = tuple(cell for cell in cells if is_selected(_labels(cell), including, excluding, _free(cell)))
+    selected_cells = tuple(
+        cell
+        for cell in cells
+        if not (including or excluding) or is_selected(_labels(cell), including, excluding, _free(cell))
+    )
     selected_tasks = tuple(run for run in tasks if is_selected({"task": run.label}, including, excluding))
     if not selected_cells or not selected_tasks:
         options = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
@@ -402,15 +258,3 @@ def _task_run(label: str, use: Use, suite: Suite, registry: Registry) -> TaskRun
             del metrics[extra.name]  # the suite's own settings of a metric replace the task's default
         metrics[extra.label] = extra
     return TaskRun(label, use, tuple(metrics.values()))
-
-
-def shard(cells: Sequence[Cell], index: int, count: int) -> tuple[Cell, ...]:
-    """Return part `index` of `count` (from 1) of the cells; parts are contiguous, so that work stays shared.
-
-    Raises:
-        UsageError: unless 1 <= index <= count.
-    """
-    if not 1 <= index <= count:
-        raise UsageError(f"--shard {index}/{count}: must be I/N with 1 <= I <= N")
-    bounds = [round(i * len(cells) / count) for i in range(count + 1)]
-    return tuple(cells[bounds[index - 1] : bounds[index]])
