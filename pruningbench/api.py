@@ -265,9 +265,27 @@ def _pruning(
     parameters = prunable_parameters(network, _scope(scope))
     check_weights(network)
     context = PruningContext(network, parameters, seed, (lambda: iter(checked)) if checked else None)
+    if checked:
+        _check_images(network, checked[0][0])
     with isolated_randomness("prune", seed, use.identity()), preserved(network):
         network.eval()
         yield pruner, context
+
+
+def _check_images(network: nn.Module, images: Tensor) -> None:
+    """Refuse images that the network cannot compute, before a pruner fails on them in torch's words."""
+    import torch
+
+    from pruningbench.base.randomness import isolated_randomness
+    from pruningbench.pruning.preservation import preserved
+
+    try:
+        with isolated_randomness("images"), preserved(network), torch.no_grad():
+            network.eval()
+            network(images[:2])
+    except Exception as error:  # a network may raise anything
+        shape, reason = tuple(images.shape), str(error).strip().partition("\n")[0]
+        raise UsageError(f"{type(network).__name__} cannot take images {shape}: {reason}") from error
 
 
 def _use_of(pruner: Any, params: Mapping[str, Any]) -> Use:

@@ -110,3 +110,26 @@ def test_a_run_with_failures_has_a_short_text(tmp_path: Path) -> None:
     many = tuple(failure("a", "Traceback\n" * 500) for _ in range(10))
     text = repr(pb.Run(10, 20, 0, many, folder=tmp_path))
     assert len(text) < 200 and "10 task runs not ok" in text
+
+
+class Lists(ScorePruner):
+    """Gives lists."""
+
+    def score(self, context: PruningContext) -> dict[str, Tensor]:
+        return {name: p.detach().abs().tolist() for name, p in context.parameters.items()}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "images", "device", "words"),
+    [
+        (Lists(), None, "cpu", r"^scores of '0\.weight' are of type list, but must be a tensor$"),
+        ("magnitude", None, "meta", r"^weights of '0\.weight' are on torch's meta device, without values"),
+        ("snip", torch.zeros(2, 5), "cpu", r"^Sequential cannot take images \(2, 5\): mat1 and mat2 shapes"),
+    ],
+)
+def test_what_torch_would_say_is_said_in_the_words_of_pruning(
+    network: nn.Module, pruner: Any, images: Tensor | None, device: str, words: str
+) -> None:
+    batches = None if images is None else [(images, torch.zeros(len(images), dtype=torch.long))]
+    with pytest.raises(PruningBenchError, match=words):
+        pb.prune(network.to(device), pruner, 0.5, batches)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import timm
 import torch
@@ -109,3 +111,21 @@ def test_nothing_to_prune() -> None:
         prunable_parameters(nn.BatchNorm2d(3))
     with pytest.raises(MaskError, match="leaves no prunable weights in Linear"):
         prunable_parameters(nn.Linear(3, 3), Scope(exclude=("*",)))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal,
+        pytest.param(nn.utils.weight_norm, marks=pytest.mark.filterwarnings("ignore::FutureWarning")),
+    ],
+)
+def test_weights_that_are_computed_are_refused_and_may_be_excluded(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    network = nn.Sequential(wrap(nn.Linear(4, 4)), nn.Linear(4, 2))
+    words = r"^'0\.weight' is computed from other parameters .* exclude '0\.weight' in the scope$"
+    with pytest.raises(MaskError, match=words):
+        prunable_parameters(network)
+    assert list(prunable_parameters(network, Scope(exclude=("0.*",)))) == ["1.weight"]
+    assert list(prunable_parameters(network, Scope(exclude=("0.weight",)))) == ["1.weight"]

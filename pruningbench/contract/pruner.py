@@ -157,12 +157,16 @@ def check_weights(network: nn.Module) -> None:
     """Check that a network's weights can be ranked at all, before a pruner transforms them.
 
     Raises:
-        ScoreError: if there are NaN or infinite values, naming the first such parameter or running norm statistic.
+        ScoreError: if there are no values, or NaN or infinite ones, naming the first such parameter or running norm
+            statistic.
     """
     import torch
 
     from pruningbench.errors import ScoreError
 
+    empty = next((name for name, p in network.named_parameters() if p.is_meta), None)
+    if empty is not None:
+        raise ScoreError(f"weights of {empty!r} are on torch's meta device, without values: load them first")
     statistics = ((name, t) for name, t in network.named_buffers() if name.rpartition(".")[2].startswith("running_"))
     for name, tensor in (*network.named_parameters(), *statistics):
         bad = int((~torch.isfinite(tensor.detach())).sum())
@@ -176,8 +180,8 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
     """Return the scores, detached and in the order of `parameters`, or raise an error that names the wrong one.
 
     Raises:
-        ScoreError: for a missing or unknown name, a shape that differs from the parameter's, or scores that
-            are NaN or infinite.
+        ScoreError: for a missing or unknown name, scores that are no tensor, a shape that differs from the parameter's,
+            or scores that are NaN or infinite.
     """
     import torch
 
@@ -190,7 +194,10 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
         raise ScoreError(f"scores: {problem} ({len(unknown)} unknown, {len(missing)} missing)")
     checked = {}
     for name, parameter in parameters.items():
-        score = scores[name].detach()
+        given: object = scores[name]
+        if not isinstance(given, torch.Tensor):
+            raise ScoreError(f"scores of {name!r} are of type {type(given).__name__}, but must be a tensor")
+        score = given.detach()
         if score.shape != parameter.shape:
             raise ScoreError(f"scores of {name!r} are {tuple(score.shape)}, the parameter {tuple(parameter.shape)}")
         bad = int((~torch.isfinite(score)).sum())

@@ -26,6 +26,22 @@ class Scope:
     exclude: tuple[str, ...] = ()
 
 
+def _computed_weights(network: nn.Module) -> list[str]:
+    """Return the names of weights that are no parameters, but computed from some in every forward pass."""
+    from torch.nn.utils.parametrize import is_parametrized
+
+    names = []
+    for path, module in network.named_modules():
+        dot = f"{path}." if path else ""
+        if is_parametrized(module):
+            tensors = module.parametrizations
+            names += [f"{dot}{name}" for name in tensors if name.endswith("weight")]
+        # the older form keeps two parameters beside a plain attribute
+        names += [f"{dot}{name[:-2]}" for name, _ in module.named_parameters(recurse=False)
+                  if name.endswith("weight_v") and hasattr(module, f"{name[:-2]}_g")]  # fmt: skip
+    return names
+
+
 def prunable_parameters(
     network: nn.Module, scope: Scope | None = None, *, head: Iterable[str] | None = None
 ) -> dict[str, nn.Parameter]:
@@ -44,7 +60,8 @@ def prunable_parameters(
 
     Raises:
         UsageError: if a pattern matches nothing, or the head is unknown.
-        MaskError: if nothing is left to prune.
+        MaskError: if nothing is left to prune, or a weight is computed from other parameters (weight norm, spectral
+            norm and other parametrizations) and not excluded: masks cannot hold its values at zero.
     """
     from torch import nn
 
@@ -57,12 +74,20 @@ def prunable_parameters(
         for name, parameter in network.named_parameters()
         if parameter.ndim >= 2 and name.rpartition(".")[2].endswith("weight") and id(parameter) not in no_maps
     }
+    computed = [
+        name for name in _computed_weights(network) if not any(fnmatch.filter([name], p) for p in scope.exclude)
+    ]
+    if computed:
+        raise MaskError(
+            f"{computed[0]!r} is computed from other parameters (weight norm or another parametrization), so masks "
+            f"cannot hold it at zero: remove the parametrization first, or exclude {computed[0]!r} in the scope"
+        )
     if not candidates:
         raise MaskError(f"{type(network).__name__} has no prunable weights (convolutions or linear maps)")
     dropped = set() if scope.head else set(_head_names(network, candidates, head))
     for pattern in scope.exclude:
         matched = fnmatch.filter(candidates, pattern)
-        if not matched:
+        if not matched and not fnmatch.filter(_computed_weights(network), pattern):
             raise UsageError(
                 f"scope: exclude pattern {pattern!r} matches no prunable parameter{did_you_mean(pattern, candidates)}"
             )
