@@ -289,3 +289,26 @@ def test_an_open_region_of_autocast_is_closed_so_that_later_training_sees_its_ow
         with torch.autocast("cpu", torch.bfloat16):
             seen.append(float(layer(torch.ones(1, 1)) - layer.bias))
     assert seen[1] - seen[0] == pytest.approx(1, abs=0.05)
+
+
+@dataclass(frozen=True)
+class Percent(Metric):
+    """States a share, and gives per cent; or overshoots the limit by a rounding error."""
+
+    consumes: ClassVar[type[Outputs]] = Predictions
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    value: float = param(50.0, doc="of each sample")
+
+    def values(self, outputs: Predictions) -> Tensor:
+        return torch.full((len(outputs.labels),), self.value, dtype=torch.float64)
+
+
+def test_a_value_outside_the_range_that_a_metric_states_is_its_failure(toy_registry: Registry, tmp_path: Path) -> None:
+    toy_registry.add("metric", "percent", Percent, Plugin("bad", "badbench", "1"))
+    added = "metrics: [percent, {use: percent, value: 1.0000001}, {use: percent, value: 0.5}]"
+    summary = run(TOY_SUITE.replace("metrics: [toy-margin]", added), toy_registry, tmp_path / "run")
+    errors = {record.error.splitlines()[-1].partition(": ")[2] for record in summary.not_ok}
+    assert errors == {"metric 'percent' is 50, outside the range [0, 1] that it states"}
+    table = load_results(tmp_path / "run")
+    fine = table[table["metric"].str.startswith("percent(") & (table["status"] == "ok")]
+    assert fine["metric"].nunique() == 2, "rounding is no failure"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -152,3 +153,13 @@ def _mean_draws(values: Floats, resamples: int) -> Floats:
         return draws
     rng = np.random.default_rng([n, resamples])
     return np.array([values[rng.integers(0, n, size=n)].mean() for _ in range(resamples)])
+
+
+SLACK = 1e-6
+"""By how much a number may lie outside its range, relative to its size, because of rounding."""
+
+
+def within(value: float, limits: tuple[float, float]) -> bool:
+    """Whether a value lies in a range, up to rounding; NaN, which is no value, always does."""
+    slack = SLACK * max(abs(value), 1.0) if math.isfinite(value) else 0.0
+    return not (value < limits[0] - slack or value > limits[1] + slack)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pruningbench.base.randomness import random_state, set_random_state
 from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
-from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean
+from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean, within
 from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PluginError, PruningBenchError
 from pruningbench.harness.lending import Blame, lending
@@ -206,6 +206,11 @@ def _apply(
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: it has no values per sample")
         array = array.mean(axis=1)  # one value per sample, because differences are paired by sample
     estimate = bootstrap(array, statistic)
+    low, high = metric.range
+    if not within(estimate.value, (low, high)):
+        raise PluginError(
+            f"metric {label!r} is {estimate.value:g}, outside the range [{low:g}, {high:g}] that it states"
+        )
     chance, chance_p = _chance(metric, label, outputs, array, main=main)
     ceiling = metric.ceiling(outputs)
     curve = metric.curve(outputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from pruningbench.contract import Dataset, Pruner, Samples, Task, Use
 from pruningbench.contract.chance import LEVEL
+from pruningbench.contract.statistics import SLACK, within
 from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.artifacts import METRIC, NETWORK, artifact_key, code_parts, key_of
@@ -16,8 +17,6 @@ from pruningbench.store.records import Record
 from pruningbench.store.trust import Outcome
 from pruningbench.suite.cells import TaskRun, plan_key
 
-SLACK = 1e-6
-"""By how much a number may lie outside its range, relative to its size, because of rounding."""
 ZEROS = 0.02
 """Largest share of prunable weights that may be zero although no mask pruned them."""
 
@@ -185,8 +184,7 @@ def check_ranges(evidence: Evidence) -> Outcome:
         low, high = metric.range
         for name in ("value", "ci_low", "ci_high", "chance"):
             number = getattr(record, name)
-            slack = SLACK * max(abs(number), 1.0) if math.isfinite(number) else 0.0
-            if number < low - slack or number > high + slack:
+            if not within(number, (low, high)):
                 problems.append(f"{place(record)}: {name} is {number:g}, outside [{low:g}, {high:g}]")
         if (record.unit, record.higher_is_better) != (metric.unit, metric.higher_is_better):
             problems.append(f"{place(record)}: unit or direction are not those of the metric")
