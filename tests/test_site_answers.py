@@ -53,7 +53,9 @@ def test_main_metrics_are_the_main_one_of_each_variant_or_the_first_with_a_direc
 
 def test_an_ability_is_followed_by_its_metrics_if_there_are_several() -> None:
     a, b, c = column("a", dimension="x"), column("b", variant="v", dimension="x"), column("c", task="u")
-    lines = lines_of(Board("", (), (a, b, c), (), (), ()))
+    board = Board("", (), (a, b, c), (row({a: 0.5, b: 0.5, c: 0.5}), row({c: 0.5}, model="other")), (), ())
+    lines = lines_of(board)
+    assert [line.name for line in lines_of(board, "other")] == ["u"]  # what was not measured on it is no line
     assert [(line.name, line.parent, [one.metric for one in line.columns]) for line in lines] == [
         ("x", -1, ["a", "b"]), ("", 0, ["a"]), ("", 0, ["b"]), ("u", -1, ["c"]),
     ]  # fmt: skip

@@ -137,6 +137,19 @@ def test_lost_at_once_never_or_by_collapse() -> None:
     assert collapsed.lost_at == 0.8 and collapsed.kept_up_to == 0.5
 
 
+def test_what_is_worse_by_more_than_the_margin_is_lost_although_no_correction_allows_a_mark() -> None:
+    """With three seeds that differ, a loss of .76 may have p = 8e-4: no mark among 400 tests, and yet it is not kept."""
+    far, near = change(-0.76, 0.12, 0.3), change(-0.03, 0.025, 0.3)
+    spot = spots_of(pruned(0.5), pruned(0.8, near), pruned(0.9, far))["a", "accuracy"]
+    assert [(p.state, p.verdict) for p in spot.points] == [("kept", ""), ("open", ""), ("lost", "")]
+    assert (spot.kept_up_to, spot.lost_at) == (0.8, 0.9)
+    down = replace(COLUMNS[1], higher_is_better=False)
+    up = spots_of(pruned(0.5, KEPT, change(0.4, 0.1, 0.3)), columns=(COLUMNS[0], down))["a", "sharpness"]
+    assert up.points[0].state == "lost"
+    few = replace(change(-0.03, 0.015, 0.3), n=20)  # one sample more would change it
+    assert spots_of(pruned(0.5, few))["a", "accuracy"].points[0].state == "open"
+
+
 def test_a_small_loss_that_is_certain_is_kept_if_it_is_within_the_margin() -> None:
     spot = spots_of(pruned(0.5, change(-0.004, 0.002, 1e-9)))["a", "accuracy"]
     assert spot.points[0].verdict == "worse" and spot.points[0].state == "kept"

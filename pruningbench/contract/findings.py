@@ -67,7 +67,8 @@ class SweetPoint:
         p_holm: p-value of the difference, adjusted for all tests of the model's table; NaN if it was not tested.
         verdict: ``better`` or ``worse`` than dense at the level .05 of `p_holm`; "" for neither.
         state: of the metric. *kept*: the interval shows that it is not worse than dense by more than the margin.
-            *lost*: worse than dense after correction and not kept, or the network has collapsed.
+            *lost*: the interval shows that it is worse by more than the margin, or it is worse than dense after
+            correction and not kept, or the network has collapsed.
         accuracy: the same of the model's accuracy, with the margin epsilon.
         accuracy_difference: accuracy minus reference; of several accuracies the one with the lowest limit; None if
             unknown.

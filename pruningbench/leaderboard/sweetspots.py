@@ -15,11 +15,12 @@ A *sweet spot* is a sparsity at which
 The probability that any metric of a model's table is wrongly called better is at most 5 %. The condition on accuracy is
 tested for each row by itself, at 2.5 % one-sided.
 
-A metric is *kept* at a sparsity if the limit of its paired interval shows that it is not worse than dense by more than
-a margin: epsilon for fractions, else epsilon times the dense value. It is *lost* if it is worse than dense after
-correction and not kept, or if the network has collapsed. It is kept up to the largest measured sparsity below the first
-one at which it is lost. The limits of that statement are the largest sparsity up to which it is shown to be kept at all
-sparsities, and the lowest at which it is lost.
+A metric is *kept* at a sparsity if the limit of its paired interval shows that it is not worse than dense by more
+than a margin: epsilon for fractions, else epsilon times the dense value. It is *lost* if the other limit shows that
+it is worse by more than the margin, if it is worse than dense after correction and not kept, or if the network has
+collapsed. It is kept up to the largest measured sparsity below the first one at which it is lost. Both limits are
+tested for each row by itself, at 2.5 % one-sided. The limits of that statement are the largest sparsity up to which
+it is shown to be kept at all sparsities, and the lowest at which it is lost.
 
 Source: non-inferiority by intervals: S. Wellek, Testing Statistical Hypotheses of Equivalence and Noninferiority, 2010.
 """
@@ -111,6 +112,17 @@ def not_worse(change: Entry, column: Column, margin: float) -> bool:
     return limit >= -margin
 
 
+def _shown_worse(change: Entry, column: Column, margin: float) -> bool:
+    """Return whether a paired difference shows that a metric is worse than its reference by more than a margin."""
+    sign = 1.0 if column.higher_is_better else -1.0
+    value, limit = sign * change.value, sign * (change.high if column.higher_is_better else change.low)
+    if not math.isfinite(limit) or math.isnan(margin):
+        return False
+    if column.unit == FRACTION:  # as `widened`, on the other side
+        limit = value + math.hypot(limit - value, 1.96 / change.n)
+    return limit < -margin
+
+
 def _spot(
     condition: Condition, rows: Sequence[_Accurate], reference: Row | None, column: Column, epsilon: float
 ) -> SweetSpot:
@@ -154,6 +166,8 @@ def _state(row: Row, column: Column, margin: float) -> State:
         return "lost"
     if change is not None and not blind(row, column) and not_worse(change, column, margin):
         return "kept"
+    if change is not None and _shown_worse(change, column, margin):
+        return "lost"
     return "lost" if row.verdicts.get(column.key) == "worse" else "open"
 
 

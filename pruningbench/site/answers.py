@@ -67,10 +67,19 @@ def main_metrics(columns: Iterable[Column]) -> list[Column]:
     return [next((column for column in group if column.main), group[0]) for group in groups]
 
 
-def lines_of(board: Board) -> list[Line]:
-    """Return the lines of the heat map: each ability, followed by its metrics if there are several."""
+def lines_of(board: Board, model: str | None = None) -> list[Line]:
+    """Return the lines of the heat map: each ability, followed by its metrics if there are several.
+
+    Args:
+        board: the board.
+        model: leave out what was measured on no network of this model; None for all models.
+    """
+    rows = [row for row in board.rows if model is None or row.model == model]
+    measured = {key for row in rows for key in row.cells}
     abilities: dict[str, list[Column]] = {}
     for column in main_metrics(board.columns):
+        if column.key not in measured:
+            continue
         abilities.setdefault(dimension_of(column), []).append(column)
     lines: list[Line] = []
     for name, columns in abilities.items():

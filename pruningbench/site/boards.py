@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pruningbench.base.text import displayable
+from pruningbench.contract.findings import FRACTION
+from pruningbench.leaderboard.aggregation import Entry
 from pruningbench.leaderboard.labels import compact
 from pruningbench.leaderboard.rows import Board, Column, Row
 from pruningbench.site.data import Names, data_file, plain
@@ -139,7 +141,7 @@ def _values(board: Board) -> dict[str, list[Any]]:
                 continue
             change, verdict = row.differences.get(column.key), row.verdicts.get(column.key)
             values = (
-                i, j, plain(entry.value), plain(entry.low), plain(entry.high), entry.n, entry.seeds,
+                i, j, plain(entry.value), *map(plain, _limits(entry, column)), entry.n, entry.seeds,
                 BEST * entry.best | AT_CHANCE * (column.key in row.at_chance)
                 | BETTER * (verdict == "better") | WORSE * (verdict == "worse"),
                 row.degenerate.get(column.key[:2], 0),
@@ -149,3 +151,11 @@ def _values(board: Board) -> dict[str, list[Any]]:
             for key, value in zip(made, values, strict=True):
                 made[key].append(value)
     return made
+
+
+def _limits(entry: Entry, column: Column) -> tuple[float, float]:
+    """Return the limits of a value's interval; shares have none outside [0, 1], though an interval over seeds may."""
+    if column.unit != FRACTION or not 0 <= entry.value <= 1:
+        return entry.low, entry.high
+    low, high = entry.low, entry.high
+    return 0.0 if low < 0 else low, 1.0 if high > 1 else high

@@ -25,8 +25,9 @@ EXPLAINED = (
     "whole table). Hatched with †: at chance, so it has no rank. –: not measured, or dense itself is at chance.",
     "Best: the highest measured value among the pruners in view that are above chance. Significantly ahead: the paired "
     "difference to another pruner has p ≤ .05 after correction for all pairs, because the best is chosen by looking.",
-    "Kept up to: the largest measured sparsity below the first one at which the metric is lost, that is significantly "
-    "worse than dense. In brackets: up to where it is shown to be kept within one point, and where it is lost. "
+    "Kept up to: the largest measured sparsity below the first one at which the metric is lost, that is shown to be "
+    "worse than dense by more than one point. In brackets: up to where it is shown to be kept, and where it is lost. "
+    "Undecided: the samples are too few to show either. "
     "★: sweet spots, where the metric is significantly better than dense while accuracy is kept within one point.",
 )
 

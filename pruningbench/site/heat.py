@@ -76,7 +76,6 @@ class _Answering:
         self.names: dict[PageKind, Names] = {kind: Names() for kind in ("model", "pruner", "recipe")}
         self._board = board
         self._contenders = contenders
-        self._lines = lines_of(board)
         self._dense = references(board)
         self._places = {column.key: i for i, column in enumerate(board.columns)}
         self._spots = {(spot.model, spot.pruner, spot.recipe, spot.key): spot for spot in spots}
@@ -88,6 +87,7 @@ class _Answering:
     def of(self, model: str) -> dict[str, Any]:
         """Return the answers of a model."""
         pruned = self._rows.get(model, [])
+        lines = lines_of(self._board, model)
         sparsities = sorted({row.sparsity for _, row in pruned})
         options = sorted({(row.recipe, row.pruner) for _, row in pruned})
         common = common_reference(self._dense, model)
@@ -95,9 +95,9 @@ class _Answering:
         cells, best = [], []
         for sparsity in sparsities:
             there = [rows.get((sparsity, *option)) for option in options]
-            own = [[self._kept(found, line, model) for found in there] for line in self._lines]
+            own = [[self._kept(found, line, model) for found in there] for line in lines]
             cells.append([[_cell(found, share) for found, share in zip(there, line, strict=True)] for line in own])
-            best.append([self._contests(there, *both, common) for both in zip(self._lines, own, strict=True)])
+            best.append([self._contests(there, *both, common) for both in zip(lines, own, strict=True)])
         return {
             "model": self.names["model"].place(model),
             "sparsities": sparsities,
@@ -105,9 +105,9 @@ class _Answering:
                 {"pruner": self.names["pruner"].place(pruner), "recipe": self.names["recipe"].place(recipe)}
                 for recipe, pruner in options
             ],
-            "lines": [_line(line, self._places) for line in self._lines],
+            "lines": [_line(line, self._places) for line in lines],
             "cells": cells,
-            "kept": [[self._reach(model, *option, line) for option in options] for line in self._lines],
+            "kept": [[self._reach(model, *option, line) for option in options] for line in lines],
             "best": best,
         }
 

@@ -29,7 +29,7 @@ class Source:
     Attributes:
         origins: the readable run folders behind the sources, in order.
         results: `load_results` of the sources with details.
-        boards: the boards of the results.
+        boards: the boards of the results, those that compare the most pruners and recipes on one model first.
         registry: the installed components.
         title: name of the site.
     """
@@ -72,6 +72,16 @@ def load_source(
     registry = registry or load_registry()
     opened = origins(runs)
     results = load_results(runs, details=True)
-    boards = tuple(build(results, runs, registry=registry))
+    made = build(results, runs, registry=registry)
+    boards = tuple(sorted(made, key=_compared, reverse=True))
     suites = dict.fromkeys(suite for board in boards for suite in board.suites)
     return Source(opened, results, boards, registry, title or " + ".join(suites) or "pruningbench")
+
+
+def _compared(board: Board) -> int:
+    """Return how many pruners and recipes a board compares on one model, at most."""
+    options: dict[str, set[tuple[str, str]]] = {}
+    for row in board.rows:
+        if not row.dense:
+            options.setdefault(row.model, set()).add((row.pruner, row.recipe))
+    return max(map(len, options.values()), default=0)

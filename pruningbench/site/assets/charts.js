@@ -47,8 +47,8 @@
     return Plot.plot({
       className: "plot", width, height, marginLeft: 52, marginRight: narrow ? 16 : 120, marginBottom: 42, marginTop: 24,
       style: { fontSize: "12px" },
-      x: { type: "log", reverse: true, ticks: sparsities.map(remaining), label: "sparsity →", labelAnchor: "right",
-        tickFormat: (value) => (value === 1 ? "dense" : percent(Math.round((1 - value) * 1e6) / 1e6)), grid: true },
+      x: { type: "log", reverse: true, ticks: sparsities.filter((sparsity) => sparsity > 0).map(remaining), label: "sparsity →", labelAnchor: "right",
+        tickFormat: (value) => percent(Math.round((1 - value) * 1e6) / 1e6), grid: true },
       y: { label, grid: true, nice: true, tickFormat: (value) => number(value, digits) , zero: false },
       marks: [
         bands.map(([, own]) => Plot.areaY(own, { x: (p) => remaining(p.x), y1: "low", y2: "high", fill: stroke(own[0]),
@@ -56,7 +56,7 @@
         lines.map((line) => Plot.ruleY([line.y], { stroke: styles[line.kind][0], strokeWidth: styles[line.kind][1],
           strokeDasharray: line.kind === "dense" ? dash(line.recipe) : line.kind === "people" ? "8 3" : "1 3" })),
         narrow ? [] : Plot.text(spread(lines), { y: "y", text: "text", frameAnchor: "right", textAnchor: "start", dx: 14,
-          fill: quiet(), fontSize: 11 }),
+          fill: quiet(), fontSize: 11, lineWidth: 9.5, textOverflow: "ellipsis-end" }),
         groups.map(([, own]) => Plot.line(own, { x: (p) => remaining(p.x), y: "y", stroke: stroke(own[0]), strokeWidth: 1.8,
           strokeDasharray: dash(own[0].recipe) })),
         groups.map(([, own]) => Plot.dot(own, { x: (p) => remaining(p.x), y: "y", symbol: symbol(own[0].pruner), r: 4,
@@ -73,7 +73,7 @@
     for (const line of [...lines].sort((a, b) => a.y - b.y)) {
       const near = kept.at(-1);
       const span = Math.max(...lines.map((one) => Math.abs(one.y)), 1e-12);
-      if (near && Math.abs(line.y - near.y) < 0.04 * span) near.text = `${near.text}, ${line.text}`;
+      if (near && Math.abs(line.y - near.y) < 0.04 * span) near.text = near.kind === line.kind && line.kind === "dense" ? "dense" : `${near.text}, ${line.text}`;
       else kept.push({ ...line });
     }
     return kept;

@@ -131,7 +131,7 @@
   function sentence(line, place_) {
     const best = bestOf(place_);
     const name = el("strong", null, line.name);
-    if (!best) return el("li", null, name, ": no pruner is above chance, or the dense model is not.");
+    if (!best) return el("li", null, name, " was measured completely for no pruner at this sparsity, or neither a pruner nor the dense model is above chance.");
     const cell = model.cells[sparsity][place_][best.option];
     const change = PB.heat.change;
     const interval = cell[1] === null ? "interval unknown" : `95 % interval ${change(cell[1])} to ${change(cell[2])}`;

@@ -93,7 +93,8 @@
       if (!found) return [el("span", { class: "quiet" }, "–")];
       const [kept, shown, lost, sweet] = found;
       const limits = `${shown ? `shown to ${percent(shown)}` : "not shown"}, ${lost === null ? "nowhere lost" : `lost at ${percent(lost)}`}`;
-      return [el("span", { title: limits }, kept ? percent(kept) : "lost", sweet.length ? " ★" : ""), " ",
+      const open = !shown && lost === null; // the samples show neither that it is kept nor that it is lost
+      return [el("span", { title: limits }, open ? "undecided" : kept ? percent(kept) : "lost", sweet.length ? " ★" : ""), " ",
         el("small", { class: "quiet" }, `[${shown ? percent(shown) : "0\u00a0%"}, ${lost === null ? "–" : percent(lost)}]`),
         sweet.length ? el("small", { class: "better" }, ` ★ ${sweet.map(percent).join(", ")}`) : null];
     };
