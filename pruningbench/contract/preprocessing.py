@@ -96,8 +96,10 @@ class Preprocessing:
         """Map uint8 (B, C, H, W) in 0..255 to float32 (x / 255 - mean) / std."""
         mean = images.new_tensor(self.mean, dtype=_float32()).view(1, -1, 1, 1)
         std = images.new_tensor(self.std, dtype=_float32()).view(1, -1, 1, 1)
+        values = (images / 255).to(_float32())  # one pass, with the bits of a conversion followed by a division
         # in place if shapes allow: less memory and the same bits; one channel is broadcast to the mean's three
-        return (images.to(_float32(), copy=True).div_(255) - mean).div_(std)
+        values = values.sub_(mean) if values.shape[1] == mean.shape[1] else values - mean
+        return values.div_(std)
 
     def denormalise(self, images: Tensor) -> Tensor:
         """Map normalised float (B, C, H, W) back to intensities in [0, 1]."""

@@ -53,18 +53,33 @@ def decode(content: bytes, *, upright: bool = True) -> NDArray[np.uint8]:
         OSError: for a truncated, damaged or unknown file, an image of floating-point numbers, whose range is
             unknown, or one of more than `LARGEST_PIXELS` pixels.
     """
-    import numpy as np
-    from PIL import ImageOps
-
     with _opened(content) as image:
-        if upright:
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "F":
-            raise OSError("it holds floating-point numbers of unknown range; save it with 8 or 16 bits")
-        if image.mode.startswith("I;16") or image.mode == "I":
-            grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return _array(image if image.mode == "RGB" else image.convert("RGB"))
+        return _array(_rgb(image, upright=upright))
+
+
+def decode_picture(content: bytes, *, upright: bool = True) -> Image.Image:
+    """Decode an image file as `decode` does, to Pillow's image in RGB.
+
+    Raises:
+        OSError: as `decode` does.
+    """
+    with _opened(content) as image:
+        return _rgb(image, upright=upright)
+
+
+def _rgb(image: Image.Image, *, upright: bool) -> Image.Image:
+    """Return a decoded image in RGB; it is changed in place where it can be."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    if upright:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise OSError("it holds floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def decode_stored(content: bytes) -> tuple[str, NDArray[Any]]:
