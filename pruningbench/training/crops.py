@@ -109,12 +109,15 @@ def make_transform(preprocessing: Preprocessing, samples: Samples, crops: CropSe
     Raises:
         PruningBenchError: if `auto_augment` is not what timm knows.
     """
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     size = (preprocessing.size,) * 2 if preprocessing.size else tuple(samples[0].image.shape[-2:])
-    coloured = {"mean": preprocessing.mean, "std": preprocessing.std} if len(preprocessing.mean) == COLOURS else {}
+    coloured: dict[str, Any] = (
+        {"mean": preprocessing.mean, "std": preprocessing.std} if len(preprocessing.mean) == COLOURS else {}
+    )
+    create: Any = create_transform
     try:
-        made = create_transform(
+        made = create(
             (COLOURS, *size),
             is_training=True,
             use_prefetcher=True,  # bytes come out, to be normalised on the device

@@ -166,7 +166,7 @@ class _Run:
         """Start from a stored state, if there is one that is further than `first_epoch`, or from there."""
         self.progress = Progress(first_epoch)
         if self.settings.ema:
-            from timm.utils import ModelEmaV3
+            from timm.utils.model_ema import ModelEmaV3
 
             self.average = ModelEmaV3(self.network, self.settings.ema)
         state = self.checkpoints.latest() if self.checkpoints is not None else None

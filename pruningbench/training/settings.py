@@ -58,7 +58,7 @@ class FitSettings:
     min_lr: float = param(0.0, doc="learning rate at the end of cosine, tanh and poly, >= 0 and below lr", later=True)
     decay_all: bool = param(False, doc="weight decay on norms and biases, too", later=True)
     erasing: float = param(
-        0.0, doc="probability that a rectangle of an image is erased with noise, in [0, 1)", later=True
+        0.0, doc="probability that a rectangle of an image is replaced by noise, in [0, 1)", later=True
     )
     mixup: float = param(0.0, doc="alpha of mixup, >= 0; 0 for none", later=True)
     cutmix: float = param(
