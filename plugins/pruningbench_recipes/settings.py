@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,7 +16,7 @@ from pruningbench.contract import (
     generator_for,
     param,
 )
-from pruningbench.training.settings import FitSettings
+from pruningbench.training.settings import CropSettings, FitSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,23 +73,34 @@ class Recalibrating(Recipe):
 
 
 @dataclass(frozen=True)
-class Training(FitSettings, Recalibrating):
+class Training(CropSettings, FitSettings, Recalibrating):
     """A recipe that trains; its fields are the settings of the fit."""
 
     trains: ClassVar[bool] = True
 
-    augmentation: Literal["model", "none"] = param("model", doc="the model's own training augmentation, or none")
+    augmentation: Literal["model", "none", "crops"] = param(
+        "model", doc="the model's own training augmentation, none, or random crops of the photographs and flips"
+    )
 
     def problem(self) -> str | None:
         """Check ranges."""
-        return self.out_of_range() or super().problem()
+        return self.out_of_range() or self.crops_out_of_range() or self._unused() or super().problem()
+
+    def _unused(self) -> str | None:
+        """Return which setting of crops is given although there are none, or None."""
+        if self.augmentation == "crops":
+            return None
+        given = [f.name for f in dataclasses.fields(CropSettings) if getattr(self, f.name) != f.default]
+        return f"{given[0]} is for augmentation: crops, but augmentation is {self.augmentation}" if given else None
 
     def trainings(self, sparsity: float) -> list[Any]:
         """Return the single training; a recalibrated row has a different one."""
         return [[sparsity, self.recalibrate]]
 
-    def augment(self, job: RecipeJob) -> Augmentation | None:
+    def augment(self, job: RecipeJob) -> Augmentation | CropSettings | None:
         """Return the augmentation to train with."""
+        if self.augmentation == "crops":
+            return self
         return job.model.augment if self.augmentation == "model" else None
 
 

@@ -43,6 +43,19 @@ def isolated_randomness(*parts: object) -> Iterator[int]:
             np.random.set_state(numpy_state)
 
 
+def seed_cpu(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch on the CPU; quick enough for every image.
+
+    For blocks in a process that does other work, see `isolated_randomness`, which draws the same.
+    """
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+
+
 def generator_for(*parts: object) -> torch.Generator:
     """Return a CPU generator seeded from `parts`; the same parts give the same stream on any device."""
     import torch

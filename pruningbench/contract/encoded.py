@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pruningbench.base.files import default_cache_folder
 from pruningbench.base.identity import content_hash
 from pruningbench.contract.sample import Sample
 from pruningbench.contract.samples import Samples
 from pruningbench.errors import DataError
-from pruningbench.images.decode import decode
+from pruningbench.images.decode import decode, decode_picture
 from pruningbench.images.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
     from torch import Tensor
 
     from pruningbench.contract.human import HumanResponses
     from pruningbench.contract.preprocessing import Preprocessing
 
+T = TypeVar("T")
 LAYOUT = 1
 """Version of the files; raise it when the content of a row changes."""
 _CHANNELS = 3
@@ -97,17 +99,27 @@ class EncodedSamples(Samples):
             key=self.keys[index],
         )
 
+    def picture(self, index: int) -> Image.Image:
+        """Return the image of a sample as Pillow's, in RGB and at its own size.
+
+        Raises:
+            DataError: if it cannot be decoded.
+        """
+        return self._decoded(index, decode_picture)
+
     def _image(self, index: int) -> Tensor:
         import torch
 
+        return torch.from_numpy(self._decoded(index, decode)).permute(2, 0, 1)
+
+    def _decoded(self, index: int, decoder: Callable[..., T]) -> T:
         upright = self.boxes is None and self.mask is None
         try:
-            pixels = decode(self._read(index), upright=upright)
+            return decoder(self._read(index), upright=upright)
         except FileNotFoundError:
             raise DataError(f"{self._name(index)}: the image no longer exists; {self._remedy}") from None
         except (OSError, ValueError) as error:  # ValueError: a table row without an image
             raise DataError(f"{self._name(index)}: the image cannot be decoded ({error}); {self._remedy}") from None
-        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def resized(self, preprocessing: Preprocessing) -> Samples:
         """Return these samples at a network's size, each decoded once and kept on disk.

@@ -29,10 +29,11 @@ from pruningbench.training.checkpoints import (
     restore,
     without,
 )
+from pruningbench.training.crops import CropLoader
 from pruningbench.training.mixing import mixing_of
 from pruningbench.training.modes import kernels, memory_format, train_mode
 from pruningbench.training.optimizing import make_optimizer, make_schedule
-from pruningbench.training.settings import FitSettings
+from pruningbench.training.settings import CropSettings, FitSettings
 
 DRAWN = "drawn"
 """Name in a stored state of the state of the epoch's generator."""
@@ -50,7 +51,7 @@ def fit(
     seed: int,
     masks: Masks | None = None,
     motion: Motion | None = None,
-    augment: Augmentation | None = None,
+    augment: Augmentation | CropSettings | None = None,
     first_epoch: int = 0,
     after_epoch: Callable[[int], None] | None = None,
     collected: dict[str, Tensor] | None = None,
@@ -69,7 +70,7 @@ def fit(
         seed: seed of order, augmentation and dropout.
         masks: what stays pruned.
         motion: masks that move during training, made for `number_of_steps` steps; used instead of `masks`.
-        augment: augmentation of the images, or None.
+        augment: augmentation of the images at the network's size, random crops of the photographs, or None.
         first_epoch: number of epochs that count as done; order and learning rate continue from there.
         after_epoch: called after each epoch with the number of epochs done.
         collected: tensors that `after_epoch` collects; they are stored with the state and put back with it.
@@ -108,17 +109,20 @@ class _Run:
         labels: Tensor,
         settings: FitSettings,
         seed: int,
-        augment: Augmentation | None,
+        augment: Augmentation | CropSettings | None,
         after_epoch: Callable[[int], None] | None,
         collected: dict[str, Tensor] | None,
         checkpoints: Checkpoints | None,
         report: Callable[[str], None],
     ) -> None:
         self.model, self.samples, self.labels, self.settings, self.seed = model, samples, labels, settings, seed
-        self.augment, self.after_epoch, self.collected = augment, after_epoch, collected
+        self.augment = None if isinstance(augment, CropSettings) else augment
+        self.crops = augment if isinstance(augment, CropSettings) else None
+        self.after_epoch, self.collected = after_epoch, collected
         self.checkpoints, self.report = checkpoints, report
         self.network = model.network
         self.mixing = mixing_of(model, settings, seed)
+        self.loader: CropLoader | None = None
         self.progress = Progress()
         self.average: Any = None
         """The moving average of the weights: timm's ``ModelEmaV3``, or None."""
@@ -143,6 +147,11 @@ class _Run:
             stepper = Stepper(
                 self.network, optimizer, schedule, motion, keeper, settings.clip_norm, settings.accumulate, after
             )
+            if self.crops is not None:
+                self.loader = CropLoader(
+                    self.model, self.samples, self.labels, settings.batch_size, self.crops, self.seed
+                )
+                inside.callback(self.loader.close)
             while self.progress.epoch < settings.epochs:
                 self._epoch(stepper)
             optimizer.zero_grad(set_to_none=True)
@@ -157,7 +166,7 @@ class _Run:
         """Start from a stored state, if there is one that is further than `first_epoch`, or from there."""
         self.progress = Progress(first_epoch)
         if self.settings.ema:
-            from timm.utils import ModelEmaV3
+            from timm.utils.model_ema import ModelEmaV3
 
             self.average = ModelEmaV3(self.network, self.settings.ema)
         state = self.checkpoints.latest() if self.checkpoints is not None else None
@@ -180,10 +189,13 @@ class _Run:
         settings, progress = self.settings, self.progress
         train_mode(self.network, freeze_norm=settings.freeze_norm)
         generator = generator_for(self.seed, "epoch", progress.epoch)
-        batches = epoch_batches(
-            self.model, self.samples, self.labels, settings.batch_size, generator, self.augment,
-            skip=progress.step, drawn=self.drawn,
-        )  # fmt: skip
+        if self.loader is not None:
+            batches = self.loader.epoch(progress.epoch, progress.step)
+        else:
+            batches = epoch_batches(
+                self.model, self.samples, self.labels, settings.batch_size, generator, self.augment,
+                skip=progress.step, drawn=self.drawn,
+            )  # fmt: skip
         if self.mixing is not None:
             batches = self.mixing.all(batches, progress.epoch, progress.step)
         self.drawn = None

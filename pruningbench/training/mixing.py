@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,14 +25,16 @@ class Mixing:
     """
 
     def __init__(self, settings: FitSettings, classes: int, device: torch.device, seed: int) -> None:
-        from timm.data import Mixup
+        from timm.data.mixup import Mixup
         from timm.data.random_erasing import RandomErasing
 
         self._classes, self._seed, self._smoothing = classes, seed, settings.label_smoothing
-        self._erase = RandomErasing(settings.erasing, mode="pixel", device=device) if settings.erasing else None
+        erasing: Any = RandomErasing
+        mixing: Any = Mixup
+        self._erase = erasing(settings.erasing, mode="pixel", device=device) if settings.erasing else None
         self._mix = None
         if settings.mixup or settings.cutmix:
-            self._mix = Mixup(
+            self._mix = mixing(
                 settings.mixup, settings.cutmix, label_smoothing=settings.label_smoothing, num_classes=classes
             )
 
@@ -52,14 +55,17 @@ class Mixing:
                 images = self._erase(images)
             if self._mix is None:
                 return images, labels
-            from timm.data.mixup import mixup_target
-
             even = len(images) // 2 * 2
-            targets = mixup_target(labels, self._classes, smoothing=self._smoothing)
+            targets = self._soft(labels)
             if even:
                 mixed, soft = self._mix(images[:even], labels[:even])
                 images[:even], targets[:even] = mixed, soft.to(targets.dtype)
             return images, targets
+
+    def _soft(self, labels: Tensor) -> Tensor:
+        """Return (B, classes) probabilities of labels that are not mixed."""
+        sure = torch.nn.functional.one_hot(labels, self._classes).float()
+        return sure * (1 - self._smoothing) + self._smoothing / self._classes
 
 
 def mixing_of(model: VisionModel, settings: FitSettings, seed: int) -> Mixing | None:

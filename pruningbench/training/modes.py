@@ -35,11 +35,11 @@ def memory_format(network: nn.Module, *, channels_last: bool) -> Iterator[None]:
     if not channels_last:
         yield
         return
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     try:
         yield
     finally:
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network.to(memory_format=torch.contiguous_format)
 
 
 def train_mode(network: nn.Module, *, freeze_norm: bool) -> None:

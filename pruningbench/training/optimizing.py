@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,10 +26,11 @@ def make_optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.Opt
         return torch.optim.AdamW(groups, lr=settings.lr)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    from timm.optim import create_optimizer_v2
+    import timm.optim
 
+    timms: Any = timm.optim
     filled = [group for group in groups if group["params"]]
-    made: torch.optim.Optimizer = create_optimizer_v2(
+    made: torch.optim.Optimizer = timms.create_optimizer_v2(
         filled, settings.optimizer, settings.lr, weight_decay=settings.weight_decay, momentum=settings.momentum
     )
     return made
@@ -69,9 +71,10 @@ class _TimmSchedule:
     """A schedule of timm's, moved on after each step."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: FitSettings, steps: int, done: int) -> None:
-        from timm.scheduler import PolyLRScheduler, TanhLRScheduler
+        import timm.scheduler
 
-        chosen = {"tanh": TanhLRScheduler, "poly": PolyLRScheduler}[settings.schedule]
+        timms: Any = timm.scheduler
+        chosen = {"tanh": timms.TanhLRScheduler, "poly": timms.PolyLRScheduler}[settings.schedule]
         warm = min(round(settings.warmup * steps), steps - 1)
         self._done = done
         self._schedule = chosen(

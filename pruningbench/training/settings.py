@@ -58,7 +58,7 @@ class FitSettings:
     min_lr: float = param(0.0, doc="learning rate at the end of cosine, tanh and poly, >= 0 and below lr", later=True)
     decay_all: bool = param(False, doc="weight decay on norms and biases, too", later=True)
     erasing: float = param(
-        0.0, doc="probability that a rectangle of an image is erased with noise, in [0, 1)", later=True
+        0.0, doc="probability that a rectangle of an image is replaced by noise, in [0, 1)", later=True
     )
     mixup: float = param(0.0, doc="alpha of mixup, >= 0; 0 for none", later=True)
     cutmix: float = param(
@@ -108,6 +108,43 @@ class FitSettings:
             return f"step_epochs is for schedule: step, but schedule is {self.schedule}"
         if self.min_lr and self.schedule not in FLOORED:
             return f"min_lr is for schedule: {', '.join(FLOORED)}, but schedule is {self.schedule}"
+        return None
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """Random crops of the photographs themselves, not of the resized centre, and what timm can do to their colours.
+
+    A crop has a share of the photograph's area between `crop_area` and 1 and a ratio of sides between 3/4 and 4/3. It
+    is resized to the network's size (or that of the first image, if the network takes any) and flipped with
+    probability 1/2.
+    """
+
+    crop_area: float = param(
+        0.08, doc="with augmentation: crops, smallest share of a photograph's area in a crop, in (0, 1]", later=True
+    )
+    color_jitter: float = param(
+        0.0, doc="with augmentation: crops, largest change of brightness, contrast and saturation, >= 0", later=True
+    )
+    auto_augment: str = param(
+        "", doc="with augmentation: crops, timm's name of a policy, such as rand-m9-mstd0.5-inc1; empty for none",
+        later=True,
+    )  # fmt: skip
+    workers: int = param(
+        -1,
+        doc="with augmentation: crops, processes that decode and crop; 0 for none, -1 for one per thread of torch",
+        identity=False,
+    )
+
+    def crops_out_of_range(self) -> str | None:
+        """Return what is wrong with the first value that is out of its range, or None."""
+        for name, fine in (
+            ("crop_area", 0 < self.crop_area <= 1),
+            ("color_jitter", self.color_jitter >= 0),
+            ("workers", self.workers >= -1),
+        ):
+            if not fine:
+                return range_problem(self, name)
         return None
 
 
