@@ -123,11 +123,11 @@ def _plain(hint: Any) -> Any:
 
 
 def _without_fields(registry: Registry, kind: Kind) -> str:
-    """Return the name of a component that needs no fields."""
+    """Return the name of a component that needs no fields, if there is one; "" if there is none of its kind."""
     for registration in registry.registrations(kind):
         if not any(field["required"] for field in describe_fields(registration.load())):
             return registry.name_of(registration)
-    return registry.names(kind)[0]
+    return next(iter(registry.names(kind)), "")
 
 
 def in_flow(value: Any) -> str:
