@@ -136,39 +136,59 @@ def stand_in(data: Path) -> None:
         (folder / f"{name}.bin").write_bytes(rows.numpy().tobytes())
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.slow  # makes an environment, builds three wheels, and trains networks
-@pytest.mark.parametrize("distribution", PACKAGES)
-def test_a_package_installs_and_runs(tmp_path: Path, distribution: str) -> None:
-    """From `pip install` to its own tests and types, beside a wheel of this checkout, without network."""
-    python = tmp_path / "fresh" / "bin" / "python"
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = {**kept, "PRUNINGBENCH_CACHE": str(tmp_path / "cache"), "PRUNINGBENCH_DATA": str(tmp_path / "data")}
+class Fresh:
+    """A fresh environment with a wheel of this checkout and of both packages, whose dependencies come from this one."""
 
-    def call(*command: str | Path, where: Path = tmp_path) -> str:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.bin = folder, folder / "environment" / "bin"
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self.variables = {
+            **kept, "PRUNINGBENCH_CACHE": str(folder / "cache"), "PRUNINGBENCH_DATA": str(folder / "data"),
+        }  # fmt: skip
+        self.call(sys.executable, "-m", "venv", folder / "environment")
+        site = Path(self.call(self.bin / "python", "-c", "import site; print(site.getsitepackages()[0])").strip())
+        (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+        self.copies = {name: shutil.copytree(EXAMPLES / name, folder / name) for name in PACKAGES}
+        options = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet")
+        self.call(self.bin / "python", "-m", "pip", "install", *options, ROOT, *self.copies.values())
+
+    def call(self, *command: str | Path, where: Path | None = None) -> str:
         done = subprocess.run(
-            [*map(str, command)], cwd=where, env=environment, capture_output=True, text=True, check=False
-        )
+            [*map(str, command)], cwd=where or self.folder, env=self.variables, capture_output=True, text=True,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
-    call(sys.executable, "-m", "venv", tmp_path / "fresh")
-    site = Path(call(python, "-c", "import site; print(site.getsitepackages()[0])").strip())
-    (site / "dependencies.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))
-    copies = {name: shutil.copytree(EXAMPLES / name, tmp_path / name) for name in PACKAGES}
-    for source in (ROOT, *copies.values()):
-        call(python, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "--quiet", source)
-    assert call(python, "-c", "import pruningbench; print(pruningbench.__file__)").startswith(str(tmp_path / "fresh"))
 
-    command = tmp_path / "fresh" / "bin" / "pruningbench"
-    listed = call(command, "list")
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    return Fresh(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.slow  # makes an environment and builds three wheels
+def test_installed_packages_run_beside_built_ins(fresh: Fresh) -> None:
+    """They are listed, keep the contract, and share a suite with built-in pruners, data and tasks."""
+    code = "import pruningbench; print(pruningbench.__file__)"
+    assert fresh.call(fresh.bin / "python", "-c", code).startswith(str(fresh.folder / "environment"))
+    command = fresh.bin / "pruningbench"
+    listed = fresh.call(command, "list")
     assert all(name in listed for names in COMPONENTS.values() for name in names)
-    checked = json.loads(call(command, "plugin", "check", distribution, "--json"))
-    assert checked["findings"] == [] and checked["checked"]
-    stand_in(tmp_path / "data")
-    (tmp_path / "suite.yaml").write_text(SUITE)
-    call(command, "run", "suite.yaml", "--out", "run", "--progress", "none")
+    for distribution in PACKAGES:
+        checked = json.loads(fresh.call(command, "plugin", "check", distribution, "--json"))
+        assert checked["findings"] == [] and checked["checked"]
+    stand_in(fresh.folder / "data")
+    (fresh.folder / "suite.yaml").write_text(SUITE)
+    fresh.call(command, "run", "suite.yaml", "--out", "run", "--progress", "none")
     code = "import pruningbench as pb; t = pb.load_results('run'); print(sorted(set(t.pruner)), set(t.status))"
-    assert call(python, "-c", code).strip() == "['lrp', 'lrp-weights', 'magnitude', 'random'] {'ok'}"
-    call(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", where=copies[distribution])
-    call(python, "-m", "mypy", where=copies[distribution])
+    shown = fresh.call(fresh.bin / "python", "-c", code).strip()
+    assert shown == "['dense', 'lrp', 'lrp-weights', 'magnitude', 'random'] {'ok'}"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.slow  # trains networks; mypy --strict reads torch
+@pytest.mark.parametrize("distribution", PACKAGES)
+def test_installed_packages_pass_their_own_tests(fresh: Fresh, distribution: str) -> None:
+    where = fresh.copies[distribution]
+    fresh.call(fresh.bin / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", where=where)
+    fresh.call(fresh.bin / "python", "-m", "mypy", where=where)

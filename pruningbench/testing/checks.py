@@ -12,8 +12,11 @@ from pruningbench.plugins import Registry, load_registry
 from pruningbench.suite.binding import bind
 from pruningbench.testing.components import COMPONENT_CHECKS
 from pruningbench.testing.datasets import DATASET_CHECKS
+from pruningbench.testing.methods import ATTRIBUTION_CHECKS, DISCOVERY_CHECKS
+from pruningbench.testing.metrics import METRIC_CHECKS
 from pruningbench.testing.models import MODEL_CHECKS
 from pruningbench.testing.pruners import PRUNER_CHECKS
+from pruningbench.testing.recipes import RECIPE_CHECKS
 from pruningbench.testing.tasks import TASK_CHECKS
 
 Check = Callable[[Use, Registry], Iterator[str]]
@@ -21,6 +24,8 @@ Check = Callable[[Use, Registry], Iterator[str]]
 
 _OF_KIND: dict[str, dict[str, Check]] = {
     "pruner": PRUNER_CHECKS, "dataset": DATASET_CHECKS, "task": TASK_CHECKS, "model": MODEL_CHECKS,
+    "metric": METRIC_CHECKS, "recipe": RECIPE_CHECKS, "attribution-method": ATTRIBUTION_CHECKS,
+    "discovery-method": DISCOVERY_CHECKS,
 }  # fmt: skip
 
 
@@ -48,8 +53,9 @@ def findings(kind: Kind, name: str, *, registry: Registry | None = None, **field
     """Yield the violations of the contract by a registered component; nothing if it has none.
 
     Args:
-        kind: kind of component. Every kind has checks of class and fields; pruners, models and data sets are also run,
-            unless files that they need are not on this machine.
+        kind: kind of component. Every kind has checks of class and fields, and is also run: metrics on planted
+            outputs, recipes and methods on a small network, tasks on few samples of their data, unless files that
+            they need are not on this machine.
         name: registered name.
         registry: where it is registered; the installed plugins by default.
         fields: fields of the component: required ones, and ones that make it fast.
