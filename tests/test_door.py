@@ -51,7 +51,9 @@ def test_a_plugin_adds_one_of_everything(door: Call, tmp_path: Path) -> None:
     rows = json.loads(door("list", "--json").stdout)
     own = {row["kind"] for row in rows if row["plugin"] == "doorbench"}
     assert own == {*KINDS, *EXTENSIONS}
-    serial = door("run", "door-suite", "--device", "cpu", "--progress", "plain", "--out", "serial")
+    watched = ("--observer", "door-counter")
+    serial = door("run", "door-suite", "--device", "cpu", "--progress", "plain", "--out", "serial", *watched)
+    assert (tmp_path / "serial" / "counted.txt").read_text("utf-8") == "9"
     assert "The door was used " in serial.stdout
     names = [path.name for path in (tmp_path / "serial" / "figures").glob("*.png")]
     assert "door-summary.png" in names

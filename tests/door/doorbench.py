@@ -64,6 +64,11 @@ def pruningbench_register_executors(register: RegisterFunction) -> None:
 
 
 @hookimpl
+def pruningbench_register_observers(register: RegisterFunction) -> None:
+    register("door-counter", "doorbench_reports:Counter")
+
+
+@hookimpl
 def pruningbench_register_exhibits(register: RegisterFunction) -> None:
     register("door-bars", "doorbench_reports:bars")
 

@@ -1,4 +1,4 @@
-"""Executor, figures, column and statement of the plugin that adds one of everything."""
+"""Executor, observer, figures, column and statement of the plugin that adds one of everything."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pruningbench.contract import (
     Executor,
     Measurement,
     ReportedRun,
+    RunInfo,
     ShownExhibit,
     Work,
+    hookimpl,
     percent,
 )
 
@@ -41,6 +43,21 @@ class Processes(Executor):
         with ProcessPoolExecutor(self.workers, spawn, _begin, (self.make_work,)) as pool:
             for events in pool.map(_events, jobs):
                 yield from events
+
+
+class Counter:
+    """Counts the tasks of a run, into a file of its folder."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    @hookimpl
+    def pruningbench_task_done(self) -> None:
+        self.tasks += 1
+
+    @hookimpl
+    def pruningbench_run_done(self, run: RunInfo) -> None:
+        (run.folder / "counted.txt").write_text(str(self.tasks), "utf-8")
 
 
 def _bar_chart(title: str, heights: Sequence[float]) -> Figure:
