@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.contract import Pruner, PruningContext, ScorePruner, Use, check_scores, check_weights
 from pruningbench.errors import CollapseWarning, UsageError, did_you_mean
 from pruningbench.harness.driver import Summary
+from pruningbench.harness.notebook import NotebookProgress, in_notebook
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.comparing import compare
 from pruningbench.leaderboard.results import load_results
@@ -109,6 +110,7 @@ def run(
     verify_data: bool = False,
     observer: object | None = None,
     observers: Sequence[str] = (),
+    progress: bool = True,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
 
@@ -131,6 +133,7 @@ def run(
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
             ``pruningbench_cell_done``), called in addition to those of the installed plugins.
         observers: names of registered observers (as ``--observer``), such as ``tensorboard``.
+        progress: show a bar in notebooks.
 
     Raises:
         UsageError: if the request is wrong; nothing ran and nothing was written.
@@ -152,8 +155,15 @@ def run(
         tuple(observers),
     )
     prepared = prepare(loaded, registry, out, options)
-    summary = execute(prepared, registry, observer)
+    with shown_in_notebooks(registry, progress=progress):
+        summary = execute(prepared, registry, observer)
     return Run(**vars(summary), folder=prepared.folder.path)
+
+
+def shown_in_notebooks(registry: Registry, *, progress: bool = True) -> AbstractContextManager[None]:
+    """Show the progress of runs in a notebook, for the duration of a block."""
+    shown = NotebookProgress() if progress and in_notebook() else None
+    return registry.door.admitted("progress in a notebook", shown)
 
 
 def _suite(suite: Any, registry: Registry, settings: Sequence[str]) -> Suite:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pruningbench.api import Run
+from pruningbench.api import Run, shown_in_notebooks
 from pruningbench.base.text import last_line
 from pruningbench.contract import Pruner, PruningContext, param
 from pruningbench.contract.component import BUILT_IN, ComponentRef
@@ -141,7 +141,8 @@ def evaluate(
         try:
             options = RunOptions(device, no_cache=True)
             prepared = prepare(suite, registry, folder / "run" if out is None else folder, options)
-            summary = execute(prepared, registry, observer)
+            with shown_in_notebooks(registry):
+                summary = execute(prepared, registry, observer)
         except BaseException:
             if out is None:
                 _remove(folder)

@@ -13,6 +13,8 @@ from torch import nn
 import pruningbench as pb
 from pruningbench.base.html import MOST_ROWS, html_table
 from pruningbench.errors import UsageError
+from pruningbench.harness.notebook import NotebookProgress, in_notebook
+from pruningbench.hookspecs import CellInfo, RunInfo
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
 
@@ -29,10 +31,26 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
     pages = [data["text/html"] for data in outputs if "text/html" in data]
     assert sum("<pre>" in page for page in pages) == 2, "the run and the evaluation"
-    assert "dense-similarity" in pages[0]
+    bars = [page for page in pages if "<progress" in page]
+    assert len(bars) == 2 and "7/7 cells finished" in bars[0] and "2/2 cells finished" in bars[1]
+    assert "dense-similarity" in next(page for page in pages if "<pre>" in page)
     assert sum("<caption>" in page for page in pages) == 2, "masks and diagnosis"
     assert sum("image/png" in data for data in outputs) == 1, "the curve"
     assert (tmp_path / "runs" / "notebook" / "results.jsonl").is_file()
+
+
+def test_the_bar_counts_and_escapes() -> None:
+    bar = NotebookProgress()
+    bar._show = lambda: None  # type: ignore[method-assign]
+    cell = CellInfo("k", "<net> dense", "<net>", "dense", "none", 0.0, 0)
+    bar.pruningbench_run_started(RunInfo("s", Path(), 4, 1, 6))
+    bar.pruningbench_cell_started(cell)
+    assert 'value="1" max="4"></progress> 1/4 cells &lt;net&gt; dense' in bar.html()
+    bar.pruningbench_task_done(cell, "look", [{"status": "failed", "error": "Traceback\nValueError: <b>no"}])
+    bar.pruningbench_cell_done(cell, ok=False)
+    assert "2/4 cells, 1 failed" in bar.html()
+    assert "<p>failed: &lt;net&gt; dense, task look: ValueError: &lt;b&gt;no</p>" in bar.html()
+    assert not in_notebook(), "in tests, nothing is shown"
 
 
 def test_a_curve_is_named_by_metric_or_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

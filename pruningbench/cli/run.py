@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @not_option
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
-@click.option("--executor", default="serial", show_default=True, help="serial, processes, or another executor.")
+@click.option(
+    "--executor", default="serial", show_default=True, help="Executor: serial, processes, or that of a plugin."
+)
 @click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
 @click.option(
     "--task-timeout",

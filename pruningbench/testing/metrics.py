@@ -79,7 +79,7 @@ def declarations(use: Use, registry: Registry) -> Iterator[str]:
     metric = metric_of(use)
     consumes: object = getattr(metric, "consumes", None)
     if not (isinstance(consumes, type) and issubclass(consumes, Outputs)):
-        yield f"it consumes {consumes!r}, which is no type of outputs"
+        yield f"it consumes {consumes!r}, which is not a type of outputs"
     if not isinstance(metric.unit, str):
         yield f"its unit is {metric.unit!r}, not text"
     if metric.higher_is_better not in (True, False, None):
