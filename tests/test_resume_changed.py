@@ -103,7 +103,7 @@ def test_nothing_is_loaded_and_said_when_nothing_changed(changing: Changing, tmp
 def test_an_edited_metric_is_measured_again_alone(changing: Changing, tmp_path: Path, toy_log: Log) -> None:
     changing.run(tmp_path / "run")
     before, lines = values(tmp_path / "run"), len(toy_log())
-    changing.edit("changing_wrong", "FACTOR = 2.0")
+    changing.edit("changing_wrong", "FACTOR = 0.5")
     again = changing.run(tmp_path / "run")
     (line,) = again.changes
     assert line.startswith("the code of metric wrong changed (changing-wrong 2.0 v1 ")
@@ -111,7 +111,7 @@ def test_an_edited_metric_is_measured_again_alone(changing: Changing, tmp_path: 
     assert not {"scores", "right"} & set(toy_log()[lines:])
     assert toy_log()[lines:].count("wrong") == 4
     after = values(tmp_path / "run")
-    assert (after.xs("wrong", level="metric") == 2 * before.xs("wrong", level="metric")).all()
+    assert (after.xs("wrong", level="metric") == 0.5 * before.xs("wrong", level="metric")).all()
     assert (after.xs("right", level="metric") == before.xs("right", level="metric")).all()
 
 
