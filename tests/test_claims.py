@@ -91,6 +91,19 @@ def test_light_pruning_sharpens_maps(rows: list[Row], said: str) -> None:
     assert sentence.endswith("saliency.")
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([maps(0.1, BETTER, WORSE), maps(0.3)], "undecided, 0 of 1 values sharper, 0 less sharp; largest change +0.000 "
+         "[-0.004, +0.004] at 30%, saliency; 1 left out, because accuracy is lost"),
+        ([maps(0.1, BETTER, WORSE), maps(0.3, BETTER, WORSE)], "undecided, accuracy is lost for all 2 values"),
+    ],
+)  # fmt: skip
+def test_sharp_maps_of_networks_that_see_little_are_not_the_claim(rows: list[Row], said: str) -> None:
+    (sentence,) = sharper_maps(results(*rows))
+    assert sentence == f"Claim of suwal2025, light pruning sharpens maps: net, a, none: {said}."
+
+
 def test_without_light_pruning_nothing_is_said() -> None:
     assert list(sharper_maps(results(maps(0.5, BETTER), maps(0.7, BETTER)))) == []
 

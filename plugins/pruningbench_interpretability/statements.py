@@ -21,7 +21,8 @@ CLAIM = "Claim of suwal2025, light pruning sharpens maps"
 def sharper_maps(results: Comparison) -> Iterator[str]:
     """Say, for each model, pruner and recipe, whether maps are sharper after light pruning.
 
-    All sparsities of at most `LIGHT` and all attribution methods count. The results agree if a map is sharper than
+    All sparsities of at most `LIGHT` and all attribution methods count, except networks that have lost accuracy: maps of
+    a network that sees little are often sharp, which is not the claim. The results agree if a map is sharper than
     dense at one of them and less sharp at none, and disagree if it is the other way round; both after correction for
     all tests of the model's table. Otherwise they are undecided. There is no sentence without light pruning.
     """
@@ -37,7 +38,11 @@ def sharper_maps(results: Comparison) -> Iterator[str]:
 
 
 def _verdict(points: Iterable[tuple[SweetSpot, SweetPoint]]) -> str:
-    listed = list(points)
+    every = list(points)
+    listed = [(spot, point) for spot, point in every if not (point.collapsed or point.accuracy == "lost")]
+    lost = f"; {len(every) - len(listed)} left out, because accuracy is lost" if len(listed) < len(every) else ""
+    if not listed:
+        return f"undecided, accuracy is lost for all {len(every)} values"
     sharper = sum(point.verdict == "better" for _, point in listed)
     duller = sum(point.verdict == "worse" for _, point in listed)
     verdict = "agrees" if sharper and not duller else "disagrees" if duller and not sharper else "undecided"
@@ -46,4 +51,5 @@ def _verdict(points: Iterable[tuple[SweetSpot, SweetPoint]]) -> str:
     where = f"{percent(largest.sparsity)}, {spot.variant or spot.task}"
     return (
         f"{verdict}, {sharper} of {len(listed)} values sharper, {duller} less sharp; largest change {change} at {where}"
+        f"{lost}"
     )
