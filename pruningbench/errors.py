@@ -14,6 +14,8 @@ class PruningBenchError(Exception):
     """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
 
     exit_code = 1
+    page = ""
+    """Page of the documentation that explains such errors, as a path in ``docs/`` without ``.md``; "" for none."""
 
 
 class UsageError(PruningBenchError):
@@ -25,57 +27,85 @@ class UsageError(PruningBenchError):
 class SuiteError(UsageError):
     """A suite file is malformed: bad YAML, an unknown or mistyped key, a value out of range."""
 
+    page = "suites"
+
 
 class UnknownComponentError(UsageError):
     """No plugin registered a component under that name."""
+
+    page = "commands"
 
 
 class FieldError(UsageError):
     """A component was given a field that it lacks, or a value that its field refuses."""
 
+    page = "commands"
+
 
 class RunFolderError(UsageError):
     """The output folder cannot be used: not writable, in use, or from another suite."""
+
+    page = "suites"
 
 
 class MissingDataError(UsageError):
     """A data set or a weights file is not on this machine; the message says how to get it."""
 
+    page = "data"
+
 
 class FetchError(PruningBenchError):
     """A download failed or returned something other than requested; the message says what to do."""
+
+    page = "data"
 
 
 class DataError(PruningBenchError):
     """A data set on this machine is damaged or not in the expected layout; the message names the file."""
 
+    page = "own-data"
+
 
 class SubmissionError(UsageError):
     """A file is no submission, is damaged, or is of a later version; or a run cannot be submitted."""
+
+    page = "submitting"
 
 
 class PublishError(PruningBenchError):
     """A hub did not accept what was to be published; the message says why and what to do."""
 
+    page = "publishing"
+
 
 class PluginError(PruningBenchError):
     """A plugin broke the contract of its component (wrong type, wrong shape, a clash of names)."""
+
+    page = "plugins"
 
 
 class RefusedError(PruningBenchError):
     """A pruner cannot work on this network: the architecture is unsuitable, or memory is too small."""
 
+    page = "pruners"
+
 
 class ScoreError(PruningBenchError, ValueError):
     """Scores cannot rank weights: NaN or infinite, missing, or of a shape other than the parameter's."""
+
+    page = "own-pruner"
 
 
 class MaskError(PruningBenchError, ValueError):
     """Masks do not fit the network, or a mask file is damaged."""
 
+    page = "own-network"
+
 
 class ViewUnavailableError(PruningBenchError):
     """The architecture has no such view (for example patch features of a network without a grid)."""
+
+    page = "own-network"
 
 
 class CollapseWarning(UserWarning):

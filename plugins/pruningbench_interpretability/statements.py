@@ -21,8 +21,8 @@ CLAIM = "Claim of suwal2025, light pruning sharpens maps"
 def sharper_maps(results: Comparison) -> Iterator[str]:
     """Say, for each model, pruner and recipe, whether maps are sharper after light pruning.
 
-    All sparsities of at most `LIGHT` and all attribution methods count, except networks that have lost accuracy: maps of
-    a network that sees little are often sharp, which is not the claim. The results agree if a map is sharper than
+    All sparsities of at most `LIGHT` and all attribution methods count, except networks that have lost accuracy: maps
+    of a network that sees little are often sharp, which is not the claim. The results agree if a map is sharper than
     dense at one of them and less sharp at none, and disagree if it is the other way round; both after correction for
     all tests of the model's table. Otherwise they are undecided. There is no sentence without light pruning.
     """

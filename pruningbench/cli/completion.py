@@ -35,6 +35,12 @@ def suites(ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]
     return _names("suite", begun)
 
 
+def observers(ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Complete the names of observers."""
+    del ctx
+    return _names("observer", begun)
+
+
 def kinds(ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
     """Complete the kinds of components."""
     from pruningbench.contract.component import KINDS

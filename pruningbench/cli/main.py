@@ -130,7 +130,7 @@ def guarded(work: Callable[[], Any]) -> int:
         say(text.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except PruningBenchError as error:
-        complain("error", error)
+        complain("error", f"{error} (see docs: {error.page})" if error.page else error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130

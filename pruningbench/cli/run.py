@@ -22,6 +22,7 @@ from pruningbench.cli.common import (
     table_width,
     with_limit,
 )
+from pruningbench.cli.completion import observers as observer_names
 from pruningbench.cli.completion import suites
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
 )
 @click.option(
-    "--observer", "observers", multiple=True, metavar="NAME",
+    "--observer", "observers", multiple=True, metavar="NAME", shell_complete=observer_names,
     help="Also pass values on to tensorboard, wandb or mlflow (`pruningbench list observers`); repeatable.",
 )  # fmt: skip
 def run(
