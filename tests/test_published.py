@@ -98,7 +98,7 @@ def append(path: Path) -> None:
         ("results/tiny.verified.json", Path.unlink, "results/tiny.pbsub.zip: no verification of it has passed"),
         ("results/tiny.pbsub.zip", Path.unlink, "results/tiny.pbsub.zip: is missing"),
         ("README.md", lambda path: path.write_text(path.read_text().replace("checked", "audited")), "README.md: does not"),
-        ("big.bin", lambda path: path.write_bytes(b"0" * (17 << 20)), "the folder has 17,"),
+        ("big.bin", lambda path: path.write_bytes(b"0" * (11 << 20)), "the folder has 11,"),
     ],
 )  # fmt: skip
 def test_what_does_not_follow_is_named(board: Any, toy_registry: Registry, file: str, edit: Edit, problem: str) -> None:
