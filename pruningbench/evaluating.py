@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -198,9 +198,7 @@ def _held(network: nn.Module, masks: Masks | None) -> Iterator[int]:
 
 def _registry() -> Registry:
     """Return the installed components and `given-masks`, which no suite of a user can name."""
-    installed = load_registry()
-    entries = {kind: {name: list(found) for name, found in names.items()} for kind, names in installed.entries.items()}
-    registry = replace(installed, entries=entries)
+    registry = load_registry().copy()
     registry.add("pruner", "given-masks", GivenMasks, Plugin("evaluate", BUILT_IN, __version__))
     return registry
 

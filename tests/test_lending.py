@@ -119,10 +119,7 @@ class CarelessTask(Task):
 
 @pytest.fixture
 def registry(toy_registry: Registry) -> Registry:
-    extended = Registry(
-        entries={kind: dict(entries) for kind, entries in toy_registry.entries.items()},
-        plugins=list(toy_registry.plugins),
-    )
+    extended = toy_registry.copy()
     careless = Plugin("careless", "careless", "1")
     extended.add("pruner", "careless", CarelessPruner, careless)
     extended.add("task", "careless-task", CarelessTask, careless)

@@ -144,10 +144,7 @@ class CarelessRecipe(Recipe):
 
 @pytest.fixture
 def registry(toy_registry: Registry) -> Registry:
-    extended = Registry(
-        entries={kind: dict(entries) for kind, entries in toy_registry.entries.items()},
-        plugins=list(toy_registry.plugins),
-    )
+    extended = toy_registry.copy()
     careless = Plugin("careless", "careless", "1")
     extended.add("metric", "careless", CarelessMetric, careless)
     extended.add("metric", "drawing", Drawing, careless)

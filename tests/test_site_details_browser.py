@@ -92,15 +92,16 @@ def test_the_slider_moves_all_strips_from_the_keyboard(browser: Browser, plain: 
         load(visit)
         visit.page.keyboard.press("Home")
         assert visit.page.locator("#chosen").inner_text() == slider.get_attribute("aria-valuetext") == "dense"
-        dense, fixed = picture(visit), label(visit, 0)
-        assert ", dense" in label(visit)
+        dense, fixed = picture(visit), (picture(visit, 0), label(visit, 0))
+        assert ", dense" in label(visit) and len(fixed[0]) > 100
         visit.page.keyboard.press("End")
         last = {"maps": "90 % pruned", "boxes": "90 % pruned", "concepts": "50 % pruned"}[kind]
         assert visit.page.locator("#chosen").inner_text() == slider.get_attribute("aria-valuetext") == last
         assert last in label(visit)
         if kind != "boxes":  # the boxes of this run are the same at all sparsities
             assert picture(visit) != dense
-        assert label(visit, 0) == fixed  # the first figure of a group stays dense
+        # the first figure of a group stays dense, in words and in its pixels, which a busy browser may draw late
+        assert any(picture(visit, 0) == fixed[0] for _ in range(10)) and label(visit, 0) == fixed[1]
 
 
 def test_boxes_of_the_chosen_sparsity_alone_are_drawn(browser: Browser, plain: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pruningbench.contract.component import KINDS, Kind
@@ -57,6 +57,11 @@ class Registry:
         registration = Registration(kind, name, target, plugin)
         registration.check()
         self.entries[kind][name] = [*same, registration]
+
+    def copy(self) -> Registry:
+        """Return a registry with the same entries and door; what is added to it is not added to this one."""
+        entries = {kind: {name: list(same) for name, same in by_name.items()} for kind, by_name in self.entries.items()}
+        return replace(self, entries=entries, plugins=list(self.plugins), broken=list(self.broken))
 
     def name_of(self, registration: Registration) -> str:
         """Return the shortest name that finds a registration."""
