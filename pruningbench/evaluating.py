@@ -22,6 +22,7 @@ from pruningbench.contract.component import BUILT_IN, ComponentRef
 from pruningbench.errors import MaskError, PruningBenchError, UsageError
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.plugins import Plugin, Registry, load_registry
+from pruningbench.suite.dense import built_in_that
 from pruningbench.suite.examples import required_fields
 from pruningbench.suite.labels import LONGEST
 from pruningbench.suite.schema import suite_from_text
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 _NETWORKS: dict[int, nn.Module] = {}
 _MASKS: dict[int, Masks] = {}
 _numbers = itertools.count(1)
-_FIELDS = ("mean", "std", "size", "crop", "interpolation", "classes", "features", "head", "prefix_tokens")
-"""Fields of the model `python` that say how a network wants its images, and where its views are."""
+_SET = ("network", "args")
+"""Fields of the model that `evaluate` sets itself."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,22 +122,16 @@ def evaluate(
     _check(network, tasks, masks, fields)
     with _held(network, masks) as number:
         registry = _registry()
-        label = re.sub(r"[^A-Za-z0-9._-]", "-", type(network).__name__)[:LONGEST] or "network"
-        sparsity = 1 - masks.kept / masks.total if masks is not None else 0.0
-        model = {"use": "python", "as": label, "network": f"{__name__}:given_network", "args": {"number": number}}
-        model |= {key: _plain(value) for key, value in fields.items()}
-        values: dict[str, Any] = {
-            "name": "evaluation",
-            "models": [model],
-            "pruners": [{"use": "given-masks", "as": "masks", "number": number}],
-            "sparsities": [0, sparsity] if sparsity else [0],
-            "seeds": [seed],
+        values = {
+            "models": [_model(network, number, fields, registry)],
             "tasks": [_task(task, data, registry) for task in tasks],
             "metrics": list(metrics),
+            "seeds": [seed],
             "batch_size": batch_size,
             **({} if limit is None else {"limit": limit}),
-        }  # fmt: skip
-        suite = suite_from_text(_yaml(values), registry, source="evaluate")
+        }
+        sparsity = 1 - masks.kept / masks.total if masks is not None else 0.0
+        suite = suite_from_text(_yaml(values, number, sparsity), registry, source="evaluate")
         folder = Path(tempfile.mkdtemp(prefix="pruningbench-")) if out is None else Path(out)
         try:
             options = RunOptions(device, no_cache=True)
@@ -157,7 +152,6 @@ def evaluate(
 def _check(network: Any, tasks: Any, masks: Any, fields: Mapping[str, Any]) -> None:
     from torch import nn
 
-    from pruningbench.errors import did_you_mean
     from pruningbench.pruning.masks import Masks
     from pruningbench.pruning.scope import prunable_parameters
 
@@ -165,21 +159,15 @@ def _check(network: Any, tasks: Any, masks: Any, fields: Mapping[str, Any]) -> N
         raise UsageError(f"network must be a torch.nn.Module, got {type(network).__name__}")
     if masks is not None and not isinstance(masks, Masks):
         raise UsageError(f"masks must be pruningbench.Masks, got {type(masks).__name__}")
+    shapes = {name: tuple(p.shape) for name, p in prunable_parameters(network).items()} if masks else {}
     for name, mask in (masks or {}).items():
-        parameters = dict(prunable_parameters(network))
-        if name not in parameters or parameters[name].shape != mask.shape:
-            shape = (
-                f"that of the network is {tuple(parameters[name].shape)}"
-                if name in parameters
-                else "the network has none"
-            )
-            raise MaskError(f"mask {name!r} is {tuple(mask.shape)}, and {shape}")
+        if shapes.get(name) != tuple(mask.shape):
+            there = f"that of the network is {shapes[name]}" if name in shapes else "the network has none"
+            raise MaskError(f"mask {name!r} is {tuple(mask.shape)}, and {there}")
     if isinstance(tasks, (str, Mapping)) or not isinstance(tasks, Sequence) or not tasks:
         raise UsageError(f"tasks must be a list of names or dictionaries with at least one item, got {tasks!r}")
-    for name in fields:
-        if name not in _FIELDS:
-            hint = did_you_mean(name, _FIELDS) or f"; there are {', '.join(_FIELDS)}"
-            raise UsageError(f"evaluate has no argument or field {name!r}{hint}")
+    for name in set(_SET) & fields.keys():
+        raise UsageError(f"evaluate sets {name!r} itself: give the network, built")
 
 
 @contextmanager
@@ -203,6 +191,14 @@ def _registry() -> Registry:
     return registry
 
 
+def _model(network: nn.Module, number: int, fields: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Return the item of ``models:``, labelled with the network's class."""
+    label = re.sub(r"[^A-Za-z0-9._-]", "-", type(network).__name__)[:LONGEST] or "network"
+    model: dict[str, Any] = {"use": built_in_that(registry, "model", "from_function"), "as": label}
+    model |= {"network": f"{__name__}:{given_network.__name__}", "args": {"number": number}}
+    return model | {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
 def _task(task: Any, data: ComponentRef | None, registry: Registry) -> dict[str, Any]:
     """Return an item of ``tasks:``; a task given by name gets `data` where it needs a data set."""
     given = {"use": task} if isinstance(task, str) else task
@@ -223,19 +219,21 @@ def _raise_if_nothing_worked(evaluation: Evaluation) -> None:
         raise PruningBenchError(f"nothing could be evaluated: {reason}")
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _yaml(values: Mapping[str, Any]) -> str:
+def _yaml(values: Mapping[str, Any], number: int, sparsity: float) -> str:
+    """Return the text of a suite that measures a network as it is, and with its masks if they prune anything."""
     import yaml
 
+    suite = {
+        "name": "evaluation",
+        "pruners": [{"use": "given-masks", "as": "masks", "number": number}],
+        "sparsities": [0, sparsity] if sparsity else [0],
+        **values,
+    }
     try:
-        return yaml.safe_dump(dict(values), sort_keys=False)
+        return yaml.safe_dump(suite, sort_keys=False)
     except yaml.YAMLError as error:
-        raise UsageError(
-            f"tasks, data, metrics and fields hold plain values only: {str(error).splitlines()[0]}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"tasks, data, metrics and fields hold plain values only: {reason}") from None
 
 
 def _remove(folder: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pruningbench.contract import PruningContext
 from pruningbench.pruning.allocation import Allocation, layer_keep_counts
-from pruningbench.pruning.carried import MOST_CARRIED, bytes_carried, carry, layers_in_order
+from pruningbench.pruning.carried import MOST_CARRIED, carry, probe
 from pruningbench.pruning.top_k import keep_highest
 from pruningbench.pruning.weight_inputs import in_double, weights_times_inputs
 from pruningbench_hessian.blocks import cholesky
@@ -72,8 +72,8 @@ def for_each_hessian(
     if after_changes:
         batches = [images for images, _ in context.first_images(pruner, samples)]
         network, watched = context.network, context.parameters
-        in_order = layers_in_order(network, watched, batches[0][:1], pruner) == names
-        if in_order and bytes_carried(network, watched, batches, pruner) <= MOST_CARRIED:
+        order, held = probe(network, watched, batches, pruner)
+        if order == names and held <= MOST_CARRIED:
             carry(network, watched, batches, hessians.add, lambda name: use(name, hessians.pop(name)))
             return
     for group in [[name] for name in names] if after_changes else [names]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pruningbench.contract import Context, NewWeights, VisionModel, param, range_problem
 
@@ -23,6 +23,7 @@ class PythonModel(NewWeights):
     a suite that names it is only planned. `plan` and `run` announce it beforehand (``runs mine.py:build``).
     """
 
+    from_function: ClassVar[bool] = True
     example = {  # noqa: RUF012 - a constant of a frozen dataclass
         "network": "mine.py:build", "checkpoint": "mine.safetensors", "features": "layer4", "head": "fc",
     }  # fmt: skip

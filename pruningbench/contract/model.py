@@ -26,6 +26,10 @@ class Model(Component, ABC):
     A model with a field `data` (a `DatasetRef`) is scored and fine-tuned on the data set that this field names.
     """
 
+    from_function: ClassVar[bool] = False
+    """Whether it builds its network with the function that its field ``network`` names (``module:function``), called
+    with the keyword arguments in its field ``args``. Exactly one built-in model says so; `evaluate` uses it."""
+
     @abstractmethod
     def load(self, context: Context) -> VisionModel:
         """Build the network with its weights on ``context.device``, in eval mode."""

@@ -26,33 +26,33 @@ HELD = 3
 """Activations as wide as the widest input of a layer that a stopped pass holds: its input, a residual, a branch."""
 
 
-def layers_in_order(network: nn.Module, parameters: Mapping[str, Tensor], image: Tensor, pruner: str) -> list[str]:
-    """Return the parameters in the order in which a forward pass completes their inputs; repeated if used again.
+def probe(
+    network: nn.Module, parameters: Mapping[str, Tensor], batches: Sequence[Tensor], pruner: str
+) -> tuple[list[str], int]:
+    """Learn from one image in which order a network uses its layers, and how much all images would hold.
 
     Args:
         network: any module; left unchanged.
         parameters: the parameters to watch, by name.
-        image: (1, C, H, W).
+        batches: (B, C, H, W) each; the first image is run.
         pruner: name for messages.
+
+    Returns:
+        The parameters in the order in which a forward pass completes their inputs, repeated if they are used again;
+        and about how many bytes the passes of all batches hold when they stop at the widest layer.
 
     Raises:
         PruningBenchError: if no linear map or convolution uses one of the parameters.
     """
     order: list[str] = []
-    watch_inputs(network, parameters, [image], _ignore, pruner=pruner, complete=order.append)
-    return order
-
-
-def bytes_carried(network: nn.Module, parameters: Mapping[str, Tensor], images: Sequence[Tensor], pruner: str) -> int:
-    """Return about how many bytes the passes of all batches hold when they stop at the widest layer."""
     widest = 0
 
     def measure(_name: str, _first: int, _groups: int, columns: Tensor) -> None:
         nonlocal widest
         widest = max(widest, columns.numel() * columns.element_size())
 
-    watch_inputs(network, parameters, [images[0][:1]], measure, pruner=pruner, per_channel=True)
-    return HELD * widest * sum(map(len, images))
+    watch_inputs(network, parameters, [batches[0][:1]], measure, pruner=pruner, per_channel=True, complete=order.append)
+    return order, HELD * widest * sum(map(len, batches))
 
 
 def carry(
@@ -92,10 +92,6 @@ def carry(
         finally:
             for one in passes:
                 one.stop()
-
-
-def _ignore(_name: str, _first: int, _groups: int, _columns: Tensor) -> None:
-    return None
 
 
 class _Stopped(BaseException):

@@ -1,12 +1,24 @@
-"""The recipe under which the dense model is measured as loaded, found by what its class says of itself."""
+"""Built-in components that the core needs, found by what their classes say of themselves, not by name."""
 
 from __future__ import annotations
 
-from pruningbench.contract.component import BUILT_IN, Use
-from pruningbench.contract.recipe import Recipe
+from pruningbench.contract.component import BUILT_IN, Kind, Use
 from pruningbench.errors import PluginError
 from pruningbench.plugins import Registry
 from pruningbench.suite.binding import bind
+
+
+def built_in_that(registry: Registry, kind: Kind, says: str) -> str:
+    """Return the name of the one built-in component of a kind whose class has the class variable `says` set.
+
+    Raises:
+        PluginError: if there is none, or more than one.
+    """
+    built_in = [entry for entry in registry if entry.kind == kind and entry.plugin.distribution == BUILT_IN]
+    names = [entry.name for entry in built_in if getattr(entry.load(), says, False)]
+    if len(names) != 1:
+        raise PluginError(f"{len(names)} built-in {kind}s say {says!r}, not 1: {names}")
+    return names[0]
 
 
 def recipe_as_loaded(registry: Registry) -> str:
@@ -15,15 +27,7 @@ def recipe_as_loaded(registry: Registry) -> str:
     Raises:
         PluginError: if there is none, or more than one.
     """
-    built_in = [entry for entry in registry if entry.kind == "recipe" and entry.plugin.distribution == BUILT_IN]
-    names = [entry.name for entry in built_in if _says_so(entry.load())]
-    if len(names) != 1:
-        raise PluginError(f"{len(names)} built-in recipes leave the dense model as loaded, not 1: {names}")
-    return names[0]
-
-
-def _says_so(recipe: object) -> bool:
-    return isinstance(recipe, type) and issubclass(recipe, Recipe) and recipe.as_loaded
+    return built_in_that(registry, "recipe", "as_loaded")
 
 
 def untrained(registry: Registry) -> Use:
