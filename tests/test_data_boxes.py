@@ -81,6 +81,46 @@ def test_voc_masks_are_palette_indices(root: Path) -> None:
     assert opened(Voc12(annotation="masks"))[0].boxes.tolist() == [[0, 0, 9, 9]]
 
 
+def sized(content: str, height: object = 10, width: object = 20) -> str:
+    return f"<annotation><size><width>{width}</width><height>{height}</height></size>{content}</annotation>"
+
+
+def test_voc_boxes_can_be_filled_as_masks(root: Path) -> None:
+    base = voc(
+        root, {"x": thing("cat", (3, 2, 6, 5)) + thing("dog", ("19.6", 9, 20, 10)) + thing("cow", (1, 1, 1, 1), 1)}
+    )
+    content = (base / "Annotations/x.xml").read_text()
+    size = "<size><width>20</width><height>10</height></size>"
+    (base / "Annotations/x.xml").write_text(content.replace("<annotation>", f"<annotation>{size}", 1))
+    samples = opened(Voc07(annotation="filled-boxes", difficult=False))
+    expected = torch.zeros(10, 20, dtype=torch.bool)
+    expected[1:5, 2:6] = True  # pixels 3 to 6 and 2 to 5, counted from 1
+    expected[8:10, 19] = True  # the box begins at 18.6, behind the centre of pixel 18
+    assert torch.equal(samples[0].mask, expected)
+    assert samples[0].boxes.shape == (2, 4)
+    assert samples.keys == opened(Voc07()).keys  # the images of ImageSets/Main
+    prints = {opened(Voc07(annotation=kind)).fingerprint for kind in ("boxes", "filled-boxes")}
+    assert len(prints) == 2
+    assert opened(Voc07(annotation="filled-boxes", classes=("dog",)))[0].mask.sum() == 2
+
+
+@pytest.mark.parametrize(
+    "size", [("", 20), (0, 20), (-3, 20), ("9" * 5000, 20), ("\u0663", 20), (10**9, 10**9), ("3.5", 2)]
+)
+def test_a_size_that_is_none_is_named(root: Path, size: tuple[object, object]) -> None:
+    base = voc(root, {"x": thing("cat", (1, 1, 2, 2))})
+    (base / "Annotations/x.xml").write_text(sized(thing("cat", (1, 1, 2, 2)), *size))
+    with pytest.raises(DataError, match=r"x.xml: its size \(height, width\) is .*, which is not that of an image"):
+        opened(Voc07(annotation="filled-boxes"))[0]
+
+
+def test_a_size_that_is_another_images_is_named(root: Path) -> None:
+    base = voc(root, {"x": thing("cat", (1, 1, 2, 2))})
+    (base / "Annotations/x.xml").write_text(sized(thing("cat", (1, 1, 2, 2)), 4, 4))
+    with pytest.raises(DataError, match=r"its mask \(4, 4\)"):
+        opened(Voc07(annotation="filled-boxes"))[0]
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [

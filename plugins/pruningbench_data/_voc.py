@@ -28,7 +28,8 @@ def open_voc(
     classes: tuple[str, ...],
     *,
     difficult: bool,
-    void: Literal["background", "object"] | None,
+    masks: Literal["boxes", "masks", "filled-boxes"],
+    void: Literal["background", "object"],
     select: Callable[[Sequence[str]], Sequence[int]],
     remedy: str,
 ) -> EncodedSamples:
@@ -39,7 +40,9 @@ def open_voc(
         names: names of the listed images.
         classes: classes whose objects count.
         difficult: whether objects marked difficult count among the boxes.
-        void: what void pixels of the masks count as; None for samples without masks.
+        masks: samples without masks (boxes), with those of SegmentationClass (masks), or with the pixels inside the
+            boxes as masks (filled-boxes).
+        void: what void pixels of the masks of SegmentationClass count as.
         select: returns the positions of the keys that the data set uses.
         remedy: what to do about an image that cannot be decoded.
 
@@ -54,20 +57,25 @@ def open_voc(
         raise DataError(f"{root}: none of the {len(names)} images shows an object of {list(classes)}")
     keys = [names_with_boxes[i] for i in select(names_with_boxes)]
     images = [root / f"JPEGImages/{key}.jpg" for key in keys]
-    masks = [root / f"SegmentationClass/{key}.png" for key in keys] if void is not None else []
+    palettes = [root / f"SegmentationClass/{key}.png" for key in keys] if masks == "masks" else []
     values = [CLASSES.index(name) + 1 for name in classes] + ([VOID] if void == "object" else [])
     boxes = [boxes_by_name[key] for key in keys]
+    mask_of: dict[str, Callable[[int], Tensor] | None] = {
+        "boxes": None,
+        "masks": lambda i: read_mask(palettes[i], values),
+        "filled-boxes": lambda i: fill_boxes(boxes[i], *read_size(root / f"Annotations/{keys[i]}.xml")),
+    }
     return EncodedSamples(
         keys,
         lambda i: read_encoded(images[i]),
         name=lambda i: str(images[i]),
         fingerprint=fingerprint(
-            keys, contents([*images, *masks]), classes, void if masks else "",
+            keys, contents([*images, *palettes]), classes, {"boxes": "", "masks": void}.get(masks, masks),
             [box.numpy().tobytes() for box in boxes],
         ),
         classes=classes,
         boxes=boxes,
-        mask=(lambda i: read_mask(masks[i], values)) if masks else None,
+        mask=mask_of[masks],
         remedy=remedy,
     )  # fmt: skip
 
@@ -80,24 +88,53 @@ def read_boxes(path: Path, classes: Sequence[str], difficult: bool) -> Tensor:
         classes: the classes whose objects count.
         difficult: whether objects marked difficult count.
     """
-    try:
-        # as text, so that no declared encoding hides this markup
-        content = read_text(path, LARGEST_ANNOTATION)
-        if "<!DOCTYPE" in content or "<!ENTITY" in content:
-            raise DataError(f"{path}: an annotation must not define entities")
-        tree = ElementTree.fromstring(content)  # noqa: S314 - entities, which make parsers explode, are refused above
-    except FileNotFoundError:
-        raise DataError(f"{path}: the annotation is missing") from None
-    except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"{path}: the annotation cannot be read ({one_line(error)})") from None
     boxes = []
-    for number, item in enumerate(tree.findall("object"), start=1):
+    for number, item in enumerate(_parsed(path).findall("object"), start=1):
         if (item.findtext("name") or "").strip() not in classes:
             continue
         if not difficult and (item.findtext("difficult") or "0").strip() == "1":
             continue
         boxes.append(_corners(item, f"{path}, object {number}"))
     return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the height and width of an annotation's image, in pixels.
+
+    Raises:
+        DataError: if the annotation does not state them.
+    """
+    root = _parsed(path)
+    texts = [(root.findtext(f"size/{side}") or "missing").strip()[:10] for side in ("height", "width")]
+    # isascii: isdigit alone accepts digits that int does not
+    if all(text.isascii() and text.isdigit() for text in texts):
+        height, width = int(texts[0]), int(texts[1])
+        if 0 < height * width <= LARGEST_PIXELS:
+            return height, width
+    raise DataError(f"{path}: its size (height, width) is {', '.join(texts)}, which is not that of an image")
+
+
+def fill_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Return the (height, width) bool mask of the pixels whose centre lies inside one of the (K, 4) boxes."""
+    rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    for left, top, right, bottom in boxes.tolist():
+        mask |= ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))
+    return mask
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    """Return the root of an annotation."""
+    try:
+        # as text, so that no declared encoding hides this markup
+        content = read_text(path, LARGEST_ANNOTATION)
+        if "<!DOCTYPE" in content or "<!ENTITY" in content:
+            raise DataError(f"{path}: an annotation must not define entities")
+        return ElementTree.fromstring(content)  # noqa: S314 - entities, which make parsers explode, are refused above
+    except FileNotFoundError:
+        raise DataError(f"{path}: the annotation is missing") from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path}: the annotation cannot be read ({one_line(error)})") from None
 
 
 def _corners(item: ElementTree.Element, where: str) -> list[float]:

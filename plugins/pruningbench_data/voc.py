@@ -32,8 +32,10 @@ class _Voc(OnDisk, Limited):
 
     year: ClassVar[str]
 
-    annotation: Literal["boxes", "masks"] = param(
-        "boxes", doc="boxes: the images of ImageSets/Main; masks: those of ImageSets/Segmentation, with boxes and masks"
+    annotation: Literal["boxes", "masks", "filled-boxes"] = param(
+        "boxes",
+        doc="boxes: the images of ImageSets/Main; masks: those of ImageSets/Segmentation, with boxes and masks; "
+        "filled-boxes: those of ImageSets/Main, with all pixels inside a box as the mask",
     )
     classes: tuple[str, ...] | None = param(None, doc="classes whose objects count; null for all twenty")
     difficult: bool = param(True, doc="whether objects marked difficult count among the boxes")
@@ -60,7 +62,7 @@ class _Voc(OnDisk, Limited):
 
     def needs(self) -> Sequence[str]:
         """Return the list of images and the folders to which it refers."""
-        kind = "Main" if self.annotation == "boxes" else "Segmentation"
+        kind = "Segmentation" if self.annotation == "masks" else "Main"
         folders = ("JPEGImages", "Annotations", *(("SegmentationClass",) if self.annotation == "masks" else ()))
         inside = f"VOCdevkit/VOC{self.year}"
         return [f"{inside}/ImageSets/{kind}/{self.image_set}.txt", *(f"{inside}/{name}" for name in folders)]
@@ -78,7 +80,8 @@ class _Voc(OnDisk, Limited):
             keys,
             self.classes or CLASSES,
             difficult=self.difficult,
-            void=self.void if self.annotation == "masks" else None,
+            masks=self.annotation,
+            void=self.void,
             select=self.select,
             remedy=self.remedy(),
         )
