@@ -294,6 +294,23 @@ def test_models_that_do_not_tell_are_not_refused(toy_registry: Registry, monkeyp
     assert not plan.refusals(plan.costs("cpu"))
 
 
+def test_a_model_around_another_costs_what_the_other_does(toy_registry: Registry) -> None:
+    inner = "{use: timm, name: resnet18, pretrained: false}"
+    headed = f"{{use: ridge-headed, model: {inner}, data: {{use: digits, classes: [6, 7]}}}}"
+    text = TOY_SUITE.replace("models: [toy-net]", f"models: [{inner}, {headed}]").replace(
+        "[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[obd]"
+    )
+    plan = planned(text + "scope: {head: false}\n", toy_registry)
+    own, around = plan.costs("cpu").values()
+    assert own.cost is not None
+    assert around.cost is not None
+    assert around.cost.samples == own.cost.samples
+    assert around.cost.memory == pytest.approx(own.cost.memory, rel=0.02)  # without 1,000 classes
+    unknown = TOY_SUITE.replace("models: [toy-net]", f"models: [{headed.replace(inner, 'toy-net')}]")
+    (estimate, _other) = planned(unknown, toy_registry).costs("cpu").values()
+    assert estimate.unknown == "the model does not declare its architecture"
+
+
 def test_a_scope_that_fits_nothing_is_found_before_anything_runs(
     toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

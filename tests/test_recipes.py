@@ -323,6 +323,43 @@ def test_the_harness_trains_each_level_once_for_all_sparsities_and_recalibration
     assert part["value"].tolist() == whole["value"].tolist()
 
 
+IN_ROUNDS = TOY_SUITE.replace(
+    "recipes: [none, {use: finetune, epochs: 1}]",
+    "recipes: [{use: none, rounds: 4}, {use: finetune, epochs: 1, rounds: 4}]",
+)
+
+
+def test_recipes_that_prune_in_the_same_rounds_share_the_masks(
+    toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pruningbench.harness.session import ModelSession
+
+    levels = []
+    prune = ModelSession.prune
+
+    def count(self: ModelSession, cell: Any, model: VisionModel, sparsity: float, **kwargs: Any) -> Masks:
+        if cell.pruner is not None:
+            levels.append((cell.pruner_label, cell.sparsity, cell.recipe.label, sparsity))
+        return prune(self, cell, model, sparsity, **kwargs)
+
+    monkeypatch.setattr(ModelSession, "prune", count)
+    assert run(IN_ROUNDS, toy_registry, tmp_path / "run").ok
+    pairs = {(pruner, target) for pruner, target, _, _ in levels}
+    assert len(levels) == 4 * len(pairs)  # four rounds, for one of the two recipes
+    table = load_results(tmp_path / "run")
+    cells = table[table["pruner"] != "dense"].drop_duplicates("cell")
+    assert len(cells) == 2 * len(pairs)
+    folders = {recipe: rows["cell"].tolist() for recipe, rows in cells.groupby("recipe")}
+    digests = [[Masks.load(tmp_path / f"run/masks/{cell}.safetensors").digest for cell in folders[r]] for r in folders]
+    assert digests[0] == digests[1]
+    monkeypatch.setenv("PRUNINGBENCH_CACHE", str(tmp_path / "fresh"))
+    run(IN_ROUNDS, toy_registry, tmp_path / "alone", only=("recipe=finetune(epochs=1,rounds=4)",))
+    part = measured(load_results(tmp_path / "alone"))
+    whole = measured(table[table["cell"].isin(part["cell"])])
+    assert len(part) > 0
+    assert part["value"].tolist() == whole["value"].tolist()
+
+
 @pytest.mark.parametrize("recipe", ["none", "{use: finetune, epochs: 2}"])
 def test_moving_pruners_run_in_the_harness(toy_registry: Registry, tmp_path: Path, recipe: str) -> None:
     text = TOY_SUITE.replace(

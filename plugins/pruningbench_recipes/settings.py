@@ -134,8 +134,15 @@ def checkpoints_of(job: RecipeJob, stage: str) -> Checkpoints | None:
 def prune_in_rounds(job: RecipeJob, rounds: int) -> Masks:
     """Prune ``job.model`` to its sparsity in rounds, scoring the remaining weights again in each; train nothing.
 
-    The density falls as density^(k / rounds), k = 1 .. rounds. Weights pruned in one round do not return.
+    The density falls as density^(k / rounds), k = 1 .. rounds. Weights pruned in one round do not return. Recipes that
+    prune in the same rounds share the masks.
     """
+    if rounds > 1 and job.once is not None:
+        return job.once({"rounds": rounds, "density": "geometric"}, lambda: _rounds(job, rounds))
+    return _rounds(job, rounds)
+
+
+def _rounds(job: RecipeJob, rounds: int) -> Masks:
     masks = None
     for k in range(1, rounds):
         level = 1 - (1 - job.sparsity) ** (k / rounds)

@@ -113,6 +113,35 @@ def with_linear_head(model: VisionModel, classes: Sequence[str], weight: Tensor,
     return HeadedModel(model, head, classes)
 
 
+class _Skeleton(nn.Module):
+    """A network of timm with the submodules that `Headed` has, to estimate costs from."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None) or getattr(backbone, "default_cfg", None)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+
+def headed_skeleton(backbone: nn.Module) -> nn.Module | None:
+    """Return a network of timm, on any device, with a head for one class instead of its own.
+
+    Its parameters have the names of those of `Headed`. None for a network that cannot drop its head.
+    """
+    drop, width = getattr(backbone, "reset_classifier", None), getattr(backbone, "num_features", None)
+    if not callable(drop) or not isinstance(width, int):
+        return None
+    drop(0)
+    device = next(backbone.parameters()).device
+    return _Skeleton(backbone, nn.Linear(width, 1, device=device))
+
+
 def kept_weights(learner: HeadedModel) -> Masks:
     """Return masks that prune the backbone's weights that are now exactly zero."""
     return Masks({name: parameter.detach() != 0 for name, parameter in learner.backbone_weights().items()})

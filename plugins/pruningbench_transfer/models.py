@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pruningbench.contract import Context, DatasetRef, Model, ModelRef, PruningBenchError, VisionModel, param
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class RidgeHeaded(Model):
     def zero_norms_remedy(self) -> str:
         """Return the field of the backbone that starts norms at one."""
         return "`norm_init: one` in its `model`"
+
+    def skeleton_around(self, inner: nn.Module) -> nn.Module | None:
+        """Return the backbone with a head for one class: how many the data set has is known only with its images."""
+        from pruningbench_transfer.headed import headed_skeleton
+
+        return headed_skeleton(inner)
 
     def load(self, context: Context) -> VisionModel:
         """Return the backbone with its new head on ``context.device``, in eval mode."""

@@ -65,6 +65,13 @@ class Model(Component, ABC):
         """
         return None
 
+    def skeleton_around(self, inner: nn.Module) -> nn.Module | None:
+        """Return the architecture of a model whose field `model` names another model, given that model's `skeleton`.
+
+        Plans call it if `skeleton` returns None. `inner` may be changed. None if the architecture stays unknown.
+        """
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewWeights(Model):

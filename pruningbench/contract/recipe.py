@@ -60,6 +60,9 @@ class RecipeJob:
         shared: ``shared(key, make)`` returns the named tensors of ``make()``, computed once and kept for all
             sparsities of this model, pruner, recipe and seed; `key` is plain JSON. Tensors kept under
             `DENSE_TRAINING` are shared by all pruners.
+        once: ``once(key, make)`` applies the masks of ``make()`` to the job's model, which nothing has changed before,
+            and returns them. They are made once for all recipes that ask for them with the same model, pruner,
+            sparsity, seed and key; `key` is plain JSON that says how they are made. None if masks are not kept.
         move: for a pruner whose masks move during training, ``move(model, sparsity, steps)`` starts the
             motion; None for all others.
     """
@@ -73,6 +76,7 @@ class RecipeJob:
     move: Callable[[VisionModel, float, int], Motion] | None = None
     rounds: int = 1
     identity: Mapping[str, Any] | None = None
+    once: Callable[[Any, Callable[[], Masks]], Masks] | None = None
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,34 @@ class ModelSession:
         masks.apply(model.network)
         return masks
 
+    def prune_once(self, cell: Cell, model: VisionModel, key: Any, make: Callable[[], Masks]) -> Masks:
+        """Return masks that a recipe makes of the dense weights, kept for all recipes that make them in the same way.
+
+        Args:
+            cell: names pruner, scope, sparsity, seed and data.
+            model: a copy of the dense model, pruned in place.
+            key: how `make` makes them, as plain JSON.
+            make: prunes `model` and returns its masks.
+        """
+        if cell.pruner is None or self._pruner(cell, model).updates_weights:
+            return make()  # masks alone do not say what the network is
+        made_of = self.made_of(cell, cell.pruner)
+        identity = {**mask_identity(cell), **self._weights_identity(), "made of": made_of, "made by": key}
+
+        def pack() -> dict[str, torch.Tensor]:
+            masks = make()
+            return {**masks.packed(), PROVENANCE: as_tensor(masks)}
+
+        packed = self._cache.tensors("masks", identity, pack)
+        masks = self._unpacked(packed, cell, model)
+        masks.apply(model.network)
+        return masks
+
+    def _unpacked(self, packed: dict[str, torch.Tensor], cell: Cell, model: VisionModel, **told: Any) -> Masks:
+        shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, model).items()}
+        stored = json.loads(bytes(packed.pop(PROVENANCE).tolist()))
+        return Masks.from_packed(packed, shapes, {**stored, **told})
+
     def mover(self, cell: Cell) -> Callable[[VisionModel, float, int], Motion] | None:
         """Return the function that starts moving the masks of the cell's pruner, or None if they do not move."""
         pruner = cell.pruner.component if cell.pruner else None
@@ -231,10 +259,8 @@ class ModelSession:
                 return {**masks.packed(), PROVENANCE: as_tensor(masks)}
 
             packed = self._cache.tensors("masks", identity, make)
-            shapes = {name: tuple(p.shape) for name, p in self._prunable(cell, self.dense).items()}
-            told = json.loads(bytes(packed.pop(PROVENANCE).tolist()))
-            provenance = {**told, "pruner": cell.pruner_label, "sparsity": sparsity, "seed": cell.seed}
-            self._masks = (key, Masks.from_packed(packed, shapes, provenance))
+            told = {"pruner": cell.pruner_label, "sparsity": sparsity, "seed": cell.seed}
+            self._masks = (key, self._unpacked(packed, cell, self.dense, **told))
         return self._masks[1]
 
     def _shared_scores(self, cell: Cell, pruner: ScorePruner) -> dict[str, torch.Tensor]:

@@ -181,6 +181,7 @@ class Worker:
         context = self._context(seed, dense=session.loan.model, as_loaded=session.loan.model)
         rounds = cell.rounds if cell.pruner is None else 1
         job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell), rounds)
+        job.once = lambda key, make: session.prune_once(cell, model, key, make)
         if recipe.trains:
             job.identity = session.network_identity(cell)
         lenders = (session.loan, self.shelf, self.models)

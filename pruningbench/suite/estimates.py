@@ -41,6 +41,11 @@ def skeleton_of(use: Use) -> nn.Module | str:
     assert isinstance(model, Model)  # noqa: S101 - binding checked the kind
     try:
         skeleton = model.skeleton()
+        if skeleton is None and "model" in use.references:
+            inner = skeleton_of(use.references["model"])
+            if isinstance(inner, str):
+                return inner
+            skeleton = model.skeleton_around(inner)
     except Exception as error:  # noqa: BLE001 - third-party component; loading it will say more
         return f"its network cannot be built without weights ({_line(error)})"
     return "the model does not declare its architecture" if skeleton is None else skeleton
