@@ -13,12 +13,12 @@ from kit.training import quick, toy_model, toy_samples
 from torch import Tensor, nn
 
 from pruningbench.contract import Preprocessing, VisionModel
+from pruningbench.contract.precision import kernels
 from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.training.fit import fit
 from pruningbench.training.mixing import mixing_of
-from pruningbench.training.modes import kernels
 from pruningbench.training.optimizing import make_optimizer, make_schedule, rate
 from pruningbench.training.settings import FitSettings, OptimizerName, ScheduleName
 

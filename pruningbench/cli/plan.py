@@ -23,6 +23,7 @@ from pruningbench.cli.common import (
     with_limit,
 )
 from pruningbench.cli.completion import suites
+from pruningbench.contract.precision import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,11 +102,16 @@ def _show(
 
 def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
     """Return the plan as plain values."""
+    from pruningbench.base.machine import resolve_device
+    from pruningbench.contract.precision import refusal
+
     costs = plan.costs(device)
     refused = plan.refusals(costs)
     return {
         "suite": plan.suite.name,
         "folder": str(folder),
+        "precision": plan.suite.precision,
+        "refused": refusal(plan.suite.precision, resolve_device(device)),
         "runs": plan.runs(),
         "shared_work": plan.shared_work(),
         "pending_task_runs": sum(map(len, pending.values())),
@@ -135,6 +141,8 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
     lines = [f"suite {suite.name}" + (f": {suite.description}" if suite.description else "")]
     for name, values in _axes(plan).items():
         lines.append(f"  {name:<11} {', '.join(values)}")
+    if suite.precision != FULL:
+        lines.append(f"  {'precision':<11} {suite.precision} (forward passes of the tasks)")
     lines += [
         "",
         f"cells         {work['cells']} ({dense} dense, {work['cells'] - dense} pruned)",
@@ -146,6 +154,8 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
         f"  {work['prunings']} masks serve {work['pruned_once']} cells whose dense model is pruned in one step",
         f"  {work['trainings']} trainings serve {work['trained']} cells that are trained",
     ]
+    if described["refused"]:
+        lines.append(f"refused       {described['refused']}")
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
     lines += _costs(described)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal
 
+from pruningbench.contract.precision import lowered
 from pruningbench.contract.sample import Sample
 from pruningbench.errors import PruningBenchError, ViewUnavailableError
 
@@ -22,6 +24,9 @@ Augmentation = Callable[["Tensor", "torch.Generator"], "Tensor"]
 
 Facet = Literal["keys", "queries", "values", "tokens"]
 """Which output of a transformer's last block represents a patch: keys, queries, values, or the block's own output."""
+
+VIEWS = ("logits", "embed", "patch_features", "attentions", "activation_module", "head_split")
+"""The views; each runs in the precision of the task that calls it (`pruningbench.contract.precision`)."""
 
 Grid = Callable[["Tensor", "Tensor"], "Tensor"]
 """Maps a module's output and the images that produced it to (B, D, h, w)."""
@@ -88,11 +93,20 @@ class VisionModel:
         self.norm_init = norm_init
         self.family = family
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the views that a subclass defines follow the precision of the task that calls them."""
+        super().__init_subclass__(**options)
+        for name in VIEWS:
+            own = vars(cls).get(name)
+            if isinstance(own, FunctionType) and not hasattr(own, "lowered"):
+                setattr(cls, name, lowered(own))
+
     @property
     def has_classifier(self) -> bool:
         """Whether `logits` gives logits of classes; False for a network whose outputs are features."""
         return True
 
+    @lowered
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) normalised images -> (B, classes) logits; features if there is no classifier."""
         logits: Tensor = self.network(images)

@@ -16,6 +16,7 @@ parts, so that a reader, the leaderboard and a resumed run can see which of them
 ``reference``      for a task that compares with the dense model: the recipe that trained it, or "as loaded", and the
                    hash of its tensors
 ``rounds``         for a dense reference and what is compared with it: how many times it was trained in succession
+``precision``      of the tasks' forward passes, unless it is float32
 ``network``        hash of all tensors of the pruned model that was measured
 =================  =====================================================================================
 """
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 
 from pruningbench.base.identity import content_hash, text_hash
 from pruningbench.contract.component import Use
+from pruningbench.contract.precision import FULL
 from pruningbench.contract.vision import VisionModel
 from pruningbench.store.code import code_of
 from pruningbench.suite.cells import Cell, TaskRun, plan_key
@@ -36,6 +38,7 @@ Parts = dict[str, str]
 REFERENCE = "reference"
 ROUNDS = "rounds"
 METRIC = "metric "
+PRECISION = "precision"
 NETWORK = "network"
 """This part is an output, not an input: no key contains it, but a cell never mixes two networks."""
 
@@ -49,6 +52,8 @@ def code_parts(cell: Cell, run: TaskRun) -> Parts:
         parts["recipe"] = code_of(cell.recipe)
     if cell.trained:
         parts[ROUNDS] = str(cell.rounds)
+    if cell.precision != FULL:
+        parts[PRECISION] = cell.precision
     parts["task"] = code_of(run.task)
     return parts | {f"{METRIC}{metric.label}": code_of(metric) for metric in run.metrics}
 

@@ -12,6 +12,7 @@ import torch
 
 from pruningbench.base.identity import tensors_digest
 from pruningbench.contract import Context, VisionModel
+from pruningbench.contract.precision import in_full
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.lending import Loan
 from pruningbench.store.journal import latest
@@ -73,7 +74,7 @@ class Reference:
             raise self._error
         if self._loan is None:
             try:
-                with torch.inference_mode(False), torch.enable_grad():  # a task may ask inside `no_grad`
+                with in_full(), torch.inference_mode(False), torch.enable_grad():  # a task may ask inside `no_grad`
                     self._loan = Loan(self._make())
             except Exception as error:
                 self._error = PruningBenchError(

@@ -19,6 +19,7 @@ from torch import nn
 from pruningbench.base.machine import device_name
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import VisionModel
+from pruningbench.contract.precision import FULL, computed_in
 from pruningbench.harness.measure import is_out_of_memory
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record
@@ -74,13 +75,14 @@ def recorded_passes(records: Iterable[Record]) -> dict[str, Passes]:
     return found
 
 
-def passes_of(model: VisionModel, most: int, cache: Cache) -> Passes | None:
+def passes_of(model: VisionModel, most: int, cache: Cache, precision: str = FULL) -> Passes | None:
     """Return the fastest choice for a model on its device, from the cache or by a calibration of a few seconds.
 
     Args:
         model: the model; its weights do not matter, and are left unchanged.
         most: largest batch size that the suite allows.
         cache: keeps the choice for later runs on this machine.
+        precision: of the passes.
 
     Returns:
         None for a model whose images have no fixed size or are small: it is used as it is.
@@ -99,10 +101,13 @@ def passes_of(model: VisionModel, most: int, cache: Cache) -> Passes | None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "most": most,
+        **({} if precision == FULL else {"precision": precision}),
     }
 
     def make() -> dict[str, torch.Tensor]:
-        found = calibrate(model.clone(), shape, most)
+        twin = model.clone()
+        with computed_in(precision, twin.network):
+            found = calibrate(twin, shape, most)
         return {"batch_size": torch.tensor(found.batch_size), "channels_last": torch.tensor(found.channels_last)}
 
     stored = cache.tensors("passes", identity, make)
@@ -168,10 +173,10 @@ class Choices:
         self.known: dict[str, Passes | None] = dict(recorded)
         self._fitted: dict[tuple[str, str], int] = {}
 
-    def prepare(self, label: str, dense: VisionModel, most: int, cache: Cache) -> None:
+    def prepare(self, label: str, dense: VisionModel, most: int, cache: Cache, precision: str = FULL) -> None:
         """Choose how a model computes, as recorded or as `passes_of` says, and prepare its network for it."""
         if label not in self.known:
-            self.known[label] = passes_of(dense, most, cache)
+            self.known[label] = passes_of(dense, most, cache, precision)
         passes = self.known[label]
         if passes is not None:
             passes.prepare(dense.network)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.base.machine import resolve_device
 from pruningbench.base.rereading import rereading
 from pruningbench.contract.executor import Executor, Work
+from pruningbench.contract.precision import FULL, refusal
 from pruningbench.errors import MissingDataError, PluginError, PruningBenchError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
 from pruningbench.harness.events import CellJob
@@ -109,6 +110,8 @@ def default_folder(suite: Suite, options: RunOptions) -> Path:
     name = suite.name
     if suite.limit is not None:
         name += f"-limit-{suite.limit}"
+    if suite.precision != FULL:
+        name += f"-{suite.precision}"
     if options.shard:
         name += f"-shard-{options.shard[0]}-of-{options.shard[1]}"
     return Path("runs") / name
@@ -215,6 +218,8 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
     if prepared.idle:
         return finished_summary(prepared)
     device = resolve_device(prepared.options.device)
+    if problem := refusal(plan.suite.precision, device):
+        raise UsageError(problem)
     refused = plan.refusals(plan.costs(str(device), prepared.cells))
     folder.lock()
     try:

@@ -174,7 +174,7 @@ class ModelSession:
         """
         if is_dense_training(key) and cell.pruner is not None:
             return self.trajectory_identity(cell.reference())
-        identity = {name: value for name, value in cell.identity().items() if name != "sparsity"}
+        identity = {name: value for name, value in cell.identity().items() if name not in ("sparsity", "precision")}
         return {
             **identity,
             "recipe": cell.recipe.identity(without="training"),

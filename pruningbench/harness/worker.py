@@ -14,6 +14,7 @@ import torch
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Recipe, RecipeJob, TensorCache, Use, VisionModel
+from pruningbench.contract.precision import computed_in
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import (
     NETWORK,
@@ -135,7 +136,9 @@ class Worker:
                 opened = ModelSession(
                     cell.model, self._context, self.cache, self.shelf, self.blame,
                     lambda session, dense: self._prepare(dense, session)[0], self.lost,
-                    lambda dense: self.passes.prepare(cell.model.label, dense, cell.batch_size, self.cache),
+                    lambda dense: self.passes.prepare(
+                        cell.model.label, dense, cell.batch_size, self.cache, cell.precision
+                    ),
                 )  # fmt: skip
                 self._session = (key, opened)
                 self.contents.models[key] = model_parts(opened.dense)
@@ -213,7 +216,7 @@ class Worker:
                 _memo=memo, _of_dense=reference.memo, _of_pruned=session.of_pruned,
                 _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,
             )  # fmt: skip
-            with isolated_randomness(seed):
+            with isolated_randomness(seed), computed_in(cell.precision, model.network, session.loan.model.network):
                 return measure(run, model, context, may_lack=bool(job.kept.get(run.label)), blame=self.blame)
 
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pruningbench.base.text import last_line
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.changes import Place, Unmatched
-from pruningbench.leaderboard.provenance import mark_of, part_name, parts_of
+from pruningbench.leaderboard.provenance import mark_of, part_name, parts_of, precision_of
 
 Pair = tuple[Measurement, Measurement]
 """The later and the earlier measurement."""
@@ -104,6 +104,9 @@ def _obstacles(before: Measurement, after: Measurement, other_weights: bool) -> 
     if limits[0] != limits[1]:
         old, new = (f"{limit} samples" if limit else "all samples" for limit in limits)
         yield f"other limit: {old} before, {new} after"
+    old, new = (precision_of(parts_of(m)) for m in (before, after))
+    if old != new:
+        yield f"other precision: {old} before, {new} after"
     if before["data_fingerprint"] != after["data_fingerprint"]:
         old, new = (str(m["data_fingerprint"] or "unknown")[:25] for m in (before, after))
         yield f"other data: {old} before, {new} after"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pruningbench.contract.precision import FULL
 from pruningbench.contract.reporting import Measurement
 from pruningbench.leaderboard.measurements import Measurements
 
@@ -65,9 +66,15 @@ def told_apart(measurements: Measurements) -> Measurements:
 
 
 def notes(measurements: Measurements) -> list[str]:
-    """Return sentences about rehearsals, submissions, marked rows, and parts that were not the same for all rows."""
+    """Return sentences about rehearsals, precision, submissions, marked rows, and parts that differ between rows."""
     marks = marks_sentences(measurements.column("mark"))
-    return [*_limits(measurements), *_submissions(measurements), *marks, *_parts(measurements)]
+    return [
+        *_limits(measurements),
+        *_precisions(measurements),
+        *_submissions(measurements),
+        *marks,
+        *_parts(measurements),
+    ]
 
 
 def _submissions(measurements: Measurements) -> list[str]:
@@ -80,6 +87,19 @@ def _submissions(measurements: Measurements) -> list[str]:
 def _limits(measurements: Measurements) -> list[str]:
     limits = sorted({int(limit or 0) for limit in set(measurements.column("limit", 0))} - {0})
     return [f"A rehearsal: limited to {', '.join(map(str, limits))} samples of each data set."] if limits else []
+
+
+def precision_of(parts: object) -> str:
+    """Return the precision of the forward passes of a measurement made from these parts."""
+    return str(parts.get("precision", FULL)) if isinstance(parts, Mapping) else FULL
+
+
+def _precisions(measurements: Measurements) -> list[str]:
+    made_of = measurements.columns.get("made_of", ())
+    found = sorted({precision_of(made_of[place]) for place in measurements.places} if made_of else {FULL})
+    if found == [FULL]:
+        return []
+    return [f"Precision of the forward passes: {' and '.join(found)}."]
 
 
 def marks_sentences(marks: Iterable[object]) -> list[str]:

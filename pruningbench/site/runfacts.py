@@ -10,8 +10,10 @@ from pruningbench.base.files import read_plain
 from pruningbench.base.reading import parse_json
 from pruningbench.base.scrubbing import scrubbed
 from pruningbench.base.text import last_line
+from pruningbench.contract.precision import FULL
 from pruningbench.errors import DataError
 from pruningbench.leaderboard.labels import elide
+from pruningbench.leaderboard.provenance import precision_of
 from pruningbench.site.about import Fact
 from pruningbench.site.components import Catalogue
 from pruningbench.store.runfolder import RunFolder
@@ -131,6 +133,9 @@ def state_facts(results: pd.DataFrame) -> Iterator[Fact]:
     limits = sorted({int(limit) for limit in results["limit"].unique()} - {0})
     if limits:
         yield "Rehearsal", f"limited to {', '.join(map(str, limits))} samples of each data set"
+    precisions = sorted(set(map(precision_of, results["made_of"]))) if "made_of" in results else [FULL]
+    if precisions != [FULL]:
+        yield "Precision", f"of the forward passes: {', '.join(precisions)}"
     failed = int((results["status"] != "ok").sum())
     yield "Failures", f"{failed:,} (listed below)" if failed else "none"
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from pruningbench.base.identity import canonical_json, text_hash
 from pruningbench.contract.component import Component, Use
+from pruningbench.contract.precision import FULL
 from pruningbench.contract.pruner import Pruner
 from pruningbench.contract.recipe import DENSE_TRAINING, Recipe
 from pruningbench.pruning.scope import Scope
 from pruningbench.suite.labels import DENSE
-from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, KNOB, identity_fields
+from pruningbench.suite.schema import IDENTITY, IDENTITY_IF_GIVEN, IDENTITY_IF_NOT_FULL, KNOB, identity_fields
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Cell:
         data: scoring and training data, if the pruner or recipe uses any.
         batch_size: largest batch of the tasks; a knob.
         limit: number of samples to use from each data set; None for all.
+        precision: of the tasks' forward passes.
         rounds: number of trainings in succession of the dense reference of its recipe in this suite. It is part of the
             artifact key instead of the cell's key, because it changes when a suite grows.
     """
@@ -43,6 +45,7 @@ class Cell:
     batch_size: int = field(default=128, metadata=KNOB)
     limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
     rounds: int = field(default=1, metadata=KNOB)
+    precision: str = field(default=FULL, metadata=IDENTITY_IF_NOT_FULL)
 
     def identity(self) -> dict[str, Any]:
         """Return everything that can change this cell's results, and nothing else."""
@@ -61,7 +64,8 @@ class Cell:
 
     def canonical(self, spell: Callable[[Use], str], without: str = "") -> str:
         """Return `identity` as canonical JSON, in which components are spelled by `spell` and a field is left out."""
-        names = _ALWAYS if self.limit is None else _WITH_LIMIT
+        given = {"limit": self.limit is not None, "precision": self.precision != FULL}
+        names = [name for name in _NAMES if given.get(name, True)] if any(given.values()) else _ALWAYS
         values = [(name, getattr(self, name)) for name in names if name != without]
         texts = [f'"{name}":{spell(v) if isinstance(v, Use) else _canonical(v)}' for name, v in values]
         return "{" + ",".join(texts) + "}"
@@ -95,8 +99,8 @@ class Cell:
         return f"{self.model.label} · {condition}" + (f" · seed {self.seed}" if self.seed else "")
 
 
-_WITH_LIMIT = tuple(sorted(f.name for f in dataclasses.fields(Cell) if f.metadata["identity"]))
-_ALWAYS = tuple(name for name in _WITH_LIMIT if name != "limit")
+_NAMES = tuple(sorted(f.name for f in dataclasses.fields(Cell) if f.metadata["identity"]))
+_ALWAYS = tuple(name for name in _NAMES if name not in ("limit", "precision"))
 
 
 @lru_cache(maxsize=100)
@@ -105,7 +109,7 @@ def _fields(scope: Scope) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=10_000)
-def _canonical(value: Scope | float | int | None) -> str:
+def _canonical(value: Scope | float | int | str | None) -> str:
     return canonical_json(dataclasses.asdict(value) if isinstance(value, Scope) else value)
 
 

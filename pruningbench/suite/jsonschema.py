@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruningbench.contract.component import BUILT_IN, Kind, Refers
+from pruningbench.contract.precision import FULL, PRECISIONS
 from pruningbench.errors import PluginError
 from pruningbench.plugins import Registration, Registry
 from pruningbench.suite.beside import ALIASED, AS, FOR, LIMITED, NAME, ONLY, RESTRICTED
@@ -91,6 +92,8 @@ def _properties() -> dict[str, Any]:
         },
         "limit": {"anyOf": [positive, {"type": "null"}],
                   "description": "A rehearsal on so many samples of each data set."},
+        "precision": {"enum": list(PRECISIONS), "default": FULL,
+                      "description": "Of the tasks' forward passes; pruning and training have their own."},
         "batch_size": {**positive, "default": 128, "description": "Largest batch of the tasks."},
         "keep": {"enum": ["weights", ["weights"], "", None],
                  "description": "weights: keep all pruned networks in the run folder."},

@@ -209,13 +209,13 @@ def _reaches(use: Use, seed: int, sparsity: float) -> bool:
 
 def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
-    none, limit = untrained(registry), suite.limit
+    none, knobs, precision = untrained(registry), (suite.batch_size, suite.limit), suite.precision
     recipes = [recipe for recipe in suite.recipes if is_for(recipe, model)]
     cells = []
     if 0.0 in suite.sparsities:
-        cells += [Cell(model, None, none, 0.0, seed, None, None, suite.batch_size, limit) for seed in suite.seeds]
+        cells += [Cell(model, None, none, 0.0, seed, None, None, *knobs, 1, precision) for seed in suite.seeds]
         changed = [
-            Cell(model, None, recipe, 0.0, seed, None, data, suite.batch_size, limit, _rounds(recipe, suite))
+            Cell(model, None, recipe, 0.0, seed, None, data, *knobs, _rounds(recipe, suite), precision)
             for seed in suite.seeds
             for recipe in recipes
             if seed in (recipe.only_seeds or suite.seeds)
@@ -229,8 +229,8 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
                     if not (_reaches(pruner, seed, sparsity) and _reaches(recipe, seed, sparsity)):
                         continue
                     cell_data = data if _uses_data(pruner, recipe) else None
-                    knobs = (suite.batch_size, limit, _rounds(recipe, suite))
-                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *knobs))
+                    own = (*knobs, _rounds(recipe, suite), precision)
+                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *own))
     return cells
 
 

@@ -15,6 +15,7 @@ from pruningbench.base.files import expanded
 from pruningbench.base.identity import content_hash
 from pruningbench.base.yamlsource import Document, KeyPath, parse_yaml, read_yaml
 from pruningbench.contract.component import ComponentRef, Kind, Use
+from pruningbench.contract.precision import FULL, PRECISIONS
 from pruningbench.errors import SuiteError, UnknownComponentError, UsageError, did_you_mean
 from pruningbench.plugins import Registry
 from pruningbench.pruning.scope import Scope
@@ -39,6 +40,8 @@ from pruningbench.suite.settings import apply_setting
 IDENTITY = {"identity": True}
 IDENTITY_IF_GIVEN = {"identity": True, "left_out": None}
 """Part of the identity unless it is None, so that suites and cells from before the field existed keep their keys."""
+IDENTITY_IF_NOT_FULL = {"identity": True, "left_out": FULL}
+"""The same for the precision, whose default is what there was before the field."""
 KNOB = {"identity": False}
 
 
@@ -56,6 +59,7 @@ class Suite:
         data: training and scoring data for all models; None for each model's own data.
         scope: which parameters may be pruned.
         limit: number of samples to use from each data set, for rehearsals; None for all.
+        precision: of the tasks' forward passes: ``float32``, ``tf32`` or ``bf16``; pruning and training have their own.
         batch_size: largest batch of the tasks. A knob: it changes speed and memory, not results.
         keep: what run folders store beside the results: ``weights`` of all pruned networks, or nothing. A knob.
         description: one line for people.
@@ -72,6 +76,7 @@ class Suite:
     data: Use | None = field(default=None, metadata=IDENTITY)
     scope: Scope = field(default=Scope(), metadata=IDENTITY)
     limit: int | None = field(default=None, metadata=IDENTITY_IF_GIVEN)
+    precision: str = field(default=FULL, metadata=IDENTITY_IF_NOT_FULL)
     batch_size: int = field(default=128, metadata=KNOB)
     keep: str = field(default="", metadata=KNOB)
     description: str = field(default="", metadata=KNOB)
@@ -95,6 +100,8 @@ class Suite:
             spelled["data"] = self.data.spec()
         if self.limit is not None:
             spelled["limit"] = self.limit
+        if self.precision != FULL:
+            spelled["precision"] = self.precision
         if self.keep:
             spelled["keep"] = self.keep
         return spelled
@@ -119,7 +126,7 @@ def identity_fields(instance: Any) -> dict[str, Any]:
     return {
         name: value
         for name, (notes, value) in values.items()
-        if notes["identity"] and not ("left_out" in notes and value is notes["left_out"])
+        if notes["identity"] and not ("left_out" in notes and value == notes["left_out"])
     }
 
 
@@ -250,6 +257,7 @@ class _Builder:
             data=self._bind("dataset", self.value["data"], ("data",)) if self.value.get("data") is not None else None,
             scope=self._scope(),
             limit=self._positive("limit", None),
+            precision=self._precision(),
             batch_size=self._positive("batch_size", 128) or 128,
             keep=self._keep(),
         )
@@ -368,6 +376,15 @@ class _Builder:
         if value < 1:
             raise self.document.error((key,), f"{key} must be at least 1, got {value}")
         return value
+
+    def _precision(self) -> str:
+        value = self.value.get("precision", FULL)
+        if value not in PRECISIONS:
+            hint = did_you_mean(str(value), PRECISIONS)
+            raise self.document.error(
+                ("precision",), f"precision must be one of {', '.join(PRECISIONS)}, got {value!r}{hint}"
+            )
+        return str(value)
 
     def _keep(self) -> str:
         value = self.value.get("keep")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
+from pruningbench.contract.precision import kernels
 from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.stepping import MeanLoss, Stepper, train_epoch
@@ -31,7 +32,7 @@ from pruningbench.training.checkpoints import (
 )
 from pruningbench.training.crops import CropLoader
 from pruningbench.training.mixing import mixing_of
-from pruningbench.training.modes import kernels, memory_format, train_mode
+from pruningbench.training.modes import memory_format, train_mode
 from pruningbench.training.optimizing import make_optimizer, make_schedule
 from pruningbench.training.settings import CropSettings, FitSettings
 
