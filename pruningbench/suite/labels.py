@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pruningbench.base.identity import content_hash
@@ -34,6 +36,21 @@ def labelled(uses: Iterable[Use]) -> dict[str, Use]:
             label = f"{use.name}-{content_hash(use.identity(), length=6)}"
         labels[label] = use
     return labels
+
+
+def with_distinguishing_fields(uses: Sequence[Use]) -> tuple[Use, ...]:
+    """Return the uses with unique labels; uses with the same label show the fields in which they differ."""
+    labels = Counter(use.label for use in uses)
+    distinguished = []
+    for use in uses:
+        same = [other for other in uses if other.name == use.name]
+        if labels[use.label] == 1:
+            distinguished.append(use)
+            continue
+        fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
+        differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
+        distinguished.append(dataclasses.replace(use, distinguishing=differing))
+    return tuple(distinguished)
 
 
 def _distinctions(same: Sequence[Use]) -> list[str | None]:

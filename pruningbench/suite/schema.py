@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,7 @@ from pruningbench.suite.beside import (
 )
 from pruningbench.suite.binding import BindingError, bind, data_of_model
 from pruningbench.suite.filters import Filter
-from pruningbench.suite.labels import labelled
+from pruningbench.suite.labels import labelled, with_distinguishing_fields
 from pruningbench.suite.settings import apply_setting
 
 IDENTITY = {"identity": True}
@@ -142,21 +141,6 @@ def _identity_of(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_identity_of(item) for item in value]
     return value
-
-
-def with_distinguishing_fields(uses: Sequence[Use]) -> tuple[Use, ...]:
-    """Return the uses with unique labels; uses with the same label show the fields in which they differ."""
-    labels = Counter(use.label for use in uses)
-    distinguished = []
-    for use in uses:
-        same = [other for other in uses if other.name == use.name]
-        if labels[use.label] == 1:
-            distinguished.append(use)
-            continue
-        fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
-        differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
-        distinguished.append(dataclasses.replace(use, distinguishing=differing))
-    return tuple(distinguished)
 
 
 def _lists(value: Any) -> Any:
