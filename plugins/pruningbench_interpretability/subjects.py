@@ -142,7 +142,7 @@ def _dense_predictions(samples: Samples, context: Context, index: Sequence[int])
     dense = context.dense
     if dense is None:
         raise PruningBenchError(
-            "samples='correct-dense' or 'correct-both' and target='dense' need the dense model, which this context lacks"
+            "samples='correct-dense' or 'correct-both', and target='dense', need the dense model: this context has none"
         )
 
     @torch.no_grad()
