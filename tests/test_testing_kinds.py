@@ -384,7 +384,10 @@ GOOD: dict[str, tuple[Any, dict[str, set[str]]]] = {
     "metric certainty": (Certainty, METRICS),
     "metric overlap": (Overlap, {"the error": {"direction"}}),
     "metric popular": (Popular, {"the error": {"direction"}, "the order": {"samples", "direction"}}),
-    "metric own": (Own, {"the error": {"direction"}, "percent": {"range"}, "writes": {"leaves no trace", "repeatable"}}),
+    "metric own": (
+        Own,
+        {"the error": {"direction"}, "percent": {"range"}, "writes": {"leaves no trace", "repeatable"}},
+    ),
     "task guess": (Guess, TASKS),
     "recipe shrink": (Shrink, RECIPES),
     "attribution-method bright": (Bright, ATTRIBUTIONS),
