@@ -168,6 +168,64 @@ def test_fetching_says_what_it_fetches_and_where_it_stands(
     assert call("data", "fetch", "cifar10").out == done.out  # without a network
 
 
+def test_all_data_sets_of_a_suite_are_fetched_and_what_lacks_is_named_once(
+    call: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, buffer = FileServer(), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        content = binary(cifar_images(3), [0, 1, 2])
+        info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    server.files["c.tgz"] = buffer.getvalue()
+    monkeypatch.setattr(Cifar10, "archive", Download(server.url("c.tgz"), "c.tgz", unpack=True))
+    tasks = [
+        "{use: imagenet, split: val}", "cifar10", "{use: imagenet, split: train}", "{use: things, limit: 2}",
+        "{use: digits, split: test}",
+    ]  # fmt: skip
+    lines = "".join(f"  - {{use: toy-task, data: {data}}}\n" for data in tasks)
+    (tmp_path / "suite.yaml").write_text(
+        SUITE.replace("  - {use: toy-task, data: {use: model-vs-human, experiment: sketch}}\n", lines)
+    )
+    done = call("data", "fetch", "--suite", "suite.yaml")
+    server.close()
+    assert done.code == 1
+    assert done.out.splitlines() == [
+        f"cifar10 is available: {tmp_path / 'data/cifar10'}",
+        "digits(split=test) is available: it ships with the package",
+    ]
+    lacking = [line for line in done.err.splitlines() if line.startswith("missing: ")]
+    assert len(lacking) == 2
+    assert "ImageNet needs an account" in lacking[0]
+    assert "THINGS asks for a password" in lacking[1]
+    assert call("data", "fetch").code == 2
+    assert call("data", "fetch", "cifar10", "--suite", "suite.yaml").code == 2
+    assert "--set belongs to one data set" in call("data", "fetch", "--suite", "suite.yaml", "--set", "split=val").err
+
+
+def test_plan_opens_the_data_that_is_there(call: Callable[..., Done], tmp_path: Path) -> None:
+    tasks = ["{use: folder, path: mine}", "{use: folder, path: broken}", "digits", "voc07"]
+    lines = "".join(f"  - {{use: toy-task, data: {data}}}\n" for data in tasks)
+    (tmp_path / "suite.yaml").write_text(
+        SUITE.replace("  - {use: toy-task, data: {use: model-vs-human, experiment: sketch}}\n", lines)
+    )
+    class_folders(tmp_path / "data/mine", {"a": 2, "b": 1})
+    class_folders(tmp_path / "data/broken", {"a": 1})
+    next((tmp_path / "data/broken/a").iterdir()).write_bytes(b"no image")
+    done = call("plan", "suite.yaml", "--check-data")
+    assert done.code == 1
+    found = done.out[done.out.index("\ndata\n") :].splitlines()[2:6]
+    assert found[0].startswith("  digits: 1201 samples, 10 classes, with labels")
+    assert found[1].startswith("  folder(path=broken): cannot be used: ")
+    assert found[2] == "  folder(path=mine): 3 samples, 2 classes, with labels"
+    assert found[3].startswith("  voc07: cannot be used: ")
+    checks = json.loads(call("plan", "suite.yaml", "--check-data", "--json").out)["data"]
+    assert [check["samples"] for check in checks] == [1201, None, 3, None]
+    assert "data" not in json.loads(call("plan", "suite.yaml", "--json").out)
+    (tmp_path / "digits.yaml").write_text(SUITE.replace("{use: model-vs-human, experiment: sketch}", "digits"))
+    assert call("plan", "digits.yaml", "--check-data").code == 0
+
+
 def test_plan_names_the_command_and_run_refuses(call: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE)
     command = "`pruningbench data fetch model-vs-human --set experiment=sketch`"

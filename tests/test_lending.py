@@ -15,6 +15,7 @@ from kit.runs import run
 from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 
+from pruningbench.base.surroundings import Surroundings
 from pruningbench.contract import (
     Context,
     DatasetRef,
@@ -27,7 +28,6 @@ from pruningbench.contract import (
     param,
 )
 from pruningbench.harness.lending import changes, same_bits
-from pruningbench.harness.surroundings import Surroundings
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Plugin, Registry
 

@@ -17,6 +17,7 @@ from kit.runs import run
 from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 
+from pruningbench.base.surroundings import Surroundings
 from pruningbench.contract import (
     ArraySamples,
     HumanLabelCounts,
@@ -32,7 +33,6 @@ from pruningbench.contract import (
 from pruningbench.errors import PluginError
 from pruningbench.harness import lent as lent_module
 from pruningbench.harness.lent import LentOutputs, LentSamples
-from pruningbench.harness.surroundings import Surroundings
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Plugin, Registry
 from pruningbench.pruning.masks import Masks

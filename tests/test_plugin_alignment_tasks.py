@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.alignment import NAN, THREE, Pixels, answered, context
+from kit.alignment import NAN, THREE, Judged, Pixels, answered, context
 from kit.cases import cases
 from pruningbench_alignment import odd_one_out
 from pruningbench_alignment.decision_task import ModelVsHuman
@@ -24,14 +23,10 @@ from pruningbench_alignment.triplets import closer_one, repeated_agreement
 from pruningbench.contract import (
     NOT_SHOWN,
     ArraySamples,
-    Context,
-    Dataset,
     HumanDecisions,
     HumanLabelCounts,
     HumanOddOneOut,
-    HumanSimilarity,
     HumanTwoAlternatives,
-    param,
 )
 from pruningbench.errors import PruningBenchError
 from pruningbench.leaderboard.figures import draw_figures
@@ -189,30 +184,6 @@ def test_data_without_answers(task):
 
 
 # harness
-
-
-@dataclass(frozen=True)
-class Judged(Dataset):
-    """Toy images with people's answers."""
-
-    form: str = param("decisions", doc="which answers")
-
-    def load(self, context: Context) -> ArraySamples:
-        from toybench_parts import ToyData
-
-        samples = ToyData("test", 24).load(context)
-        generator = torch.Generator().manual_seed(5)
-        noisy = torch.where(torch.rand(3, 24, generator=generator) < 0.2, 1 - samples.labels, samples.labels)
-        if self.form == "decisions":
-            samples.human = HumanDecisions(("dark", "bright"), ("a", "b", "c"), noisy, samples.labels, ("x", "y") * 12)
-        elif self.form == "counts":
-            samples.human = HumanLabelCounts(torch.stack([(noisy == i).sum(dim=0) for i in (0, 1)], dim=1))
-        elif self.form == "similarity":
-            samples.human = HumanSimilarity((samples.labels[:, None] == samples.labels).float())
-        else:
-            triplets = torch.stack([torch.randperm(24, generator=generator)[:3] for _ in range(20)])
-            samples.human = HumanOddOneOut(triplets, torch.zeros(20, dtype=torch.int64))
-        return samples
 
 
 SUITE = """\

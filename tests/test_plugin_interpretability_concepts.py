@@ -176,12 +176,17 @@ def test_which_images_are_explained():
     with torch.no_grad():
         pruned.network[1].bias[0] = 9.0  # everything is red
     counts = {}
-    for which in ("all", "correct-dense", "correct"):
+    for which in ("all", "correct-dense", "correct", "correct-both"):
         found = concepts_of(pruned, dense, dataclasses.replace(TASK, samples=which, count=5))
         counts[which] = [int((found.crop_classes == label).sum()) // 4 for label in (0, 1)]
         assert found.dense is not None
         assert len(found.dense.coefficients) == len(found.coefficients)
-    assert counts == {"all": [5, 5], "correct-dense": [5, 5], "correct": [5, 0]}
+    assert counts == {"all": [5, 5], "correct-dense": [5, 5], "correct": [5, 0], "correct-both": [5, 0]}
+    unsure = colours()
+    with torch.no_grad():
+        unsure.network[1].bias[1] = 9.0  # everything is green
+    both = concepts_of(pruned, unsure, dataclasses.replace(TASK, samples="correct-both", count=5))
+    assert len(both.crop_classes) == 0
 
 
 def test_dense_work_is_done_once():

@@ -50,7 +50,7 @@ def test_contents(release, tmp_path):
     dist = tmp_path / "dist"
     dist.mkdir()
     with zipfile.ZipFile(dist / "x-1.2.3-py3-none-any.whl", "w") as wheel:
-        for name in (*release.IN_WHEEL[:-1], "tests/test_x.py"):
+        for name in (*release.IN_WHEEL[:-1], "tests/test_x.py", f"{release.TEMPLATE}project/tests/test_y.py.jinja"):
             wheel.writestr(name, "")
     with tarfile.open(dist / "x-1.2.3.tar.gz", "w:gz") as sdist:
         for name in release.IN_SDIST:

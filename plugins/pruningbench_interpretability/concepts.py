@@ -43,8 +43,9 @@ class ConceptExtraction(Task):
     classes: tuple[str, ...] | int = param(
         3, doc="class names to explain, or their number: the first that data set and model share"
     )
-    samples: Literal["all", "correct-dense", "correct"] = param(
-        "correct-dense", doc="images of a class: all, or those classified correctly by the dense model or this one"
+    samples: Literal["all", "correct-dense", "correct", "correct-both"] = param(
+        "correct-dense",
+        doc="images of a class: all, or those classified correctly by the dense model, this one, or both",
     )
     count: int = param(500, doc="maximum number of images per class, taken from the start, >= 1")
     concepts: int = param(10, doc="concepts per class, >= 1")
@@ -116,19 +117,27 @@ class ConceptExtraction(Task):
         labels = samples.labels_among(model.classes)
         if labels is None or not model.classes:
             raise PruningBenchError("concepts need a data set with labels and class names, and a model with classes")
-        judge = context.dense if self.samples == "correct-dense" else model  # made only if it is asked
-        if judge is None:
-            raise PruningBenchError("samples='correct-dense' needs the dense model, which this context lacks")
+        judges = self._judges(model, context)
         classes = self._classes(model, samples)
         index = []
         for label in classes:
             of_class = (labels == label).nonzero()[:, 0]
-            if self.samples != "all" and len(of_class):
-                logits = context.logits(judge, samples, of_class.tolist())
-                of_class = of_class[(logits.argmax(dim=1) == label) & ~logits.isnan().any(dim=1)]
+            for judge in judges:
+                if len(of_class):
+                    logits = context.logits(judge, samples, of_class.tolist())
+                    of_class = of_class[(logits.argmax(dim=1) == label) & ~logits.isnan().any(dim=1)]
             index.append(of_class[: self.count])
         chosen = torch.cat(index)
         return Chosen(samples, chosen, labels[chosen], classes)
+
+    def _judges(self, model: VisionModel, context: Context) -> list[VisionModel]:
+        """Return the models that have to classify an image correctly; the dense one is made only if it is asked."""
+        judges = [model] if self.samples in ("correct", "correct-both") else []
+        if self.samples in ("correct-dense", "correct-both"):
+            if context.dense is None:
+                raise PruningBenchError(f"samples={self.samples!r} needs the dense model, which this context lacks")
+            judges.insert(0, context.dense)
+        return judges
 
     def _classes(self, model: VisionModel, samples: Samples) -> tuple[int, ...]:
         shared = [name for name in samples.classes if name in model.classes]

@@ -14,7 +14,7 @@ from pruningbench.contract import Context, PruningBenchError, Samples, VisionMod
 if TYPE_CHECKING:
     from pruningbench_interpretability.explaining import ModelExplainer
 
-Which = Literal["all", "correct-dense", "correct"]
+Which = Literal["all", "correct-dense", "correct", "correct-both"]
 Target = Literal["predicted", "dense", "label"]
 
 
@@ -57,7 +57,8 @@ def choose(
         samples: the data set.
         context: provides the batch size, and the dense model for ``correct-dense`` and ``dense``.
         which: ``all``; ``correct``: those that `model` classifies correctly; ``correct-dense``: those that
-            its dense model classifies correctly, so that the same images are explained at every sparsity.
+            its dense model classifies correctly, so that the same images are explained at every sparsity;
+            ``correct-both``: those that both classify correctly, so that each is compared with its dense map.
         count: number of samples to consider; None = all.
         target: the class to explain: predicted by `model`, predicted by the dense model, or the true one.
 
@@ -69,7 +70,7 @@ def choose(
     labels = samples.labels_among(model.classes)
     look = _look_at(model, samples, context, index, labels)
     dense = look.predicted
-    if which == "correct-dense" or target == "dense":
+    if which in ("correct-dense", "correct-both") or target == "dense":
         dense = _dense_predictions(samples, context, index).to(dense.device)
     if target == "dense":
         look = replace(look, targets=dense)
@@ -82,8 +83,8 @@ def choose(
         look = replace(look, targets=labels)
     if which == "all":
         return look
-    right = dense if which == "correct-dense" else look.predicted
-    return _only(look, right.eq(labels))
+    of_dense, own = dense.eq(labels), look.predicted.eq(labels)
+    return _only(look, {"correct-dense": of_dense, "correct": own, "correct-both": of_dense & own}[which])
 
 
 def dense_maps_of(
@@ -141,7 +142,7 @@ def _dense_predictions(samples: Samples, context: Context, index: Sequence[int])
     dense = context.dense
     if dense is None:
         raise PruningBenchError(
-            "samples='correct-dense' and target='dense' need the dense model, which this context lacks"
+            "samples='correct-dense' or 'correct-both', and target='dense', need the dense model: this context has none"
         )
 
     @torch.no_grad()

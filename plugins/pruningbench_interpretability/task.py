@@ -46,8 +46,8 @@ class Interpretability(Task):
     unsupported: Literal["refuse", "skip"] = param(
         "refuse", doc="what to do with methods that the model's architecture does not support"
     )
-    samples: Literal["all", "correct-dense", "correct"] = param(
-        "all", doc="images to explain: all, or those classified correctly by the dense model or this one"
+    samples: Literal["all", "correct-dense", "correct", "correct-both"] = param(
+        "all", doc="images to explain: all, or those classified correctly by the dense model, this one, or both"
     )
     target: Literal["predicted", "dense", "label"] = param(
         "predicted", doc="explained class: predicted by this model, by the dense model, or the true one"

@@ -109,4 +109,6 @@ def registry_with_warnings() -> Registry:
     registry = load_registry()
     for broken in registry.broken:
         complain("warning", f"plugin {broken.plugin} is left out or incomplete: {broken.reason}")
+    for bad in registry.contained:
+        complain("warning", f"plugin {bad.plugin}, while it was loaded: {bad.reason}")
     return registry

@@ -10,6 +10,7 @@ import click
 
 from pruningbench.base.text import displayable
 from pruningbench.cli.common import complain, registry_with_warnings, say, say_json
+from pruningbench.cli.completion import suites
 
 if TYPE_CHECKING:
     from pruningbench.contract.dataset import Dataset
@@ -83,22 +84,67 @@ def human_size(size: float) -> str:
 
 
 @data.command("fetch")
-@click.argument("name")
+@click.argument("name", required=False)
 @field_option
-def fetch(name: str, settings: tuple[str, ...]) -> int:
-    """Download the data set NAME, check it and put it in place; continue where an interrupted fetch ended."""
-    dataset = _bound(name, settings)
-    if dataset.missing() is None:
-        say(f"{name} is available" + (f": {dataset.folder()}" if dataset.folder() else ": it ships with the package"))
+@click.option("--suite", shell_complete=suites, help="Fetch all data sets that this suite needs, instead of NAME.")
+def fetch(name: str | None, settings: tuple[str, ...], suite: str | None) -> int:
+    """Download the data set NAME, check it and put it in place; continue where an interrupted fetch ended.
+
+    With --suite, all data sets of a suite: what needs an account is named at the end, with exit code 1.
+    """
+    from pruningbench.errors import UsageError
+
+    if (name is None) == (suite is None):
+        raise UsageError("name either a data set or, with --suite, a suite whose data sets to fetch")
+    if name is not None:
+        _fetch(name, _bound(name, settings))
         return 0
+    if settings:
+        raise UsageError("--set belongs to one data set: name it instead of --suite")
+    return _fetch_for(str(suite))
+
+
+def _fetch_for(suite: str) -> int:
+    """Fetch the data sets of a suite; one that fails does not keep the others from being fetched."""
+    from pruningbench.contract.dataset import Dataset
+    from pruningbench.errors import PruningBenchError
+    from pruningbench.suite.plan import make_plan
+    from pruningbench.suite.schema import load_suite
+
+    registry = registry_with_warnings()
+    uses = make_plan(load_suite(suite, registry), registry).datasets()
+    failed: dict[str, str] = {}
+    for label, use in uses.items():
+        dataset = use.component
+        assert isinstance(dataset, Dataset)  # noqa: S101 - the plan chose by kind
+        if use.name in failed and not dataset.downloads():
+            continue  # the same account gives all its splits
+        try:
+            _fetch(label, dataset)
+        except PruningBenchError as error:
+            failed.setdefault(label if dataset.downloads() else use.name, str(error))
+    for label, problem in failed.items():
+        complain("missing", f"{label}: {problem}")
+    return 1 if failed else 0
+
+
+def _fetch(label: str, dataset: Dataset) -> None:
+    from pruningbench.errors import MissingDataError
+
+    if dataset.missing() is None:
+        where = f": {dataset.folder()}" if dataset.folder() else ": it ships with the package"
+        say(f"{displayable(label)} is available{where}")
+        return
     card = dataset.card
     if dataset.downloads():
         size = f"{human_size(card.size)} to download; " if card.size else ""
-        complain(name, f"{size}licence: {card.licence}; checksum: {card.checksum}")
+        complain(label, f"{size}licence: {card.licence}; checksum: {card.checksum}")
     with progress_bar() as progress:
         dataset.fetch(progress)
-    say(f"{name} is available: {dataset.folder()}")
-    return 0
+    lack = dataset.missing()
+    if lack:  # a plugin's data set that fetches nothing
+        raise MissingDataError(f"data set {label}: {lack}")
+    say(f"{displayable(label)} is available: {dataset.folder()}")
 
 
 @data.command("path")

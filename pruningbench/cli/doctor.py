@@ -57,6 +57,7 @@ def doctor(runs: tuple[str, ...]) -> int:
                 "noticed: only its version is compared, and its rows are marked"
             )
     problems += [f"plugin {broken.plugin}: {broken.reason}" for broken in registry.broken]
+    problems += [f"plugin {bad.plugin}, while it was loaded: {bad.reason}" for bad in registry.contained]
     problems += registry.clashes()
     problems += _unimportable(registry)
     cache = default_cache_folder()

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--device", default="auto", show_default=True, help="Device whose memory is compared: cpu, cuda, cuda:N, mps, auto."
 )
+@click.option(
+    "--check-data", is_flag=True, help="Open every data set and decode some samples; exit code 1 if one cannot be used."
+)
 @click.option("--json", is_flag=True, help="Print JSON: counts, shared work, missing data, costs, every cell.")
 def plan(
     suite: str,
@@ -52,6 +55,7 @@ def plan(
     without: tuple[str, ...],
     limit: int | None,
     device: str,
+    check_data: bool,
     json: bool,
 ) -> int:
     """Show how many cells SUITE has, what work they share, what pruning costs, what is done, and which data is missing.
@@ -64,7 +68,7 @@ def plan(
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, with_limit(settings, limit))
     with few_collections():
-        return _show(registry, loaded, out, only, without, device, json=json)
+        return _show(registry, loaded, out, only, without, device, check_data=check_data, json=json)
 
 
 def _show(
@@ -75,6 +79,7 @@ def _show(
     without: Sequence[str],
     device: str,
     *,
+    check_data: bool,
     json: bool,
 ) -> int:
     from pruningbench.harness.resume import assess, sentences
@@ -93,11 +98,18 @@ def _show(
     state = assess(planned, records, Sources(folder.sources, planned).contents.parts)
     left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
     described = {**describe(planned, folder.path, left, device), "changed": list(sentences(state.stale))}
+    unusable = False
+    if check_data:
+        from pruningbench.harness.datacheck import check_data as open_all
+
+        found = open_all(planned, registry)
+        described["data"] = [dataclasses.asdict(check) for check in found]
+        unusable = any(check.problem for check in found)
     if json:
         say_json(described)
     else:
         say(_text(planned, described))
-    return 0
+    return int(unusable)
 
 
 def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
@@ -159,6 +171,7 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
     lines += _costs(described)
+    lines += _data(described.get("data", ()))
     if described["missing"]:
         lines += ["missing (required before anything can run)", *(f"  {text}" for text in described["missing"])]
     elif not described["fetched_when_run"]:
@@ -182,6 +195,19 @@ def _costs(described: dict[str, Any]) -> list[str]:
     if refused:
         lines.append("refused (these cells will be skipped)")
         lines += [f"  {count} {'cell' if count == 1 else 'cells'}: {reason}" for reason, count in refused.items()]
+    return lines
+
+
+def _data(checks: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each data set that was opened."""
+    lines = ["data"] if checks else []
+    for check in checks:
+        if check["problem"]:
+            lines.append(f"  {check['label']}: cannot be used: {check['problem']}")
+            continue
+        classes = f", {check['classes']} classes" if check["classes"] else ""
+        holds = f", with {', '.join(check['holds'])}" if check["holds"] else ""
+        lines.append(f"  {check['label']}: {check['samples']} samples{classes}{holds}")
     return lines
 
 

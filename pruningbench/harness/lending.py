@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pruningbench.base.surroundings import Surroundings
 from pruningbench.contract import VisionModel
-from pruningbench.harness.surroundings import Surroundings
 
 _SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ABSENT = object()

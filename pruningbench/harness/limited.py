@@ -61,7 +61,7 @@ class LimitedSamples(Samples):
         self._source, self._index = source, list(index)
         self.classes, self.workers = source.classes, source.workers
         self.fingerprint = content_hash([str(source.fingerprint), "limit", self._index])
-        self.human = None if source.human is None else _answers(source.human, self._index, len(source))
+        self.human = None if source.human is None else answers_of(source.human, self._index, len(source))
         self._labels = None if source.labels is None else source.labels[self._index]
 
     @property
@@ -81,7 +81,7 @@ class LimitedSamples(Samples):
         return self._source[self._index[index]]
 
 
-def _answers(human: HumanResponses, index: list[int], count: int) -> HumanResponses:
+def answers_of(human: HumanResponses, index: list[int], count: int) -> HumanResponses:
     """Return people's answers to the samples at `index`, out of `count` samples, renumbered to their new positions."""
     match human:
         case HumanDecisions():

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
+from pruningbench.base.reading import one_line
 from pruningbench.contract.component import BUILT_IN, KINDS, Kind
 from pruningbench.errors import PluginError, did_you_mean
 from pruningbench.hookspecs import CONTRACT_VERSION
+from pruningbench.plugins.containment import contained
 from pruningbench.plugins.registration import EXTENSIONS, BrokenPlugin, Extension, Plugin
 from pruningbench.plugins.registry import Registry
 
@@ -67,8 +69,12 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     """Import one plugin and let it register; whatever goes wrong is recorded, not raised."""
     before = {kind: dict(entries) for kind, entries in registry.entries.items()}
     key = f"{plugin.distribution}/{plugin.name}"
+    changed: list[str] = []
+    # a third party's code is watched; the built-in plugins are tested not to change anything
+    held = nullcontext() if plugin.distribution == BUILT_IN else contained(f"plugin {plugin}", changed.append)
+    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace", write_through=True)
     try:
-        with redirect_stdout(sys.stderr):  # what a plugin prints must not end up in JSON output
+        with held, redirect_stdout(printed):  # what a plugin prints must not end up in JSON output
             module = point.load()
             _check_version(module)
             registry.door.admit(key, module)
@@ -81,6 +87,11 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
         registry.broken.append(BrokenPlugin(plugin, text))
     else:
         registry.plugins.append(plugin)
+    finally:
+        text = printed.buffer.getvalue().decode("utf-8", "replace")
+        if text.strip():
+            changed.append(f"it printed {one_line(text, 80)!r}")
+        registry.contained += [BrokenPlugin(plugin, words) for words in changed]
 
 
 def _check_version(module: ModuleType) -> None:

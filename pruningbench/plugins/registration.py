@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import typing
+import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -12,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pruningbench.contract.component import KINDS, Component, Kind
+from pruningbench.contract.component import BUILT_IN, KINDS, Component, Kind
 from pruningbench.errors import PluginError
+from pruningbench.plugins.containment import contained
 
 Extension = Literal["suite", "executor", "observer", "exhibit", "figure", "column", "statement"]
 EXTENSIONS: tuple[Extension, ...] = typing.get_args(Extension)
@@ -91,12 +94,18 @@ class Registration:
         """
         if isinstance(self.target, str):
             module, _, attribute = self.target.partition(":")
+            changed: list[str] = []
+            own = self.plugin.distribution == BUILT_IN
             try:
-                value = getattr(import_module(module), attribute)
+                with nullcontext() if own else contained(self.what, changed.append):
+                    value = getattr(import_module(module), attribute)
             except (Exception, SystemExit) as error:  # a third-party module may raise anything
                 raise PluginError(
                     f"{self.what} cannot be imported from {self.target!r}: {type(error).__name__}: {error}"
                 ) from error
+            finally:
+                for words in changed:
+                    warnings.warn(f"{self.what}, while it was imported: {words}", stacklevel=2)
             self._check_object(value)
             self.target = value
         return self.target

@@ -30,12 +30,15 @@ class Registry:
         entries: kind -> name -> registrations, one for each distribution that registered the name.
         plugins: the plugins that work.
         broken: plugins, or components of plugins, that do not work.
+        contained: what plugins changed in the process while they were loaded, which was set back, and what else other
+            plugins and the user would notice: long imports, printed text.
         door: calls the hooks of observing plugins.
     """
 
     entries: dict[str, dict[str, list[Registration]]] = field(default_factory=_empty)
     plugins: list[Plugin] = field(default_factory=list)
     broken: list[BrokenPlugin] = field(default_factory=list)
+    contained: list[BrokenPlugin] = field(default_factory=list)
     door: Door = field(default_factory=Door)
 
     def add(self, kind: Kind | Extension, name: str, target: Any, plugin: Plugin) -> None:
@@ -61,7 +64,9 @@ class Registry:
     def copy(self) -> Registry:
         """Return a registry with the same entries and door; what is added to it is not added to this one."""
         entries = {kind: {name: list(same) for name, same in by_name.items()} for kind, by_name in self.entries.items()}
-        return replace(self, entries=entries, plugins=list(self.plugins), broken=list(self.broken))
+        return replace(
+            self, entries=entries, plugins=list(self.plugins), broken=list(self.broken), contained=list(self.contained)
+        )
 
     def name_of(self, registration: Registration) -> str:
         """Return the shortest name that finds a registration."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,6 +127,16 @@ class Plan:
                 unique.setdefault(f"{code} (model {use.label})")
         return list(unique)
 
+    def datasets(self) -> dict[str, Use]:
+        """Return the data sets that cells, tasks and models name, each once, by label and in its order.
+
+        Those with the same label, such as two folders, get it with all their fields.
+        """
+        unique = {use.canonical(): use for use in self._components() if isinstance(use.component, Dataset)}
+        labels = Counter(use.label for use in unique.values())
+        named = {use.label if labels[use.label] == 1 else f"{use.name}({_given(use)})": use for use in unique.values()}
+        return {label: named[label] for label in sorted(named)}
+
     def _lacking(self, *, fetched: bool) -> list[str]:
         lines: dict[str, None] = {}
         for use in self._components():
@@ -195,6 +207,12 @@ def _free(cell: Cell) -> tuple[str, ...]:
     if cell.pruner is not None:
         return ()
     return ("pruner",) if cell.changes_dense else ("pruner", "recipe")
+
+
+def _given(use: Use) -> str:
+    """Return the fields of a component that are not at their defaults, as ``name=value,...``."""
+    defaults = {f.name: f.default for f in dataclasses.fields(use.component)}
+    return ",".join(f"{name}={value}" for name, value in use.fields().items() if value != defaults.get(name))
 
 
 def is_for(use: Use, model: Use) -> bool:

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SLOW = 1.0
-"""Seconds of import after which a plugin is called slow; pruningbench is imported before."""
-LONGEST = 120.0
-"""Seconds after which the import is given up."""
+from pruningbench.plugins.containment import LONGEST, SLOW
+
 WATCH = Path(__file__).with_name("watch_import.py")
 NO_WORK = "Every command imports every plugin: do no work on import."
 LAZY = "Every command imports every plugin: register 'package.module:Class', and import libraries inside methods."

@@ -29,8 +29,7 @@ def metric_of(use: Use) -> Metric:
 
 def cases(metric: Metric) -> Iterator[tuple[str, Outputs]]:
     """Yield planted outputs that the metric applies to; none for a type of outputs that is not planted."""
-    make = PLANTED.get(getattr(metric, "consumes", Outputs))
-    if make is not None:
+    for make in PLANTED.get(getattr(metric, "consumes", Outputs), ()):
         for name, right in (("right", True), ("wrong", False)):
             outputs = make(right)
             if metric.applies(outputs):

@@ -9,7 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruningbench.contract import Attributions, Boxes, Features, GroupedPredictions, Outputs, Predictions, ResourceUse
+from pruningbench.contract import (
+    Attributions,
+    Boxes,
+    Concepts,
+    Features,
+    GroupedPredictions,
+    HumanDecisions,
+    HumanLabelCounts,
+    HumanOddOneOut,
+    HumanResponses,
+    HumanTwoAlternatives,
+    Outputs,
+    Predictions,
+    ResourceUse,
+    Responses,
+)
+from pruningbench.harness.limited import answers_of
 
 COUNT, CLASSES, SIDE = 6, 3, 12
 """Samples, classes, and pixels of an image's side."""
@@ -84,11 +100,77 @@ def _attributions(right: bool) -> Outputs:
     )  # fmt: skip
 
 
-PLANTED: dict[type[Outputs], Callable[[bool], Outputs]] = {
-    Predictions: _predictions, GroupedPredictions: _grouped, Features: _features, Boxes: _boxes,
-    ResourceUse: _resources, Attributions: _attributions,
+def _decisions(right: bool) -> Outputs:
+    """Categories of images with conflicting cues: the shape's, as two of three people say, or another one."""
+    truth = _labels()
+    others = (truth + 1) % CLASSES
+    people = torch.stack([truth, truth, others])
+    people[0, 0], people[2, 1] = others[0], truth[1]  # so that nobody agrees with anybody on everything
+    names = tuple(f"category {i}" for i in range(CLASSES))
+    human = HumanDecisions(names, ("a", "b", "c"), people, truth, ("only",) * COUNT, texture=(truth + 2) % CLASSES)
+    return Responses(people[1].clone() if right else people[1].roll(1), human)
+
+
+def _label_counts(right: bool) -> Outputs:
+    """Most people choose the true class, and the network is as sure as they are, or sure of another class."""
+    counts = torch.nn.functional.one_hot(_labels(), CLASSES) * 40 + 5
+    shares = counts.double() / counts.sum(1, keepdim=True)
+    return Responses(_labels(), HumanLabelCounts(counts), shares if right else shares.roll(1, 1))
+
+
+def _triplets() -> Tensor:
+    return torch.stack([torch.arange(COUNT), torch.arange(COUNT) + 1, torch.arange(COUNT) + 2], 1)
+
+
+def _odd_one_out(right: bool) -> Outputs:
+    odd = _labels()
+    return Responses(odd.clone() if right else (odd + 1) % 3, HumanOddOneOut(_triplets(), odd))
+
+
+def _alternatives(right: bool) -> Outputs:
+    shares = torch.linspace(0.0, 1.0, COUNT)
+    sure = (shares > 0.5).long()
+    answers = sure if right else 1 - sure
+    probabilities = torch.nn.functional.one_hot(answers, 2).double()
+    return Responses(answers, HumanTwoAlternatives(_triplets(), shares), probabilities)
+
+
+PER_CONCEPT = 10
+"""Images of a class that show each of its concepts."""
+
+
+def _concepts(right: bool) -> Outputs:
+    """Three concepts for each of two classes, each in ten crops that look alike; or in crops of the other class."""
+    each, per_class = 3, 3 * PER_CONCEPT
+    classes = torch.arange(2).repeat_interleave(each)
+    crop_classes = torch.arange(2).repeat_interleave(per_class)
+    shown = torch.arange(2 * per_class) % each + each * crop_classes
+    embeddings = torch.nn.functional.one_hot(shown, 2 * each) + 0.1 * _noise(2 * per_class, 2 * each)
+    true = torch.nn.functional.one_hot(shown, 2 * each).float()
+    true += 0.01 * _noise(2 * per_class, 2 * each).abs()
+    corners = torch.zeros(2 * per_class, 2)
+    found = Concepts(
+        torch.eye(2 * each), classes, torch.tensor([0.6, 0.3, 0.1, 0.5, 0.3, 0.2], dtype=torch.float64), true,
+        crop_classes, torch.arange(2 * per_class), torch.cat([corners, corners + SIDE], 1), embeddings, 2,
+    )  # fmt: skip
+    if right:
+        return dataclasses.replace(found, dense=found)
+    blocks = torch.arange(2 * per_class) // PER_CONCEPT  # crops of different concepts
+    mixed = torch.nn.functional.one_hot(blocks, 2 * each).float()
+    mixed = 0.5 * mixed + mixed.roll(each, 1) + 0.01 * _noise(2 * per_class, 2 * each).abs()
+    turned = torch.eye(2 * each) * 0.6 + torch.eye(2 * each).roll(each, 1) * 0.8
+    return dataclasses.replace(found, directions=turned, coefficients=mixed, dense=found)
+
+
+PLANTED: dict[type[Outputs], tuple[Callable[[bool], Outputs], ...]] = {
+    Predictions: (_predictions,), GroupedPredictions: (_grouped,), Features: (_features,), Boxes: (_boxes,),
+    ResourceUse: (_resources,), Attributions: (_attributions,), Concepts: (_concepts,),
+    Responses: (_decisions, _label_counts, _odd_one_out, _alternatives),
 }  # fmt: skip
-"""Type of outputs -> a function that makes those of a right (True) or wrong (False) network, the same each time."""
+"""Type of outputs -> functions that make those of a right (True) or wrong (False) network, the same each time.
+
+A type that holds several forms of answers has one function for each form.
+"""
 
 
 def chosen(outputs: Outputs, index: Sequence[int]) -> Outputs:
@@ -98,8 +180,21 @@ def chosen(outputs: Outputs, index: Sequence[int]) -> Outputs:
         value = getattr(outputs, field.name)
         if field.name == "_memo":
             taken[field.name] = {}
+        elif isinstance(value, HumanResponses):
+            taken[field.name] = _people(value, index, outputs.count or 0)
         elif isinstance(value, Tensor) and value.ndim and len(value) == outputs.count:
             taken[field.name] = value[list(index)]
         elif isinstance(value, (list, tuple)) and value and len(value) == outputs.count:
             taken[field.name] = type(value)(value[i] for i in index)
     return dataclasses.replace(outputs, **taken)
+
+
+def _people(human: HumanResponses, index: Sequence[int], count: int) -> HumanResponses:
+    """Return people's answers to some trials; those to triplets are trials, all others belong to images."""
+    match human:
+        case HumanOddOneOut():
+            return dataclasses.replace(human, triplets=human.triplets[list(index)], odd=human.odd[list(index)])
+        case HumanTwoAlternatives():
+            return dataclasses.replace(human, triplets=human.triplets[list(index)], right=human.right[list(index)])
+        case _:
+            return answers_of(human, list(index), count)

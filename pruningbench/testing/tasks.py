@@ -32,12 +32,12 @@ def task_of(use: Use) -> Task:
 
 def subject(use: Use, registry: Registry) -> tuple[VisionModel, VisionModel] | None:
     """Return a pruned and a dense model for a task's data, or None if the data cannot be opened here."""
-    reference = getattr(use.component, task_of(use).main_data, None)
+    main = use.references.get(task_of(use).main_data)  # "data", or "data.0" of a task on several data sets
     classes: tuple[str, ...] = ("left", "right")
     channels = 3
-    if reference is not None:
+    if main is not None:
         try:
-            samples: Samples = lent(registry).open_dataset(reference)
+            samples: Samples = lent(registry).open_dataset(main.spec())
             classes, channels = samples.classes or classes, samples[0].image.shape[0]
         except PruningBenchError:  # such as files that are not on this machine
             return None

@@ -1,4 +1,4 @@
-"""Process state that components share: threads, default dtype and device, autocast and the like; set back after use."""
+"""Process state of torch that components share: threads, default dtype, autocast and the like; set back after use."""
 
 from __future__ import annotations
 
