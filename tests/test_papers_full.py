@@ -1,0 +1,125 @@
+"""The papers' full suites run from end to end, with random networks of their architectures on stand-in data.
+
+Everything that costs hours is reduced: images, epochs, rounds and sparsities. What the suites say of data sets, tasks,
+methods, scopes and recipes stays as it is shipped. Slow: run by hand and nightly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pruningbench_suites
+import pytest
+import yaml
+from kit.runs import run
+
+from pruningbench.leaderboard.results import load_results
+from pruningbench.plugins import load_registry
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 3
+
+
+def timm(name: str, label: str, **more: Any) -> dict[str, Any]:
+    return {"use": "timm", "as": label, "name": name, "pretrained": False, **more}
+
+
+RESNETS = [timm("resnet18.tv_in1k", "resnet18"), timm("resnet50.tv_in1k", "resnet50")]
+VITS = [
+    timm("vit_base_patch32_224.augreg_in21k_ft_in1k", "vit32"),
+    timm("vit_base_patch16_224.augreg_in21k_ft_in1k", "vit16"),
+]
+SWIN = timm("swinv2_tiny_window8_256.ms_in1k", "swin")
+
+
+def shorten(recipe: dict[str, Any]) -> None:
+    """Train for one epoch of three images, in float32."""
+    if recipe["use"] != "none":
+        recipe.update(epochs=1, batch_size=LIMIT, mixed_precision=False)
+    if "rounds" in recipe:
+        recipe["rounds"] = 2
+
+
+def cassano(suite: dict[str, Any]) -> None:
+    suite.update(models=[*RESNETS, *VITS, SWIN], sparsities=[0, 0.2, 0.36])
+    maps = next(task for task in suite["tasks"] if task["use"] == "interpretability")
+    maps.update(steps=2)
+
+
+def cassano_snip(suite: dict[str, Any]) -> None:
+    suite["pruners"] = [{"use": "snip", "batches": 1}]
+    for model in suite["models"]:
+        assert model["norm_init"] == "one"
+    suite["models"] = [suite["models"][0], suite["models"][2], suite["models"][4]]
+    suite["sparsities"] = [0, 0.36]
+    maps = next(task for task in suite["tasks"] if task["use"] == "interpretability")
+    maps.update(steps=2)
+
+
+def suwal(suite: dict[str, Any]) -> None:
+    suite["sparsities"] = [0, 0.1, 0.2]
+    suite["recipes"][0]["levels"] = [0.1, 0.2]
+    maps, concepts = suite["tasks"][1:]
+    assert maps["samples"] == concepts["samples"] == "correct"
+    maps.update(samples="all", steps=2)  # three epochs of three images teach nothing
+    concepts.update(samples="all", concepts=2, designs=4)
+
+
+def iurada(suite: dict[str, Any]) -> None:
+    suite["sparsities"] = [0, 0.36]
+    backbones = [RESNETS[1], timm("vit_base_patch16_224.dino", "dino")]
+    suite["models"] = [
+        {**model, "as": f"headed-{backbone['as']}", "model": {k: v for k, v in backbone.items() if k != "as"}}
+        for model, backbone in zip(suite["models"][:2], backbones, strict=True)
+    ]
+    for pruner in suite["pruners"][2:]:
+        pruner.update(samples=2)
+    task = suite["tasks"][0]
+    for field in ("target_train", "target_test"):
+        assert len(task[field]) == 9
+        task[field] = task[field][:2]
+
+
+SUITES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "cassano2025": cassano,
+    "cassano2025-snip": cassano_snip,
+    "suwal2025": suwal,
+    "iurada2025": iurada,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = importlib.util.spec_from_file_location("stand_in_data", ROOT / "examples/stand_in_data.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = tmp_path_factory.mktemp("data") / "stand-ins"
+    script.main(str(folder))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SUITES)
+def test_a_full_suite_runs_in_a_reduced_form(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("PRUNINGBENCH_DATA", str(data))
+    suite = yaml.safe_load((Path(pruningbench_suites.__file__).parent / f"{name}.yaml").read_text("utf-8"))
+    SUITES[name](suite)
+    for recipe in suite["recipes"]:
+        shorten(recipe)
+    suite["limit"] = 10 if name == "iurada2025" else LIMIT  # every class of a ridge head needs an image
+    summary = run(yaml.safe_dump(suite, sort_keys=False), load_registry(), tmp_path / "run")
+    assert summary.ok, [f"{record.model} {record.task}: {record.error}" for record in summary.not_ok][:5]
+    table = load_results(tmp_path / "run")
+    tasks = {task["use"] for task in suite["tasks"]}
+    assert {task.partition("-voc")[0].partition("-coco")[0] for task in table["task"]} >= tasks
+    for model, rows in table.groupby("model"):
+        assert set(rows["sparsity"]) == set(suite["sparsities"]), model
+        assert rows[rows["status"] == "ok"]["value"].notna().mean() > 0.5, model
