@@ -9,7 +9,7 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pruningbench.contract import AttributionSettings, ViewUnavailableError, VisionModel
+from pruningbench.contract import AttributionSettings, Grid, ViewUnavailableError, VisionModel
 from pruningbench_interpretability.settings import Logits, at_target, out_of_place, split, watching
 
 
@@ -22,8 +22,9 @@ def grad_cam(model: VisionModel, images: Tensor, targets: Tensor, settings: Attr
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017.
     """
+    where = model.activation_module()  # once: networks find it by a forward pass
     maps = [
-        interpolate(_cells(model, x, t)[:, None], x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        interpolate(_cells(model, where, x, t)[:, None], x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
         for x, t in split(images, targets, settings.batch_size)
     ]
     return torch.cat(maps)
@@ -50,9 +51,9 @@ def guided_grad_cam(model: VisionModel, images: Tensor, targets: Tensor, setting
     return torch.cat(parts) * grad_cam(model, images, targets, settings)[:, None]
 
 
-def _cells(model: VisionModel, images: Tensor, targets: Tensor) -> Tensor:
-    """Return Grad-CAM on the activation grid, (B, h, w)."""
-    module, grid = model.activation_module()
+def _cells(model: VisionModel, where: tuple[nn.Module, Grid], images: Tensor, targets: Tensor) -> Tensor:
+    """Return Grad-CAM on the activation grid, (B, h, w); `where` is the model's ``activation_module``."""
+    module, grid = where
     caught: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
     try:

@@ -69,6 +69,9 @@ def grid_of(model: VisionModel, chosen: Chosen, craft: Craft) -> CropGrid:
     Raises:
         PruningBenchError: for images of several sizes.
     """
+    side = model.preprocessing.size
+    if side is not None and len(chosen.index):  # all images are brought to this size: none needs to be read
+        return CropGrid.of((side, side), craft.patch, craft.stride)
     shapes = (model.preprocessing.fit(chosen.samples[i]).image.shape for i in chosen.index.tolist())
     sizes = {(height, width) for *_, height, width in shapes}
     if len(sizes) > 1:

@@ -57,8 +57,6 @@ class CorruptionRobustness(Task):
 
     def run(self, model: VisionModel, context: Context) -> Iterator[tuple[str, GroupedPredictions]]:
         """Yield one variant per corruption, with one group per image that holds its severities."""
-        import torch
-
         from pruningbench_transfer.labels import labels_in
 
         samples = context.open_dataset(self.data)
@@ -66,22 +64,26 @@ class CorruptionRobustness(Task):
             raise PruningBenchError("the network has no classifier, so no predictions that corruptions could change")
         labels = labels_in(model.classes, samples, whose="the network")
         for kind in self.kinds:
-            scores = [self._logits(model, context, samples, kind, severity) for severity in self.severities]
+            scores = self._logits(model, context, samples, kind)
             context.report(f"corruption {kind}")
-            grouped = torch.stack(scores, dim=1)
-            yield kind, GroupedPredictions(grouped, labels[:, None].expand(-1, len(self.severities)))
+            yield kind, GroupedPredictions(scores, labels[:, None].expand(-1, len(self.severities)))
 
-    def _logits(self, model: VisionModel, context: Context, samples: Samples, kind: str, severity: int) -> Tensor:
+    def _logits(self, model: VisionModel, context: Context, samples: Samples, kind: str) -> Tensor:
+        """Return the logits at all severities of a corruption, (N, severities, classes); each image is read once."""
         import torch
 
         from pruningbench_transfer.corruptions import STRENGTHS, corrupt
 
-        strength = STRENGTHS[self.strengths][kind][severity - 1]
+        strengths = [STRENGTHS[self.strengths][kind][severity - 1] for severity in self.severities]
         logits = []
         with torch.inference_mode():
             for batch in model.batches(samples, context.batch_size):
                 intensities = model.preprocessing.denormalise(batch.images)
-                generators = [context.generator(kind, position) for position in batch.index.tolist()]
-                corrupted = corrupt(intensities, kind, strength, generators)
-                logits.append(model.logits(model.preprocessing.normalise(corrupted)).float().cpu())
+                scores = []
+                for strength in strengths:
+                    # an image's draws are the same at all severities
+                    generators = [context.generator(kind, position) for position in batch.index.tolist()]
+                    corrupted = corrupt(intensities, kind, strength, generators)
+                    scores.append(model.logits(model.preprocessing.normalise(corrupted)).float().cpu())
+                logits.append(torch.stack(scores, dim=1))
         return torch.cat(logits)
