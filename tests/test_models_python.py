@@ -256,3 +256,12 @@ def test_the_skeleton_has_no_weights(code: Path) -> None:
     assert skeleton.default_cfg["input_size"] == (3, 32, 32)
     assert isinstance(skeleton, nn.Module)
     assert component("python", network=f"{code}:concrete").skeleton() is None
+
+
+def test_a_module_may_compute_while_it_is_imported(tmp_path: Path) -> None:
+    file = tmp_path / "computing.py"
+    file.write_text("import torch\nfrom torch import nn\nWIDTH = int(torch.ones(3).sum().item())\n"
+                    "def make():\n    return nn.Linear(WIDTH, 2)\n")  # fmt: skip
+    skeleton = component("python", network=f"{file}:make", size=32).skeleton()
+    assert skeleton is not None
+    assert [p.device.type for p in skeleton.parameters()] == ["meta", "meta"]

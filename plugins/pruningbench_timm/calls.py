@@ -34,7 +34,10 @@ def build(name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:
     Raises:
         UsageError: if it cannot be imported or called, or does not return a network.
     """
-    function = _function(name)
+    return _call(_function(name), name, args, seed)
+
+
+def _call(function: Callable[..., Any], name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:
     try:
         if seed is None:
             built = function(**args)
@@ -51,8 +54,9 @@ def build(name: str, args: Mapping[str, Any], seed: int | None) -> nn.Module:
 def on_meta(name: str, args: Mapping[str, Any], input_size: tuple[int, int, int]) -> nn.Module | None:
     """Return the network without weights on the meta device; None if the function needs real tensors."""
     try:
+        function = _function(name)  # before: a module may compute something while it is imported
         with torch.device("meta"):
-            network: Any = build(name, args, None)
+            network: Any = _call(function, name, args, None)
     except UsageError as error:
         if isinstance(error.__cause__, RuntimeError):
             return None

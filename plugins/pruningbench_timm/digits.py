@@ -70,6 +70,7 @@ class DigitsModel(NewWeights):
 
     def skeleton(self) -> nn.Module:
         """Return the untrained network on the meta device, with one output per class of the data."""
+        import timm  # noqa: F401 - before the meta device is the default: modules of torch that it imports compute
         import torch
 
         chosen = self.data.get("classes") if isinstance(self.data, dict) else None

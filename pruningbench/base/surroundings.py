@@ -25,6 +25,13 @@ def _to_folder(folder: Path | None) -> None:
         os.chdir(folder)
 
 
+def _device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # torch 2.6, once the default was set to None
+        return torch.device("cpu")
+
+
 def _to_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)  # None also restores the fast path
 
@@ -87,7 +94,7 @@ def _to_backends(state: tuple[bool, ...]) -> None:
 
 
 _STATE: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
-    ("the default device was changed", torch.get_default_device, _to_device),  # first: others make tensors
+    ("the default device was changed", _device, _to_device),  # first: others make tensors
     ("the number of threads was changed", torch.get_num_threads, torch.set_num_threads),
     ("the default dtype was changed", torch.get_default_dtype, torch.set_default_dtype),
     ("autocast was left on or changed", _autocast, _to_autocast),
