@@ -115,15 +115,16 @@ def _show(
 def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
     """Return the plan as plain values."""
     from pruningbench.base.machine import resolve_device
-    from pruningbench.contract.precision import refusal
+    from pruningbench.contract.precision import FULL, refusal
 
+    precision = plan.suite.precision
     costs = plan.costs(device)
     refused = plan.refusals(costs)
     return {
         "suite": plan.suite.name,
         "folder": str(folder),
-        "precision": plan.suite.precision,
-        "refused": refusal(plan.suite.precision, resolve_device(device)),
+        "precision": precision,
+        "refused": "" if precision == FULL else refusal(precision, resolve_device(device)),  # which imports torch
         "runs": plan.runs(),
         "shared_work": plan.shared_work(),
         "pending_task_runs": sum(map(len, pending.values())),

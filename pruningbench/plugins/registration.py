@@ -97,7 +97,7 @@ class Registration:
             changed: list[str] = []
             own = self.plugin.distribution == BUILT_IN
             try:
-                with nullcontext() if own else contained(self.what, changed.append):
+                with nullcontext() if own else contained(self.what, changed.append, slow=False):
                     value = getattr(import_module(module), attribute)
             except (Exception, SystemExit) as error:  # a third-party module may raise anything
                 raise PluginError(
