@@ -148,10 +148,8 @@ def test_requests_that_cannot_be_met_are_one_line(call: Callable[..., Done], wor
     assert done.err.count("\n") == 1
 
 
-def test_fetching_says_what_it_fetches_and_where_it_stands(
-    call: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert call("data", "fetch", "digits").out.startswith("digits is available")
+def cifar_server(monkeypatch: pytest.MonkeyPatch) -> FileServer:
+    """Serve a test set of three images in place of CIFAR-10's archive."""
     server, buffer = FileServer(), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         content = binary(cifar_images(3), [0, 1, 2])
@@ -160,6 +158,14 @@ def test_fetching_says_what_it_fetches_and_where_it_stands(
         archive.addfile(info, io.BytesIO(content))
     server.files["c.tgz"] = buffer.getvalue()
     monkeypatch.setattr(Cifar10, "archive", Download(server.url("c.tgz"), "c.tgz", unpack=True))
+    return server
+
+
+def test_fetching_says_what_it_fetches_and_where_it_stands(
+    call: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("data", "fetch", "digits").out.startswith("digits is available")
+    server = cifar_server(monkeypatch)
     done = call("data", "fetch", "cifar10")
     server.close()
     assert done.code == 0
@@ -171,14 +177,7 @@ def test_fetching_says_what_it_fetches_and_where_it_stands(
 def test_all_data_sets_of_a_suite_are_fetched_and_what_lacks_is_named_once(
     call: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, buffer = FileServer(), io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        content = binary(cifar_images(3), [0, 1, 2])
-        info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
-        info.size = len(content)
-        archive.addfile(info, io.BytesIO(content))
-    server.files["c.tgz"] = buffer.getvalue()
-    monkeypatch.setattr(Cifar10, "archive", Download(server.url("c.tgz"), "c.tgz", unpack=True))
+    server = cifar_server(monkeypatch)
     tasks = [
         "{use: imagenet, split: val}", "cifar10", "{use: imagenet, split: train}", "{use: things, limit: 2}",
         "{use: digits, split: test}",

@@ -132,3 +132,17 @@ def default_cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("pruningbench", appauthor=False)
+
+
+def current_folder() -> Path | None:
+    """Return the working folder of the process, or None if it was deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def change_folder(folder: Path | None) -> None:
+    """Change the working folder of the process; None changes nothing."""
+    if folder is not None:
+        os.chdir(folder)

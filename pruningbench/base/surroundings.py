@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from pruningbench.base.files import change_folder, current_folder
+
 _DEVICES = ("cpu", "cuda")
-
-
-def _folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # it was deleted
-        return None
-
-
-def _to_folder(folder: Path | None) -> None:
-    if folder is not None:
-        os.chdir(folder)
 
 
 def _device() -> torch.device:
@@ -108,7 +96,7 @@ _STATE: tuple[tuple[str, Callable[[], Any], Callable[[Any], Any]], ...] = (
     ("the precision of matrix products was changed", _precision, _to_precision),
     ("backends of torch were switched", _backends, _to_backends),
     ("flushing of denormal numbers was switched", _flushes, torch.set_flush_denormal),
-    ("the working folder was changed", _folder, _to_folder),
+    ("the working folder was changed", current_folder, change_folder),
 )
 """What a change is called, how to read the state, and how to set it."""
 

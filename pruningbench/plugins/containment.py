@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
-import os
 import random
 import signal
 import sys
@@ -18,10 +17,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from pruningbench.base.files import change_folder, current_folder
 from pruningbench.errors import PluginError
 
 SLOW = 1.0
@@ -47,18 +46,6 @@ class State:
     read: Callable[[], Any]
     restore: Callable[[Any], None] | None
     library: str = ""
-
-
-def _folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # it was deleted
-        return None
-
-
-def _to_folder(folder: Path | None) -> None:
-    if folder is not None:
-        os.chdir(folder)
 
 
 class _Filters:
@@ -129,7 +116,7 @@ def _to_torch_random(before: bytes) -> None:
 
 
 STATES = (
-    State("the working folder was changed", _folder, _to_folder),
+    State("the working folder was changed", current_folder, change_folder),
     State("the filters of all warnings were changed", _filters, _to_filters),
     State("signal handlers were changed", _handlers, _to_handlers),
     State("hooks of the interpreter were replaced", _hooks, _to_hooks),
