@@ -41,12 +41,11 @@ from pruningbench.suite.schema import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ("quickstart", "cassano2025-small", "iurada2025-small", "suwal2025-small")
-LARGE = ("imagenet-sample",)
-"""Suites that take hours, and data that a fresh clone lacks: run only if they are named with ``--only``.
-
-They have no table as CSV: ``pruningbench leaderboard results/NAME.pbsub.zip --format csv`` writes it, and the folder
-stays within its size.
-"""
+LARGE = ("imagenet-sample", "vit-sample")
+"""Suites that take hours, and data that a fresh clone lacks: run only if they are named with ``--only``."""
+WITHOUT_CSV = (*LARGE, "iurada2025-small")
+"""Suites whose table is not kept as CSV, so that the folder stays within its size: ``pruningbench leaderboard
+results/NAME.pbsub.zip --format csv`` writes it."""
 SETTINGS = ("seeds=[0, 1, 2]",)
 FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
@@ -94,7 +93,7 @@ class Board:
 
     def forms(self, name: str) -> list[str]:
         """Return the forms in which the table of a suite is kept."""
-        return [form for form in FORMATS if name not in LARGE or form != "csv"]
+        return [form for form in FORMATS if name not in WITHOUT_CSV or form != "csv"]
 
     @property
     def readme(self) -> Path:
