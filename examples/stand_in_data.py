@@ -16,23 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pruningbench_data._names import CATEGORIES, VOC_CLASSES
+from pruningbench_data.imagenette import WNIDS
+from pruningbench_data.model_vs_human import SUBJECTS
 
-CATEGORIES = (
-    "airplane", "bear", "bicycle", "bird", "boat", "bottle", "car", "cat", "chair", "clock", "dog", "elephant",
-    "keyboard", "knife", "oven", "truck",
-)  # fmt: skip
-EXPERIMENTS = (
-    "colour", "contrast", "cue-conflict", "edge", "eidolonI", "eidolonII", "eidolonIII", "false-colour", "high-pass",
-    "low-pass", "phase-scrambling", "power-equalisation", "rotation", "silhouette", "sketch", "stylized",
-    "uniform-noise",
-)  # fmt: skip
-IMAGENETTE = (
-    "n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413", "n03445777",
-    "n03888257",
-)  # fmt: skip
 THINGS = ("cat", "dog", "person", "car")
-"""VOC's classes of the objects; as palette indices 8, 12, 15, 7."""
-INDEX = {"cat": 8, "dog": 12, "person": 15, "car": 7}
+"""Classes of the objects."""
 Box = tuple[int, int, int, int]
 
 
@@ -77,7 +66,7 @@ def voc(root: Path, year: str, count: int, draw: np.random.Generator) -> None:
         save(image, base / f"JPEGImages/{name}.jpg")
         mask = Image.new("P", image.size, 0)
         mask.putpalette(palette)
-        ImageDraw.Draw(mask).ellipse(box, fill=INDEX[thing], outline=255)
+        ImageDraw.Draw(mask).ellipse(box, fill=VOC_CLASSES.index(thing) + 1, outline=255)
         save(mask, base / f"SegmentationClass/{name}.png")
         corners = zip(("xmin", "ymin", "xmax", "ymax"), (side + 1 for side in box), strict=True)
         sides = "".join(f"<{side}>{value}</{side}>" for side, value in corners)
@@ -141,7 +130,7 @@ def write(root: Path, imagenet: Sequence[str], imagenette: Sequence[str], seed: 
     voc(root, "2007", 8, draw)
     voc(root, "2012", 8, draw)
     coco(root, 8, draw)
-    for experiment in EXPERIMENTS:
+    for experiment in SUBJECTS:
         model_vs_human(root, experiment, draw)
 
 
@@ -149,7 +138,7 @@ def main(folder: str) -> None:
     """Write the stand-ins for all classes that the suites name."""
     from timm.data import ImageNetInfo
 
-    write(Path(folder), sorted(ImageNetInfo().label_names()), IMAGENETTE)
+    write(Path(folder), sorted(ImageNetInfo().label_names()), WNIDS)
     sys.stdout.write(f"stand-ins are in {folder}\n")
 
 

@@ -61,13 +61,12 @@ def test_a_change_is_named_and_set_back(install: Install, source: str) -> None:
     assert registry.names("pruner") == ["toy-good", "toy-rude"]  # it still works
 
 
-@pytest.mark.parametrize("source", CHANGES)
+# what a component prints goes where its caller's output goes
+@pytest.mark.parametrize("source", [source for source in CHANGES if not source.startswith("print")])
 def test_a_component_that_is_imported_later_is_contained_too(install: Install, source: str) -> None:
     registry = build_registry(install("toy_late", GOOD, parts=f"    {source}\n{PARTS}"))
     assert not registry.contained
     before = process()
-    if "print" in source:
-        return  # what a component prints goes where its caller's output goes
     with pytest.warns(UserWarning, match="pruner 'toy-late' of plugin toy_late .* while it was imported: ") as found:
         component = registry.entry("pruner", "toy-late").load()
     assert CHANGES[source] in str(found[0].message)

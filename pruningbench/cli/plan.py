@@ -115,7 +115,7 @@ def _show(
 def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
     """Return the plan as plain values."""
     from pruningbench.base.machine import resolve_device
-    from pruningbench.contract.precision import FULL, refusal
+    from pruningbench.contract.precision import refusal
 
     precision = plan.suite.precision
     costs = plan.costs(device)

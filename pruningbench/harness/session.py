@@ -136,8 +136,11 @@ class ModelSession:
         """
         if cell.pruner is None or self._pruner(cell, model).updates_weights:
             return make()  # masks alone do not say what the network is
-        made_of = self.made_of(cell, cell.pruner)
-        identity = {**mask_identity(cell), **self._weights_identity(), "made of": made_of, "made by": key}
+        made_by = {"key": key, "code": code_of(cell.recipe)}  # the same for all recipes of a plugin and version
+        identity = {
+            **mask_identity(cell), **self._weights_identity(), "made of": self.made_of(cell, cell.pruner),
+            "made by": made_by,
+        }  # fmt: skip
 
         def pack() -> dict[str, torch.Tensor]:
             masks = make()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from pruningbench.base.reading import one_line
 from pruningbench.contract.component import BUILT_IN, KINDS, Kind
@@ -65,6 +65,23 @@ def build_registry(entry_points: list[EntryPoint], selected: frozenset[str] | No
     return registry
 
 
+class _Heard:
+    """Passes text on to a stream, whose other attributes it has, and remembers how the text begins.
+
+    A plugin may keep it as its standard output, such as in the handler of a logger.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.begin = stream, ""
+
+    def write(self, text: str) -> int:
+        self.begin = (self.begin + text)[:200]
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     """Import one plugin and let it register; whatever goes wrong is recorded, not raised."""
     before = {kind: dict(entries) for kind, entries in registry.entries.items()}
@@ -72,7 +89,7 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     changed: list[str] = []
     # a third party's code is watched; the built-in plugins are tested not to change anything
     held = nullcontext() if plugin.distribution == BUILT_IN else contained(f"plugin {plugin}", changed.append)
-    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace", write_through=True)
+    printed = _Heard(sys.stderr)
     try:
         with held, redirect_stdout(printed):  # what a plugin prints must not end up in JSON output
             module = point.load()
@@ -88,9 +105,8 @@ def _register(registry: Registry, plugin: Plugin, point: EntryPoint) -> None:
     else:
         registry.plugins.append(plugin)
     finally:
-        text = printed.buffer.getvalue().decode("utf-8", "replace")
-        if text.strip():
-            changed.append(f"it printed {one_line(text, 80)!r}")
+        if printed.begin.strip():
+            changed.append(f"it printed {one_line(printed.begin, 80)!r}")
         registry.contained += [BrokenPlugin(plugin, words) for words in changed]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from pruningbench.suite.cells import Cell, TaskRun, pruned_as, pruner_of, recipe
 from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
 from pruningbench.suite.filters import Filter, is_selected, parse_filters
+from pruningbench.suite.labels import with_distinguishing_fields
 from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
@@ -128,13 +127,9 @@ class Plan:
         return list(unique)
 
     def datasets(self) -> dict[str, Use]:
-        """Return the data sets that cells, tasks and models name, each once, by label and in its order.
-
-        Those with the same label, such as two folders, get it with all their fields.
-        """
+        """Return the data sets that cells, tasks and models name, each once, by label and in its order."""
         unique = {use.canonical(): use for use in self._components() if isinstance(use.component, Dataset)}
-        labels = Counter(use.label for use in unique.values())
-        named = {use.label if labels[use.label] == 1 else f"{use.name}({_given(use)})": use for use in unique.values()}
+        named = {use.label: use for use in with_distinguishing_fields(tuple(unique.values()))}
         return {label: named[label] for label in sorted(named)}
 
     def _lacking(self, *, fetched: bool) -> list[str]:
@@ -207,12 +202,6 @@ def _free(cell: Cell) -> tuple[str, ...]:
     if cell.pruner is not None:
         return ()
     return ("pruner",) if cell.changes_dense else ("pruner", "recipe")
-
-
-def _given(use: Use) -> str:
-    """Return the fields of a component that are not at their defaults, as ``name=value,...``."""
-    defaults = {f.name: f.default for f in dataclasses.fields(use.component)}
-    return ",".join(f"{name}={value}" for name, value in use.fields().items() if value != defaults.get(name))
 
 
 def is_for(use: Use, model: Use) -> bool:
