@@ -160,6 +160,22 @@ def test_a_grid_has_a_block_for_each_pruner(tmp_path: Path) -> None:
     ] * 3
 
 
+def test_a_block_has_only_the_sparsities_that_its_pruner_was_measured_at(tmp_path: Path) -> None:
+    cells = conditions(pruners=("a", "b"), recipes=("none",))
+    run = make_run(tmp_path / "run", [c for c in cells if (c["pruner"], c["sparsity"]) != ("b", 0.5)])
+    said = words(only_figure(run, "boxes"))
+    assert [w for w in said if w in ("a", "b", "dense", "50%", "90%")] == [
+        "a",
+        "dense",
+        "50%",
+        "90%",
+        "b",
+        "dense",
+        "90%",
+    ]
+    assert "not kept" not in said
+
+
 def test_dense_alone_is_drawn_too(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", conditions(pruners=()))
     paths = draw_figures(run)

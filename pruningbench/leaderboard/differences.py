@@ -175,7 +175,7 @@ class Pairs:
         for arrays in self._stored(measurement):
             values, draws = arrays.get(name), arrays.get(f"{name}|draws")
             if values is not None and values.ndim in (1, 2) and draws is not None and draws.ndim == 1:
-                return values, draws
+                return values, draws.astype(float)
         return None, None
 
     def _values(self, measurement: Measurement) -> tuple[Floats, list[str]] | None:

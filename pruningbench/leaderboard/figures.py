@@ -25,7 +25,7 @@ from pruningbench.store.runfolder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWING = 2
+DRAWING = 3
 """Version of the drawings; figures of another version are drawn again."""
 LISTING = "figures.json"
 _OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")

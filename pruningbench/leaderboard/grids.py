@@ -126,20 +126,21 @@ def _explanation(page: _Page) -> str:
 
 
 def _draw_block(canvas: Canvas, page: _Page, block: _Block, left: float, top: float, pitch: float) -> None:
-    """Draw a pruner's pictures below its name and the sparsities."""
+    """Draw a pruner's pictures below its name and the sparsities that it was measured at."""
+    sparsities = [sparsity for sparsity in page.sparsities if sparsity in block.columns]
     wide = len(page.sparsities) + (page.kind == "maps")
     canvas.text(left, top + 0.15, elide(block.title, int(wide * TILE / text_width("x", 9))), 9, va="baseline")
     heads = ["image"] if page.kind == "maps" else []
-    heads += ["dense" if sparsity == 0 else percent(sparsity) for sparsity in page.sparsities]
+    heads += ["dense" if sparsity == 0 else percent(sparsity) for sparsity in sparsities]
     for j, head in enumerate(heads):
         canvas.text(left + j * (TILE + SPACE) + TILE / 2, top + HEAD - 0.06, head, 8, ha="center", color=INK)
-    reference = [block.columns[s] for s in page.sparsities if s in block.columns]
+    measured = [block.columns[sparsity] for sparsity in sparsities]
     for i, key in enumerate(page.keys):
         y = top + HEAD + i * pitch
-        samples = [block.columns.get(sparsity, {}).get(key) for sparsity in page.sparsities]
+        samples = [columns.get(key) for columns in measured]
         x = left
         if page.kind == "maps":
-            first = next((samples[key] for samples in reference if key in samples), None)
+            first = next(filter(None, samples), None)
             _draw(canvas, x, y, first, "image", signed=False)
             x += TILE + SPACE
         for sample in samples:
