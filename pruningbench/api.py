@@ -104,6 +104,7 @@ def run(
     retry_failed: bool = False,
     executor: str = "serial",
     workers: int = 1,
+    address: str | None = None,
     task_timeout: float | None = None,
     accept_changed: bool = False,
     no_cache: bool = False,
@@ -125,6 +126,7 @@ def run(
         retry_failed: retry what is not ok.
         executor: name of a registered executor.
         workers: processes that the executor may use.
+        address: the Ray cluster that ``executor="ray"`` uses; by default it starts one on this machine.
         task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress (an event or
             a progress note); it is then killed and recorded as ``timeout``. None for no limit.
         accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
@@ -141,18 +143,19 @@ def run(
     registry = load_registry()
     loaded = _suite(suite, registry, settings)
     options = RunOptions(
-        device,
-        executor,
-        workers,
-        shard,
-        retry_failed,
-        tuple(only),
-        tuple(without),
-        accept_changed,
-        no_cache,
-        verify_data,
-        task_timeout,
-        tuple(observers),
+        device=device,
+        executor=executor,
+        workers=workers,
+        address=address,
+        shard=shard,
+        retry_failed=retry_failed,
+        only=tuple(only),
+        without=tuple(without),
+        accept_changed=accept_changed,
+        no_cache=no_cache,
+        verify_data=verify_data,
+        task_timeout=task_timeout,
+        observers=tuple(observers),
     )
     prepared = prepare(loaded, registry, out, options)
     with shown_in_notebooks(registry, progress=progress):

@@ -9,9 +9,10 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_executors(register: RegisterFunction) -> None:
-    """Register the executors that need nothing."""
+    """Register the executors of the harness; ``ray`` says what to install if Ray is missing."""
     register("serial", "pruningbench.harness.executors:SerialExecutor")
     register("processes", "pruningbench.harness.executors:ProcessesExecutor")
+    register("ray", "pruningbench.harness.raycluster:RayExecutor")
 
 
 @hookimpl

@@ -47,6 +47,8 @@ def pruningbench_register_metrics(register: Register) -> None:
     register("detection-rate", "pruningbench_discovery.metrics:DetectionRate")
     register("mask-iou", "pruningbench_discovery.metrics:MaskIoU")
     register("best-iou", "pruningbench_discovery.metrics:BestIoU")
+    register("box-area", "pruningbench_discovery.extent:BoxArea")
+    register("whole-image-rate", "pruningbench_discovery.extent:WholeImageRate")
 
 
 @hookimpl

@@ -55,6 +55,8 @@ def device_memory(device: torch.device) -> int | None:
     import torch
 
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return None  # a GPU of another machine
         return int(torch.cuda.get_device_properties(device).total_memory)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 @limit_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, mps or auto.")
 @click.option(
-    "--executor", default="serial", show_default=True, help="Executor: serial, processes, or that of a plugin."
+    "--executor", default="serial", show_default=True, help="Executor: serial, processes, ray, or that of a plugin."
 )
 @click.option("--workers", default=1, show_default=True, help="Number of processes; the serial executor uses one.")
+@click.option("--address", help="Ray cluster to use, such as auto or ray://HOST:10001; by default one on this machine.")
 @click.option(
     "--task-timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -84,6 +85,7 @@ def run(
     device: str,
     executor: str,
     workers: int,
+    address: str | None,
     task_timeout: float | None,
     shard: tuple[int, int] | None,
     retry_failed: bool,
@@ -105,18 +107,19 @@ def run(
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, with_limit(settings, limit))
     options = RunOptions(
-        device,
-        executor,
-        workers,
-        shard,
-        retry_failed,
-        tuple(only),
-        tuple(without),
-        accept_changed,
-        no_cache,
-        verify_data,
-        task_timeout,
-        observers,
+        device=device,
+        executor=executor,
+        workers=workers,
+        address=address,
+        shard=shard,
+        retry_failed=retry_failed,
+        only=tuple(only),
+        without=tuple(without),
+        accept_changed=accept_changed,
+        no_cache=no_cache,
+        verify_data=verify_data,
+        task_timeout=task_timeout,
+        observers=observers,
     )
     prepared = prepare(loaded, registry, out, options)
 

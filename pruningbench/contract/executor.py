@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
 
 Work = Callable[[Any], Iterator[Any]]
 """Runs one job and yields its events in order; failures of components are events and are not raised."""
@@ -56,12 +59,16 @@ class Executor(ABC):
         time_limit: seconds that a job may run without a sign of progress (an event or a note); its process is then
             killed and the job lost. None for no limit. The harness sets it before `run` if the class `limits_time`.
         device: device on which jobs compute, as text; set by the harness before `run`.
+        address: the cluster that the user named; None if none was. Set before `start` if the class `takes_address`.
         limits_time: whether this class observes `time_limit`.
+        takes_address: whether this class uses `address`.
     """
 
     limits_time: ClassVar[bool] = False
+    takes_address: ClassVar[bool] = False
     time_limit: float | None = None
     device: str = "cpu"
+    address: str | None = None
 
     def __init__(self, make_work: Callable[..., Work], workers: int) -> None:
         self.make_work, self.workers = make_work, workers
@@ -80,6 +87,31 @@ class Executor(ABC):
     def isolated(self) -> bool:
         """Whether no job runs in the driver's process, so that the driver outlives whatever a job does."""
         return False
+
+    @property
+    def threads_each(self) -> int | None:
+        """Threads that each worker computes with, for the record; asked for after `resolve_device`."""
+        return self.threads(self.workers)
+
+    def start(self) -> None:
+        """Get ready, for example connect to a cluster; called once, before anything is written.
+
+        Raises:
+            UsageError: if that is not possible, in one line.
+        """
+
+    def resolve_device(self, name: str) -> torch.device:
+        """Return the device that ``--device`` stands for where jobs run, which need not be this machine.
+
+        Raises:
+            UsageError: if there is no such device, or no room for the workers.
+        """
+        from pruningbench.base.machine import resolve_device
+
+        return resolve_device(name)
+
+    def close(self) -> None:
+        """Release what `start` took; called once after it, whatever has happened."""
 
     @abstractmethod
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:

@@ -63,7 +63,13 @@ class ProcessesExecutor(Executor):
 
 
 def _in_processes(executor: Executor, jobs: Iterable[Any]) -> Iterator[Any]:
-    from pruningbench.harness.pool import Pool, places
+    import pickle
 
-    where = places(executor.workers, executor.device)
-    yield from Pool(executor.make_work, where, executor.time_limit).run(jobs)
+    from pruningbench.harness.pool import Inbox, Pool, WorkerProcess, places
+
+    factory, where = pickle.dumps(executor.make_work), places(executor.workers, executor.device)
+
+    def begin(number: int, inbox: Inbox) -> WorkerProcess:
+        return WorkerProcess(number, factory, where[number], inbox)
+
+    yield from Pool(begin, executor.workers, executor.time_limit).run(jobs)

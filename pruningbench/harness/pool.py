@@ -9,12 +9,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Protocol
 
-from pruningbench.contract.executor import JobLost, JobNote, Work
+from pruningbench.contract.executor import JobLost, JobNote
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.families import Families
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, READY, Place, serve
@@ -26,13 +26,50 @@ POLL = 0.1
 """Seconds between two looks at the processes, when none of them sends anything."""
 DRAIN = 5.0
 """Seconds to wait for the last events of a dead process; a process that it left behind may keep their pipe open."""
+MOST_EARLY = 5
+"""So many processes in a row may be lost before they are ready, for example with their machines."""
 DEAD = "dead"
 
-Inbox = queue.SimpleQueue[tuple["WorkerProcess", str, Any]]
+Inbox = queue.SimpleQueue[tuple["Member", str, Any]]
+
+
+class Member(Protocol):
+    """A process of a pool, on this machine or another.
+
+    Attributes:
+        number: which one it is, from 0.
+        job: what it is at work on, or None.
+        ready: whether it has loaded the plugins.
+        dead: whether the pool has heard of its death.
+        timed_out: whether it was killed because a job, or getting ready, took too long.
+        advice: what else to say if it dies before it is ready.
+        hopeless: whether another one would not get ready either, if it dies before it is ready.
+    """
+
+    advice: str
+    hopeless: bool
+    number: int
+    job: Any
+    ready: bool
+    dead: bool
+    timed_out: bool
+
+    def give(self, job: Any) -> None:
+        """Send it a job."""
+
+    def look(self, time_limit: float | None) -> None:
+        """Notice a death, and kill it if it has shown no progress for too long."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+Begin = Callable[[int, Inbox], Member]
+"""Starts a process by its number; it sends (itself, kind, value) to the inbox."""
 
 
 class WorkerProcess:
-    """A worker process, and a thread that reads what it sends.
+    """A worker process of this machine, and a thread that reads what it sends.
 
     Args:
         number: which worker it is, from 0.
@@ -40,6 +77,12 @@ class WorkerProcess:
         place: where it runs.
         inbox: receives (this, kind, value) for all that it sends.
     """
+
+    advice = (
+        " (its message is above); a script that runs a suite in several processes needs `if __name__ == '__main__':` "
+        "around the call"
+    )
+    hopeless = True  # nothing but the work itself ends a process of this machine before it is ready
 
     def __init__(self, number: int, factory: bytes, place: Place, inbox: Inbox) -> None:
         self.number, self._inbox = number, inbox
@@ -110,19 +153,19 @@ class WorkerProcess:
 
 
 class Pool:
-    """Runs jobs in local worker processes; each keeps its model and data for all of its jobs.
+    """Runs jobs in processes; each keeps its model and data for all of its jobs.
 
     Args:
-        make_work: the factory of work (`pruningbench.contract.Executor`).
-        places: where each worker process runs.
+        begin: starts a process.
+        workers: number of processes.
         time_limit: seconds that a job may run without an event or a note; None for no limit.
     """
 
-    def __init__(self, make_work: Callable[..., Work], places: Sequence[Place], time_limit: float | None) -> None:
-        self._factory = pickle.dumps(make_work)
-        self._places, self._time_limit = places, time_limit
+    def __init__(self, begin: Begin, workers: int, time_limit: float | None) -> None:
+        self._begin, self._count, self._time_limit = begin, workers, time_limit
         self._inbox: Inbox = queue.SimpleQueue()
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[Member] = []
+        self._early = 0
 
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
         """Run the jobs and yield their events, notes and losses; a process that dies costs only its job.
@@ -132,7 +175,8 @@ class Pool:
         """
         left = Families(jobs)
         try:
-            self._workers = [self._start(number) for number in range(min(len(self._places), len(left)))]
+            for number in range(min(self._count, len(left))):
+                self._workers.append(self._begin(number, self._inbox))
             while left or any(worker.job is not None for worker in self._workers):
                 for worker in self._workers:
                     if worker.ready and worker.job is None and not worker.dead and left:
@@ -151,7 +195,7 @@ class Pool:
         except queue.Empty:
             return
         if kind == READY:
-            worker.ready = True
+            worker.ready, self._early = True, 0
         elif kind == EVENT:
             yield value
         elif kind == NOTE and worker.job is not None:
@@ -161,19 +205,17 @@ class Pool:
         elif kind == DEAD:
             yield from self._bury(worker, value)
 
-    def _bury(self, worker: WorkerProcess, reason: str) -> Iterator[JobLost]:
+    def _bury(self, worker: Member, reason: str) -> Iterator[JobLost]:
+        worker.dead = True
         if not worker.ready:
-            raise PruningBenchError(
-                f"a worker process {reason} before it could run anything (its message is above); a script that runs a "
-                "suite in several processes needs `if __name__ == '__main__':` around the call"
-            )
+            self._early += 1
+            alone = not any(other.ready and not other.dead for other in self._workers)
+            if worker.hopeless or self._early > MOST_EARLY or (alone and worker.timed_out):
+                raise PruningBenchError(f"a worker process {reason} before it could run anything{worker.advice}")
         lost = None if worker.job is None else JobLost(worker.job, reason, worker.timed_out)
-        self._workers[worker.number] = self._start(worker.number)
+        self._workers[worker.number] = self._begin(worker.number, self._inbox)
         if lost is not None:
             yield lost
-
-    def _start(self, number: int) -> WorkerProcess:
-        return WorkerProcess(number, self._factory, self._places[number], self._inbox)
 
 
 def places(workers: int, device: str) -> list[Place]:

@@ -54,7 +54,7 @@ def serve(connection: Connection, parent: int, place: Place) -> None:
 
     make_work = connection.recv()
     work = make_work(lambda message: send(NOTE, message))
-    _limit(place)
+    limit(place)
     send(READY)
     while (job := connection.recv()) is not None:
         for event in work(job):
@@ -62,8 +62,8 @@ def serve(connection: Connection, parent: int, place: Place) -> None:
         send(DONE)
 
 
-def _limit(place: Place) -> None:
-    """Limit threads and the memory of a shared GPU."""
+def limit(place: Place) -> None:
+    """Limit threads and the memory of a shared GPU, in the thread that computes."""
     import torch
 
     torch.set_num_threads(place.threads)

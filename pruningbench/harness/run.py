@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.base.machine import resolve_device
 from pruningbench.base.rereading import rereading
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.contract.precision import FULL, refusal
@@ -46,6 +45,7 @@ class RunOptions:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         executor: name of a registered executor.
         workers: number of processes that it may use.
+        address: the cluster that it uses; None if it needs none, or starts one.
         shard: (i, n): run only part i of n of the cells, counted from 1 (`pruningbench.suite.shards`).
         retry_failed: retry task runs that are not ok.
         only, without: filters ``KIND=LABEL`` that select what to run and what to leave out.
@@ -61,6 +61,7 @@ class RunOptions:
     device: str = "auto"
     executor: str = "serial"
     workers: int = 1
+    address: str | None = None
     shard: tuple[int, int] | None = None
     retry_failed: bool = False
     only: tuple[str, ...] = ()
@@ -178,6 +179,8 @@ def _check_executor(kind: type[Executor], options: RunOptions) -> None:
     problem = kind.problem(options.workers)
     if problem:
         raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
+    if options.address is not None and not kind.takes_address:
+        raise UsageError(f"--address: executor {options.executor!r} uses no cluster; choose --executor ray")
     limit = options.task_timeout
     if limit is not None and not 0 < limit < float("inf"):
         raise UsageError(f"--task-timeout {limit:g}: must be a number of seconds > 0")
@@ -217,22 +220,34 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
         observers.warn(note)
     if prepared.idle:
         return finished_summary(prepared)
-    device = resolve_device(prepared.options.device)
-    if problem := refusal(plan.suite.precision, device):
-        raise UsageError(problem)
-    refused = plan.refusals(plan.costs(str(device), prepared.cells))
-    folder.lock()
-    try:
-        folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
-        folder.create(plan.suite.to_yaml(), plan.suite.digest)
-        _note_environment(prepared, registry, str(device), observers)
-        return _run(prepared, registry, device, refused, observers)
-    finally:
-        folder.unlock()
+    work = _Work()
+    executor = _executor(registry, prepared.options)(work, prepared.options.workers)
+    executor.address = prepared.options.address
+    with closing(executor):
+        executor.start()
+        device = executor.resolve_device(prepared.options.device)
+        executor.device = str(device)
+        if problem := refusal(plan.suite.precision, device):
+            raise UsageError(problem)
+        refused = plan.refusals(plan.costs(device, prepared.cells))
+        folder.lock()
+        try:
+            folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
+            folder.create(plan.suite.to_yaml(), plan.suite.digest)
+            _note_environment(prepared, registry, executor, observers)
+            return _run(prepared, registry, executor, work, device, refused, observers)
+        finally:
+            folder.unlock()
 
 
 def _run(
-    prepared: Prepared, registry: Registry, device: torch.device, refused: Mapping[str, str], observers: Observers
+    prepared: Prepared,
+    registry: Registry,
+    executor: Executor,
+    work: _Work,
+    device: torch.device,
+    refused: Mapping[str, str],
+    observers: Observers,
 ) -> Summary:
     from pruningbench.harness.checking import check
     from pruningbench.harness.comparing import lost_references
@@ -241,11 +256,8 @@ def _run(
     from pruningbench.store.cache import Cache
 
     plan, folder, options = prepared.plan, prepared.folder, prepared.options
-    work = _Work()
     for line in mend(folder.results, folder.damaged):
         observers.warn(line)
-    executor = _executor(registry, options)(work, options.workers)
-    executor.device = str(device)
     if options.task_timeout is not None:
         executor.time_limit = options.task_timeout
     driver = Driver(plan, folder, observers, isolated=executor.isolated)
@@ -365,12 +377,12 @@ def lacking_weights(plan: Plan, folder: RunFolder, records: Iterable[Record], st
     return [CellJob(cell, ()) for cell in cells if not folder.weights_file(cell.key).exists()]
 
 
-def _note_environment(prepared: Prepared, registry: Registry, device: str, observers: Observers) -> None:
+def _note_environment(prepared: Prepared, registry: Registry, executor: Executor, observers: Observers) -> None:
     from pruningbench.store.environment import capture
 
     plugins: Sequence[tuple[str, str, str]] = [(p.name, p.distribution, p.version) for p in registry.plugins]
-    environment = capture(device=device, seeds=prepared.plan.suite.seeds, plugins=plugins)
-    threads = _executor(registry, prepared.options).threads(prepared.options.workers)
+    environment = capture(device=executor.device, seeds=prepared.plan.suite.seeds, plugins=plugins)
+    threads = executor.threads_each
     if threads is not None:
         environment["threads"] = threads
     changed = prepared.folder.write_environment(environment)

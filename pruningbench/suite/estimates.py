@@ -57,7 +57,7 @@ def estimate(
     pruner: Use,
     scope: Scope | None,
     sparsity: float,
-    device: str,
+    device: str | torch.device,
     batch_size: int = SCORING_BATCH,
 ) -> CostEstimate:
     """Estimate the cost of a pruner on a model, and say whether the pair cannot work.
@@ -68,7 +68,7 @@ def estimate(
         pruner: the pruner.
         scope: which parameters may be pruned; None for all.
         sparsity: in [0, 1).
-        device: where it would run, as given to ``--device``.
+        device: where it would run, as given to ``--device``; a device of torch may be one that this machine lacks.
         batch_size: the suite's batch size; scoring batches are no larger.
 
     Raises:
@@ -81,7 +81,8 @@ def estimate(
     from pruningbench.base.machine import resolve_device
     from pruningbench.suite.outlines import outline
 
-    where, size = resolve_device(device), getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
+    where = resolve_device(device) if isinstance(device, str) else device
+    size = getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
     try:
         outlined = outline(skeleton, scope, batch_size=size, sparsity=sparsity, device=where)
     except UsageError as error:

@@ -23,6 +23,7 @@ from pruningbench.suite.labels import with_distinguishing_fields
 from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -59,13 +60,15 @@ class Plan:
         """Count the tasks of all cells."""
         return sum(len(self.tasks_of(cell)) for cell in self.cells)
 
-    def costs(self, device: str = "auto", cells: Sequence[Cell] | None = None) -> dict[tuple[str, str], CostEstimate]:
+    def costs(
+        self, device: str | torch.device = "auto", cells: Sequence[Cell] | None = None
+    ) -> dict[tuple[str, str], CostEstimate]:
         """Estimate the cost of each pruner on each model, and say which pairs cannot work.
 
         Only the models' skeletons are built; no weights or data are loaded.
 
         Args:
-            device: where it would run, as given to ``--device``.
+            device: where it would run, as given to ``--device``, or as an executor resolved it for other machines.
             cells: cells of this plan; all of them by default.
 
         Returns:
