@@ -106,6 +106,7 @@ def run(
     workers: int = 1,
     address: str | None = None,
     task_timeout: float | None = None,
+    memory: int | None = None,
     accept_changed: bool = False,
     no_cache: bool = False,
     verify_data: bool = False,
@@ -129,6 +130,8 @@ def run(
         address: the Ray cluster that ``executor="ray"`` uses; by default it starts one on this machine.
         task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress (an event or
             a progress note); it is then killed and recorded as ``timeout``. None for no limit.
+        memory: bytes that a task may hold for its samples and what it makes of them; tasks with more go in parts, with
+            the same values. None for 4 GiB.
         accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         verify_data: read all weights and data again, even if no file seems to have changed.
@@ -155,6 +158,7 @@ def run(
         no_cache=no_cache,
         verify_data=verify_data,
         task_timeout=task_timeout,
+        memory=memory,
         observers=tuple(observers),
     )
     prepared = prepare(loaded, registry, out, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pruningbench.contract import (
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pruningbench_interpretability.explaining import ModelExplainer
-    from pruningbench_interpretability.subjects import Subjects
+    from pruningbench_interpretability.subjects import Choice, Subjects
+
+PLANES_OF_METRICS = 12
+"""Numbers per pixel that metrics hold at a time: orders of pixels, masks, maps of the dense model."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,40 @@ class Interpretability(Task):
         Raises:
             ViewUnavailableError: for a method that the architecture does not support, unless such methods are skipped.
         """
-        from pruningbench_interpretability.explaining import ModelExplainer
-        from pruningbench_interpretability.subjects import choose
+        from pruningbench_interpretability.subjects import Choice, choose
 
         data = context.open_dataset(self.data)
-        subjects = choose(model, data, context, which=self.samples, count=self.count, target=self.target)
+        choice = Choice(self.samples, self.count, self.target)
+        most = self._most(model, data, context)
+        divided = most is not None and len(choice.index(data)) > most
+        parts = choose(model, data, context, choice, most=most)
+        # nothing here holds on to a part while the next one is read
+        while (subjects := next(parts, None)) is not None:
+            for pair in self._explained(model, data, context, choice, subjects):
+                yield pair[0], replace(pair[1], part=True) if divided else pair[1]
+                del pair
+            del subjects
+
+    def _most(self, model: VisionModel, data: Samples, context: Context) -> int | None:
+        """Return how many images may be held at a time, a multiple of the batch size; None if there is no bound.
+
+        Per image there are the image, a map and signed attributions for each method, the maps of the dense model and
+        what metrics make of them; the harness holds a copy of the outputs of one method.
+        """
+        if context.whole or not len(data):
+            return None
+        batch = next(iter(model.batches(data, 1, index=[0])))
+        channels, height, width = batch.images.shape[1:]
+        planes = 2 * (channels + len(self.methods) * (channels + 1)) + PLANES_OF_METRICS
+        fits = context.memory // (planes * height * width * 4)
+        return max(fits // context.batch_size, 1) * context.batch_size
+
+    def _explained(
+        self, model: VisionModel, data: Samples, context: Context, choice: Choice, subjects: Subjects
+    ) -> Iterator[tuple[str, Attributions]]:
+        """Yield the maps of each method on some images."""
+        from pruningbench_interpretability.explaining import ModelExplainer
+
         settings = self._settings(model, context, subjects.images)
         maps_by_function: dict[Any, Tensor] = {}  # by function: saliency and vanilla gradients share one backward pass
         for reference in self.methods:
@@ -137,7 +169,7 @@ class Interpretability(Task):
                     logits=_Logits(model) if model.has_classifier else None,
                     signed=attributions if attributions.ndim == 4 else None,
                     explain=explain,
-                    dense_maps=self._dense_maps(explain, data, context, subjects),
+                    dense_maps=self._dense_maps(explain, data, context, subjects, choice),
                     exhibit=self._exhibit(model, data, subjects, maps),
                 ),
             )
@@ -161,19 +193,17 @@ class Interpretability(Task):
         )
 
     def _dense_maps(
-        self, explain: ModelExplainer, data: Samples, context: Context, subjects: Subjects
+        self, explain: ModelExplainer, data: Samples, context: Context, subjects: Subjects, choice: Choice
     ) -> Callable[[], Tensor] | None:
         """Return a function for the dense model's maps of the same images, computed once for all cells."""
         if not context.compares:
             return None
-        from dataclasses import replace
-
         from pruningbench_interpretability.subjects import dense_maps_of
 
         def maps() -> Tensor:  # the dense reference is made only for metrics that use it
             assert context.dense is not None  # noqa: S101 - the context compares
             dense = replace(explain, model=context.dense)
-            return dense_maps_of(dense, data, context, subjects, target=self.target, count=self.count)
+            return dense_maps_of(dense, data, context, subjects, choice)
 
         return maps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,16 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise click.BadParameter(f"{value!r} must be I/N with 1 <= I <= N, for example 1/4")
     return int(index), int(count)
+
+
+def parse_memory(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Parse a size such as ``8GB`` or ``500 MB`` into bytes; a unit is 1024 times the one before."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])I?B\s*", value.upper())
+    if found is None:
+        raise click.BadParameter(f"{value!r} must be a size with its unit, such as 8GB or 500MB")
+    return int(float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1))
 
 
 def table_width() -> int | None:

@@ -14,6 +14,7 @@ from pruningbench.cli.common import (
     limit_option,
     not_option,
     only_option,
+    parse_memory,
     parse_shard,
     registry_with_warnings,
     say,
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
     help="Kill a task, or the making of a cell's model, that shows no progress for so long; the rest goes on.",
 )
 @click.option(
+    "--memory",
+    callback=parse_memory,
+    metavar="SIZE",
+    help="Memory that a task may hold for its images and maps, such as 8GB; tasks with more go in parts. Default: 4GB.",
+)
+@click.option(
     "--shard",
     metavar="I/N",
     callback=parse_shard,
@@ -87,6 +94,7 @@ def run(
     workers: int,
     address: str | None,
     task_timeout: float | None,
+    memory: int | None,
     shard: tuple[int, int] | None,
     retry_failed: bool,
     accept_changed: bool,
@@ -119,6 +127,7 @@ def run(
         no_cache=no_cache,
         verify_data=verify_data,
         task_timeout=task_timeout,
+        memory=memory,
         observers=observers,
     )
     prepared = prepare(loaded, registry, out, options)

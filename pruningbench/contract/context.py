@@ -46,6 +46,10 @@ def _no_models(reference: ComponentRef) -> VisionModel:
     raise PruningBenchError(f"model {reference!r} cannot be loaded here: this context has no models")
 
 
+MEMORY = 4 << 30
+"""Bytes that a task may hold for its samples, unless the user says otherwise."""
+
+
 @dataclass
 class Context:
     """What the harness lends to a component while it works.
@@ -65,6 +69,10 @@ class Context:
         component: looks up a component by kind and reference, such as an attribution method from a field of type
             ``tuple[AttributionMethodRef, ...]``; the functions above open data sets and models.
         report: receives short progress notes ("epoch 3/12").
+        memory: bytes that a task may hold at a time for its samples and what it makes of them; a task whose outputs
+            can be larger yields them in parts (`Outputs.part`).
+        whole: whether a requested metric needs all samples of a variant at once (`Metric.joint`), so that outputs must
+            not be divided.
     """
 
     device: torch.device
@@ -72,6 +80,8 @@ class Context:
     cache: TensorCache
     open_dataset: Callable[[ComponentRef], Samples]
     batch_size: int = 128
+    memory: int = MEMORY
+    whole: bool = False
     dense: VisionModel | None = None
     open_model: Callable[[ComponentRef], VisionModel] = _no_models
     component: Callable[[Kind, ComponentRef], Use] = _no_components

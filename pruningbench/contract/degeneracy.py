@@ -30,6 +30,10 @@ class Degenerate:
     count: int
     remedy: str = ""
 
+    def joined(self, other: Degenerate) -> Degenerate:
+        """Return what is wrong with the samples of two parts of the same outputs."""
+        return Degenerate(self.what, self.count + other.count, self.remedy or other.remedy)
+
 
 COLLAPSED = "the network is probably destroyed: prune less, or train after pruning"
 

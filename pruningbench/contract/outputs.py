@@ -55,11 +55,14 @@ class Outputs:
             for every network. Differences between networks are paired by key.
         settings: settings that the task chose for this model, by name, such as those of a field that is ``auto``;
             they are stored with the values.
+        part: whether these are some of the variant's samples only. A task with more samples than fit into memory
+            yields a variant several times, each time with the next samples; the harness joins their values.
     """
 
     exhibit: Exhibit | None = field(default=None, kw_only=True)
     keys: tuple[str, ...] = field(default=(), kw_only=True)
     settings: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    part: bool = field(default=False, kw_only=True)
 
     @property
     def count(self) -> int | None:
@@ -283,7 +286,7 @@ class Attributions(Outputs):
 
     def __post_init__(self) -> None:
         """Use the images' positions as keys, unless they are the first positions of the data set in order."""
-        if not self.keys and self.index != tuple(range(len(self.index))):
+        if not self.keys and (self.part or self.index != tuple(range(len(self.index)))):
             object.__setattr__(self, "keys", tuple(map(str, self.index)))
 
     def degenerate(self) -> Degenerate | None:

@@ -73,6 +73,8 @@ class Metric(Component, ABC):
             width of `range` where that is finite, else of the larger absolute value; 0 for values that must be equal.
             Other processors and library versions round sums differently, and training amplifies the difference, so
             the default is one twentieth. Values that are not `deterministic` are not compared.
+        joint: whether the value or the chance level of a sample depends on the other samples of the outputs; a task
+            then yields all samples at once, whatever memory that takes. What `aggregate` does is no reason.
     """
 
     kind: ClassVar[Kind] = "metric"
@@ -82,6 +84,7 @@ class Metric(Component, ABC):
     range: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
     deterministic: ClassVar[bool] = True
     rerun_tolerance: ClassVar[float] = 0.05
+    joint: ClassVar[bool] = False
 
     @abstractmethod
     def values(self, outputs: Any) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from pruningbench.base.randomness import random_state, set_random_state
-from pruningbench.contract import Context, Curve, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
+from pruningbench.contract import Context, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean, within
 from pruningbench.contract.task import dimension_of
 from pruningbench.errors import PluginError, PruningBenchError
+from pruningbench.harness.joining import Seen, Variant
 from pruningbench.harness.lending import Blame, lending
 from pruningbench.harness.lent import LentOutputs
 from pruningbench.store.samples import exhibit_arrays
@@ -103,32 +104,17 @@ def measure(
         raise PluginError(f"{run.task.name!r} is a {task.kind}, not a task")
     measured = Measured(dimension=dimension_of(task, run.task.name))
     errors: list[Exception] = []
-    seen: list[str] = []
+    seen: dict[str, Variant] = {}
     for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):
         _check(run.label, variant, outputs, seen)
         if isinstance(outputs, Missing):
             errors.append(PruningBenchError(f"{variant}: {outputs.reason}"))
             measured.failures.append(Failure(variant, "", outputs.reason))
             continue
-        lent, state = LentOutputs(outputs), random_state()
-        for use in run.metrics:
-            try:
-                set_random_state(state)  # no metric's draws depend on which others there are
-                with lending(f"metric {use.label!r}", blame or Blame(), lent):
-                    if isinstance(use.component, Metric) and use.component.applies(outputs):
-                        main = use.name in task.metrics[:1]
-                        _apply(use.component, use.label, variant, outputs, measured, main=main)
-            except Exception as error:  # noqa: BLE001 - third-party metric; the others remain valid
-                _fail(error, variant, use.label, measured, errors)
-        set_random_state(state)
-        try:
-            _note_degenerate(outputs, variant, measured)
-        except Exception as error:  # noqa: BLE001 - third-party outputs
-            _fail(error, variant, "", measured, errors)
-        if outputs.keys:
-            measured.samples[f"keys of {variant}"] = np.array(outputs.keys, dtype=str)
-        if outputs.exhibit is not None:
-            measured.exhibits[variant] = _exhibit(run.label, outputs.exhibit)
+        _look_at(run, variant, outputs, seen[variant], measured, errors, blame or Blame())
+        del outputs  # before the task makes the next ones
+    for variant, joined in seen.items():
+        _conclude(run, task, variant, joined, measured, errors)
     if not measured.measurements and errors:
         raise errors[0]
     applied = {measurement.metric for measurement in measured.measurements}
@@ -140,6 +126,59 @@ def measure(
     return measured
 
 
+def _look_at(
+    run: TaskRun,
+    variant: str,
+    outputs: Outputs,
+    joined: Variant,
+    measured: Measured,
+    errors: list[Exception],
+    blame: Blame,
+) -> None:
+    """Apply the metrics to outputs, which may be a part of a variant's."""
+    lent, state = LentOutputs(outputs), random_state()
+    for use in run.metrics:
+        before = joined.metrics.get(use.label)
+        try:
+            # no metric's draws depend on which others there are, nor on where the outputs are divided
+            set_random_state(before.random if before else state)
+            with lending(f"metric {use.label!r}", blame, lent):
+                fits = isinstance(use.component, Metric) and use.component.applies(outputs)
+                if fits and use.label not in joined.failed:
+                    assert isinstance(use.component, Metric)  # noqa: S101 - just asked
+                    _apply(use.component, use.label, outputs, joined)
+        except Exception as error:  # noqa: BLE001 - third-party metric; the others remain valid
+            joined.failed.add(use.label)
+            _fail(error, variant, use.label, measured, errors)
+        if use.label in joined.metrics:
+            joined.metrics[use.label].random = random_state()
+    set_random_state(state)
+    try:
+        joined.add(outputs)
+        joined.add_degenerate(outputs.degenerate())
+    except Exception as error:  # noqa: BLE001 - third-party outputs
+        _fail(error, variant, "", measured, errors)
+
+
+def _conclude(
+    run: TaskRun, task: Task, variant: str, joined: Variant, measured: Measured, errors: list[Exception]
+) -> None:
+    """Store what the metrics say about all samples of a variant."""
+    for use in run.metrics:
+        if use.label not in joined.metrics or use.label in joined.failed:
+            continue
+        assert isinstance(use.component, Metric)  # noqa: S101 - it has values
+        try:
+            main = use.name in task.metrics[:1]
+            _store(use.component, use.label, variant, joined, measured, main=main)
+        except Exception as error:  # noqa: BLE001 - third-party aggregation; the other metrics remain valid
+            _fail(error, variant, use.label, measured, errors)
+    if names := joined.names():
+        measured.samples[f"keys of {variant}"] = np.array(names, dtype=str)
+    if joined.exhibit is not None:
+        measured.exhibits[variant] = _exhibit(run.label, joined.exhibit)
+
+
 def _until_it_fails(
     yielded: Iterable[tuple[str, Outputs]], measured: Measured, errors: list[Exception]
 ) -> Iterator[tuple[str, Outputs]]:
@@ -147,13 +186,13 @@ def _until_it_fails(
     iterator = iter(yielded)
     while True:
         try:
-            pair = next(iterator)
+            pair = [next(iterator)]
         except StopIteration:
             return
         except Exception as error:  # noqa: BLE001 - third-party task
             _fail(error, "", "", measured, errors)
             return
-        yield pair
+        yield pair.pop()  # outputs can be large: nothing here holds on to them
 
 
 def _fail(error: Exception, variant: str, metric: str, measured: Measured, errors: list[Exception]) -> None:
@@ -163,32 +202,20 @@ def _fail(error: Exception, variant: str, metric: str, measured: Measured, error
     measured.failures.append(Failure(variant, metric, "".join(traceback.format_exception(error)).strip()))
 
 
-def _check(label: str, variant: object, outputs: object, seen: list[str]) -> None:
-    """Make sure that a task yields outputs, each under its own name."""
+def _check(label: str, variant: object, outputs: object, seen: dict[str, Variant]) -> None:
+    """Make sure that a task yields outputs, each under its own name unless they are parts of the same."""
     if not isinstance(outputs, Outputs):
         raise PluginError(f"task {label!r} yielded a {type(outputs).__name__}, not Outputs")
     if not isinstance(variant, str):
         raise PluginError(f"task {label!r} yielded variant {variant!r}, which is not text")
-    if variant in seen:
+    if variant in seen and not (seen[variant].part and outputs.part):
         raise PluginError(f"task {label!r} yielded variant {variant!r} twice")
-    seen.append(variant)
+    if not isinstance(outputs, Missing):
+        seen.setdefault(variant, Variant(outputs.part))
 
 
-def _note_degenerate(outputs: Outputs, variant: str, measured: Measured) -> None:
-    """Store the number of a variant's degenerate samples, and the reason, in all its measurements."""
-    found = outputs.degenerate()
-    if found is None:
-        return
-    of = "" if outputs.count is None else f" of {outputs.count}"
-    note = f"{found.what} in {found.count}{of} samples" + (f"; {found.remedy}" if found.remedy else "")
-    for i, measurement in enumerate(measured.measurements):
-        if measurement.variant == variant:
-            measured.measurements[i] = replace(measurement, degenerate=found.count, note=note)
-
-
-def _apply(
-    metric: Metric, label: str, variant: str, outputs: Outputs, measured: Measured, *, main: bool = False
-) -> None:
+def _apply(metric: Metric, label: str, outputs: Outputs, joined: Variant) -> None:
+    """Add a metric's values on a part of a variant's outputs."""
     values = metric.values(outputs)
     if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2):
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
@@ -199,35 +226,67 @@ def _apply(
         raise PluginError(f"metric {label!r} returned {len(values)} values for {outputs.count} samples")
     if not isinstance(metric.unit, str) or metric.higher_is_better not in (True, False, None):
         raise PluginError(f"metric {label!r}: unit must be text, and higher_is_better true, false or none")
+    array = _flat(metric, label, values)
+    constant = None if metric.higher_is_better is None else metric.chance(outputs)
+    at_chance = None if constant is None else _flat(metric, label, constant)
+    if at_chance is not None and at_chance.shape != array.shape:
+        raise PluginError(f"metric {label!r}: values {array.shape}, but {at_chance.shape} at chance")
+    ceiling, curve = metric.ceiling(outputs), metric.curve(outputs)
+    seen = joined.metrics.get(label, Seen())
+    seen.add(label, outputs, array, at_chance, ceiling)
+    if curve is not None:
+        seen.add_curve(label, curve, len(values))
+    joined.metrics[label] = seen  # after all else: a metric that fails halfway has no value
+
+
+def _flat(metric: Metric, label: str, values: torch.Tensor) -> Floats:
+    """Return a metric's values as it averages them: one per sample, because differences are paired by sample."""
     array = values.detach().cpu().double().numpy()
-    statistic = _statistic(metric)
-    if statistic is mean and array.ndim == 2:
+    if _statistic(metric) is mean and array.ndim == 2:
         if not array.shape[1]:
             raise PluginError(f"metric {label!r} returned {tuple(array.shape)}: it has no values per sample")
-        array = array.mean(axis=1)  # one value per sample, because differences are paired by sample
+        array = array.mean(axis=1)
+    return np.asarray(array)
+
+
+def _store(metric: Metric, label: str, variant: str, joined: Variant, measured: Measured, *, main: bool) -> None:
+    """Estimate a metric from all its values, and keep them."""
+    seen, statistic = joined.metrics[label], _statistic(metric)
+    array = np.concatenate(seen.values)
     estimate = bootstrap(array, statistic)
     low, high = metric.range
     if not within(estimate.value, (low, high)):
         raise PluginError(
             f"metric {label!r} is {estimate.value:g}, outside the range [{low:g}, {high:g}] that it states"
         )
-    chance, chance_p = _chance(metric, label, outputs, array, main=main)
-    ceiling = metric.ceiling(outputs)
-    curve = metric.curve(outputs)
-    if curve is not None:  # before the value is stored: a metric that fails halfway has none
-        _keep_curve(curve, f"{variant}|{label}", len(values), measured)
+    chance, chance_p = _chance(metric, seen, array, main=main)
+    found = joined.degenerate
     measured.measurements.append(
         MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
-            ceiling=float("nan") if ceiling is None else float(ceiling), chance=chance, chance_p=chance_p,
-            settings={str(name): str(value) for name, value in outputs.settings.items()},
+            ceiling=float("nan") if seen.ceiling is None else float(seen.ceiling), chance=chance, chance_p=chance_p,
+            degenerate=found.count if found else 0, note=_note(joined), settings=seen.settings,
         )
     )  # fmt: skip
-    measured.samples[f"{variant}|{label}"] = np.asarray(array)
+    name = f"{variant}|{label}"
+    measured.samples[name] = array
+    if seen.curves:
+        measured.samples[f"{name}|curve"] = np.concatenate(seen.curves)
+        measured.samples[f"{name}|x"] = seen.x
+        measured.samples[f"{name}|x label"] = np.asarray(seen.x_label)
     if estimate.draws is not None:  # the statistic is not a mean: differences are computed from the draws
         # in single precision: a thousand numbers that do not compress are most of what a run of many cells stores, and
         # their spread is 10^5 times the rounding; the interval of the record is that of the exact draws
-        measured.samples[f"{variant}|{label}|draws"] = estimate.draws.astype(np.float32)
+        measured.samples[f"{name}|draws"] = estimate.draws.astype(np.float32)
+
+
+def _note(joined: Variant) -> str:
+    """Say what is degenerate in a variant's outputs, and what is likely to help."""
+    found = joined.degenerate
+    if found is None:
+        return ""
+    of = "" if joined.count is None else f" of {joined.count}"
+    return f"{found.what} in {found.count}{of} samples" + (f"; {found.remedy}" if found.remedy else "")
 
 
 def _statistic(metric: Metric) -> Callable[[Floats], float]:
@@ -237,33 +296,16 @@ def _statistic(metric: Metric) -> Callable[[Floats], float]:
     return lambda values: metric.aggregate(values.copy())
 
 
-def _chance(metric: Metric, label: str, outputs: Outputs, values: NDArray[Any], *, main: bool) -> tuple[float, float]:
+def _chance(metric: Metric, seen: Seen, values: Floats, *, main: bool) -> tuple[float, float]:
     """Return a metric's chance level and, for the main metric, the p-value that it is no better; NaN if undefined."""
-    constant = None if metric.higher_is_better is None else metric.chance(outputs)
-    if constant is None:
+    if not seen.chance:
         return float("nan"), float("nan")
-    array = constant.detach().cpu().double().numpy()
-    statistic = _statistic(metric)
-    if statistic is mean and array.ndim == 2:
-        array = array.mean(axis=1)
-    if array.shape != values.shape:
-        raise PluginError(f"metric {label!r}: values {values.shape}, but {array.shape} at chance")
+    array, statistic = np.concatenate(seen.chance), _statistic(metric)
     defined = ~np.isnan(array.reshape(len(array), -1)).any(axis=1)
     level = float(statistic(array[defined])) if defined.any() else float("nan")
     if not main:
         return level, float("nan")
     return level, above_chance(values, array, statistic, higher_is_better=bool(metric.higher_is_better))
-
-
-def _keep_curve(curve: Curve, name: str, count: int, measured: Measured) -> None:
-    if curve.values.shape != (count, len(curve.x)):
-        shape = tuple(curve.values.shape)
-        raise PluginError(
-            f"metric {name.split('|')[1]!r}: a curve of {shape} for {count} samples, {len(curve.x)} points"
-        )
-    measured.samples[f"{name}|curve"] = curve.values.detach().cpu().float().numpy()
-    measured.samples[f"{name}|x"] = np.asarray(curve.x, dtype=np.float64)
-    measured.samples[f"{name}|x label"] = np.asarray(curve.x_label)
 
 
 def _exhibit(label: str, exhibit: Exhibit) -> dict[str, NDArray[Any]]:

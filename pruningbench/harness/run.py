@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.rereading import rereading
+from pruningbench.contract.context import MEMORY
 from pruningbench.contract.executor import Executor, Work
 from pruningbench.contract.precision import FULL, refusal
 from pruningbench.errors import MissingDataError, PluginError, PruningBenchError, RunFolderError, UsageError
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from pruningbench.harness.worker import Worker
 
 
+LEAST_MEMORY = 1 << 20
+"""A smaller bound is a mistake, such as a number of gigabytes."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How to run a suite; no option changes a result.
@@ -54,6 +59,7 @@ class RunOptions:
         verify_data: read all weights and data again, even if the times of their files have not changed.
         task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress; None for
             no limit.
+        memory: bytes that a task may hold for its samples; None for the default of 4 GiB.
         observers: names of registered observers of the run.
         passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
@@ -70,6 +76,7 @@ class RunOptions:
     no_cache: bool = False
     verify_data: bool = False
     task_timeout: float | None = None
+    memory: int | None = None
     observers: tuple[str, ...] = ()
     passes: Mapping[str, Passes] = field(default_factory=dict)
 
@@ -181,6 +188,8 @@ def _check_executor(kind: type[Executor], options: RunOptions) -> None:
         raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
     if options.address is not None and not kind.takes_address:
         raise UsageError(f"--address: executor {options.executor!r} uses no cluster; choose --executor ray")
+    if options.memory is not None and options.memory < LEAST_MEMORY:
+        raise UsageError(f"--memory {options.memory} bytes: must be at least {LEAST_MEMORY >> 20} MB")
     limit = options.task_timeout
     if limit is not None and not 0 < limit < float("inf"):
         raise UsageError(f"--task-timeout {limit:g}: must be a number of seconds > 0")
@@ -266,6 +275,7 @@ def _run(
         plan.suite.name, registry, device, cache, driver.note,
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
         passes={**options.passes, **recorded_passes(driver.journal.records)},
+        memory=MEMORY if options.memory is None else options.memory,
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
     sources.stamp_all()
@@ -320,7 +330,7 @@ class _Work:
         self._worker = worker
         self._settings = (
             worker.suite, worker.device, worker.cache.folder,
-            worker.keep_weights, worker.limit, worker.lost, worker.passes.known,
+            worker.keep_weights, worker.limit, worker.lost, worker.passes.known, worker.memory,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -332,10 +342,10 @@ class _Work:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit, lost, passes = self._settings
+        suite, device, cache, keep_weights, limit, lost, passes, memory = self._settings
         worker = Worker(
             suite, load_registry(), device, Cache(cache, note), note,
-            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes,
+            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes, memory=memory,
         )  # fmt: skip
         return worker.run
 

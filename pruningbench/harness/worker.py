@@ -13,7 +13,8 @@ import torch
 
 from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
-from pruningbench.contract import Context, Recipe, RecipeJob, TensorCache, Use, VisionModel
+from pruningbench.contract import Context, Metric, Recipe, RecipeJob, TensorCache, Use, VisionModel
+from pruningbench.contract.context import MEMORY
 from pruningbench.contract.precision import computed_in
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import (
@@ -59,6 +60,7 @@ class Worker:
         limit: number of samples to use from each data set; 0 for all.
         lost: keys of dense cells that failed in an earlier process, with the reason.
         passes: recorded choices of memory format and batch size, by label of the model.
+        memory: bytes that a task may hold for its samples.
     """
 
     def __init__(
@@ -73,12 +75,13 @@ class Worker:
         limit: int = 0,
         lost: Mapping[str, str] | None = None,
         passes: Mapping[str, Passes | None] | None = None,
+        memory: int = MEMORY,
     ) -> None:
         self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
         self.report, self.keep_weights, self.limit, self.lost = report, keep_weights, limit, dict(lost or {})
         self.shelf = DataShelf(registry, lambda: self._context(0), limit)
         self.models = ModelShelf(registry, self._context)
-        self.blame = Blame()
+        self.memory, self.blame = memory, Blame()
         self.contents = Contents()
         self.passes = Choices(passes or {})
         self._session: tuple[str, ModelSession | BaseException] | None = None
@@ -213,6 +216,8 @@ class Worker:
             model = loan.model
             context = self._context(
                 seed, kind=ComparingContext, reference=reference, as_loaded=session.loan.model, batch_size=batch_size,
+                memory=self.memory,
+                whole=any(isinstance(use.component, Metric) and use.component.joint for use in run.metrics),
                 _memo=memo, _of_dense=reference.memo, _of_pruned=session.of_pruned,
                 _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,
             )  # fmt: skip
