@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PLANES_OF_METRICS = 12
 """Numbers per pixel that metrics hold at a time: orders of pixels, masks, maps of the dense model."""
+QUICK = 256 << 20
+"""Bytes of a part that is explained quickly: the allocator keeps tensors of a few megabytes for the next part, but
+gives larger ones back to the system, which costs as much time as the work on them."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Interpretability(Task):
         batch = next(iter(model.batches(data, 1, index=[0])))
         channels, height, width = batch.images.shape[1:]
         planes = 2 * (channels + len(self.methods) * (channels + 1)) + PLANES_OF_METRICS
-        fits = context.memory // (planes * height * width * 4)
+        fits = min(context.memory, QUICK) // (planes * height * width * 4)
         return max(fits // context.batch_size, 1) * context.batch_size
 
     def _explained(
