@@ -72,10 +72,15 @@ def test_the_error_of_rows_is_the_squared_change_of_their_outputs() -> None:
     assert (row_errors(weights, gram, torch.ones_like(mask)) == 0).all()
 
 
-@pytest.mark.parametrize("prune", [17, 23, 36, 55])
-def test_every_step_is_the_best_swap_that_brute_force_finds(prune: int) -> None:
-    weights, inputs, gram = problem(prune, 2, 3, 12)
-    mask = wanda(weights, gram, prune)
+@pytest.mark.parametrize("start", [17, 23, 36, 55, "random"])
+def test_every_step_is_the_best_swap_that_brute_force_finds(start: Any) -> None:
+    weights, inputs, gram = problem(7 if start == "random" else start, 2, 3, 12)
+    if start == "random":  # with other numbers of weights in each row, and a row without pruned ones
+        mask = torch.rand(2, 3, 12, generator=torch.Generator().manual_seed(0)) > torch.linspace(0, 0.9, 6).view(
+            2, 3, 1
+        )
+    else:
+        mask = wanda(weights, gram, start)
     steps = [mask]
     while True:
         steps.append(swapped(weights, gram, mask, len(steps)))

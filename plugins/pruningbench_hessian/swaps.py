@@ -46,34 +46,30 @@ def swapped(weights: Tensor, hessians: Tensor, mask: Tensor, most: int) -> Tenso
     groups, rows, width = weights.shape
     flat, pruned = weights.reshape(groups * rows, width), ~mask.reshape(groups * rows, width)
     group_of_row = torch.arange(groups, device=flat.device).repeat_interleave(rows)
+    slopes = ((weights.masked_fill(mask, 0) @ hessians) * weights).reshape(flat.shape)
     counts = pruned.sum(1)
     pairs = int(counts.max()) * (width - int(counts.min()))
     found = []
     for part in torch.split(torch.arange(len(flat), device=flat.device), max(1, STEP_ENTRIES // max(pairs, 1))):
-        found.append(
-            _Rows(flat[part], hessians, group_of_row[part], pruned[part]).descend(most) if pairs else pruned[part]
-        )
+        rows_of_part = _Rows(flat[part], hessians, group_of_row[part], pruned[part], slopes[part])
+        found.append(rows_of_part.descend(most))
     return ~torch.cat(found).view(mask.shape)
 
 
 class _Rows:
-    """Rows of a layer, with lists of their kept and pruned weights and the products ``-2 Q_pu`` of all pairs.
+    """Rows of a layer, with lists of their kept and pruned weights, ``-2 Q_pu`` of all pairs, and the slopes ``Q z``.
 
-    Where a row has fewer kept or pruned weights than others, its lists end with, or begin with, weights of the other
-    kind, which are never swapped.
+    The lists are parts of one order, kept weights first. They overlap where rows have different numbers of pruned
+    weights; an entry there counts only in the list of its kind, and a swap leaves one of the same kind in its place.
     """
 
-    def __init__(self, weights: Tensor, hessians: Tensor, group: Tensor, pruned: Tensor) -> None:
-        self._weights, self._hessians, self._group, self._pruned = weights, hessians, group, pruned.clone()
+    def __init__(self, weights: Tensor, hessians: Tensor, group: Tensor, pruned: Tensor, slopes: Tensor) -> None:
+        self._weights, self._hessians, self._group, self._pruned = weights, hessians, group, pruned
+        self._slopes = slopes
         counts, width = pruned.sum(1), pruned.shape[1]
         order = pruned.to(torch.uint8).argsort(dim=1, stable=True)  # kept ones first
         self._kept_at, self._pruned_at = order[:, : width - int(counts.min())], order[:, width - int(counts.max()) :]
         self._squares = hessians.diagonal(dim1=1, dim2=2)[group] * weights.square()
-        left_out = weights.masked_fill(~pruned, 0)
-        self._slopes = torch.empty_like(weights)
-        for number in group.unique().tolist():
-            self._slopes[group == number] = left_out[group == number] @ hessians[number]
-        self._slopes *= weights
         self._smallest = _TOLERANCE * self._squares.masked_fill(~pruned, 0).sum(1)
         self._pairs = hessians[group[:, None, None], self._kept_at.unsqueeze(2), self._pruned_at.unsqueeze(1)]
         self._pairs *= -2 * weights.gather(1, self._kept_at).unsqueeze(2)
@@ -81,6 +77,8 @@ class _Rows:
 
     def descend(self, most: int) -> Tensor:
         """Swap until no swap lowers the error of a row, `most` times at most; return which weights are pruned."""
+        if not self._pairs.numel():
+            return self._pruned
         for _ in range(most):
             prune = (self._squares + 2 * self._slopes).masked_fill(self._pruned, torch.inf).gather(1, self._kept_at)
             restore = (self._squares - 2 * self._slopes).masked_fill(~self._pruned, torch.inf)
