@@ -324,3 +324,18 @@ def test_a_network_with_fewer_heads_can_lose_more_of_them() -> None:
     torch.testing.assert_close(smallest(images), smaller(images), rtol=1e-5, atol=1e-5)
     counts = [sum(m.num_heads for m in n.modules() if hasattr(m, "qkv")) for n in (network, smaller, smallest)]
     assert counts[0] > counts[1] > counts[2]
+
+
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_after_training_the_smaller_network_is_still_the_same(name: str) -> None:
+    network, images = make(name)
+    masks = Structured(heads=True, allocation="isomorphic").prune(context(network, images), 0.4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    network.train()
+    with masks.kept_during(network, optimizer):
+        for _ in range(4):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2])).backward()
+            optimizer.step()
+    network.eval()
+    torch.testing.assert_close(shrink(network, masks, images)(images), network(images), rtol=1e-4, atol=1e-5)
