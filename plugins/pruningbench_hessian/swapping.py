@@ -22,10 +22,11 @@ class SparseSwaps(Pruner):
     mask of `wanda` and makes the swap of one kept and one pruned weight that lowers its error most, until no swap
     lowers it or ``swaps`` have been made, so the error never grows. Every row loses the same share, give or take one
     weight to meet the exact total. Weights that are kept do not change (`layer-obs` changes them).
-    Cost: one forward pass, and for each row and swap as many operations as there are pairs of a kept and a pruned
-    weight, which is slow on CPUs for rows of more than a thousand weights; with ``rerun`` the memory of all images at
-    one layer, as `layer-obs`. With ``rerun``, networks that use a layer twice or in another order than they define
-    it, and images that hold over 4 GiB, take one forward pass per layer, with the same masks.
+    Cost: one forward pass, the d^2 numbers of H for all layers, where d is the inputs per row, and for each row and
+    swap as many operations as there are pairs of a kept and a pruned weight, which is slow on CPUs for rows of more
+    than a thousand weights. With ``rerun`` the d^2 of one layer and the memory of all images at it; networks that
+    use a layer twice or in another order than they define it, and images that hold over 4 GiB, then take one forward
+    pass per layer, with the same masks.
     Needs images, no labels. Higher = keep. Source: Zimmer, Roux, Wagner, Hendrych, Pokutta, SparseSwaps: tractable
     LLM pruning mask refinement at scale (2025, arXiv 2512.10922).
     """
@@ -35,7 +36,7 @@ class SparseSwaps(Pruner):
 
     swaps: int = param(100, doc="most swaps per row; 0 leaves Wanda's masks, at least 0")
     samples: int = param(256, doc="number of images to use, starting with the first; at least 1")
-    rerun: bool = param(True, doc="take each layer's inputs from the network with the layers before it pruned")
+    rerun: bool = param(False, doc="take each layer's inputs from the network with the layers before it pruned")
     allocation: Literal["uniform", "uniform-plus", "erk"] = param(
         "uniform", doc="how the sparsity is shared between layers: uniform, uniform-plus or erk"
     )
