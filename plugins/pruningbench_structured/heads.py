@@ -39,7 +39,6 @@ def attention_heads(
     """
     found = {name: module for name, module in network.named_modules() if _is_attention(module)}
     calls = _calls(network, found.values(), images)
-    names = {parameter: name for name, parameter in network.named_parameters()}
     uses = Counter(parameter for module in network.modules() for parameter in module.parameters(recurse=False))
     groups, refused = [], {}
     for path, attention in found.items():
@@ -48,7 +47,7 @@ def attention_heads(
         local = _heads_of(attention)
         parts = tuple(replace(part, name=prefix + part.name) for part in local.parts)
         outside = [part.name for part in parts if part.weight and part.name not in prunable]
-        if any(uses[own[part.name]] > 1 or own[part.name] not in names for part in local.parts):
+        if any(uses[own[part.name]] > 1 for part in local.parts):
             refused[f"{prefix}qkv"] = "its weights are shared"
         elif outside:
             refused[f"{prefix}qkv"] = f"{outside[0]} is outside the scope"
