@@ -107,6 +107,7 @@ def chosen_by_peer(network: nn.Module, images: Tensor, share: float) -> dict[str
     return found
 
 
+@pytest.mark.filterwarnings("ignore:Unwrapped parameters detected")
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 @pytest.mark.parametrize("name", ["resnet18", "vit"])
 def test_isomorphic_pruning_chooses_what_torch_pruning_chooses(name: str, share: float) -> None:
