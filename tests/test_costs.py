@@ -99,6 +99,8 @@ def peak_bytes(work: Callable[[], object]) -> int:
         ("rigl", {"epochs": 2}, 3.0),
         ("layer-obs", {"samples": 16}, 3.0),
         ("layer-obs", {"samples": 16, "rerun": False}, 3.0),
+        ("sparse-swaps", {"samples": 16}, 3.0),
+        ("sparse-swaps", {"samples": 16, "rerun": False}, 3.0),
     ],
 )
 def test_memory_is_what_is_measured(name: str, fields: dict[str, Any], loose: float) -> None:

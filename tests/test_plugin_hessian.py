@@ -1,4 +1,4 @@
-"""The pruners obd, taylor, block-fisher, wanda, obs, cap and layer-obs on networks."""
+"""The pruners obd, taylor, block-fisher, wanda, obs, cap, layer-obs and sparse-swaps on networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from pruningbench_hessian.fisher import BlockCurvature
 from pruningbench_hessian.inputs import for_each_input
 from pruningbench_hessian.scores import BlockFisher, Obd, Taylor, Wanda
+from pruningbench_hessian.swapping import SparseSwaps
 from pruningbench_hessian.updates import Cap, LayerObs, Obs
 from torch import nn
 from torch.nn import functional
@@ -41,6 +42,7 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "cap": lambda: Cap(**BLOCKS),
     "cap-cumulative": lambda: Cap(merge="cumulative", allocation="uniform", **BLOCKS),
     "layer-obs": lambda: LayerObs(samples=12),
+    "sparse-swaps": lambda: SparseSwaps(samples=12),
     "layer-obc": lambda: LayerObs(samples=12, method="obc", rerun=False),
 }
 
@@ -246,7 +248,7 @@ def test_the_network_is_left_as_found_also_when_it_raises(pruner: str) -> None:
         assert state_of(net) == before
         buffers = dict(net.named_buffers())
         for name, value in net.state_dict().items():
-            if name in buffers or (fails and "layer-obs" in pruner):
+            if name in buffers or (fails and pruner in ("layer-obs", "sparse-swaps")):
                 assert torch.equal(value, weights[name])
 
 
@@ -373,7 +375,7 @@ def registry() -> Registry:
 def test_registered_with_their_contract() -> None:
     found = registry()
     assert not found.broken
-    names = ["block-fisher", "cap", "layer-obs", "obd", "obs", "taylor", "wanda"]
+    names = ["block-fisher", "cap", "layer-obs", "obd", "obs", "sparse-swaps", "taylor", "wanda"]
     assert sorted(found.names("pruner")) == names
     for name in names:
         kind: Any = found.entry("pruner", name).load()

@@ -27,7 +27,7 @@ REFUSED = {
     "fused-qkv": ("synflow", "px", "structured"), "attention": ("synflow", "px", "structured"), "tied": ("structured",),
 }  # fmt: skip
 """Architectures that a pruner is wrong for, or that have too few whole channels; everything else it has to prune."""
-UNLABELLED = ("layer-obs", "px", "structured", "wanda")
+UNLABELLED = ("layer-obs", "px", "sparse-swaps", "structured", "wanda")
 """Of the pruners that need data, those that need no labels."""
 NAMES = load_registry().names("pruner")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 from pruningbench.contract import Cost, Outline
 from pruningbench.contract.cost import DOUBLE, FLOAT
@@ -106,24 +107,40 @@ def input_cost(outline: Outline, samples: int) -> Cost:
     return Cost(1, 0, images, memory, formula)
 
 
-def layer_cost(outline: Outline, samples: int, *, rerun: bool, exact: bool) -> Cost:
-    """Return the cost of the input Hessians of one layer (or all layers), inverted and factored layer by layer."""
+def layer_cost(outline: Outline, samples: int, *, rerun: bool, solver: Literal["columns", "greedy", "swaps"]) -> Cost:
+    """Return the cost of the input Hessians of one layer (or all layers), with which layers are pruned one by one.
+
+    The Hessians are inverted and factored for columns and greedy removals; swaps need the pairs of each row's weights.
+    """
     images = outline.images(samples) or samples
     squares = {name: _hessian_entries(name, shape) for name, shape in outline.shapes.items()}
     largest = max(squares.values())
     hessians = largest if rerun else sum(squares.values())
-    rows = 6 * STEP_ENTRIES + 24 * outline.largest if exact else 4 * outline.largest
-    memory = 2 * outline.state_bytes + 6 * outline.weights + DOUBLE * (hessians + 5 * largest + rows)
+    if solver == "swaps":
+        copies, rows = 1, 3 * max(_pairs(shape) for shape in outline.shapes.values()) + 6 * outline.largest
+        each = "8 d^2 of the largest + 48 Wmax + 3 x 64 MiB"
+    elif solver == "greedy":
+        copies, rows = 5, 6 * STEP_ENTRIES + 24 * outline.largest
+        each = "40 d^2 of the largest + 192 Wmax + 6 x 64 MiB"
+    else:
+        copies, rows = 5, 4 * outline.largest
+        each = "40 d^2 of the largest + 32 Wmax"
+    memory = 2 * outline.state_bytes + 6 * outline.weights + DOUBLE * (hessians + copies * largest + rows)
     memory += _watching(outline, images)
     held = images * (outline.image_bytes + HELD * outline.widest_bytes)
     carried = rerun and held <= MOST_CARRIED
     memory += held if carried else 0
-    each = "192 Wmax + 6 x 64 MiB" if exact else "32 Wmax"
     of = "one layer" if rerun else "all layers"
-    formula = f"2 S + 6 W + 8 d^2 of {of} + 40 d^2 of the largest + {each} + 3 to 7 b a + 7 x 64 MiB: Hessians, inputs"
+    formula = f"2 S + 6 W + 8 d^2 of {of} + {each} + 3 to 7 b a + 7 x 64 MiB: Hessians, inputs"
     if carried:
         formula += f"; + n (i + {HELD} a): all images at one layer"
     return Cost(len(outline.shapes) if rerun and not carried else 1, 0, images, memory, formula)
+
+
+def _pairs(shape: tuple[int, ...]) -> int:
+    """Return the most pairs of a kept and a pruned weight of a row that are held at a time."""
+    in_row = math.prod(shape[1:]) ** 2 // 4
+    return min(shape[0] * in_row, max(STEP_ENTRIES, in_row))
 
 
 def _samples_at_once(outline: Outline, weights: int, images: int) -> int:

@@ -96,19 +96,25 @@ def row_masks(scores: Mapping[str, Tensor], sparsity: float, allocation: Allocat
     ``round(sparsity * total)`` weights are pruned; among equal scores the first are kept.
     """
     kept = layer_keep_counts({name: tuple(s.shape) for name, s in scores.items()}, sparsity, allocation)
-    masks = {}
-    for name, score in scores.items():
-        rows = score.flatten(1)
-        per_row, remainder = divmod(score.numel() - kept[name], len(rows))
-        # stable and flipped: among equal scores the last weight comes first, since it is pruned first
-        order = rows.shape[1] - 1 - rows.flip(1).argsort(dim=1, stable=True)
-        mask = torch.ones_like(rows, dtype=torch.bool).scatter_(1, order[:, :per_row], False)
-        if remainder:
-            following = order[:, per_row : per_row + 1]
-            more = ~keep_highest([rows.gather(1, following)], remainder)[0]
-            mask.scatter_(1, following, ~more)
-        masks[name] = mask.view(score.shape)
-    return masks
+    return {
+        name: row_mask(score.flatten(1), score.numel() - kept[name]).view(score.shape) for name, score in scores.items()
+    }
+
+
+def row_mask(scores: Tensor, prune: int) -> Tensor:
+    """Return a mask of (rows, d) scores that prunes `prune` weights, the same number in each row give or take one.
+
+    Ties and the remainder of the division are decided as in `row_masks`.
+    """
+    per_row, remainder = divmod(prune, len(scores))
+    # stable and flipped: among equal scores the last weight comes first, since it is pruned first
+    order = scores.shape[1] - 1 - scores.flip(1).argsort(dim=1, stable=True)
+    mask = torch.ones_like(scores, dtype=torch.bool).scatter_(1, order[:, :per_row], False)
+    if remainder:
+        following = order[:, per_row : per_row + 1]
+        more = ~keep_highest([scores.gather(1, following)], remainder)[0]
+        mask.scatter_(1, following, ~more)
+    return mask
 
 
 def sparsegpt(weights: Tensor, hessians: Tensor, prune: int, columns: int = 128) -> tuple[Tensor, Tensor]:

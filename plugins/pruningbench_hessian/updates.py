@@ -176,7 +176,8 @@ class LayerObs(Pruner):
         """Return the cost: one forward pass per layer, or a single one."""
         from pruningbench_hessian.costs import layer_cost
 
-        return layer_cost(outline, self.samples, rerun=self.rerun, exact=self.method == "obc")
+        solver: Literal["greedy", "columns"] = "greedy" if self.method == "obc" else "columns"
+        return layer_cost(outline, self.samples, rerun=self.rerun, solver=solver)
 
     def prune(self, context: PruningContext, sparsity: float) -> Masks:
         """Return masks and update the kept weights of the network in place; pruned ones become zero."""

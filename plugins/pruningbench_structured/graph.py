@@ -12,8 +12,7 @@ import copy
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -22,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.contract import PruningBenchError, UsageError
+from pruningbench_structured.groups import ChannelGraph, ChannelGroup, Part, Structure
+from pruningbench_structured.heads import attention_heads
 
 MISSING = "structured pruning needs the Torch-Pruning library: pip install 'pruningbench[structured]'"
 
@@ -32,59 +33,6 @@ _CHANNELWISE = re.compile(
     re.VERBOSE,
 )
 """Operations, named by their gradients, that do not mix channels or are part of a linear layer."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """The entries of one parameter that belong to a group's channels.
-
-    Attributes:
-        name: the parameter.
-        dim: dimension along which it is cut.
-        owner: (shape[dim],) int64: for each entry along `dim`, the channel of the group that owns it, or -1.
-        weight: whether it is the weight of a linear map or convolution; otherwise a bias, or a norm's scale or shift.
-    """
-
-    name: str
-    dim: int
-    owner: Tensor
-    weight: bool
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that can be removed one by one, each together with the entries that depend on it.
-
-    Attributes:
-        name: the layer whose output channels they are.
-        channels: for each channel, its positions in that layer's output; several in grouped convolutions.
-        parts: the parameter entries that they own.
-    """
-
-    name: str
-    channels: tuple[tuple[int, ...], ...]
-    parts: tuple[Part, ...]
-
-    def drop(self, part: Part, removed: Tensor) -> Tensor:
-        """Return a bool mask of the entries of `part`, along its dimension, that belong to the removed channels."""
-        return (part.owner >= 0) & removed[part.owner.clamp(min=0)]
-
-
-@dataclass(frozen=True)
-class ChannelGraph:
-    """The removable channel groups of a network, in module order, and why other layers have none.
-
-    Attributes:
-        network: the traced copy.
-        groups: the groups whose channels can be removed.
-        skipped: layer -> reason.
-        dependencies: Torch-Pruning's graph of `network`.
-    """
-
-    network: nn.Module
-    groups: tuple[ChannelGroup, ...]
-    skipped: Mapping[str, str]
-    dependencies: Any
 
 
 def installed() -> bool:
@@ -103,13 +51,16 @@ def library() -> Any:
     return import_module("torch_pruning")
 
 
-def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]) -> ChannelGraph:
+def channel_graph(
+    network: nn.Module, example: Tensor, prunable: Collection[str], *, heads: bool = False
+) -> ChannelGraph:
     """Trace a copy of a network in eval mode and return the groups of channels that can be removed.
 
     Args:
         network: any module with one input; it is not modified.
         example: (B, ...) input; its first sample is used.
         prunable: names of the weights that may be cut; groups that involve other weights are left out.
+        heads: whether attention heads are groups of channels, too.
 
     Raises:
         UsageError: if the library is not installed.
@@ -144,6 +95,12 @@ def channel_graph(network: nn.Module, example: Tensor, prunable: Collection[str]
             skipped[root] = obstacle
         else:
             groups[root] = reader.read(root, group)
+    if heads:
+        found, refused = attention_heads(network, example[:1], prunable)
+        skipped.update({name: reason for name, reason in refused.items() if name not in groups})
+        for attention in (group for group in found if group.name not in groups):
+            groups[attention.name] = attention
+            skipped.pop(attention.name, None)
     order = {name: i for i, name in enumerate(names.values())}
     chosen = sorted((g for g in groups.values() if len(g.channels) > 1), key=lambda g: order[g.name])
     return ChannelGraph(network, tuple(chosen), skipped, dependencies)
@@ -214,7 +171,21 @@ class _Reader:
         for item in group:
             for part in self._parts(item.dep, torch.tensor(item.idxs), channel_of_position[list(item.root_idxs)]):
                 parts[part.name, part.dim] = part
-        return ChannelGroup(root, channels, tuple(parts.values()))
+        return ChannelGroup(root, channels, tuple(parts.values()), structure=self._structure(group))
+
+    def _structure(self, group: Any) -> Structure:
+        """Return the dependencies of a group, with its layers numbered in the order of the traversal.
+
+        A layer whose outputs and inputs are both cut is two nodes. Equal results mean that the numbers are an
+        isomorphism of the two graphs that keeps the types of layers.
+        """
+        numbers: dict[tuple[Any, bool], int] = {}
+
+        def node(owner: Any, cut: Any) -> tuple[int, str, bool]:
+            outputs = bool(self._dependencies.is_out_channel_pruning_fn(cut))
+            return numbers.setdefault((owner, outputs), len(numbers)), type(owner.module).__name__, outputs
+
+        return tuple((*node(dep.source, dep.trigger), *node(dep.target, dep.handler)) for dep, _ in group)
 
     def _width(self, dep: Any) -> int:
         module = dep.target.module

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from pruningbench.contract import PruningBenchError, PruningContext
 from pruningbench.pruning.preservation import preserved
 from pruningbench.pruning.weight_inputs import in_double
-from pruningbench_structured.graph import ChannelGraph, ChannelGroup
+from pruningbench_structured.groups import ChannelGraph, ChannelGroup
 
 
 def group_norms(graph: ChannelGraph, parameters: Mapping[str, Tensor]) -> list[Tensor]:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pruningbench_structured.graph import ChannelGraph
+from pruningbench_structured.groups import ChannelGraph
 from pruningbench_structured.shrinking import removal_count
 
 
-def removals(scores: Sequence[Tensor], allocation: Literal["global", "uniform"], floor: float) -> list[tuple[int, int]]:
+def removals(
+    scores: Sequence[Tensor],
+    allocation: Literal["global", "uniform", "isomorphic"],
+    floor: float,
+    structures: Sequence[Hashable] | None = None,
+) -> list[tuple[int, int]]:
     """Return (group, channel) pairs in the order of removal.
 
     Args:
         scores: scores of each group's channels, higher = keep; among equal scores the last is removed first.
-        allocation: global (lowest score of all first) or uniform (all groups lose the same share).
+        allocation: global (lowest score of all first), uniform (all groups lose the same share) or isomorphic (groups
+            of equal structure are ranked together, lowest score first, and each such class loses the same share).
         floor: share of each group's channels that is never removed; one channel always remains.
+        structures: the structure of each group, for isomorphic; None if all differ.
     """
-    keyed = []
+    if allocation == "isomorphic":
+        classes: list[Hashable] = list(structures or range(len(scores)))
+    else:
+        classes = [None if allocation == "global" else number for number in range(len(scores))]
+    lowest_first: dict[Hashable, list[tuple[float, int, int]]] = {}
+    sizes: Counter[Hashable] = Counter()
     for number, values in enumerate(scores):
         order = (len(values) - 1 - values.flip(0).argsort(stable=True)).tolist()
         most = len(values) - max(1, round(floor * len(values)))
-        for rank, channel in enumerate(order[:most]):
-            key = float(values[channel]) if allocation == "global" else (rank + 1) / len(values)
-            keyed.append((key, -number, -channel))
+        ranked = lowest_first.setdefault(classes[number], [])
+        ranked += [(float(values[channel]), -number, -channel) for channel in order[:most]]
+        sizes[classes[number]] += len(values)
+    keyed = [
+        (value if allocation == "global" else (rank + 1) / sizes[name], number, channel)
+        for name, ranked in lowest_first.items()
+        for rank, (value, number, channel) in enumerate(sorted(ranked))
+    ]
     return [(-number, -channel) for _, number, channel in sorted(keyed)]
 
 

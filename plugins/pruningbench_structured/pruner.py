@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pruningbench.pruning.masks import Masks
-    from pruningbench_structured.graph import ChannelGraph
+    from pruningbench_structured.groups import ChannelGraph
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,25 @@ class Structured(Pruner):
     network computes the same function as the smaller one. The score of a channel, over all weights that it owns,
     is ``sqrt(sum w^2)`` divided by the group's mean (l2), ``sum (g w)^2`` with g the gradient of the mean loss
     (taylor), or drawn from U(0, 1) (random). Channels are removed in the order of their scores (global), or each
-    group loses the same share of its channels (uniform), until the pruned share of the prunable weights is as
-    close to the requested sparsity as whole channels allow: ``sparsity_achieved`` gives the result.
+    group loses the same share of its channels (uniform), or each class of groups whose dependency graphs are
+    isomorphic loses the same share, in the order of the scores within the class (isomorphic), until the pruned
+    share of the prunable weights is as close to the requested sparsity as whole channels allow:
+    ``sparsity_achieved`` gives the result.
+    With ``heads``, the heads of each attention module are a group, too: a head owns its rows of the projection to
+    queries, keys and values, and its columns of the projection after it. This needs modules with fused projections
+    `qkv` and `proj`, as in timm's vision transformers, whose forward pass runs with fewer heads: timm's has to take
+    its width from the module, as releases from 1.0.23 on do, and torch's ``MultiheadAttention`` does not.
     The pruner leaves out the network's outputs, layers outside the scope, shared weights, and channels that pass
     through layer, group or instance norm, attention or added embeddings. In a vision transformer it can remove the
-    hidden units of MLPs, but not heads or the embedding. A masked network is not faster:
-    ``pruningbench_structured.shrink`` builds the smaller one and ``compare_size`` measures it.
+    hidden units of MLPs and attention heads, but not the embedding: a layer norm over fewer channels gives other
+    values than one over channels of zeros. A masked network is not faster: ``pruningbench_structured.shrink`` builds
+    the smaller one and ``compare_size`` measures it.
     Cost: a traced forward and backward graph of one image, a copy of the network, and for taylor one backward
     pass per batch. Needs Torch-Pruning (``pip install 'pruningbench[structured]'``) and images, with labels for
     taylor. Higher = keep.
-    Sources: Fang et al., DepGraph: Towards any structural pruning (CVPR 2023); taylor: Molchanov et al.,
-    Importance estimation for neural network pruning (CVPR 2019), equation 8.
+    Sources: Fang et al., DepGraph: Towards any structural pruning (CVPR 2023); isomorphic: Fang et al., Isomorphic
+    pruning for vision models (ECCV 2024); taylor: Molchanov et al., Importance estimation for neural network
+    pruning (CVPR 2019), equation 8; heads: Michel et al., Are sixteen heads really better than one? (NeurIPS 2019).
     """
 
     exact: ClassVar[bool] = False
@@ -42,11 +50,14 @@ class Structured(Pruner):
     updates_weights: ClassVar[bool] = True
 
     importance: Literal["l2", "taylor", "random"] = param("l2", doc="score of a channel: l2, taylor or random")
-    allocation: Literal["global", "uniform"] = param(
-        "global", doc="one order over all groups (global), or the same share of channels from each (uniform)"
+    allocation: Literal["global", "uniform", "isomorphic"] = param(
+        "global",
+        doc="one order over all groups (global), or the same share of channels from each group (uniform) or from each "
+        "class of groups with isomorphic dependency graphs (isomorphic)",
     )
     floor: float = param(0.1, doc="minimum share of each group's channels to keep, in [0, 1); one is always kept")
     samples: int = param(256, doc="number of images to use for taylor, starting with the first; at least 1")
+    heads: bool = param(False, doc="whether whole attention heads are removed, too", later=True)
 
     @property
     def seeded(self) -> bool:  # type: ignore[override]  # depends on a field of this pruner
@@ -88,7 +99,7 @@ class Structured(Pruner):
         from pruningbench_structured.shrinking import removal_masks, silence, without
 
         images = next(images for images, _ in context.first_images("structured", 2))
-        graph = channel_graph(context.network, images, frozenset(context.parameters))
+        graph = channel_graph(context.network, images, frozenset(context.parameters), heads=self.heads)
         removed = self._removed(context, graph, sparsity)
         skipped = dict(sorted(graph.skipped.items()))
         masks = Masks(
@@ -119,7 +130,7 @@ class Structured(Pruner):
         else:
             l2 = self.importance == "l2"
             scores = group_norms(graph, context.parameters) if l2 else random(graph, context)
-        sequence = order.removals(scores, self.allocation, self.floor)
+        sequence = order.removals(scores, self.allocation, self.floor, [group.structure for group in graph.groups])
         total = sum(p.numel() for p in context.parameters.values())
         requested = number_to_prune(sparsity, total)
         removed, most = order.nearest(graph, context.parameters, sequence, requested)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from pruningbench.contract import PruningBenchError
 from pruningbench.pruning.masks import Masks
-from pruningbench_structured.graph import ChannelGraph, ChannelGroup, channel_graph
+from pruningbench_structured.graph import channel_graph
+from pruningbench_structured.groups import ChannelGraph, ChannelGroup
+from pruningbench_structured.heads import cut_heads
 
 Removed = Sequence[Tensor]
 """For each group of a `ChannelGraph`, a bool tensor of its removed channels."""
@@ -59,8 +61,8 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
     """Return a smaller network without the channels that the masks leave empty; it computes the same function.
 
     A channel is removed if the masks prune everything that belongs to it: its rows and columns in all layers
-    that share it. Other pruned weights remain as zeros. If the masks prune no whole channel, the result is as
-    large as the network.
+    that share it. So is an attention head if it can be; its module then has a smaller `num_heads`. Other pruned
+    weights remain as zeros. If the masks prune no whole channel, the result is as large as the network.
 
     Args:
         network: dense or pruned, with the masks' parameters; it is not modified.
@@ -78,7 +80,7 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
     """
     masked = copy.deepcopy(network).eval()
     masks.apply(masked)
-    graph = channel_graph(masked, example_inputs, frozenset(masks))
+    graph = channel_graph(masked, example_inputs, frozenset(masks), heads=True)
     smaller = without(masked, graph, [_empty(group, masks) for group in graph.groups], example_inputs)
     for target, source in zip(smaller.parameters(), network.parameters(), strict=True):
         target.requires_grad_(source.requires_grad)
@@ -96,7 +98,9 @@ def without(masked: nn.Module, graph: ChannelGraph, removed: Removed, inputs: Te
     modules = dict(graph.network.named_modules())
     for group, gone in zip(graph.groups, removed, strict=True):
         positions = sorted(p for channel in gone.nonzero().flatten().tolist() for p in group.channels[channel])
-        if positions:
+        if positions and group.attention is not None:
+            cut_heads(graph.network, group, gone)
+        elif positions:
             root = modules[group.name]
             cut = graph.dependencies.get_pruner_of_module(root).prune_out_channels
             graph.dependencies.get_pruning_group(root, cut, positions).prune()
