@@ -107,6 +107,7 @@ def run(
     address: str | None = None,
     task_timeout: float | None = None,
     memory: int | None = None,
+    budget: float | None = None,
     accept_changed: bool = False,
     no_cache: bool = False,
     verify_data: bool = False,
@@ -132,6 +133,8 @@ def run(
             a progress note); it is then killed and recorded as ``timeout``. None for no limit.
         memory: bytes that a task may hold for its samples and what it makes of them; tasks with more go in parts, with
             the same values. None for 4 GiB.
+        budget: seconds after which nothing is started any more, nor what is likely to take longer; what is most
+            informative runs first. None for no limit.
         accept_changed: keep finished rows even if weights, data or code have changed since, and mark them.
         no_cache: neither read nor fill the cache of this machine.
         verify_data: read all weights and data again, even if no file seems to have changed.
@@ -159,6 +162,7 @@ def run(
         verify_data=verify_data,
         task_timeout=task_timeout,
         memory=memory,
+        budget=budget,
         observers=tuple(observers),
     )
     prepared = prepare(loaded, registry, out, options)

@@ -75,3 +75,10 @@ def _as_python(character: str) -> str:
 
 def _as_json(character: str) -> str:
     return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+
+def span(seconds: float) -> str:
+    """Return a duration in readable form: ``8 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -108,6 +108,21 @@ def parse_memory(_ctx: click.Context, _param: click.Parameter, value: str | None
     return int(float(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1))
 
 
+def parse_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Parse a time such as ``2h``, ``90 min``, ``1h30m`` or ``45s`` into seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s)?", value.replace(" ", "").lower())
+    try:
+        hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found and value.strip() else (0,) * 3
+    except ValueError:  # such as 1.2.3
+        hours = minutes = seconds = 0
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total > 0:
+        raise click.BadParameter(f"{value!r} must be a time such as 2h, 90min or 1h30m")
+    return total
+
+
 def table_width() -> int | None:
     """Return the width in columns of the terminal on standard output, or None if it is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

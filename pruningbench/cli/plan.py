@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pruningbench.base.text import displayable
+from pruningbench.base.text import displayable, span
 from pruningbench.cli.common import (
     announce,
     few_collections,
@@ -28,7 +29,9 @@ from pruningbench.contract.precision import FULL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pruningbench.harness.resume import State
     from pruningbench.plugins import Registry
+    from pruningbench.store.records import Record
     from pruningbench.suite.plan import Plan
     from pruningbench.suite.schema import Suite
 
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 @click.option(
     "--check-data", is_flag=True, help="Open every data set and decode some samples; exit code 1 if one cannot be used."
 )
+@click.option(
+    "--calibrate", is_flag=True, help="Measure on few samples for about a minute, to estimate the time of what is left."
+)
 @click.option("--json", is_flag=True, help="Print JSON: counts, shared work, missing data, costs, every cell.")
 def plan(
     suite: str,
@@ -56,19 +62,23 @@ def plan(
     limit: int | None,
     device: str,
     check_data: bool,
+    calibrate: bool,
     json: bool,
 ) -> int:
     """Show how many cells SUITE has, what work they share, what pruning costs, what is done, and which data is missing.
 
     Pairs of model and pruner that cannot work or do not fit into memory are listed; a run skips them. To estimate the
-    costs, models of the kind `python` are built, which runs their files; a line announces this first.
+    costs, models of the kind `python` are built, which runs their files; a line announces this first. The time of what
+    is left is estimated from the results that the run folder has, or with --calibrate.
     """
     from pruningbench.suite.schema import load_suite
 
     registry = registry_with_warnings()
     loaded = load_suite(suite, registry, with_limit(settings, limit))
     with few_collections():
-        return _show(registry, loaded, out, only, without, device, check_data=check_data, json=json)
+        return _show(
+            registry, loaded, out, only, without, device, check_data=check_data, calibrate=calibrate, json=json
+        )
 
 
 def _show(
@@ -80,6 +90,7 @@ def _show(
     device: str,
     *,
     check_data: bool,
+    calibrate: bool,
     json: bool,
 ) -> int:
     from pruningbench.harness.resume import assess, sentences
@@ -98,6 +109,11 @@ def _show(
     state = assess(planned, records, Sources(folder.sources, planned).contents.parts)
     left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
     described = {**describe(planned, folder.path, left, device), "changed": list(sentences(state.stale))}
+    if calibrate and left:
+        from pruningbench.harness.calibrating import calibrate as measure
+
+        records = [*records, *measure(planned, registry, device)]
+    described["time"] = _outlook(records, state)
     unusable = False
     if check_data:
         from pruningbench.harness.datacheck import check_data as open_all
@@ -110,6 +126,21 @@ def _show(
     else:
         say(_text(planned, described))
     return int(unusable)
+
+
+def _outlook(records: Sequence[Record], state: State) -> dict[str, Any] | None:
+    """Return what is known about the time of what is left; None if nothing is left or known."""
+    from pruningbench.harness.forecast import Forecast
+
+    if not records or not state.jobs:
+        return None
+    forecast = Forecast()
+    forecast.learn(records)
+    outlook = forecast.outlook((job.cell, [run.label for run in job.tasks]) for job in state.jobs)
+    known = [record for record in records if record.status == "ok"]
+    peaks = [record.peak_memory_mb for record in known if not math.isnan(record.peak_memory_mb)]
+    devices = sorted({record.device.partition(":")[0] for record in known if record.device})
+    return {**dataclasses.asdict(outlook), "peak_memory_mb": max(peaks, default=None), "devices": devices}
 
 
 def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
@@ -171,7 +202,7 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
         lines.append(f"refused       {described['refused']}")
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
-    lines += _costs(described)
+    lines += [*_time(described), *_costs(described)]
     lines += _data(described.get("data", ()))
     if described["missing"]:
         lines += ["missing (required before anything can run)", *(f"  {text}" for text in described["missing"])]
@@ -180,6 +211,32 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
     if described["fetched_when_run"]:
         lines += ["fetched when the suite runs", *(f"  {text}" for text in described["fetched_when_run"])]
     return "\n".join(displayable(line).rstrip() for line in lines)
+
+
+def _time(described: dict[str, Any]) -> list[str]:
+    """Return how long what is left will take, and how sure that is."""
+    if not described["pending_task_runs"]:
+        return []
+    time = described.get("time")
+    if time is None or not time["cells"]:
+        return [
+            "time left     unknown: nothing has been measured in this folder yet; --calibrate measures for a minute"
+        ]
+    hours = " of a GPU" if time["devices"] == ["cuda"] else ""
+    lines = [
+        f"time left     about {span(time['seconds'])}{hours}, one cell after another ({span(time['low'])} to "
+        f"{span(time['high'])}), from {time['cells']} cells"
+    ]
+    total = time["measured"] + time["analogy"] + time["unknown"]
+    if time["analogy"]:
+        lines.append(
+            f"  {time['analogy']} of {total} pieces of work are estimated from other models, pruners or recipes"
+        )
+    if time["unknown"]:
+        lines.append(f"  {time['unknown']} of {total} pieces of work: unknown, and not in this time")
+    if time["peak_memory_mb"]:
+        lines.append(f"  the largest cell so far needed {time['peak_memory_mb'] / 1024:.1f} GB")
+    return lines
 
 
 def _costs(described: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pruningbench.base.text import displayable, last_line
+from pruningbench.base.text import displayable, last_line, span
 from pruningbench.cli.common import say
 from pruningbench.hookspecs import CellInfo, RunInfo, hookimpl
 
@@ -19,13 +19,6 @@ def make_observer(kind: str | None) -> PlainProgress | None:
     if kind is None:
         kind = "rich" if sys.stderr.isatty() else "plain"
     return {"rich": RichProgress, "plain": PlainProgress}[kind]() if kind != "none" else None
-
-
-def span(seconds: float) -> str:
-    """Return a duration in readable form: ``8 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Clock:

@@ -16,6 +16,7 @@ from pruningbench.cli.common import (
     only_option,
     parse_memory,
     parse_shard,
+    parse_time,
     registry_with_warnings,
     say,
     say_lines,
@@ -51,6 +52,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Kill a task, or the making of a cell's model, that shows no progress for so long; the rest goes on.",
+)
+@click.option(
+    "--budget",
+    callback=parse_time,
+    metavar="TIME",
+    help="Start nothing that is not likely to end within this time, such as 2h or 90min; most informative cells first.",
 )
 @click.option(
     "--memory",
@@ -94,6 +101,7 @@ def run(
     workers: int,
     address: str | None,
     task_timeout: float | None,
+    budget: float | None,
     memory: int | None,
     shard: tuple[int, int] | None,
     retry_failed: bool,
@@ -128,6 +136,7 @@ def run(
         verify_data=verify_data,
         task_timeout=task_timeout,
         memory=memory,
+        budget=budget,
         observers=observers,
     )
     prepared = prepare(loaded, registry, out, options)

@@ -60,12 +60,19 @@ class Executor(ABC):
             killed and the job lost. None for no limit. The harness sets it before `run` if the class `limits_time`.
         device: device on which jobs compute, as text; set by the harness before `run`.
         address: the cluster that the user named; None if none was. Set before `start` if the class `takes_address`.
+        admits: asked before a job starts; a job that is not admitted is left out. The harness sets it for runs with a
+            budget of time if the class `observes_budget`.
+        in_order: whether jobs have to be started in the order that they are given in, families or not.
         limits_time: whether this class observes `time_limit`.
+        observes_budget: whether it observes `admits` and `in_order`.
         takes_address: whether this class uses `address`.
     """
 
     limits_time: ClassVar[bool] = False
     takes_address: ClassVar[bool] = False
+    observes_budget: ClassVar[bool] = False
+    admits: Callable[[Any], bool] = staticmethod(lambda _job: True)
+    in_order: bool = False
     time_limit: float | None = None
     device: str = "cpu"
     address: str | None = None

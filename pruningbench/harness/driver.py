@@ -92,6 +92,7 @@ class Driver:
 
     Attributes:
         contents: what the workers have learnt about the content of models and data sets.
+        learn: called with the records of each task when they are stored.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder, observers: Observers, *, isolated: bool = False) -> None:
@@ -104,6 +105,7 @@ class Driver:
         self.deaths = DeathWatch(folder.running)
         self._reported: set[Path] = set()  # damaged files that have been reported
         self._remarked: set[tuple[str, str, str]] = set()
+        self.learn: Callable[[Sequence[Record]], None] = lambda _records: None
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
         """Return what is left to do, after recording as crashed the cells that keep killing their process."""
@@ -217,6 +219,7 @@ class Driver:
                 self._write_arrays(event, cell, {line.metric for line in unchanged})
                 self.journal.append(_merged(unchanged, records) if unchanged else records)
                 self._losses.done(event.job, task)
+                self.learn(records)
                 if event.status != "ok":
                     failed.add(cell.key)
                 self._report(cell, records)

@@ -12,6 +12,7 @@ class SerialExecutor(Executor):
     """Run one cell after another: in this process, or in one other process if time is limited."""
 
     limits_time: ClassVar[bool] = True
+    observes_budget: ClassVar[bool] = True
 
     @classmethod
     def problem(cls, workers: int) -> str | None:
@@ -32,13 +33,15 @@ class SerialExecutor(Executor):
             return
         work = self.make_work()
         for job in jobs:
-            yield from work(job)
+            if self.admits(job):
+                yield from work(job)
 
 
 class ProcessesExecutor(Executor):
     """Run cells in several local processes, each with its share of the cores and of the GPUs."""
 
     limits_time: ClassVar[bool] = True
+    observes_budget: ClassVar[bool] = True
 
     @classmethod
     def problem(cls, workers: int) -> str | None:
@@ -72,4 +75,4 @@ def _in_processes(executor: Executor, jobs: Iterable[Any]) -> Iterator[Any]:
     def begin(number: int, inbox: Inbox) -> WorkerProcess:
         return WorkerProcess(number, factory, where[number], inbox)
 
-    yield from Pool(begin, executor.workers, executor.time_limit).run(jobs)
+    yield from Pool(begin, executor).run(jobs)

@@ -19,14 +19,17 @@ class Families:
 
     Args:
         jobs: in the order of the plan; each may have an attribute `family` (`pruningbench.contract.Executor`).
+        in_order: whether to hand out the jobs in their order, whatever their families.
     """
 
-    def __init__(self, jobs: Iterable[Any]) -> None:
+    def __init__(self, jobs: Iterable[Any], *, in_order: bool = False) -> None:
+        self._in_order = in_order
         self._left: dict[Family, deque[Any]] = {}
         self._owner: dict[Family, int] = {}
         self._last: dict[int, Family] = {}
         for job in jobs:
-            self._left.setdefault(tuple(getattr(job, "family", ())), deque()).append(job)
+            family = () if in_order else tuple(getattr(job, "family", ()))
+            self._left.setdefault(family, deque()).append(job)
 
     def __len__(self) -> int:
         """Return the number of jobs left."""
@@ -41,7 +44,7 @@ class Families:
             return None
         owned = self._owner.setdefault(family, worker) == worker
         jobs = self._left[family]
-        job = jobs.popleft() if owned else jobs.pop()
+        job = jobs.popleft() if owned or self._in_order else jobs.pop()
         if not jobs:
             del self._left[family]
         self._last[worker] = family

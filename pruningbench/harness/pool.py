@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-from pruningbench.contract.executor import JobLost, JobNote
+from pruningbench.contract.executor import Executor, JobLost, JobNote
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.families import Families
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, READY, Place, serve
@@ -157,12 +157,11 @@ class Pool:
 
     Args:
         begin: starts a process.
-        workers: number of processes.
-        time_limit: seconds that a job may run without an event or a note; None for no limit.
+        executor: says how many processes, which jobs to start, and how long they may be silent.
     """
 
-    def __init__(self, begin: Begin, workers: int, time_limit: float | None) -> None:
-        self._begin, self._count, self._time_limit = begin, workers, time_limit
+    def __init__(self, begin: Begin, executor: Executor) -> None:
+        self._begin, self._executor = begin, executor
         self._inbox: Inbox = queue.SimpleQueue()
         self._workers: list[Member] = []
         self._early = 0
@@ -173,20 +172,30 @@ class Pool:
         Raises:
             PruningBenchError: if a process dies before it can run anything.
         """
-        left = Families(jobs)
+        left = Families(jobs, in_order=self._executor.in_order)
         try:
-            for number in range(min(self._count, len(left))):
+            for number in range(min(self._executor.workers, len(left))):
                 self._workers.append(self._begin(number, self._inbox))
             while left or any(worker.job is not None for worker in self._workers):
                 for worker in self._workers:
-                    if worker.ready and worker.job is None and not worker.dead and left:
-                        worker.give(left.take(worker.number))
+                    if worker.ready and worker.job is None and not worker.dead:
+                        job = self._next_job(left, worker.number)
+                        if job is not None:
+                            worker.give(job)
                 yield from self._next()
                 for worker in self._workers:
-                    worker.look(self._time_limit)
+                    worker.look(self._executor.time_limit)
         finally:
             for worker in self._workers:
                 worker.stop()
+
+    def _next_job(self, left: Families, number: int) -> Any:
+        """Return the next job that may be started; None if there is none."""
+        while left:
+            job = left.take(number)
+            if self._executor.admits(job):
+                return job
+        return None
 
     def _next(self) -> Iterator[Any]:
         """Wait a moment for a message, and yield what it means for the driver."""

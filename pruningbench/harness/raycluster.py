@@ -53,6 +53,7 @@ class RayExecutor(Executor):
 
     limits_time: ClassVar[bool] = True
     takes_address: ClassVar[bool] = True
+    observes_budget: ClassVar[bool] = True
 
     _local: Path | None = None
     _connected = False
@@ -164,7 +165,7 @@ class RayExecutor(Executor):
         def begin(number: int, inbox: Inbox) -> RayWorker:
             return RayWorker(number, factory, station, gpu, inbox)
 
-        yield from Pool(begin, self.workers, self.time_limit).run(jobs)
+        yield from Pool(begin, self).run(jobs)
 
     def close(self) -> None:
         """Leave the cluster; end it if it was started by `start`."""

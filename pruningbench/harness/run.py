@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pruningbench.base.rereading import rereading
 from pruningbench.contract.context import MEMORY
-from pruningbench.contract.executor import Executor, Work
+from pruningbench.contract.executor import Executor
 from pruningbench.contract.precision import FULL, refusal
 from pruningbench.errors import MissingDataError, PluginError, PruningBenchError, RunFolderError, UsageError
 from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
 from pruningbench.harness.events import CellJob
 from pruningbench.harness.observing import Observers
+from pruningbench.harness.pacing import paced
 from pruningbench.harness.resume import State, TaskKey, assess
 from pruningbench.harness.sources import Sources
+from pruningbench.harness.workerfactory import WorkerFactory
 from pruningbench.hookspecs import RunInfo
-from pruningbench.plugins import Registry, load_registry
+from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.mending import mend, readable
 from pruningbench.store.records import Record
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     import torch
 
     from pruningbench.harness.passes import Passes
-    from pruningbench.harness.worker import Worker
 
 
 LEAST_MEMORY = 1 << 20
@@ -60,6 +61,7 @@ class RunOptions:
         task_timeout: seconds that a task, or making a cell's model, may take without a sign of progress; None for
             no limit.
         memory: bytes that a task may hold for its samples; None for the default of 4 GiB.
+        budget: seconds after which nothing is started any more, nor what is likely to take longer; None for no limit.
         observers: names of registered observers of the run.
         passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
@@ -77,6 +79,7 @@ class RunOptions:
     verify_data: bool = False
     task_timeout: float | None = None
     memory: int | None = None
+    budget: float | None = None
     observers: tuple[str, ...] = ()
     passes: Mapping[str, Passes] = field(default_factory=dict)
 
@@ -188,6 +191,10 @@ def _check_executor(kind: type[Executor], options: RunOptions) -> None:
         raise UsageError(f"--executor {options.executor} --workers {options.workers}: {problem}")
     if options.address is not None and not kind.takes_address:
         raise UsageError(f"--address: executor {options.executor!r} uses no cluster; choose --executor ray")
+    if options.budget is not None and not 0 < options.budget < float("inf"):
+        raise UsageError(f"--budget {options.budget:g} s: must be a time > 0")
+    if options.budget is not None and not kind.observes_budget:
+        raise UsageError(f"--budget: executor {options.executor!r} cannot observe a budget")
     if options.memory is not None and options.memory < LEAST_MEMORY:
         raise UsageError(f"--memory {options.memory} bytes: must be at least {LEAST_MEMORY >> 20} MB")
     limit = options.task_timeout
@@ -229,7 +236,7 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
         observers.warn(note)
     if prepared.idle:
         return finished_summary(prepared)
-    work = _Work()
+    work = WorkerFactory()
     executor = _executor(registry, prepared.options)(work, prepared.options.workers)
     executor.address = prepared.options.address
     with closing(executor):
@@ -253,7 +260,7 @@ def _run(
     prepared: Prepared,
     registry: Registry,
     executor: Executor,
-    work: _Work,
+    work: WorkerFactory,
     device: torch.device,
     refused: Mapping[str, str],
     observers: Observers,
@@ -286,6 +293,7 @@ def _run(
     jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
     worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
     work.adopt(worker)
+    jobs, budget = paced(jobs, executor, driver, budget=options.budget, limited=options.task_timeout is not None)
     try:
         summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
     finally:
@@ -295,6 +303,9 @@ def _run(
             sources.save(worker.contents)
     if options.no_cache:
         shutil.rmtree(folder.private_cache, ignore_errors=True)
+    if budget is not None and budget.refused:
+        cells = "1 cell is" if budget.refused == 1 else f"{budget.refused} cells are"
+        observers.warn(f"the budget is used up: {cells} left, which the same command continues with")
     return summary
 
 
@@ -313,41 +324,6 @@ def finished_summary(prepared: Prepared) -> Summary:
     computed = measured_groups(records) - prepared.groups
     before = plan.task_runs() - computed - left
     return Summary(len(plan.cells), computed, max(before, 0), not_ok(plan, records), left)
-
-
-class _Work:
-    """Gives a process the worker that runs its jobs: the driver's own worker here, a new one in another process.
-
-    After unpickling in another process, it uses that process's plugins.
-    """
-
-    def __init__(self) -> None:
-        self._worker: Worker | None = None
-        self._settings: tuple[Any, ...] = ()
-
-    def adopt(self, worker: Worker) -> None:
-        """Use the driver's worker in this process, and its settings in others."""
-        self._worker = worker
-        self._settings = (
-            worker.suite, worker.device, worker.cache.folder,
-            worker.keep_weights, worker.limit, worker.lost, worker.passes.known, worker.memory,
-        )  # fmt: skip
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_worker": None}
-
-    def __call__(self, note: Callable[[str], None] = lambda _message: None) -> Work:
-        if self._worker is not None:
-            return self._worker.run
-        from pruningbench.harness.worker import Worker
-        from pruningbench.store.cache import Cache
-
-        suite, device, cache, keep_weights, limit, lost, passes, memory = self._settings
-        worker = Worker(
-            suite, load_registry(), device, Cache(cache, note), note,
-            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes, memory=memory,
-        )  # fmt: skip
-        return worker.run
 
 
 def measured_groups(records: Iterable[Record]) -> int:
