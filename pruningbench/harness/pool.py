@@ -14,11 +14,11 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any
 
+from pruningbench.base.processes import describe_exit
 from pruningbench.contract.executor import JobLost, JobNote, Work
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.families import Families
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, READY, Place, serve
-from pruningbench.harness.supervisor import describe_exit
 
 STARTUP = 300.0
 """Seconds that a process may take to load the plugins."""

@@ -1,0 +1,42 @@
+"""A network that torch compiles while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from pruningbench.training.errors import TrainingError
+
+BACKEND = "inductor"
+"""Backend of torch.compile; ``eager`` and ``aot_eager`` need no compiler of C++ or Triton."""
+
+
+@contextmanager
+def compiled(network: nn.Module) -> Iterator[None]:
+    """Let calls of a network inside the block run compiled, forward and backward.
+
+    The network stays the same object with the same names and weights, and copies of it are not compiled. Torch compiles
+    when the network is first called, and again for a batch of another size.
+
+    Raises:
+        TrainingError: if torch cannot compile it.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    network.compile(backend=BACKEND)
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise TrainingError(
+            f"compile: torch cannot compile {type(network).__name__} with {BACKEND} ({_in_short(error)}); install what "
+            "is missing, such as a C++ compiler, or set compile: false"
+        ) from error
+    finally:
+        network._compiled_call_impl = None
+
+
+def _in_short(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(":.") if lines else type(error).__name__
