@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from pruningbench.training.errors import TrainingError
@@ -18,14 +19,17 @@ def compiled(network: nn.Module) -> Iterator[None]:
     """Let calls of a network inside the block run compiled, forward and backward.
 
     The network stays the same object with the same names and weights, and copies of it are not compiled. Torch compiles
-    when the network is first called, and again for a batch of another size.
+    for each size of a batch by itself (``dynamic=False``), and forgets what was compiled before and after the block:
+    otherwise the bits would depend on which batches and networks came before. What else this process has compiled is
+    compiled again when it is called next.
 
     Raises:
         TrainingError: if torch cannot compile it.
     """
     from torch._dynamo.exc import TorchDynamoException
 
-    network.compile(backend=BACKEND)
+    torch.compiler.reset()
+    network.compile(backend=BACKEND, dynamic=False)
     try:
         yield
     except TorchDynamoException as error:
@@ -35,6 +39,7 @@ def compiled(network: nn.Module) -> Iterator[None]:
         ) from error
     finally:
         network._compiled_call_impl = None
+        torch.compiler.reset()
 
 
 def _in_short(error: Exception) -> str:

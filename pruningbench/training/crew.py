@@ -44,9 +44,10 @@ class Crew:
         self._begun = self._ended = False
         spawn = get_context("spawn")  # a fork of a process that has used torch's threads or a GPU may hang
         try:
-            for _ in memberships:
+            for told in memberships:
                 ours, theirs = spawn.Pipe()
-                process = spawn.Process(target=serve, args=(theirs, os.getpid()), daemon=True)
+                name = f"training {told.rank + 1}/{told.size}"
+                process = spawn.Process(target=serve, args=(theirs, os.getpid()), name=name, daemon=True)
                 process.start()
                 theirs.close()
                 self._processes.append(process)
@@ -132,8 +133,8 @@ class Crew:
                 if why != CONTACT:
                     return TrainingError(f"{self._name(place)} of this training failed: {text}")
             if time.monotonic() > end:
-                return (
-                    error if isinstance(error, ExchangeError) else ExchangeError("a process of this training is lost")
+                return ExchangeError(
+                    "the processes of this training have lost contact" if error is None else str(error)
                 )
             time.sleep(0.02)
 

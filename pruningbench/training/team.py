@@ -144,7 +144,7 @@ def devices_of(first: torch.device, processes: int) -> list[torch.device]:
     count = torch.cuda.device_count()
     if processes > count:
         raise TrainingError(
-            f"processes is {processes}, but this process sees {count} GPU{'s' * (count != 1)}; each of them needs its own"
+            f"processes is {processes}, each on its own GPU, but this process sees {count} GPU{'s' * (count != 1)}"
         )
     start = torch.cuda.current_device() if first.index is None else first.index
     return [torch.device("cuda", (start + rank) % count) for rank in range(processes)]
