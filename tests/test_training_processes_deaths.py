@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import torch
 from kit.parallel import Drawing, Ending, left_behind, masks_of, net, state
+from kit.runs import run
 from kit.toysuite import TOY, TOY_SUITE
 from kit.training import quick, toy_samples
 from torch import nn
 
 from pruningbench.base.identity import tensors_digest
+from pruningbench.plugins import Registry
 from pruningbench.pruning.stepping import Stepper
 from pruningbench.store.cache import Cache
 from pruningbench.training import checkpoints, team
@@ -28,6 +30,8 @@ from pruningbench.training.checkpoints import Checkpoints
 from pruningbench.training.errors import TrainingError
 from pruningbench.training.fit import fit
 from pruningbench.training.settings import FitSettings
+
+CONTINUE = "run again to continue from what is stored"
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +75,7 @@ def test_a_killed_process_is_named_and_the_training_continues_with_the_same_bits
             patched.setattr(Stepper, "__call__", killing)
         with pytest.raises(TrainingError) as caught:  # two passes a step, three steps an epoch: in the second epoch
             train(never if between else Ending(9, "killed"), settings, Checkpoints(Cache(), {"training": 1}))
-    assert str(caught.value) == (
-        "process 2 of 2 of this training was killed by SIGKILL; run again to continue from what is stored"
-    )
+    assert str(caught.value) == "process 2 of 2 of this training was killed by SIGKILL; " + CONTINUE
     assert left_behind() == []
     torch.manual_seed(1)
     again, their_losses, said = train(never, settings, Checkpoints(Cache(), {"training": 1}))
@@ -170,85 +172,79 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         team.devices_of(torch.device("mps"), 2)
 
 
+def test_a_cell_whose_process_is_killed_fails_and_is_tried_again(
+    toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on; when the cell is tried again, no step is repeated and no bit is lost."""
+    monkeypatch.setattr(checkpoints, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+    recipe = "{use: finetune, epochs: 2, batch_size: 8, processes: 2, checkpoint_minutes: 1.0e-9, ema: 0.9}"
+    text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", f"[{recipe}]").replace("[0, 0.5, 0.9]", "[0.75]")
+    text = text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]")
+    step, steps = Stepper.__call__, list[int]()
+    kill_at = -1
+
+    def counting(self: Stepper, *args: Any) -> Any:
+        if len(steps) == kill_at:
+            (child,) = multiprocessing.active_children()
+            os.kill(child.pid or 0, signal.SIGKILL)
+        steps.append(1)
+        return step(self, *args)
+
+    monkeypatch.setattr(Stepper, "__call__", counting)
+    run(text, toy_registry, tmp_path / "whole")
+    (whole,) = {record["made_of"]["network"] for record in records(tmp_path / "whole")}
+    all_steps, kill_at = len(steps), 2 * len(steps) - 3  # in the last epoch
+    monkeypatch.setenv("PRUNINGBENCH_CACHE", str(tmp_path / "fresh"))
+    run(text, toy_registry, tmp_path / "killed")
+    (failed,) = [record for record in records(tmp_path / "killed") if record["status"] != "ok"]
+    assert failed["status"] == "failed"
+    last = failed["error"].splitlines()[-1]
+    assert last.endswith("TrainingError: process 2 of 2 of this training was killed by SIGKILL; " + CONTINUE)
+    kill_at = -1
+    run(text, toy_registry, tmp_path / "killed", retry_failed=True)
+    assert len(steps) == 2 * all_steps + 1  # only the step in which it died is taken again
+    (again,) = {record["made_of"]["network"] for record in records(tmp_path / "killed") if record["status"] == "ok"}
+    assert again == whole
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
 SCRIPT = """
-import multiprocessing, os, signal, sys
-from pathlib import Path
-import torch
-from kit.runs import run
-from pruningbench.plugins import load_registry
-from pruningbench.pruning.stepping import Stepper
-from pruningbench.training import checkpoints
+import multiprocessing, os, signal
+from kit.parallel import net
+from kit.training import quick, toy_samples
+from pruningbench.training.fit import fit
 
-torch.set_num_threads(1)
-checkpoints.PAUSE, checkpoints.SHARE = 0.0, 1e9
-suite, out, victim = Path(sys.argv[1]).read_text(), Path(sys.argv[2]), sys.argv[3]
-step, steps = Stepper.__call__, []
-
-def counting(self, *args):
+def report(text):
     (child,) = multiprocessing.active_children()
-    if len(steps) == 21 and victim != "none":
-        print(child.pid, flush=True)
-        os.kill(os.getpid() if victim == "first" else child.pid, signal.SIGKILL)
-    steps.append(1)
-    return step(self, *args)
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-Stepper.__call__ = counting
-run(suite, load_registry(), out, retry_failed=True)
-print(len(steps))
+fit(net(), toy_samples(32), quick(processes=2), seed=0, report=report)
 """
 
 
-def cell(tmp_path: Path, name: str, victim: str = "none") -> subprocess.CompletedProcess[str]:
-    """Train one cell on two processes, of which one may be killed in the third epoch of three."""
-    recipe = "{use: finetune, epochs: 3, batch_size: 8, processes: 2, checkpoint_minutes: 1.0e-9, ema: 0.9}"
-    text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", f"[{recipe}]").replace("[0, 0.5, 0.9]", "[0.75]")
-    suite = tmp_path / "suite.yaml"
-    suite.write_text(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]"))
-    path = os.pathsep.join([str(TOY), str(TOY.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "PRUNINGBENCH_CACHE": str(tmp_path / f"cache {name}")}
-    command = [sys.executable, "-c", SCRIPT, str(suite), str(tmp_path / name), victim]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def records(tmp_path: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (tmp_path / name / "results.jsonl").read_text().splitlines()]
-
-
-def test_kill_9_of_any_process_of_a_cell_loses_no_bit(tmp_path: Path) -> None:
-    whole = cell(tmp_path, "whole")
-    assert whole.returncode == 0, whole.stderr
-    (expected,) = {record["made_of"]["network"] for record in records(tmp_path, "whole")}
-
-    member = cell(tmp_path, "member", "member")
-    assert member.returncode == 0, member.stderr  # the run goes on: the cell has failed
-    failed = records(tmp_path, "member")
-    assert {record["status"] for record in failed} == {"failed"}
-    assert (
-        failed[-1]["error"]
-        .splitlines()[-1]
-        .endswith(
-            "TrainingError: process 2 of 2 of this training was killed by SIGKILL; run again to continue from what is stored"
-        )
+def test_no_process_outlives_the_first() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TOY.parent), os.environ.get("PYTHONPATH", "")])}
+    killed = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-
-    first = cell(tmp_path, "first", "first")
-    assert first.returncode == -signal.SIGKILL, first.stderr
-    assert ended(int(first.stdout)), "the other process outlives the first"
-
-    for name in ("member", "first"):
-        again = cell(tmp_path, name)
-        assert again.returncode == 0, again.stderr
-        assert int(again.stdout.splitlines()[-1]) == int(whole.stdout.splitlines()[-1]) - 21  # no step is repeated
-        done = [record for record in records(tmp_path, name) if record["status"] == "ok"]
-        assert {record["made_of"]["network"] for record in done} == {expected}
-
-
-def ended(pid: int) -> bool:
-    """Wait for the end of a process that is no child of this one."""
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    other = int(killed.stdout)
     for _ in range(300):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
+        if not alive(other):
+            return
         time.sleep(0.1)
-    return False
+    pytest.fail(f"process {other} is still there")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process that is no child of this one exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
