@@ -15,7 +15,7 @@ BACKEND = "inductor"
 
 
 @contextmanager
-def compiled(network: nn.Module) -> Iterator[None]:
+def compiled(network: nn.Module, backend: str | None = None) -> Iterator[None]:
     """Let calls of a network inside the block run compiled, forward and backward.
 
     The network stays the same object with the same names and weights, and copies of it are not compiled. Torch compiles
@@ -23,18 +23,22 @@ def compiled(network: nn.Module) -> Iterator[None]:
     otherwise the bits would depend on which batches and networks came before. What else this process has compiled is
     compiled again when it is called next.
 
+    Args:
+        network: the network.
+        backend: backend of torch.compile; `BACKEND` by default.
+
     Raises:
         TrainingError: if torch cannot compile it.
     """
     from torch._dynamo.exc import TorchDynamoException
 
     torch.compiler.reset()
-    network.compile(backend=BACKEND, dynamic=False)
+    network.compile(backend=backend or BACKEND, dynamic=False)
     try:
         yield
     except TorchDynamoException as error:
         raise TrainingError(
-            f"compile: torch cannot compile {type(network).__name__} with {BACKEND} ({_in_short(error)}); install what "
+            f"compile: torch cannot compile {type(network).__name__} ({_in_short(error)}); install what "
             "is missing, such as a C++ compiler, or set compile: false"
         ) from error
     finally:
@@ -43,5 +47,6 @@ def compiled(network: nn.Module) -> Iterator[None]:
 
 
 def _in_short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(":.") if lines else type(error).__name__
+    inner = getattr(error, "inner_exception", error)
+    first = (str(inner).strip().splitlines() or [""])[0]
+    return f"{type(inner).__name__}: {first}".rstrip(":. ")

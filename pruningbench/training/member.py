@@ -45,6 +45,7 @@ class Membership:
         threads: number of its threads of torch.
         seed: seed of the training.
         settings: how to train.
+        backend: backend of torch.compile.
         place: path of the file by which the processes find each other.
         files: modules of the network's code that were loaded from files, and these files.
         model: the model, as torch saves it.
@@ -56,6 +57,7 @@ class Membership:
     threads: int
     seed: int
     settings: FitSettings
+    backend: str
     place: str
     files: Mapping[str, str]
     model: bytes
@@ -120,7 +122,7 @@ def _serve(connection: Connection, told: Membership) -> None:
         torch.cuda.set_device(device)
     _load_modules(told.files)
     model: VisionModel = torch.load(io.BytesIO(told.model), map_location=device, weights_only=False)
-    with prepared(model, told.settings) as objective:
+    with prepared(model, told.settings, told.backend) as objective:
         train_mode(model.network, freeze_norm=told.settings.freeze_norm)
         connection.send((READY, None))
         connection.recv()  # all are ready

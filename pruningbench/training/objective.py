@@ -42,8 +42,13 @@ class Objective:
 
 
 @contextmanager
-def prepared(model: VisionModel, settings: FitSettings) -> Iterator[Objective]:
+def prepared(model: VisionModel, settings: FitSettings, backend: str | None = None) -> Iterator[Objective]:
     """Set a network up for training inside the block: frozen head, precision, memory format, compiled or not.
+
+    Args:
+        model: the model to train.
+        settings: how to train.
+        backend: backend of torch.compile, if the network is compiled; the usual one by default.
 
     Raises:
         TrainingError: if the head should be frozen but is unknown, or torch cannot compile the network.
@@ -53,5 +58,5 @@ def prepared(model: VisionModel, settings: FitSettings) -> Iterator[Objective]:
         inside.enter_context(kernels(settings.precision))
         inside.enter_context(memory_format(model.network, channels_last=settings.channels_last))
         if settings.compile:
-            inside.enter_context(compiled(model.network))
+            inside.enter_context(compiled(model.network, backend))
         yield Objective(model, settings)

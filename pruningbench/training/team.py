@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pruningbench.contract import VisionModel
+from pruningbench.training import compiling
 from pruningbench.training.crew import Crew
 from pruningbench.training.errors import ExchangeError, TrainingError
 from pruningbench.training.exchange import abandon, add_up, connected, copy_from_first, finish, send
@@ -112,10 +113,9 @@ def team_of(
     with ExitStack() as inside:
         folder = inside.enter_context(tempfile.TemporaryDirectory(prefix="pruningbench-"))
         place = str(Path(folder) / "processes")
-        crew = Crew([
-            Membership(rank, settings.processes, str(device), threads, seed, plain, place, files, content)
-            for rank, device in enumerate(devices) if rank
-        ])  # fmt: skip
+        shared = (threads, seed, plain, compiling.BACKEND, place, files, content)
+        others = list(enumerate(map(str, devices)))[1:]
+        crew = Crew([Membership(rank, settings.processes, device, *shared) for rank, device in others])
         inside.callback(crew.kill)
         if model.device.type == "cuda":
             crew.watch(abandon)  # NCCL waits for ever for a process that is gone
