@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -20,6 +21,9 @@ PATIENCE = timedelta(minutes=10)
 BUCKET = 25 * 2**20
 """Bytes of tensors that are sent at once."""
 INTERFACE = "GLOO_SOCKET_IFNAME"
+
+_ending = threading.Lock()
+"""Held while a group is ended: the training and the thread that watches it may do so at the same time."""
 
 
 @contextmanager
@@ -58,8 +62,9 @@ def connected(place: str, rank: int, size: int, device: torch.device) -> Iterato
 
 def abandon() -> None:
     """End all exchanges at once, also those that wait for a process that is gone; for NCCL, which waits for ever."""
-    with suppress(ValueError, RuntimeError):  # there is no group any more
-        dist.distributed_c10d._abort_process_group()
+    with _ending, suppress(ValueError, RuntimeError):  # some versions complain about what is still waiting
+        if dist.is_initialized():
+            dist.distributed_c10d._abort_process_group()
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
