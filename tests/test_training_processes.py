@@ -20,7 +20,7 @@ from pruningbench.plugins import load_registry
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.suite.binding import bind
 from pruningbench.training.fit import fit, number_of_steps
-from pruningbench.training.settings import FitSettings
+from pruningbench.training.settings import CropSettings, FitSettings
 from pruningbench.training.sharing import LEAST, share_out
 
 
@@ -126,6 +126,13 @@ def test_what_a_network_draws_depends_on_the_seed_only() -> None:
         fit(model, toy_samples(32), quick(epochs=2, processes=2), seed=0)
         digests.append(tensors_digest(state(model)))
     assert digests[0] == digests[1]
+
+
+def test_crops_are_made_by_the_first_process_and_its_workers() -> None:
+    one, several = net("none"), net("none")
+    fit(one, toy_samples(32), quick(epochs=1), seed=0, augment=CropSettings(workers=0))
+    fit(several, toy_samples(32), quick(epochs=1, processes=2), seed=0, augment=CropSettings(workers=1))
+    assert furthest(state(one), state(several)) < 1e-6
 
 
 def finetune(**fields: Any) -> Use:

@@ -106,6 +106,15 @@ class OnlyTheLast(Ending):
             super().end()
 
 
+def test_an_interrupt_ends_all_processes() -> None:
+    def report(_text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net(), toy_samples(16), quick(processes=2), seed=0, report=report)
+    assert left_behind() == []
+
+
 def refusal(model: Any, **fields: Any) -> str:
     with pytest.raises(TrainingError) as caught:
         fit(model, toy_samples(16), quick(epochs=1, processes=2, **fields), seed=0)
