@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.parallel import WATCHED, Drawing, furthest, left_behind, masks_of, net, state
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 from kit.training import quick, toy_samples
 from pruningbench_magnitude.moving import Rigl
 from torch import Tensor, nn
 
 from pruningbench.base.identity import tensors_digest
 from pruningbench.contract import PruningContext, Use
-from pruningbench.plugins import load_registry
+from pruningbench.plugins import Registry, load_registry
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.suite.binding import bind
 from pruningbench.training.fit import fit, number_of_steps
@@ -146,6 +150,23 @@ def test_keys_of_earlier_trainings_stay_and_those_of_others_differ() -> None:
     others = [{"processes": 2}, {"processes": 2, "sync_norm": False}, {"processes": 3}, {"compile": True}]
     found = [str(usual.identity()), *(str(finetune(**fields).identity()) for fields in others)]
     assert len(set(found)) == len(found)
+
+
+def test_a_recipe_trains_on_the_same_samples_in_the_same_order(toy_registry: Registry, tmp_path: Path) -> None:
+    """The number of processes belongs to the key, but the seed of the training does not depend on it."""
+    recipes = (
+        "[{use: finetune, lr: 0.1}, {use: finetune, lr: 0.1, processes: 2}, {use: finetune, lr: 0.1, clip_norm: 9}]"
+    )
+    text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", recipes).replace("[0, 0.5, 0.9]", "[0.5]")
+    run(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]"), toy_registry, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len({row["made_of"]["network"] for row in rows}) == 3
+    values = {row["recipe"]: row["value"] for row in rows}
+    one, two, other = (
+        values[f"finetune({fields})"] for fields in ("lr=0.1", "lr=0.1,processes=2", "lr=0.1,clip_norm=9")
+    )
+    assert two == pytest.approx(one, abs=1e-5)
+    assert abs(other - one) > 1e-4, "another order of the samples"
 
 
 @pytest.mark.parametrize(

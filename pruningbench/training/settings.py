@@ -65,12 +65,20 @@ class FitSettings:
         0.0, doc="alpha of cutmix, >= 0; 0 for none; with mixup, each is used in half of the batches", later=True
     )
     processes: int = param(
-        1, doc="processes that share each batch, on one GPU each or on the CPU of this machine, >= 1", later=True
+        1,
+        doc="processes that share each batch, on one GPU each or on the CPU of this machine, >= 1",
+        later=True,
+        draws=False,
     )
     sync_norm: bool = param(
-        True, doc="with several processes, batch norm sees the whole batch; if not, each process's share", later=True
+        True,
+        doc="with several processes, batch norm sees the whole batch; if not, each process's share",
+        later=True,
+        draws=False,
     )
-    compile: bool = param(False, doc="compile the network's passes in training with torch.compile", later=True)
+    compile: bool = param(
+        False, doc="compile the network's passes in training with torch.compile", later=True, draws=False
+    )
     checkpoint_minutes: float = param(
         5.0,
         doc="minutes within an epoch after which the state is stored for an interrupted training, > 0; it is also "
