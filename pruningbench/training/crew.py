@@ -6,7 +6,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection, wait
@@ -52,7 +52,7 @@ class Crew:
                 theirs.close()
                 self._processes.append(process)
                 self._connections.append(ours)
-            self._send([pickle.dumps(one) for one in memberships])
+            self._send(pickle.dumps(one) for one in memberships)  # one at a time: they hold the model
             self._hear(READY)
         except BaseException:
             self.kill()
@@ -77,7 +77,7 @@ class Crew:
         """
         self._send([pickle.dumps(message) for message in messages])
 
-    def _send(self, contents: Sequence[bytes]) -> None:
+    def _send(self, contents: Iterable[bytes]) -> None:
         try:
             for connection, content in zip(self._connections, contents, strict=True):
                 connection.send_bytes(content)

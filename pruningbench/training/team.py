@@ -108,14 +108,10 @@ def team_of(
         return
     devices = devices_of(model.device, settings.processes)
     threads = max(1, torch.get_num_threads() // settings.processes)
-    content, files = _saved(model), files_of(model)
-    plain = FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)})
     with ExitStack() as inside:
         folder = inside.enter_context(tempfile.TemporaryDirectory(prefix="pruningbench-"))
         place = str(Path(folder) / "processes")
-        shared = (threads, seed, plain, compiling.BACKEND, place, files, content)
-        others = list(enumerate(map(str, devices)))[1:]
-        crew = Crew([Membership(rank, settings.processes, device, *shared) for rank, device in others])
+        crew = _crew(model, settings, seed, devices, threads, place)
         inside.callback(crew.kill)
         if model.device.type == "cuda":
             crew.watch(abandon)  # NCCL waits for ever for a process that is gone
@@ -129,6 +125,16 @@ def team_of(
             raise crew.lost(error) from error
         yield Team(model, settings, crew, now)
         crew.dismiss()
+
+
+def _crew(
+    model: VisionModel, settings: FitSettings, seed: int, devices: list[torch.device], threads: int, place: str
+) -> Crew:
+    """Start the processes but the first; each gets the model as it is now."""
+    plain = FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)})
+    shared = (threads, seed, plain, compiling.BACKEND, place, files_of(model), _saved(model))
+    others = list(enumerate(map(str, devices)))[1:]
+    return Crew([Membership(rank, settings.processes, device, *shared) for rank, device in others])
 
 
 def devices_of(first: torch.device, processes: int) -> list[torch.device]:
