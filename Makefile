@@ -3,6 +3,7 @@
 # make vendor the libraries of the site again, from their npm packages
 # make test-explore  the property tests on new random cases
 # make test-fuzz  hostile journals and suites, for an hour or more
+# make test-gpu  the tests that need two NVIDIA GPUs
 # make lint  ruff, mypy --strict, import contracts, length of files, no test that imports another
 # make docs  the documentation site, from docs/ to build/docs; a warning is an error
 # make graph which package imports which; fails on a cycle
@@ -13,17 +14,21 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-explore test-fuzz lint docs vendor graph leaderboard bench clean
+.PHONY: run test test-explore test-fuzz test-gpu lint docs vendor graph leaderboard bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses 2
 
 # property tests on new random cases: a failure prints the case, to be added as an example
 test-explore: $(VENV)/.installed-test
-	PRUNINGBENCH_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --timeout 3600
+	PRUNINGBENCH_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses 2 --timeout 3600
+
+# trainings on several GPUs: a machine with fewer than two fails
+test-gpu: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m gpu
 
 # what readers make of hostile files, on new random cases: nothing but results and errors of one line
 test-fuzz: $(VENV)/.installed-test

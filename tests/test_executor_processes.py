@@ -200,6 +200,9 @@ def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in on_gpus] == ["3", "5", "3"]
     assert [place.memory for place in on_gpus] == [0.5] * 3
     assert [place.memory for place in places(2, "cuda")] == [1.0, 1.0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7,8")
+    seen = [place.environment["CUDA_VISIBLE_DEVICES"] for place in places(2, "cuda")]
+    assert seen == ["3,6,8", "5,7"], "a training may use several"
     one = places(4, "cuda:1")
     assert [("CUDA_VISIBLE_DEVICES" in place.environment, place.memory) for place in one] == [(False, 0.25)] * 4
     monkeypatch.setenv("OMP_NUM_THREADS", "5")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -144,20 +144,21 @@ class Use:
         fields = self.fields()
         return self.name if type(self.component).plain and not fields else {"use": self.name, **fields}
 
-    def identity(self, *, without: str | None = None) -> Any:
+    def identity(self, *, without: str | Sequence[str] | None = None) -> Any:
         """Return everything about this component that can change a result, as plain JSON.
 
         Components of other distributions appear under their full names, so that two with the same name are never
         confused.
 
         Args:
-            without: leave out the fields whose declaration sets this note to False.
+            without: leave out the fields whose declaration sets this note, or one of these, to False.
         """
+        notes = (without,) if isinstance(without, str) else without or ()
         declared = {f.name: f for f in dataclasses.fields(self.component)}
         values = {}
         for name, field in declared.items():
             unchanged = field.metadata.get("later") and getattr(self.component, name) == _default(field)
-            counts = field.metadata.get("identity", True) and (without is None or field.metadata.get(without, True))
+            counts = all(field.metadata.get(note, True) for note in ("identity", *notes))
             if counts and not unchanged:
                 values[name] = self._spelled(name, getattr(self.component, name), Use.identity)
         name = self.full_name.removeprefix(f"{BUILT_IN}/") if self.plugin else self.name

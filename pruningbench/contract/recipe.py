@@ -91,7 +91,8 @@ class Recipe(Component, ABC):
     called with a sparsity of 0, and its requests to prune change nothing.
 
     A field declared with ``training=False`` changes the result without changing the training: recipes that
-    differ only in such fields train on the same stream of samples.
+    differ only in such fields train on the same stream of samples. So do recipes that differ only in fields declared
+    with ``draws=False``, which change how a training computes but not what it draws; each of them trains for itself.
     """
 
     as_loaded: ClassVar[bool] = False

@@ -73,18 +73,20 @@ def calibrate(plan: Plan, registry: Registry, device: str, seconds: float = SECO
         UsageError: if data are missing, or there is no such device.
     """
     end, measured = time.monotonic() + seconds, dict[int, dict[tuple[Kind, float, str], Record]]()
+    kinds = {_kind(cell) for cell in plan.cells}
+    steps = [(dense, limit) for dense in (True, False) for limit in (FEW, MORE)]
     with tempfile.TemporaryDirectory(prefix="pruningbench-calibration-") as place:
-        for number, limit in enumerate((FEW, MORE)):
-            left = (end - time.monotonic()) / (2 - number)
-            if left <= 0:
-                break
+        for number, (dense, limit) in enumerate(steps):
+            left = (end - time.monotonic()) / (len(steps) - number)
             small = make_plan(replace(plan.suite, limit=limit), registry)
-            wanted = {cell.key for cell in representatives(small, {_kind(cell) for cell in plan.cells})}
-            only = tuple(f"cell={key}" for key in sorted(wanted))
-            options = RunOptions(device=device, only=only, no_cache=True, budget=left)
-            folder = Path(place) / str(limit)
+            only = [f"cell={c.key}" for c in representatives(small, kinds) if (c.pruner is None) == dense]
+            if left <= 0 or not only:
+                continue
+            options = RunOptions(device=device, only=tuple(only), no_cache=True, budget=left)
+            folder = Path(place) / f"{limit}-{dense}"
             execute(prepare(small.suite, registry, folder, options), registry)
-            measured[limit] = {_what(record): record for record in _first_lines(folder / "results.jsonl")}
+            found = {_what(record): record for record in _first_lines(folder / "results.jsonl")}
+            measured[limit] = {**measured.get(limit, {}), **found}
     return list(_extrapolated(plan, measured, _sizes(plan, registry)))
 
 

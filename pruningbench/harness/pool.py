@@ -14,11 +14,15 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any, Protocol
 
+<<<<<<< HEAD
 from pruningbench.contract.executor import Executor, JobLost, JobNote
+=======
+from pruningbench.base.processes import describe_exit
+from pruningbench.contract.executor import JobLost, JobNote, Work
+>>>>>>> ddp
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.families import Families
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, READY, Place, serve
-from pruningbench.harness.supervisor import describe_exit
 
 STARTUP = 300.0
 """Seconds that a process may take to load the plugins."""
@@ -232,7 +236,8 @@ def places(workers: int, device: str) -> list[Place]:
 
     Args:
         workers: number of processes, >= 1.
-        device: ``cuda`` for all GPUs, ``cuda:N`` for one of them, or another device.
+        device: ``cuda`` for all GPUs, ``cuda:N`` for one of them, or another device. Of all GPUs, each process sees its
+            own: several, if there are more than processes, for trainings that use several.
     """
     threads = threads_of(workers)
     environment = {"OMP_NUM_THREADS": str(threads)}
@@ -241,10 +246,8 @@ def places(workers: int, device: str) -> list[Place]:
         return [Place(threads, environment, share)] * workers
     gpus = _gpus()
     most = -(-workers // max(1, len(gpus)))  # processes on the fullest GPU
-    return [
-        Place(threads, {**environment, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}, 1 / most)
-        for number in range(workers)
-    ]
+    own = [gpus[number::workers] or [gpus[number % len(gpus)]] for number in range(workers)]
+    return [Place(threads, {**environment, "CUDA_VISIBLE_DEVICES": ",".join(some)}, 1 / most) for some in own]
 
 
 def threads_of(workers: int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pruningbench.harness.supervisor import die_with
+from pruningbench.base.processes import die_with
 
 READY, EVENT, NOTE, DONE = "ready", "event", "note", "done"
 

@@ -7,21 +7,18 @@ restarted; thanks to the journal it continues where it stopped. When the parent 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from pruningbench.base.processes import describe_exit, die_with
 from pruningbench.base.text import displayable_lines
 from pruningbench.errors import PruningBenchError
-
-_PR_SET_PDEATHSIG = 1
 
 
 class ChildDiedError(PruningBenchError):
@@ -110,23 +107,6 @@ def _flush() -> None:
             stream.flush()
 
 
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when `parent` dies; if that is not supported, poll for its death."""
-    if sys.platform.startswith("linux"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0:
-            if os.getppid() != parent:  # the parent died before the request
-                os._exit(1)
-            return
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
 def _wait_for(pid: int) -> int:
     """Wait for the child while passing signals on, and return its wait status."""
 
@@ -146,14 +126,3 @@ def _wait_for(pid: int) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return status
-
-
-def describe_exit(code: int | None) -> str:
-    """Return in words how a process ended.
-
-    Args:
-        code: its exit status; the negative number of the signal that killed it; None if unknown.
-    """
-    if code is not None and code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"exited without a message (exit status {code})"

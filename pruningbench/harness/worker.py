@@ -183,7 +183,7 @@ class Worker:
 
         data = self.shelf.open(cell.data) if recipe.needs_data() and cell.data is not None else None
         # two cells that differ in only one axis train on the same stream of samples
-        seed = derive_seed(cell.seed, "recipe", cell.recipe.identity(without="training"))
+        seed = derive_seed(cell.seed, "recipe", cell.recipe.identity(without=("training", "draws")))
         context = self._context(seed, dense=session.loan.model, as_loaded=session.loan.model)
         rounds = cell.rounds if cell.pruner is None else 1
         job = RecipeJob(model, cell.sparsity, prune, data, context, shared, session.mover(cell), rounds)

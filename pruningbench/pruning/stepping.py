@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pruningbench.pruning.masks import MaskKeeper, Masks
 
     LossOf = Callable[[Tensor, Tensor], Tensor]
+    Gradients = Callable[[Tensor, Tensor, LossOf, int], Tensor]
 
 
 class Moving(Protocol):
@@ -39,6 +40,27 @@ class Schedule(Protocol):
         ...
 
 
+def gradients_of(images: Tensor, labels: Tensor, loss_of: LossOf, parts: int) -> Tensor:
+    """Give the weights the gradients of the mean loss of a batch; return that loss, a scalar without gradients.
+
+    Args:
+        images: (B, C, H, W).
+        labels: (B,) int64, or (B, classes) probabilities.
+        loss_of: maps images and labels to their mean loss.
+        parts: parts of the batch whose gradients are summed one after the other, >= 1.
+    """
+    if parts == 1:
+        loss = loss_of(images, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    total = images.new_zeros(())
+    for some, their in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        loss = loss_of(some, their) * (len(some) / len(images))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
 @dataclass
 class Stepper:
     """Takes one step of the optimizer, the schedule and the moving masks.
@@ -52,6 +74,7 @@ class Stepper:
         clip_norm: maximum gradient norm, 0 for no clipping.
         parts: parts of a batch whose gradients are summed one after the other, >= 1.
         after: called after each step, or None.
+        gradients: computes the gradients of a batch, as `gradients_of` does.
         step: steps taken so far.
     """
 
@@ -63,12 +86,13 @@ class Stepper:
     clip_norm: float = 0.0
     parts: int = 1
     after: Callable[[], None] | None = None
+    gradients: Gradients = gradients_of
     step: int = 0
 
     def __call__(self, images: Tensor, labels: Tensor, loss_of: LossOf) -> Tensor:
         """Descend on the mean loss of a batch; return it, detached, without waiting for the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._gradients(images, labels, loss_of)
+        loss = self.gradients(images, labels, loss_of, self.parts)
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         if self.motion is None or self.motion.before_step(self.step):
@@ -81,18 +105,6 @@ class Stepper:
         if self.after is not None:
             self.after()
         return loss
-
-    def _gradients(self, images: Tensor, labels: Tensor, loss_of: LossOf) -> Tensor:
-        if self.parts == 1:
-            loss = loss_of(images, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss.detach()
-        total = images.new_zeros(())
-        for some, their in zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True):
-            loss = loss_of(some, their) * (len(some) / len(images))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
 
 
 class MeanLoss:

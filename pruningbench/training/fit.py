@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
-from pruningbench.contract.precision import kernels
-from pruningbench.errors import PruningBenchError
 from pruningbench.pruning.masks import Masks
-from pruningbench.pruning.stepping import MeanLoss, Stepper, train_epoch
+from pruningbench.pruning.stepping import MeanLoss, Stepper, gradients_of, train_epoch
 from pruningbench.training.batches import batch_ranges, epoch_batches
 from pruningbench.training.checkpoints import (
     Checkpoints,
@@ -31,17 +29,18 @@ from pruningbench.training.checkpoints import (
     without,
 )
 from pruningbench.training.crops import CropLoader
+from pruningbench.training.errors import TrainingError
 from pruningbench.training.mixing import mixing_of
-from pruningbench.training.modes import memory_format, train_mode
+from pruningbench.training.modes import train_mode
+from pruningbench.training.objective import Objective, prepared
 from pruningbench.training.optimizing import make_optimizer, make_schedule
 from pruningbench.training.settings import CropSettings, FitSettings
+from pruningbench.training.team import team_of
+
+__all__ = ["DRAWN", "TrainingError", "fit", "number_of_steps"]
 
 DRAWN = "drawn"
 """Name in a stored state of the state of the epoch's generator."""
-
-
-class TrainingError(PruningBenchError):
-    """Training cannot start or has diverged."""
 
 
 def fit(
@@ -64,6 +63,9 @@ def fit(
     Weights that `masks` prunes are exactly zero after every step. The order of the samples, the
     augmentation and dropout depend on `seed` only, and the caller's random state is restored.
 
+    With several `processes`, this one is the first: it reads and augments the batches, takes the steps and calls
+    everything that is given here. The others compute gradients of their shares of the batches (`Team`).
+
     Args:
         model: the model to train.
         samples: labelled data.
@@ -84,7 +86,8 @@ def fit(
         Mean training loss of each epoch.
 
     Raises:
-        TrainingError: if there are no labels, or the loss is no longer finite.
+        TrainingError: if there are no labels, the loss is no longer finite, a process dies, or torch cannot compile the
+            network.
     """
     labels = model.labels_of(samples)
     if labels is None or not len(samples):
@@ -136,25 +139,25 @@ class _Run:
         start = motion.masks if motion is not None else masks
         with ExitStack() as inside:
             inside.enter_context(isolated_randomness(self.seed, "fit"))
-            inside.enter_context(_frozen(self.model, settings.freeze_head))
-            inside.enter_context(kernels(settings.precision))
-            inside.enter_context(memory_format(self.network, channels_last=settings.channels_last))
+            objective = inside.enter_context(prepared(self.model, settings))
             optimizer = make_optimizer(self.network, settings)
             keeper = inside.enter_context(start.kept_during(self.network, optimizer)) if start is not None else None
             self._begin(optimizer, first_epoch)
             done = steps // settings.epochs * self.progress.epoch + self.progress.step
             schedule = make_schedule(optimizer, settings, steps, done)
             after = None if self.average is None else partial(self.average.update, self.network)
+            team = inside.enter_context(team_of(self.model, settings, self.seed, self._now))
             stepper = Stepper(
-                self.network, optimizer, schedule, motion, keeper, settings.clip_norm, settings.accumulate, after
-            )
+                self.network, optimizer, schedule, motion, keeper, settings.clip_norm, settings.accumulate, after,
+                gradients_of if team is None else team.gradients,
+            )  # fmt: skip
             if self.crops is not None:
                 self.loader = CropLoader(
                     self.model, self.samples, self.labels, settings.batch_size, self.crops, self.seed
                 )
                 inside.callback(self.loader.close)
             while self.progress.epoch < settings.epochs:
-                self._epoch(stepper)
+                self._epoch(stepper, objective)
             optimizer.zero_grad(set_to_none=True)
             if self.average is not None:
                 self.network.load_state_dict(self.average.module.state_dict())
@@ -162,6 +165,10 @@ class _Run:
                     keeper.enforce()  # masks that moved prune weights that the average still has
         self.network.eval()
         return self.progress.losses
+
+    def _now(self) -> tuple[int, int]:
+        """Return the epoch and the step that is computed."""
+        return self.progress.epoch, self.progress.step
 
     def _begin(self, optimizer: torch.optim.Optimizer, first_epoch: int) -> None:
         """Start from a stored state, if there is one that is further than `first_epoch`, or from there."""
@@ -185,7 +192,7 @@ class _Run:
             self.collected.update(without("collected/", more))
         self.report(f"{self.progress.done(self.settings.epochs)} before")
 
-    def _epoch(self, stepper: Stepper) -> None:
+    def _epoch(self, stepper: Stepper, objective: Objective) -> None:
         """Train the epoch that comes next, or the rest of it."""
         settings, progress = self.settings, self.progress
         train_mode(self.network, freeze_norm=settings.freeze_norm)
@@ -208,7 +215,7 @@ class _Run:
                 progress.total, progress.count = mean.total, mean.count
                 self._keep(stepper.optimizer, {DRAWN: generator.get_state()})
 
-        loss = train_epoch(batches, self._loss, stepper, mean, after_batch)
+        loss = train_epoch(batches, objective, stepper, mean, after_batch)
         progress.losses.append(loss)
         progress.epoch, progress.step, progress.total, progress.count = progress.epoch + 1, 0, 0.0, 0
         self.report(f"epoch {progress.epoch}/{settings.epochs}, loss {loss:.3f}")
@@ -227,28 +234,3 @@ class _Run:
 
     def _average_state(self) -> State:
         return {} if self.average is None else prefixed("ema/", self.average.module.state_dict())
-
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of a batch; `labels` are (B,) int64, or (B, classes) probabilities."""
-        if self.settings.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.settings.autocasts):
-            logits = self.model.logits(images)
-        smoothing = 0.0 if labels.is_floating_point() else self.settings.label_smoothing
-        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-
-
-@contextmanager
-def _frozen(model: VisionModel, freeze_head: bool) -> Iterator[None]:
-    """Exclude the head's parameters from training inside the block."""
-    parameters = dict(model.network.named_parameters())
-    if freeze_head and not model.head:
-        raise TrainingError("freeze_head: this model does not say which parameters are its head")
-    frozen = [parameters[name] for name in model.head if parameters[name].requires_grad] if freeze_head else []
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)

@@ -64,6 +64,21 @@ class FitSettings:
     cutmix: float = param(
         0.0, doc="alpha of cutmix, >= 0; 0 for none; with mixup, each is used in half of the batches", later=True
     )
+    processes: int = param(
+        1,
+        doc="processes that share each batch, on one GPU each or on the CPU of this machine, >= 1",
+        later=True,
+        draws=False,
+    )
+    sync_norm: bool = param(
+        True,
+        doc="with several processes, batch norm sees the whole batch; if not, each process's share",
+        later=True,
+        draws=False,
+    )
+    compile: bool = param(
+        False, doc="compile the network's passes in training with torch.compile", later=True, draws=False
+    )
     checkpoint_minutes: float = param(
         5.0,
         doc="minutes within an epoch after which the state is stored for an interrupted training, > 0; it is also "
@@ -94,6 +109,7 @@ class FitSettings:
             ("erasing", 0 <= self.erasing < 1),
             ("mixup", self.mixup >= 0),
             ("cutmix", self.cutmix >= 0),
+            ("processes", self.processes >= 1),
             ("checkpoint_minutes", self.checkpoint_minutes > 0),
         ):
             if not fine:
@@ -106,6 +122,8 @@ class FitSettings:
             return "mixed_precision is the same as precision: bf16, but precision is tf32; leave one of them out"
         if self.step_epochs and self.schedule != "step":
             return f"step_epochs is for schedule: step, but schedule is {self.schedule}"
+        if not self.sync_norm and self.processes == 1:
+            return "sync_norm: false is for several processes, but processes is 1"
         if self.min_lr and self.schedule not in FLOORED:
             return f"min_lr is for schedule: {', '.join(FLOORED)}, but schedule is {self.schedule}"
         return None
