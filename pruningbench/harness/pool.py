@@ -14,12 +14,8 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-<<<<<<< HEAD
-from pruningbench.contract.executor import Executor, JobLost, JobNote
-=======
 from pruningbench.base.processes import describe_exit
-from pruningbench.contract.executor import JobLost, JobNote, Work
->>>>>>> ddp
+from pruningbench.contract.executor import Executor, JobLost, JobNote
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.families import Families
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, READY, Place, serve
