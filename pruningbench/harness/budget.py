@@ -22,18 +22,23 @@ class Budget:
         seconds: time from now.
         forecast: says how long a job will take, and learns while the run goes on.
         clock: seconds, for tests.
+
+    Attributes:
+        refused: number of jobs that were not admitted.
+        left: number of their task runs.
     """
 
     def __init__(self, seconds: float, forecast: Forecast, clock: Callable[[], float] = time.monotonic) -> None:
         self._forecast, self._clock = forecast, clock
         self._end = clock() + seconds
-        self.refused = 0
+        self.refused = self.left = 0
 
     def admits(self, job: CellJob) -> bool:
         """Whether to start a job now."""
         left = self._end - self._clock()
         fits = left > 0 and self._forecast.of(job) <= left
         self.refused += not fits
+        self.left += 0 if fits else len(job.tasks)
         return fits
 
 

@@ -306,6 +306,7 @@ def _run(
     if budget is not None and budget.refused:
         cells = "1 cell is" if budget.refused == 1 else f"{budget.refused} cells are"
         observers.warn(f"the budget is used up: {cells} left, which the same command continues with")
+        summary = replace(summary, pending=budget.left)
     return summary
 
 
