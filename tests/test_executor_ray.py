@@ -1,6 +1,6 @@
 """Processes of Ray: the same values as one process, a death that costs one task, and nodes that come and go.
 
-The quick tests have a cluster that loses a node, and wrong use; those of a cluster that the executor starts are slow.
+Quick tests are those of wrong use; those with a cluster are slow, and `tests/faults` has its long form.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def test_deaths_and_hangs_cost_one_task(toy_registry: Registry, tmp_path: Path) 
     assert all(re.search(r"died \(\S+, process \d+\)", line) for line in died)
 
 
+@pytest.mark.slow
 def test_nodes_come_and_go(toy_registry: Registry, tmp_path: Path, cluster: Cluster) -> None:
     run(SLOW, toy_registry, tmp_path / "quiet")
     folder = tmp_path / "run"

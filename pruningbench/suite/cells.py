@@ -144,7 +144,19 @@ def trainings_of(cell: Cell) -> list[tuple[str, ...]]:
     recipe = cell.recipe.canonical(without="training")
     same = (cell.model.canonical(), recipe, str(cell.seed), cell.data.canonical() if cell.data else "", str(cell.limit))
     pruned = (cell.pruner.canonical() if cell.pruner else "", _canonical(cell.scope))
-    return [(*same, *(() if is_dense_training(key) else pruned), canonical_json(key)) for key in keys]
+    return [(*same, *(() if is_dense_training(key) else pruned), _spelled(key, repr(key))) for key in keys]
+
+
+_SPELLED: dict[str, str] = {}
+"""Keys of trainings as canonical JSON, by their ``repr``: the cells of a large plan have few of them."""
+
+
+def _spelled(key: Any, written: str) -> str:
+    if written not in _SPELLED:
+        if len(_SPELLED) > 10_000:
+            _SPELLED.clear()
+        _SPELLED[written] = canonical_json(key)
+    return _SPELLED[written]
 
 
 def is_dense_training(key: Any) -> bool:

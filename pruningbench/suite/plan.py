@@ -221,11 +221,12 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
     data = suite.data or data_of_model(registry, model)
     none, knobs, precision = untrained(registry), (suite.batch_size, suite.limit), suite.precision
     recipes = [recipe for recipe in suite.recipes if is_for(recipe, model)]
+    rounds = {id(recipe): _rounds(recipe, suite) for recipe in recipes}
     cells = []
     if 0.0 in suite.sparsities:
         cells += [Cell(model, None, none, 0.0, seed, None, None, *knobs, 1, precision) for seed in suite.seeds]
         changed = [
-            Cell(model, None, recipe, 0.0, seed, None, data, *knobs, _rounds(recipe, suite), precision)
+            Cell(model, None, recipe, 0.0, seed, None, data, *knobs, rounds[id(recipe)], precision)
             for seed in suite.seeds
             for recipe in recipes
             if seed in (recipe.only_seeds or suite.seeds)
@@ -239,7 +240,7 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
                     if not (_reaches(pruner, seed, sparsity) and _reaches(recipe, seed, sparsity)):
                         continue
                     cell_data = data if _uses_data(pruner, recipe) else None
-                    own = (*knobs, _rounds(recipe, suite), precision)
+                    own = (*knobs, rounds[id(recipe)], precision)
                     cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *own))
     return cells
 

@@ -33,6 +33,7 @@ EXECUTORS = {
     "serial": (),
     "serial with a limit": ("--task-timeout", "30"),
     "processes": ("--executor", "processes", "--workers", "2"),
+    "ray": ("--executor", "ray", "--workers", "2"),
 }
 VARYING = ["run", "seconds", "peak_memory_mb"]
 _CAPBSET_DROP, _DAC_OVERRIDE = 24, 1
@@ -88,9 +89,9 @@ class Runs:
         """Return the finished measurements, each as text."""
         return [repr(record) for record in read_journal(self.journal)[0]]
 
-    def wait_for(self, measurements: int, process: subprocess.Popen[str]) -> None:
+    def wait_for(self, measurements: int, process: subprocess.Popen[str], seconds: float = 120) -> None:
         """Wait until there are so many measurements, or the process has ended."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and process.poll() is None and len(self.done()) < measurements:
             time.sleep(0.02)
 
