@@ -18,9 +18,11 @@ from kit.toysuite import TOY_SUITE, Command
 from pruningbench.errors import PruningBenchError, UsageError
 from pruningbench.harness import pool
 from pruningbench.harness.families import Families
+from pruningbench.harness.measure import BESIDE_OTHERS
 from pruningbench.harness.pool import places
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
+from pruningbench.store.journal import read_journal
 
 Log = Callable[[], list[str]]
 TWO = {"executor": "processes", "workers": 2}
@@ -149,6 +151,27 @@ def test_the_environment_says_how_many_threads_a_process_has(
     run(TOY_SUITE, toy_registry, tmp_path / "run", only=("pruner=dense", "recipe=none"), **TWO)
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["threads"] == 3
     assert "has changed since this run began (threads)" in said(TOY_SUITE, toy_registry, tmp_path / "run").text
+
+
+TIMED = """\
+name: timed
+models: [toy-net]
+pruners: [toy-pruner]
+sparsities: [0, 0.5]
+tasks:
+  - {use: efficiency, data: {use: toy-data, split: test}, repeats: 2, warmup: 0}
+"""
+
+
+@pytest.mark.parametrize(("options", "marked"), [(TWO, True), ({"executor": "processes"}, False), ({}, False)])
+def test_times_of_a_shared_device_are_marked(
+    options: dict[str, object], marked: bool, toy_registry: Registry, tmp_path: Path
+) -> None:
+    run(TIMED, toy_registry, tmp_path / "run", **options)
+    records = read_journal(tmp_path / "run" / "results.jsonl")[0]
+    remarks = {record.metric: record.remarks for record in records}
+    assert (BESIDE_OTHERS in remarks["measured-latency"]) is marked
+    assert BESIDE_OTHERS not in remarks["parameters"]
 
 
 def test_bad_numbers_are_refused(toy_registry: Registry, tmp_path: Path) -> None:

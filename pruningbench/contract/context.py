@@ -73,6 +73,8 @@ class Context:
             can be larger yields them in parts (`Outputs.part`).
         whole: whether a requested metric needs all samples of a variant at once (`Metric.joint`), so that outputs must
             not be divided.
+        shared: whether other workers of the run compute on the same device meanwhile; the harness marks metrics that
+            are not `deterministic`, such as times.
     """
 
     device: torch.device
@@ -82,6 +84,7 @@ class Context:
     batch_size: int = 128
     memory: int = MEMORY
     whole: bool = False
+    shared: bool = False
     dense: VisionModel | None = None
     open_model: Callable[[ComponentRef], VisionModel] = _no_models
     component: Callable[[Kind, ComponentRef], Use] = _no_components

@@ -100,6 +100,14 @@ class Executor(ABC):
         """Threads that each worker computes with, for the record; asked for after `resolve_device`."""
         return self.threads(self.workers)
 
+    @property
+    def shares_device(self) -> bool:
+        """Whether several workers compute on one device at a time, so that measured times are not those of all of it.
+
+        Asked for after `resolve_device`.
+        """
+        return False
+
     def start(self) -> None:
         """Get ready, for example connect to a cluster; called once, before anything is written.
 

@@ -60,6 +60,15 @@ class ProcessesExecutor(Executor):
         """Always: the driver only writes."""
         return True
 
+    @property
+    def shares_device(self) -> bool:
+        """Whether a GPU has several workers; those of a CPU always share it."""
+        from pruningbench.harness.pool import places
+
+        if self.workers == 1:
+            return False
+        return self.device == "cpu" or any(place.memory < 1 for place in places(self.workers, self.device))
+
     def run(self, jobs: Iterable[Any]) -> Iterator[Any]:
         """Run the jobs, families of jobs together."""
         yield from _in_processes(self, jobs)

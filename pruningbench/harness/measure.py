@@ -23,6 +23,8 @@ from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.cells import TaskRun
 
 T = TypeVar("T")
+BESIDE_OTHERS = "measured while other workers of the run used the same device"
+"""Remark on times and other values that are not deterministic: they are those of a busy device."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def measure(
         _look_at(run, variant, outputs, seen[variant], measured, errors, blame or Blame())
         del outputs  # before the task makes the next ones
     for variant, joined in seen.items():
-        _conclude(run, task, variant, joined, measured, errors)
+        _conclude(run, task, variant, joined, measured, errors, shared=context.shared)
     if not measured.measurements and errors:
         raise errors[0]
     applied = {measurement.metric for measurement in measured.measurements}
@@ -161,7 +163,14 @@ def _look_at(
 
 
 def _conclude(
-    run: TaskRun, task: Task, variant: str, joined: Variant, measured: Measured, errors: list[Exception]
+    run: TaskRun,
+    task: Task,
+    variant: str,
+    joined: Variant,
+    measured: Measured,
+    errors: list[Exception],
+    *,
+    shared: bool,
 ) -> None:
     """Store what the metrics say about all samples of a variant."""
     for use in run.metrics:
@@ -170,7 +179,7 @@ def _conclude(
         assert isinstance(use.component, Metric)  # noqa: S101 - it has values
         try:
             main = use.name in task.metrics[:1]
-            _store(use.component, use.label, variant, joined, measured, main=main)
+            _store(use.component, use.label, variant, joined, measured, main=main, shared=shared)
         except Exception as error:  # noqa: BLE001 - third-party aggregation; the other metrics remain valid
             _fail(error, variant, use.label, measured, errors)
     if names := joined.names():
@@ -249,7 +258,9 @@ def _flat(metric: Metric, label: str, values: torch.Tensor) -> Floats:
     return np.asarray(array)
 
 
-def _store(metric: Metric, label: str, variant: str, joined: Variant, measured: Measured, *, main: bool) -> None:
+def _store(
+    metric: Metric, label: str, variant: str, joined: Variant, measured: Measured, *, main: bool, shared: bool
+) -> None:
     """Estimate a metric from all its values, and keep them."""
     seen, statistic = joined.metrics[label], _statistic(metric)
     array = np.concatenate(seen.values)
@@ -261,11 +272,12 @@ def _store(metric: Metric, label: str, variant: str, joined: Variant, measured: 
         )
     chance, chance_p = _chance(metric, seen, array, main=main)
     found = joined.degenerate
+    note = "; ".join(filter(None, (_note(joined), BESIDE_OTHERS if shared and not metric.deterministic else "")))
     measured.measurements.append(
         MetricValue(
             variant, label, estimate, metric.unit, metric.higher_is_better,
             ceiling=float("nan") if seen.ceiling is None else float(seen.ceiling), chance=chance, chance_p=chance_p,
-            degenerate=found.count if found else 0, note=_note(joined), settings=seen.settings,
+            degenerate=found.count if found else 0, note=note, settings=seen.settings,
         )
     )  # fmt: skip
     name = f"{variant}|{label}"

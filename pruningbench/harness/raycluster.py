@@ -77,6 +77,11 @@ class RayExecutor(Executor):
         """Threads of each process; known after `start`."""
         return self._threads
 
+    @property
+    def shares_device(self) -> bool:
+        """Whether a GPU has several workers; those of CPUs may be on one node."""
+        return self.workers > 1 and (self.device == "cpu" or self._share(self.device) < 1)
+
     def start(self) -> None:
         """Connect to the cluster, or start one here.
 

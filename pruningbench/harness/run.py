@@ -282,7 +282,7 @@ def _run(
         plan.suite.name, registry, device, cache, driver.note,
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
         passes={**options.passes, **recorded_passes(driver.journal.records)},
-        memory=MEMORY if options.memory is None else options.memory,
+        memory=MEMORY if options.memory is None else options.memory, shared=executor.shares_device,
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
     sources.stamp_all()

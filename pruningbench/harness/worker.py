@@ -61,6 +61,7 @@ class Worker:
         lost: keys of dense cells that failed in an earlier process, with the reason.
         passes: recorded choices of memory format and batch size, by label of the model.
         memory: bytes that a task may hold for its samples.
+        shared: whether other workers compute on the same device meanwhile.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class Worker:
         lost: Mapping[str, str] | None = None,
         passes: Mapping[str, Passes | None] | None = None,
         memory: int = MEMORY,
+        shared: bool = False,
     ) -> None:
         self.suite, self.registry, self.device, self.cache = suite, registry, device, cache
         self.report, self.keep_weights, self.limit, self.lost = report, keep_weights, limit, dict(lost or {})
         self.shelf = DataShelf(registry, lambda: self._context(0), limit)
         self.models = ModelShelf(registry, self._context)
-        self.memory, self.blame = memory, Blame()
+        self.memory, self.shared, self.blame = memory, shared, Blame()
         self.contents = Contents()
         self.passes = Choices(passes or {})
         self._session: tuple[str, ModelSession | BaseException] | None = None
@@ -216,7 +218,7 @@ class Worker:
             model = loan.model
             context = self._context(
                 seed, kind=ComparingContext, reference=reference, as_loaded=session.loan.model, batch_size=batch_size,
-                memory=self.memory,
+                memory=self.memory, shared=self.shared,
                 whole=any(isinstance(use.component, Metric) and use.component.joint for use in run.metrics),
                 _memo=memo, _of_dense=reference.memo, _of_pruned=session.of_pruned,
                 _of_others=session.of_others, _of_loaded=session.references.loaded.memo, _pruned=model,

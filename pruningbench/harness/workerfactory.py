@@ -27,7 +27,7 @@ class WorkerFactory:
         self._worker = worker
         self._settings = (
             worker.suite, worker.device, worker.cache.folder,
-            worker.keep_weights, worker.limit, worker.lost, worker.passes.known, worker.memory,
+            worker.keep_weights, worker.limit, worker.lost, worker.passes.known, worker.memory, worker.shared,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -40,9 +40,9 @@ class WorkerFactory:
         from pruningbench.harness.worker import Worker
         from pruningbench.store.cache import Cache
 
-        suite, device, cache, keep_weights, limit, lost, passes, memory = self._settings
+        suite, device, cache, keep_weights, limit, lost, passes, memory, shared = self._settings
         worker = Worker(
             suite, load_registry(), device, Cache(cache, note), note,
-            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes, memory=memory,
+            keep_weights=keep_weights, limit=limit, lost=lost, passes=passes, memory=memory, shared=shared,
         )  # fmt: skip
         return worker.run
