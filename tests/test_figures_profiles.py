@@ -14,7 +14,8 @@ from kit.figures import conditions, is_picture
 
 from pruningbench.contract import Curve, Metric, Predictions
 from pruningbench.errors import PluginError
-from pruningbench.harness.measure import Measured, _apply
+from pruningbench.harness.joining import Variant
+from pruningbench.harness.measure import Measured, _apply, _store
 from pruningbench.leaderboard import draw_figures
 from pruningbench.leaderboard.profiles import profiles
 from pruningbench.leaderboard.results import load_results
@@ -131,11 +132,16 @@ class Bent(Metric):
 
 
 def test_the_harness_keeps_curves_beside_the_values() -> None:
-    outputs, measured = Predictions(torch.rand(4, 2), torch.zeros(4, dtype=torch.int64)), Measured()
-    _apply(Bent(), "bent", "v", outputs, measured, main=False)
+    outputs, measured, seen = (
+        Predictions(torch.rand(4, 2), torch.zeros(4, dtype=torch.int64)),
+        Measured(),
+        Variant(False),
+    )
+    _apply(Bent(), "bent", outputs, seen)
+    _store(Bent(), "bent", "v", seen, measured, main=False, shared=False)
     assert set(measured.samples) == {"v|bent", "v|bent|curve", "v|bent|x", "v|bent|x label"}
     assert measured.samples["v|bent|curve"].shape == (4, 3)
     assert tuple(measured.samples["v|bent|x"]) == X
     assert str(measured.samples["v|bent|x label"]) == "share removed"
     with pytest.raises(PluginError, match=r"metric 'bent': a curve of \(4, 2\) for 4 samples, 3 points"):
-        _apply(Bent(points=2), "bent", "v", outputs, Measured(), main=False)
+        _apply(Bent(points=2), "bent", outputs, Variant(False))
