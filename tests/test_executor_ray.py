@@ -95,7 +95,7 @@ def test_deaths_and_hangs_cost_one_task(toy_registry: Registry, tmp_path: Path) 
     good = table[table["status"] == "ok"]
     assert Counter(good.groupby("cell")["task"].nunique()) == {2: 4, 1: 2}
     assert not good.duplicated(["cell", "task", "metric"]).any(), "a copy that a task forked writes nothing"
-    assert len(outcome.summary.faults) == 4, "once, twice the segmentation fault, and what hangs"
+    assert len(outcome.summary.faults) == 4, "\n".join(outcome.summary.faults)
     died = [line for line in outcome.summary.faults if "died (" in line]
     assert len(died) == 3
     assert all(re.search(r"died \(\S+, process \d+\)", line) for line in died)

@@ -248,7 +248,8 @@ class RayWorker:
     def _run(self, content: bytes) -> None:
         import ray
 
-        for reference in self._actor.run.options(num_returns="streaming").remote(content):
+        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1}
+        for reference in self._actor.run.options(**options).remote(content):
             kind, value = ray.get(reference)
             if kind == RAISED:
                 raise PruningBenchError(pickle.loads(value))  # noqa: S301 - a process of this run

@@ -69,7 +69,7 @@ class Server:
         self._own = os.getpid()
         _settle(station)
         self._factory, self._place = factory, station.place
-        self._out: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[tuple[str, Any, threading.Event]] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -80,18 +80,22 @@ class Server:
             PruningBenchError: if the work cannot be made.
         """
         self._thread.start()
-        kind, value = self._out.get()
+        kind, value, _ = self._out.get()
         if kind == RAISED:
             raise value
         host = os.uname().nodename if hasattr(os, "uname") else ""
         return {"software": software(), "pid": self._own, "host": host}
 
     def run(self, job: bytes) -> Iterator[tuple[str, Any]]:
-        """Run a job; yield (kind, value) for all events and notes, and (`DONE`, None) at its end."""
+        """Run a job; yield (kind, value) for all events and notes, and (`DONE`, None) at its end.
+
+        With a backpressure of one object, this goes on after the driver has received what was yielded last.
+        """
         self._jobs.put(job)
         while True:
-            kind, value = self._out.get()
+            kind, value, received = self._out.get()
             yield kind, pickle.dumps(value)
+            received.set()
             if kind in (DONE, RAISED):
                 return
 
@@ -117,7 +121,11 @@ class Server:
     def _send(self, kind: str, value: Any) -> None:
         if os.getpid() != self._own:
             os._exit(0)  # a copy of this process, which a component forked and let return into the harness
-        self._out.put((kind, value))
+        received = threading.Event()
+        self._out.put((kind, value, received))
+        if kind == EVENT:
+            # the driver has to know which step a process was at when it died; what is on its way dies with it
+            received.wait()
 
 
 def _settle(station: Station) -> None:
