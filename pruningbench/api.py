@@ -52,11 +52,15 @@ class Run(Summary):
         """Return the measurements as a table (see `load_results`)."""
         return load_results(self.folder)
 
-    def figures(self) -> list[Path]:
-        """Draw the figures, if they are not up to date, and return their files."""
+    def figures(self, *, pdf: bool = False) -> list[Path]:
+        """Draw the figures, if they are not up to date, and return their PNGs.
+
+        Args:
+            pdf: also write each as PDF of the same name, for print.
+        """
         from pruningbench.leaderboard import draw_figures
 
-        return list(draw_figures(self.folder))
+        return list(draw_figures(self.folder, pdf=pdf))
 
     def table(self, format: str = "table") -> str:
         """Return the leaderboard as text, in any format of `pruningbench leaderboard` but parquet."""

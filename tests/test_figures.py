@@ -16,7 +16,6 @@ import torch
 from kit.boards import failure, record, write_run
 from kit.figures import conditions, is_picture, make_run, show
 from matplotlib.collections import LineCollection
-from matplotlib.image import FigureImage
 
 from pruningbench.contract import Exhibit
 from pruningbench.errors import PruningBenchError, RunFolderError
@@ -218,11 +217,14 @@ def test_boxes_are_where_they_belong(tmp_path: Path) -> None:
     corner = np.array(found[0][0]) - [2 * pixel, 3 * pixel]
     np.testing.assert_allclose(found[0][2] - corner, [12 * pixel, 15 * pixel], atol=1e-9)
     np.testing.assert_allclose(true[0][0] - corner, [2 * pixel, 2 * pixel], atol=1e-9)
-    (picture,) = [child for child in figure.get_children() if isinstance(child, FigureImage)]  # type: ignore[attr-defined]
+    (picture,) = axes.images
     pixels = np.asarray(picture.get_array())
-    x, y = np.round(corner * 120).astype(int)
-    assert (pixels[y : y + 96, x : x + 96].max(), pixels[y - 3, x - 3].min()) == (64, 255)  # the first quarter of 0..1
-    assert tile * 120 == 96
+    x, y = np.round(corner * 240).astype(int)
+    side = round(tile * 240)
+    assert (pixels[y : y + side, x : x + side].max(), pixels[y - 3, x - 3].min()) == (64, 255)  # a quarter of 0..1
+    width, height = figure.get_size_inches()  # type: ignore[attr-defined]
+    assert pixels.shape == (round(height * 240), round(width * 240), 3)
+    assert picture.get_extent() == [0, width, height, 0]
 
 
 def test_many_conditions_are_spread_over_figures(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_run_is_fine_without_figures(
     from pruningbench.cli.run import report
     from pruningbench.harness.driver import Summary
 
-    def full(folder: Path) -> list[Path]:
+    def full(folder: Path, *, pdf: bool) -> list[Path]:
         raise PruningBenchError(f"{folder}: figures cannot be written (No space left on device)")
 
     run = make_run(tmp_path / "run", exhibits=False)

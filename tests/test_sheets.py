@@ -50,9 +50,10 @@ def test_pruned_concepts_stand_beside_the_dense_ones(tmp_path: Path) -> None:
         "caption of sea / shore 1 at 0.0", "caption of sea / shore 1 at 0.5", "caption of sea / shore 2 at 0.0",
         "caption of dog 1 at 0.0", "caption of dog 1 at 0.5",
     ]  # fmt: skip
-    (picture,) = figure.images
+    (axes,) = figure.axes
+    (picture,) = axes.images
     pixels = np.asarray(picture.get_array())
-    side = 60 * 60  # pixels of a crop
+    side = 120 * 120  # pixels of a crop
     assert (pixels == 64).all(axis=2).sum() == 8 * side
     assert (pixels == 191).all(axis=2).sum() == 4 * side
 

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 @click.option(
     "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
 )
+@click.option("--pdf", is_flag=True, help="Draw each figure as PDF, too, for print; this takes longer.")
 @click.option(
     "--observer", "observers", multiple=True, metavar="NAME", shell_complete=observer_names,
     help="Also pass values on to tensorboard, wandb or mlflow (`pruningbench list observers`); repeatable.",
@@ -109,6 +110,7 @@ def run(
     verify_data: bool,
     no_cache: bool,
     progress: str | None,
+    pdf: bool,
     observers: tuple[str, ...],
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
@@ -152,7 +154,7 @@ def run(
         for note in prepared.notes:
             complain("warning", note)
     code = 0 if prepared.idle else _supervised(work, prepared.folder)
-    return code or report(prepared.folder.path, finished_summary(prepared))
+    return code or report(prepared.folder.path, finished_summary(prepared), pdf=pdf)
 
 
 def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
@@ -173,8 +175,14 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     return supervise(lambda: guarded(work), died)
 
 
-def report(folder: Path, summary: Summary) -> int:
-    """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code."""
+def report(folder: Path, summary: Summary, *, pdf: bool = False) -> int:
+    """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code.
+
+    Args:
+        folder: the run folder.
+        summary: what ran.
+        pdf: whether figures are drawn as PDF, too.
+    """
     from pruningbench.errors import PruningBenchError
     from pruningbench.leaderboard import build, draw_figures
     from pruningbench.leaderboard.results import load_results
@@ -184,7 +192,7 @@ def report(folder: Path, summary: Summary) -> int:
     if (table["status"] == "ok").any():
         say_lines(terminal_lines(build(table, [folder]), table_width()))
     try:
-        drawn = f"{len(draw_figures(folder))} pictures"
+        drawn = f"{len(draw_figures(folder, pdf=pdf))} pictures"
     except PruningBenchError as error:  # for example, the disk is full; the numbers are stored
         complain("warning", error)
         drawn = "not drawn"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.leaderboard.style import DPI, INK, new_figure
+from pruningbench.leaderboard.style import DPI, INK, PRINT_DPI, new_figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,28 +21,33 @@ class Canvas:
     Args:
         width, height: size of the figure.
         tile: side of the square for one picture.
+
+    Attributes:
+        side: side of that square in pixels of pictures.
     """
 
     def __init__(self, width: float, height: float, tile: float) -> None:
         import numpy as np
 
-        self.side = round(tile * DPI)
-        self._pixels = np.full((round(height * DPI), round(width * DPI), 3), 255, np.uint8)
-        self._figure = new_figure(self._pixels.shape[1] / DPI, self._pixels.shape[0] / DPI)
+        self.side = round(tile * PRINT_DPI)
+        # whole pixels of a PNG, so that those of pictures fit into them
+        height, width = round(height * DPI) / DPI, round(width * DPI) / DPI
+        self._pixels = np.full((round(height * PRINT_DPI), round(width * PRINT_DPI), 3), 255, np.uint8)
+        self._figure = new_figure(width, height)
         self._axes = self._figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
-        self._axes.set(xlim=(0, self._pixels.shape[1] / DPI), ylim=(self._pixels.shape[0] / DPI, 0))
+        self._corners = (0, width, height, 0)
         self._boxes: dict[str, list[list[tuple[float, float]]]] = {FOUND: [], TRUE: []}
 
     def picture(self, left: float, top: float, tile: NDArray[np.float64] | float) -> tuple[float, float]:
         """Paint a tile in the middle of a square, or fill the square with a grey level; return the corner in inches."""
-        x, y = round(left * DPI), round(top * DPI)
+        x, y = round(left * PRINT_DPI), round(top * PRINT_DPI)
         if isinstance(tile, float):
             self._pixels[y : y + self.side, x : x + self.side] = round(tile * 255)
             return left, top
         height, width = tile.shape[:2]
         y, x = y + (self.side - height) // 2, x + (self.side - width) // 2
         self._pixels[y : y + height, x : x + width] = (tile * 255).round()
-        return x / DPI, y / DPI
+        return x / PRINT_DPI, y / PRINT_DPI
 
     def text(self, x: float, y: float, text: str, size: float, **style: Any) -> None:
         """Write text at a point."""
@@ -57,11 +62,14 @@ class Canvas:
         """Return the figure."""
         from matplotlib.collections import LineCollection
 
-        self._figure.figimage(self._pixels, origin="upper", zorder=-1)  # one image pixel per figure pixel
-        for colour, dash in ((TRUE, (0, (2.2, 1.2))), (FOUND, "solid")):
+        self._axes.imshow(self._pixels, extent=self._corners, aspect="auto", zorder=-1)
+        # a solid line of a box is closed by the square end at the corner where it begins
+        for colour, dash, end in ((TRUE, (0, (2.2, 1.2)), "butt"), (FOUND, "solid", "projecting")):
             lines = self._boxes[colour]
-            self._axes.add_collection(LineCollection(lines, colors="black", linewidths=2.6, alpha=0.75))
-            self._axes.add_collection(LineCollection(lines, colors=colour, linewidths=1.4, linestyles=[dash]))
+            under = {"colors": "black", "linewidths": 2.6, "alpha": 0.75, "capstyle": "projecting"}
+            over = {"colors": colour, "linewidths": 1.4, "linestyles": [dash], "capstyle": end}
+            for look in (under, over):
+                self._axes.add_collection(LineCollection(lines, **look))  # type: ignore[arg-type]
         return self._figure
 
 

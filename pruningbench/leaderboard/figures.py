@@ -13,26 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import read_plain, write_whole
-from pruningbench.base.text import displayable, displayable_lines
 from pruningbench.contract.reporting import Drawing, ExhibitDrawer, ReportedRun, ShownExhibit
 from pruningbench.errors import PruningBenchError, UnknownComponentError
 from pruningbench.leaderboard.exhibits import exhibited
 from pruningbench.leaderboard.labels import safe_name
 from pruningbench.leaderboard.results import load_results
+from pruningbench.leaderboard.saving import figure_contents, reason
 from pruningbench.plugins import Registration, Registry, load_registry
 from pruningbench.store.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWING = 3
+DRAWING = 4
 """Version of the drawings; figures of another version are drawn again."""
 LISTING = "figures.json"
 _OWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 """Names of figures; they never lead outside the folder."""
 
 
-def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | None = None) -> list[Path]:
+def draw_figures(
+    run_folder: str | os.PathLike[str], *, registry: Registry | None = None, pdf: bool = False
+) -> list[Path]:
     """Draw the figures of a run into its folder ``figures/``, unless they exist and are up to date.
 
     ``curves-TASK[-VARIANT].png``: each metric against sparsity, one line per pruner and recipe.
@@ -46,9 +48,12 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
     Args:
         run_folder: the folder of a run.
         registry: whose figures and exhibits are drawn; the installed plugins by default.
+        pdf: also write each figure as PDF, for print: lines and text are vectors, fonts are embedded, and pictures
+            have twice the pixels of a PNG. It is optional because it takes twice as long as the PNGs and, for
+            pictures, three times the space. Figures that have a PDF keep it, and it is drawn again with them.
 
     Returns:
-        The figures' paths in the order in which they were made; an empty list if there are no results.
+        The paths of the PNGs in the order in which they were made; an empty list if there are no results.
 
     Warns:
         UserWarning: for a missing or damaged sample file, which figures then leave out, and for
@@ -61,31 +66,38 @@ def draw_figures(run_folder: str | os.PathLike[str], *, registry: Registry | Non
     run = RunFolder(run_folder)
     digest = _digest(run.results)
     before = _read_listing(run.figures)
+    pdf = pdf or bool(before and before["pdf"])
     if before and before["drawing"] == DRAWING and before["results_sha256"] == digest:
         paths = [run.figures / name for name in before["figures"]]
-        if all(path.is_file() for path in paths):
+        if all(file.is_file() for path in paths for file in _files(path)[: 1 + pdf]):
             return paths
     made: dict[str, None] = {}
     failed: list[str] = []
     try:
         for name, figure in _drawn(run, registry or load_registry(), failed):
             unique = _unique(name, made)
-            content = figure_png(unique, figure, failed)
-            if content is not None:
-                write_whole(run.figures / unique, content)
+            contents = figure_contents(unique, figure, failed, pdf=pdf)
+            for file, content in zip(_files(run.figures / unique), contents, strict=False):
+                write_whole(file, content)
                 made[unique] = None
         for text in failed:
             warnings.warn(f"{run.figures}: {text}; the numbers are complete without it", stacklevel=2)
         for name in before["figures"] if before else []:
             if name not in made:
-                (run.figures / name).unlink(missing_ok=True)
+                for file in _files(run.figures / name):
+                    file.unlink(missing_ok=True)
         if made or before:
             shown = None if failed else digest
-            listing = {"drawing": DRAWING, "results_sha256": shown, "figures": list(made)}
+            listing = {"drawing": DRAWING, "results_sha256": shown, "pdf": pdf, "figures": list(made)}
             write_whole(run.figures / LISTING, (json.dumps(listing, indent=1) + "\n").encode())
     except OSError as error:
         raise PruningBenchError(f"{run.figures}: figures cannot be written ({error.strerror})") from error
     return [run.figures / name for name in made]
+
+
+def _files(picture: Path) -> tuple[Path, Path]:
+    """Return the files that a figure may have: its PNG and its PDF."""
+    return picture, picture.with_suffix(".pdf")
 
 
 def _digest(results: Path) -> str | None:
@@ -100,7 +112,10 @@ def _read_listing(figures: Path) -> dict[str, Any] | None:
     try:
         listing = json.loads(read_plain(figures / LISTING))
         names = [name for name in listing["figures"] if _OWN.fullmatch(name)]
-        return {"drawing": listing["drawing"], "results_sha256": listing["results_sha256"], "figures": names}
+        pdf = listing.get("pdf") is True
+        return {
+            "drawing": listing["drawing"], "results_sha256": listing["results_sha256"], "pdf": pdf, "figures": names
+        }  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -148,7 +163,7 @@ def _contained(
         for names, draw in call(registration.load()):
             yield safe_name(names), draw()
     except Exception as error:  # noqa: BLE001 - third-party figure and data; the numbers do not depend on it
-        failed.append(f"{registration.what} cannot be drawn ({_reason(error)})")
+        failed.append(f"{registration.what} cannot be drawn ({reason(error)})")
 
 
 def _unique(name: str, taken: dict[str, None]) -> str:
@@ -159,28 +174,3 @@ def _unique(name: str, taken: dict[str, None]) -> str:
         count += 1
         file = f"{name}-{count}.png"
     return file
-
-
-def figure_png(name: str, figure: Figure, failed: list[str]) -> bytes | None:
-    """Return a figure as PNG with all text drawn literally; None, with a line in `failed`, if it cannot be drawn."""
-    import io
-
-    from matplotlib.text import Text
-
-    buffer = io.BytesIO()
-    try:
-        for text in figure.findobj(Text):
-            assert isinstance(text, Text)  # noqa: S101 - findobj returns only Text
-            text.set_parse_math(False)  # a name such as "$x_{" is not a formula
-            text.set_usetex(False)  # and not TeX code, whatever a matplotlibrc says
-            text.set_text(displayable_lines(text.get_text()))
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    except Exception as error:  # noqa: BLE001 - third-party data; the numbers do not depend on it
-        failed.append(f"{name} cannot be drawn ({_reason(error)})")
-        return None
-    return buffer.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    text = displayable(error).strip()
-    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__

@@ -12,7 +12,7 @@ from pruningbench.leaderboard.canvas import FOUND, TRUE, Canvas, spread
 from pruningbench.leaderboard.exhibits import dense_beside
 from pruningbench.leaderboard.labels import compact, elide
 from pruningbench.leaderboard.references import as_loaded
-from pruningbench.leaderboard.style import DPI, FAINT, INK, text_width
+from pruningbench.leaderboard.style import FAINT, INK, PRINT_DPI, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,7 +166,8 @@ def _draw(canvas: Canvas, x: float, y: float, sample: ShownSample | None, what: 
         tile = image_tile(sample.image, canvas.side)
         corner = canvas.picture(x, y, tile)
         if what == "boxes":
-            scale = tile.shape[0] / DPI / sample.image.shape[1], tile.shape[1] / DPI / sample.image.shape[2]
+            height, width = sample.image.shape[1:]
+            scale = tile.shape[0] / PRINT_DPI / height, tile.shape[1] / PRINT_DPI / width
             _draw_boxes(canvas, corner, scale, sample)
     if what != "image" and sample.caption:
         caption = elide(sample.caption, int(TILE / text_width("x", 6.5)))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 120
+PRINT_DPI = 2 * DPI
+"""Pixels of pictures per inch: as many as printing needs, and twice as many as a PNG has."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 """Colours that colour-blind readers can tell apart: M. Okabe and K. Ito, Color Universal Design, 2008."""
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")

@@ -11,8 +11,9 @@ from pruningbench.base.text import displayable
 from pruningbench.contract.reporting import ShownExhibit
 from pruningbench.leaderboard.canvas import spread
 from pruningbench.leaderboard.exhibits import UNREADABLE, dense_beside, exhibited
-from pruningbench.leaderboard.figures import drawn_exhibits, figure_png
+from pruningbench.leaderboard.figures import drawn_exhibits
 from pruningbench.leaderboard.references import as_loaded
+from pruningbench.leaderboard.saving import figure_png
 from pruningbench.site.frames import MAKERS, Condition, Layout, SampleStrips, grouped
 from pruningbench.site.images import Images
 
