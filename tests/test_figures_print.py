@@ -57,20 +57,20 @@ def test_a_pdf_has_vectors_and_embedded_fonts_whatever_the_settings_are(tmp_path
 
 
 def test_pdfs_are_drawn_if_wanted_and_then_kept_up_to_date(tmp_path: Path) -> None:
-    run = few(tmp_path / "run")
+    run = make_run(tmp_path / "run", exhibits=False, tasks=("finding",))
     draw_figures(run)
     assert not pdfs(run)
     png = run / "figures" / "curves-finding.png"
     before = png.read_bytes()
     draw_figures(run, pdf=True)
-    assert [path.stem for path in pdfs(run)] == ["boxes-finding-net-none", "curves-finding"]
+    assert [path.stem for path in pdfs(run)] == ["curves-finding"]
     assert png.read_bytes() == before
     stamps = {path: path.stat().st_mtime_ns for path in pdfs(run)}
     draw_figures(run)
     assert {path: path.stat().st_mtime_ns for path in pdfs(run)} == stamps
     pdfs(run)[0].unlink()
     draw_figures(run)
-    assert len(pdfs(run)) == 2
+    assert len(pdfs(run)) == 1
     (run / "results.jsonl").unlink()
     write_run(run, [record("new", task="sorting")])
     draw_figures(run)
