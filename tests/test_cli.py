@@ -128,7 +128,10 @@ def test_run_resume_and_leaderboard(
     table = first.stdout.partition("10 cells:")[0]
     assert second.stdout.partition("10 cells:")[0] == table
     assert "dense" in table
-    assert list((tmp_path / "runs/toy/figures").glob("*.png"))
+    figures = tmp_path / "runs/toy/figures"
+    assert list(figures.glob("*.png")) and not list(figures.glob("*.pdf"))
+    assert "pictures)" in pruningbench("run", path, "--pdf", check=0).stdout
+    assert {file.stem for file in figures.glob("*.pdf")} == {file.stem for file in figures.glob("*.png")}
 
     rows = list(csv.DictReader(io.StringIO(pruningbench("leaderboard", "runs/toy", "--format", "csv", check=0).stdout)))
     results = load_results(tmp_path / "runs/toy")
