@@ -9,6 +9,7 @@ import click
 
 from pruningbench.base.text import displayable, last_line
 from pruningbench.cli.common import (
+    RunPath,
     announce,
     complain,
     limit_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", shell_complete=suites)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default.")
+@click.option("--out", type=RunPath(), help="Run folder, or its URL such as s3://bucket/folder; runs/NAME by default.")
 @set_option
 @only_option
 @not_option
@@ -86,12 +87,16 @@ if TYPE_CHECKING:
     "--progress", type=click.Choice(["rich", "plain", "none"]), help="Default: rich on a terminal, else plain."
 )
 @click.option(
+    "--upload-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
+    help="With --out URL: upload what is finished this often.",
+)  # fmt: skip
+@click.option(
     "--observer", "observers", multiple=True, metavar="NAME", shell_complete=observer_names,
     help="Also pass values on to tensorboard, wandb or mlflow (`pruningbench list observers`); repeatable.",
 )  # fmt: skip
 def run(
     suite: str,
-    out: Path | None,
+    out: Path | str | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
     without: tuple[str, ...],
@@ -109,6 +114,7 @@ def run(
     verify_data: bool,
     no_cache: bool,
     progress: str | None,
+    upload_every: float,
     observers: tuple[str, ...],
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
@@ -138,6 +144,7 @@ def run(
         memory=memory,
         budget=budget,
         observers=observers,
+        upload_every=upload_every,
     )
     prepared = prepare(loaded, registry, out, options)
 
@@ -152,7 +159,14 @@ def run(
         for note in prepared.notes:
             complain("warning", note)
     code = 0 if prepared.idle else _supervised(work, prepared.folder)
-    return code or report(prepared.folder.path, finished_summary(prepared))
+    if code:
+        return code
+    shown = prepared.remote.shown if prepared.remote else ""
+    code = report(prepared.folder.path, finished_summary(prepared), shown)
+    if prepared.remote:
+        prepared.remote.finish(lambda message: complain("warning", message))
+        say(f"uploaded to  {shown}")
+    return code
 
 
 def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
@@ -173,8 +187,14 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     return supervise(lambda: guarded(work), died)
 
 
-def report(folder: Path, summary: Summary) -> int:
-    """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code."""
+def report(folder: Path, summary: Summary, url: str = "") -> int:
+    """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code.
+
+    Args:
+        folder: the run folder.
+        summary: how the run ended.
+        url: where the run folder can be read by others; "" if nowhere.
+    """
     from pruningbench.errors import PruningBenchError
     from pruningbench.leaderboard import build, draw_figures
     from pruningbench.leaderboard.results import load_results
@@ -193,7 +213,7 @@ def report(folder: Path, summary: Summary) -> int:
     say(f"{summary.cells} cells: {counts if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
     say(f"figures      {folder / 'figures'} ({drawn})")
-    say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
+    say(f"leaderboard  pruningbench leaderboard {url or folder} --format markdown")
     if summary.ok:
         return 0
     if summary.pending:
