@@ -157,7 +157,7 @@ class Keeping:
             self._mirror.upload()
             self._lease.release()
         except PruningBenchError as error:
-            why = f"{error}; what is not there yet is in {self._mirror.folder}: run the same command again to upload it"
+            why = f"{error}; the rest is in {self._mirror.folder}: run the same command again to upload it"
             if kind is None:
                 raise RemoteError(why) from None
             if kind is not LostLeaseError:
