@@ -12,6 +12,7 @@ from kit.objectstore import files, put, remove
 
 from pruningbench.errors import RemoteError, RunFolderError, UsageError
 from pruningbench.store import mirroring
+from pruningbench.store.cachefiles import entries
 from pruningbench.store.journal import finished_part
 from pruningbench.store.lease import LEASE
 from pruningbench.store.mirror import Mirror
@@ -141,6 +142,21 @@ def test_a_working_copy_that_was_removed_removes_nothing_at_the_url(
     with pytest.raises(RunFolderError, match="was deleted or moved"):
         mirror.upload()
     assert files(URL) == before
+
+
+@pytest.mark.parametrize("lost", ["results.jsonl", "samples/a.npz", "all"])
+def test_files_that_were_lost_here_come_back(lost: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mirror = begun(machine(monkeypatch, tmp_path, "one", URL), "a")
+    mirror.upload()
+    before = files(URL)
+    for name in here(mirror) if lost == "all" else [lost]:
+        (mirror.folder / name).unlink()
+    again = machine(monkeypatch, tmp_path, "one", URL)
+    again.fetch(pytest.fail)
+    assert here(again) == before
+    again.upload()
+    assert files(URL) == before
+    assert entries(tmp_path / "one") == [], "`cache clear` and `cache verify` leave copies alone"
 
 
 def test_files_that_were_removed_here_are_removed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

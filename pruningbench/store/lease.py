@@ -125,7 +125,7 @@ class Lease:
         if time.time() - holder.renewed < ABANDONED:
             patience = PATIENCE * holder.every
             warn(
-                f"{self._where}: {holder} is running this suite here; waiting up to {patience:.0f} s for its next sign"
+                f"{self._where}: {holder} is running this suite here; waiting up to {patience:.0f} s for a sign of life"
             )
             end = time.monotonic() + patience
             while time.monotonic() < end:

@@ -18,6 +18,7 @@ from pathlib import Path
 from pruningbench.base.files import default_cache_folder, not_plain, read_plain, write_whole
 from pruningbench.base.identity import content_hash
 from pruningbench.errors import RemoteError, RunFolderError
+from pruningbench.store.cachefiles import COPIES
 from pruningbench.store.journal import finished_part
 from pruningbench.store.remote import RemoteFolder
 from pruningbench.store.runfolder import DAMAGED, ENVIRONMENT, RESULTS, SOURCES, STALE, SUITE
@@ -27,9 +28,6 @@ FILES = (SUITE, ENVIRONMENT, RESULTS, STALE, SOURCES, DAMAGED)
 ROOMS = ("masks", "weights", "samples", "exhibits", "figures")
 READ = ("masks", "samples", "exhibits")
 """Subfolders that commands need which only read runs."""
-COPIES = "remote"
-"""Folder of the cache with all working copies."""
-
 Stat = tuple[int, int, int]
 Say = Callable[[str], None]
 
@@ -137,7 +135,8 @@ class Mirror:
         """Return the journal at the URL if it must be read, and whether the one here is it or continues it."""
         if RESULTS not in there:
             return None, RESULTS not in self._same
-        if RESULTS in self._same and self._same[RESULTS].tag == there[RESULTS]:
+        known = self._same.get(RESULTS)
+        if known is not None and known.tag == there[RESULTS] and _stat(self.folder / RESULTS) is not None:
             return None, True
         journal = self.remote.read(RESULTS)
         if journal is None:
@@ -163,7 +162,7 @@ class Mirror:
         for name, tag in there.items():
             newer = name not in self._same or self._same[name].tag != tag
             if name != RESULTS and (
-                newer and (name in unchanged or (name not in here and name not in self._same))
+                (newer and name in unchanged) or (name not in here and not (name in self._same and _may_go(name)))
                 if ours
                 else newer or name not in unchanged
             ):
@@ -213,7 +212,7 @@ class Mirror:
                 name for name, stat in here.items()
                 if name != RESULTS and (name not in self._same or self._same[name].stat != stat)
             ]  # fmt: skip
-            gone = [name for name in self._same if name not in here]
+            gone = [name for name in self._same if name not in here and _may_go(name)]
             if not (changed or gone or journal is not None):
                 return
             self.remote.upload(changed, self.folder)
@@ -228,6 +227,11 @@ class Mirror:
             self._note()
         except OSError as error:
             raise RunFolderError(f"{self.folder}: cannot be read or written ({error.strerror})") from None
+
+
+def _may_go(name: str) -> bool:
+    """Whether a run removes such files; others that are missing here were lost, and are never removed at the URL."""
+    return name in (STALE, SOURCES, DAMAGED) or name.startswith("figures/")
 
 
 def _listed(room: Path) -> Iterator[str]:
