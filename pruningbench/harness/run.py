@@ -26,9 +26,8 @@ from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.mending import mend, readable
-from pruningbench.store.mirroring import EVERY, RemoteRun
+from pruningbench.store.mirroring import EVERY, RemoteRun, remote_run
 from pruningbench.store.records import Record
-from pruningbench.store.remote import check_no_cut_url, is_url
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.cells import Cell, plan_key
 from pruningbench.suite.plan import Plan, is_for, make_plan
@@ -147,7 +146,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     if options.shard:
         plan = replace(plan, cells=shard(plan, *options.shard))
     notes: list[str] = []
-    remote = _remote(out, options)
+    remote = remote_run(out, options.upload_every)
     if remote is not None:
         remote.fill(notes.append)
     folder = remote.folder if remote else RunFolder(out if out is not None else default_folder(suite, options))
@@ -167,14 +166,6 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
         pending=state.task_runs, cells=tuple(job.cell for job in jobs), retry=retry, touched=touched,
         damaged=unreadable, groups=measured_groups(records), notes=(*notes, *_notes(folder, state)), remote=remote,
     )  # fmt: skip
-
-
-def _remote(out: str | os.PathLike[str] | None, options: RunOptions) -> RemoteRun | None:
-    if isinstance(out, str) and is_url(out):
-        return RemoteRun(out, options.upload_every)
-    if out is not None:
-        check_no_cut_url(Path(out))
-    return None
 
 
 def _notes(folder: RunFolder, state: State) -> tuple[str, ...]:

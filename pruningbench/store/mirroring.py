@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pruningbench.errors import PruningBenchError, RemoteError, UsageError
 from pruningbench.store.lease import Lease, LostLeaseError, Repeating, is_at_work
 from pruningbench.store.locks import only_process
 from pruningbench.store.mirror import READ, Mirror
-from pruningbench.store.remote import LeaseObject, RemoteFolder
+from pruningbench.store.remote import LeaseObject, RemoteFolder, check_no_cut_url, is_url
 from pruningbench.store.runfolder import RunFolder
 
 EVERY = 30.0
@@ -77,6 +78,19 @@ class RemoteRun:
                 pass
         finally:
             self.folder.unlock()
+
+
+def remote_run(out: str | os.PathLike[str] | None, every: float) -> RemoteRun | None:
+    """Return the run at a URL that `out` means; None if it is a path or not given.
+
+    Raises:
+        UsageError: if the URL or the interval cannot be used, or a URL was made a path.
+    """
+    if isinstance(out, str) and is_url(out):
+        return RemoteRun(out, every)
+    if out is not None:
+        check_no_cut_url(Path(out))
+    return None
 
 
 class Keeping:
