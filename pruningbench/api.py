@@ -19,6 +19,7 @@ from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.comparing import compare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import load_registry
+from pruningbench.store.mirroring import EVERY
 from pruningbench.store.weights import load_weights
 from pruningbench.suite.binding import bind
 from pruningbench.suite.schema import load_suite, suite_from_text
@@ -117,13 +118,14 @@ def run(
     verify_data: bool = False,
     observer: object | None = None,
     observers: Sequence[str] = (),
+    upload_every: float = EVERY,
     progress: bool = True,
 ) -> Run:
     """Run a suite, or resume it: what the run folder already holds is not computed again.
 
     Args:
         suite: path of a suite file, the name of a shipped suite, or a suite as a dictionary.
-        out: run folder; ``runs/NAME`` by default.
+        out: run folder; ``runs/NAME`` by default. A URL such as ``s3://bucket/folder`` must be text.
         settings: changes to the suite, ``"KEY=VALUE"`` (as ``--set``).
         only: filters ``"KIND=LABEL"`` for what to include (as ``--only``).
         without: filters ``"KIND=LABEL"`` for what to leave out (as ``--not``).
@@ -145,6 +147,7 @@ def run(
         observer: an object with observing hooks (methods marked with `hookimpl`, such as
             ``pruningbench_cell_done``), called in addition to those of the installed plugins.
         observers: names of registered observers (as ``--observer``), such as ``tensorboard``.
+        upload_every: seconds between two uploads if `out` is a URL.
         progress: show a bar in notebooks.
 
     Raises:
@@ -168,6 +171,7 @@ def run(
         memory=memory,
         budget=budget,
         observers=tuple(observers),
+        upload_every=upload_every,
     )
     prepared = prepare(loaded, registry, out, options)
     with shown_in_notebooks(registry, progress=progress):

@@ -48,6 +48,12 @@ class RunFolderError(UsageError):
     page = "suites"
 
 
+class RemoteError(UsageError):
+    """A run folder at a URL cannot be reached, read or written; the message says why."""
+
+    page = "cluster"
+
+
 class MissingDataError(UsageError):
     """A data set or a weights file is not on this machine; the message says how to get it."""
 

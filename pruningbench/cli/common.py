@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,35 @@ from pruningbench.base.text import displayable, displayable_json, displayable_li
 if TYPE_CHECKING:
     from pruningbench.plugins import Registry
     from pruningbench.suite.plan import Plan
+
+
+class RunPath(click.Path):
+    """A path of a run, or the URL of one as text."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a URL as it is, and anything else as a path."""
+        from pruningbench.store.remote import is_url
+
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+class LocalPath(click.Path):
+    """A path for output on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path; refuse a URL, which would become a folder of a strange name."""
+        from pruningbench.store.remote import is_url, shown
+
+        if is_url(value):
+            self.fail(f"{shown(value)} is a URL; give a path on this machine", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 set_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",

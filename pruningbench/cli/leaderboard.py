@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pruningbench.cli.common import few_collections, registry_with_warnings, say, say_lines, table_width
+from pruningbench.cli.common import (
+    LocalPath,
+    RunPath,
+    few_collections,
+    registry_with_warnings,
+    say,
+    say_lines,
+    table_width,
+)
 
 if TYPE_CHECKING:
     from pruningbench.plugins import Registry
@@ -18,8 +26,8 @@ ALL = "all"
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("--out", type=click.Path(path_type=Path), help="Write leaderboard.<format> into this folder instead.")
+@click.argument("runs", nargs=-1, required=True, type=RunPath(), metavar="RUN...")
+@click.option("--out", type=LocalPath(), help="Write leaderboard.<format> into this folder instead.")
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
 @click.option(
     "--columns", metavar="NAMES", default="",
@@ -36,9 +44,9 @@ ALL = "all"
 )
 @few_collections()
 def leaderboard(
-    runs: tuple[Path, ...], out: Path | None, format_: str, columns: str, where: str, sort: str, width: int | None
+    runs: tuple[Path | str, ...], out: Path | None, format_: str, columns: str, where: str, sort: str, width: int | None
 ) -> int:
-    """Make the leaderboard of run folders, submissions, or published results (hub:OWNER/NAME)."""
+    """Make the leaderboard of run folders or their URLs, submissions, or published results (hub:OWNER/NAME)."""
     from pruningbench.base.files import write_whole
     from pruningbench.base.text import displayable_lines
     from pruningbench.errors import UsageError

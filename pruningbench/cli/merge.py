@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from pruningbench.cli.common import complain, say
+from pruningbench.cli.common import LocalPath, RunPath, complain, say
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new run folder.")
-def merge(runs: tuple[Path, ...], out: Path) -> int:
-    """Make one run folder from several RUNS of the same suite, such as its shards.
+@click.argument("runs", nargs=-1, required=True, type=RunPath())
+@click.option("--out", required=True, type=LocalPath(), help="The new run folder.")
+def merge(runs: tuple[Path | str, ...], out: Path) -> int:
+    """Make one run folder from several RUNS of the same suite, such as its shards; folders or URLs.
 
     The folders stay as they are. The merged folder can be continued with `pruningbench run SUITE --out DIR`.
     """

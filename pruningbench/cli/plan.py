@@ -12,6 +12,7 @@ import click
 
 from pruningbench.base.text import displayable, span
 from pruningbench.cli.common import (
+    RunPath,
     announce,
     few_collections,
     limit_option,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", shell_complete=suites)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder to compare with; runs/NAME by default.")
+@click.option("--out", type=RunPath(), help="Run folder, or its URL, to compare with; runs/NAME by default.")
 @set_option
 @only_option
 @not_option
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 @click.option("--json", is_flag=True, help="Print JSON: counts, shared work, missing data, costs, every cell.")
 def plan(
     suite: str,
-    out: Path | None,
+    out: Path | str | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
     without: tuple[str, ...],
@@ -84,7 +85,7 @@ def plan(
 def _show(
     registry: Registry,
     loaded: Suite,
-    out: Path | None,
+    out: Path | str | None,
     only: Sequence[str],
     without: Sequence[str],
     device: str,
@@ -97,10 +98,13 @@ def _show(
     from pruningbench.harness.run import RunOptions, default_folder, with_recorded_labels
     from pruningbench.harness.sources import Sources
     from pruningbench.store.mending import readable
+    from pruningbench.store.mirroring import fetched
     from pruningbench.store.runfolder import RunFolder
     from pruningbench.suite.plan import make_plan
 
     planned = make_plan(loaded, registry, only, without)
+    if isinstance(out, str):
+        out = fetched(out)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())
     records, _ = readable(folder.results)

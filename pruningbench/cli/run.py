@@ -9,6 +9,7 @@ import click
 
 from pruningbench.base.text import displayable, last_line
 from pruningbench.cli.common import (
+    RunPath,
     announce,
     complain,
     limit_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", shell_complete=suites)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/NAME by default.")
+@click.option("--out", type=RunPath(), help="Run folder, or its URL such as s3://bucket/folder; runs/NAME by default.")
 @set_option
 @only_option
 @not_option
@@ -87,12 +88,16 @@ if TYPE_CHECKING:
 )
 @click.option("--pdf", is_flag=True, help="Draw each figure as PDF, too, for print; this takes longer.")
 @click.option(
+    "--upload-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
+    help="With --out URL: upload what is finished this often.",
+)  # fmt: skip
+@click.option(
     "--observer", "observers", multiple=True, metavar="NAME", shell_complete=observer_names,
     help="Also pass values on to tensorboard, wandb or mlflow (`pruningbench list observers`); repeatable.",
 )  # fmt: skip
 def run(
     suite: str,
-    out: Path | None,
+    out: Path | str | None,
     settings: tuple[str, ...],
     only: tuple[str, ...],
     without: tuple[str, ...],
@@ -111,6 +116,7 @@ def run(
     no_cache: bool,
     progress: str | None,
     pdf: bool,
+    upload_every: float,
     observers: tuple[str, ...],
 ) -> int:
     """Run SUITE (a file, or the name of a shipped suite) and print the leaderboard.
@@ -140,6 +146,7 @@ def run(
         memory=memory,
         budget=budget,
         observers=observers,
+        upload_every=upload_every,
     )
     prepared = prepare(loaded, registry, out, options)
 
@@ -154,7 +161,14 @@ def run(
         for note in prepared.notes:
             complain("warning", note)
     code = 0 if prepared.idle else _supervised(work, prepared.folder)
-    return code or report(prepared.folder.path, finished_summary(prepared), pdf=pdf)
+    if code:
+        return code
+    shown = prepared.remote.shown if prepared.remote else ""
+    code = report(prepared.folder.path, finished_summary(prepared), shown, pdf=pdf)
+    if prepared.remote:
+        prepared.remote.finish(lambda message: complain("warning", message))
+        say(f"uploaded to  {shown}")
+    return code
 
 
 def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
@@ -175,12 +189,13 @@ def _supervised(work: Callable[[], int], folder: RunFolder) -> int:
     return supervise(lambda: guarded(work), died)
 
 
-def report(folder: Path, summary: Summary, *, pdf: bool = False) -> int:
+def report(folder: Path, summary: Summary, url: str = "", *, pdf: bool = False) -> int:
     """Print the leaderboard, the task runs that are not ok, and where the results are; return the exit code.
 
     Args:
         folder: the run folder.
-        summary: what ran.
+        summary: how the run ended.
+        url: where the run folder can be read by others; "" if nowhere.
         pdf: whether figures are drawn as PDF, too.
     """
     from pruningbench.errors import PruningBenchError
@@ -201,7 +216,7 @@ def report(folder: Path, summary: Summary, *, pdf: bool = False) -> int:
     say(f"{summary.cells} cells: {counts if summary.computed else 'nothing to compute, all was done before'}")
     say(f"results      {folder / 'results.jsonl'}")
     say(f"figures      {folder / 'figures'} ({drawn})")
-    say(f"leaderboard  pruningbench leaderboard {folder} --format markdown")
+    say(f"leaderboard  pruningbench leaderboard {url or folder} --format markdown")
     if summary.ok:
         return 0
     if summary.pending:

@@ -311,6 +311,18 @@ def skipping(execute: RunJobs, refused: Mapping[str, str], suite: str) -> RunJob
     return run
 
 
+def checking(execute: RunJobs, checks: Sequence[Callable[[], None]]) -> RunJobs:
+    """Return a function that executes jobs, and makes the checks before each event is passed on."""
+
+    def run(jobs: Iterable[CellJob]) -> Iterator[Event | JobLost | JobNote]:
+        for event in execute(jobs):
+            for check in checks:
+                check()
+            yield event
+
+    return run
+
+
 def _without_values(suite: str, job: CellJob, run: TaskRun, status: Status, error: str) -> Record:
     """Return the record of a task that was not run."""
     cell = job.cell

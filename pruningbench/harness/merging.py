@@ -15,7 +15,9 @@ from pruningbench.base.yamlsource import MOST_BYTES
 from pruningbench.errors import RunFolderError, UsageError
 from pruningbench.store.journal import encoded, latest, read_journal
 from pruningbench.store.marks import Group, Mark, read_marks, write_marks
+from pruningbench.store.mirroring import fetched, is_written
 from pruningbench.store.records import Record
+from pruningbench.store.remote import is_url, shown
 from pruningbench.store.runfolder import RunFolder, suite_difference
 
 Key = tuple[str, str]
@@ -46,11 +48,13 @@ class _Part:
 def merge(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Merged:
     """Write a new run folder with the measurements of several folders of one suite; the folders stay as they are.
 
+    A folder may also be given as the text of a URL.
+
     Raises:
         UsageError: if there are fewer than two folders, or `out` exists.
         RunFolderError: if a folder is no run folder, is being written, or belongs to another suite.
     """
-    parts = [_part(RunFolder(folder)) for folder in dict.fromkeys(map(os.path.realpath, folders))]
+    parts = [_part(RunFolder(folder)) for folder in dict.fromkeys(map(_on_this_machine, folders))]
     if len(parts) < 2:
         raise UsageError("merge: at least two different run folders are needed")
     target = RunFolder(out)
@@ -74,6 +78,15 @@ def merge(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Merged(len(chosen), sum(len(lines) > 1 for lines in having.values()), differing)
+
+
+def _on_this_machine(folder: str | os.PathLike[str]) -> str:
+    """Return the path of a run folder, or of a copy of one at a URL."""
+    if not (isinstance(folder, str) and is_url(folder)):
+        return os.path.realpath(folder)
+    if is_written(folder):
+        raise RunFolderError(f"{shown(folder)}: a run is writing it; wait for it to end")
+    return os.path.realpath(fetched(folder, weights=True))
 
 
 def _part(folder: RunFolder) -> _Part:

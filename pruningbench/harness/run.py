@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from pruningbench.contract.context import MEMORY
 from pruningbench.contract.executor import Executor
 from pruningbench.contract.precision import FULL, refusal
 from pruningbench.errors import MissingDataError, PluginError, PruningBenchError, RunFolderError, UsageError
-from pruningbench.harness.driver import Driver, Summary, damaged, failures, not_ok, skipping
+from pruningbench.harness.driver import Driver, RunJobs, Summary, checking, damaged, failures, not_ok, skipping
 from pruningbench.harness.events import CellJob
 from pruningbench.harness.observing import Observers
 from pruningbench.harness.pacing import paced
@@ -26,6 +26,7 @@ from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
 from pruningbench.store.mending import mend, readable
+from pruningbench.store.mirroring import EVERY, RemoteRun, remote_run
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.cells import Cell, plan_key
@@ -63,6 +64,7 @@ class RunOptions:
         memory: bytes that a task may hold for its samples; None for the default of 4 GiB.
         budget: seconds after which nothing is started any more, nor what is likely to take longer; None for no limit.
         observers: names of registered observers of the run.
+        upload_every: seconds between two uploads of a run at a URL.
         passes: choices of memory format and batch size to repeat, by label of the model; the folder's own come first.
     """
 
@@ -81,6 +83,7 @@ class RunOptions:
     memory: int | None = None
     budget: float | None = None
     observers: tuple[str, ...] = ()
+    upload_every: float = EVERY
     passes: Mapping[str, Passes] = field(default_factory=dict)
 
 
@@ -97,6 +100,7 @@ class Prepared:
         touched: whether files of models or data sets have changed, so that finished task runs may be stale.
         groups: number of task runs in the journal, counting every attempt.
         notes: what the user should know before anything runs.
+        remote: the run at a URL that the folder is a working copy of; None for a folder.
     """
 
     plan: Plan
@@ -109,6 +113,7 @@ class Prepared:
     damaged: bool = False
     groups: int = 0
     notes: tuple[str, ...] = ()
+    remote: RemoteRun | None = None
 
     @property
     def idle(self) -> bool:
@@ -140,7 +145,11 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
         registry.entry("observer", name)  # refuses unknown names
     if options.shard:
         plan = replace(plan, cells=shard(plan, *options.shard))
-    folder = RunFolder(out if out is not None else default_folder(suite, options))
+    notes: list[str] = []
+    remote = remote_run(out, options.upload_every)
+    if remote is not None:
+        remote.fill(notes.append)
+    folder = remote.folder if remote else RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
     records, unreadable = readable(folder.results)
     plan = with_recorded_labels(plan, records)
@@ -155,7 +164,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     return Prepared(
         plan, folder, options,
         pending=state.task_runs, cells=tuple(job.cell for job in jobs), retry=retry, touched=touched,
-        damaged=unreadable, groups=measured_groups(records), notes=_notes(folder, state),
+        damaged=unreadable, groups=measured_groups(records), notes=(*notes, *_notes(folder, state)), remote=remote,
     )  # fmt: skip
 
 
@@ -235,6 +244,8 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
     for note in prepared.notes:
         observers.warn(note)
     if prepared.idle:
+        if prepared.remote:
+            prepared.remote.finish(observers.warn)
         return finished_summary(prepared)
     work = WorkerFactory()
     executor = _executor(registry, prepared.options)(work, prepared.options.workers)
@@ -246,12 +257,15 @@ def _execute(prepared: Prepared, registry: Registry) -> Summary:
         if problem := refusal(plan.suite.precision, device):
             raise UsageError(problem)
         refused = plan.refusals(plan.costs(device, prepared.cells))
-        folder.lock()
+        folder.lock(observers.warn)
         try:
-            folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
-            folder.create(plan.suite.to_yaml(), plan.suite.digest)
-            _note_environment(prepared, registry, executor, observers)
-            return _run(prepared, registry, executor, work, device, refused, observers)
+            with prepared.remote.kept(observers.warn) if prepared.remote else nullcontext() as keeping:
+                folder.check(plan.suite.digest, plan.suite.resolved())  # another suite may have taken it meanwhile
+                folder.create(plan.suite.to_yaml(), plan.suite.digest)
+                _note_environment(prepared, registry, executor, observers)
+                checks = (folder.check_lock, *([keeping.check] if keeping else []))
+                run_jobs = checking(skipping(executor.run, refused, plan.suite.name), checks)
+                return _run(prepared, registry, executor, work, device, run_jobs, observers)
         finally:
             folder.unlock()
 
@@ -262,7 +276,7 @@ def _run(
     executor: Executor,
     work: WorkerFactory,
     device: torch.device,
-    refused: Mapping[str, str],
+    run_jobs: RunJobs,
     observers: Observers,
 ) -> Summary:
     from pruningbench.harness.checking import check
@@ -295,7 +309,7 @@ def _run(
     work.adopt(worker)
     jobs, budget = paced(jobs, executor, driver, budget=options.budget, limited=options.task_timeout is not None)
     try:
-        summary = driver.run(jobs, skipping(executor.run, refused, plan.suite.name))
+        summary = driver.run(jobs, run_jobs)
     finally:
         if folder.results.exists():  # unless the folder has been deleted
             worker.contents.models |= driver.contents.models

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 TENSORS = ".safetensors"
+COPIES = "remote"
+"""Folder of the working copies of runs at URLs: no entries of the cache, as they may hold what is nowhere else."""
 _LARGEST_HEADER = 2**27
 
 
@@ -43,6 +45,8 @@ def entries(folder: Path) -> list[CacheEntry]:
     """Return all entries of a cache folder, sorted by kind, the most recently used first."""
     listing = []
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.relative_to(folder).parts[0] == COPIES:
+            continue
         if path.is_file() and not path.name.startswith(".") and not _belongs_to_another(path):
             try:
                 listing.append(_entry(folder, path))

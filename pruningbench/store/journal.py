@@ -154,6 +154,22 @@ class Journal:
         os.close(self._file)
 
 
+def finished_part(content: bytes) -> bytes:
+    """Return the content of a journal without what follows its last finished task, which may still be being written."""
+    end = content.rfind(b"\n") + 1
+    while end:
+        start = content.rfind(b"\n", 0, end - 1) + 1
+        try:
+            line = json.loads(content[start:end])
+            unfinished = isinstance(line, dict) and line.get("part", 1) != line.get("parts", 1)
+        except (ValueError, RecursionError):
+            unfinished = False  # damaged: whoever opens the journal sets it aside
+        if not unfinished:
+            break
+        end = start
+    return content[:end]
+
+
 def encoded(records: Sequence[Record]) -> bytes:
     """Return the lines of a task, numbered, as a journal holds them."""
     lines = [json.dumps(r.to_json(), allow_nan=False, separators=(",", ":")) for r in _numbered(records)]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pruningbench.base.files import default_cache_folder, expanded
 from pruningbench.base.reading import printable
 from pruningbench.errors import RunFolderError, SubmissionError, UsageError, did_you_mean
+from pruningbench.store.remote import is_url
 from pruningbench.store.runfolder import RESULTS
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ def pinned(sources: Source | Iterable[Source]) -> list[Source]:
 
 
 def _open(source: str) -> Sequence[Origin]:
+    if is_url(source):
+        from pruningbench.store.mirroring import fetched
+
+        return _of_folder(fetched(source), source)
     path = expanded(source)
     try:
         is_folder, exists = path.is_dir(), os.path.lexists(path)

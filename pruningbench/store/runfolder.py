@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pruningbench.base.files import expanded, not_plain, open_plain, read_plain, write_whole
+from pruningbench.base.files import expanded, not_plain, read_plain, write_whole
 from pruningbench.base.identity import content_hash
 from pruningbench.base.yamlsource import MOST_BYTES, parse_yaml
 from pruningbench.errors import RunFolderError, SuiteError
-
-if sys.platform != "win32":
-    import fcntl
+from pruningbench.store.folderlock import LOCK, FolderLock, is_locked
+from pruningbench.store.lease import LEASE
 
 SUITE, ENVIRONMENT, RESULTS = "suite.yaml", "environment.json", "results.jsonl"
-RUNNING, LOCK, STALE, SOURCES = "running.json", ".lock", "stale.json", "sources.json"
+RUNNING, STALE, SOURCES = "running.json", "stale.json", "sources.json"
 DAMAGED = "results.damaged.jsonl"
 ROOMS = ("masks", "weights", "samples", "exhibits", "figures", "cache")
 
@@ -28,21 +26,6 @@ LIMITS = {"for", "only"}
 """Keys beside ``use:`` that limit an item to some cells of the suite."""
 KNOBS = ("description", "batch_size", "keep")
 """Keys of a suite that do not change any result."""
-
-
-_held: set[int] = set()
-"""The locks that this process holds."""
-
-
-def _let_go() -> None:
-    """Close the locks in a process that a component has forked: it may outlive this one, and must hold no lock."""
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -57,7 +40,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = expanded(path)
-        self._lock: int | None = None
+        self._lock = FolderLock(self.path)
 
     @property
     def results(self) -> Path:
@@ -155,7 +138,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: output folder is not writable; choose another --out")
         for name in ROOMS:
             self._room(name)
-        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK, STALE, SOURCES, DAMAGED):
+        for name in (SUITE, ENVIRONMENT, RESULTS, RUNNING, LOCK, LEASE, STALE, SOURCES, DAMAGED):
             why = not_plain(self.path / name)
             if why is not None:
                 raise _foreign(self.path / name, why)
@@ -244,58 +227,32 @@ class RunFolder:
         write_whole(self.environment, (json.dumps(stored, indent=2) + "\n").encode(), durable=True)
         return changed
 
-    def lock(self) -> None:
+    def lock(self, warn: Callable[[str], None] = lambda _message: None) -> None:
         """Make this process the only one that writes here, until it ends.
+
+        Args:
+            warn: receives lines about a process on another machine that may be at work.
 
         Raises:
             RunFolderError: if another process holds the lock.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"{self.path}: output folder cannot be made ({error.strerror})") from None
-        if sys.platform == "win32":
-            return
-        try:
-            handle = open_plain(self.path / LOCK, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise RunFolderError(f"{self.path / LOCK}: cannot be opened ({error.strerror})") from None
-        for patience in (0.2, 0.4, 0.8, 1.6, 0):  # a killed process may take a moment to end
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                time.sleep(patience)
-        else:
-            os.close(handle)
-            raise RunFolderError(
-                f"{self.path}: another process is running this suite here; wait for it, or choose another --out"
-            )
-        self._lock = handle
-        _held.add(handle)
+        self._lock.acquire(warn)
+
+    def check_lock(self) -> None:
+        """Make sure that this process, which has locked the folder, may still write.
+
+        Raises:
+            RunFolderError: if a process on another machine has taken over.
+        """
+        self._lock.check()
 
     def locked(self) -> bool:
-        """Whether another process is running a suite here; always False on Windows."""
-        if sys.platform == "win32":
-            return False
-        try:
-            handle = open_plain(self.path / LOCK)
-        except OSError:
-            return False  # nobody has run anything here, or the file is no lock
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        """Whether another process is running a suite here."""
+        return is_locked(self.path)
 
     def unlock(self) -> None:
         """Let other processes write here again."""
-        if self._lock is not None:
-            _held.discard(self._lock)
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
 
 def _foreign(path: Path, why: str) -> RunFolderError:
