@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pruningbench.base.machine import give_memory_back
 from pruningbench.base.randomness import random_state, set_random_state
 from pruningbench.contract import Context, Exhibit, Metric, Missing, Outputs, Task, VisionModel, above_chance
 from pruningbench.contract.statistics import Estimate, Floats, bootstrap, mean, within
@@ -23,6 +24,8 @@ from pruningbench.store.samples import exhibit_arrays
 from pruningbench.suite.cells import TaskRun
 
 T = TypeVar("T")
+PARTS_TO_TRIM = 32
+"""Parts of outputs after which freed memory is given back to the system, so that many parts need no more than a few."""
 BESIDE_OTHERS = "measured while other workers of the run used the same device"
 """Remark on times and other values that are not deterministic: they are those of a busy device."""
 
@@ -107,6 +110,7 @@ def measure(
     measured = Measured(dimension=dimension_of(task, run.task.name))
     errors: list[Exception] = []
     seen: dict[str, Variant] = {}
+    parts = 0
     for variant, outputs in _until_it_fails(task.run(model, context), measured, errors):
         _check(run.label, variant, outputs, seen)
         if isinstance(outputs, Missing):
@@ -114,7 +118,10 @@ def measure(
             measured.failures.append(Failure(variant, "", outputs.reason))
             continue
         _look_at(run, variant, outputs, seen[variant], measured, errors, blame or Blame())
+        parts += outputs.part
         del outputs  # before the task makes the next ones
+        if parts % PARTS_TO_TRIM == PARTS_TO_TRIM - 1:
+            give_memory_back()
     for variant, joined in seen.items():
         _conclude(run, task, variant, joined, measured, errors, shared=context.shared)
     if not measured.measurements and errors:
