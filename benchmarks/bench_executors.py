@@ -27,7 +27,7 @@ SUITE = {
         {
             "use": "interpretability",
             "data": {"use": "digits", "split": "test", "limit": 60},
-            "methods": ["smoothgrad", "integrated-gradients"], "noisy": 64, "steps": 64, "exhibits": 0,
+            "methods": ["smoothgrad", "integrated-gradients"], "noisy": 32, "steps": 32, "exhibits": 0,
         }
     ],
 }  # fmt: skip
@@ -52,6 +52,7 @@ def seconds(place: Path, executor: str) -> float:
     return time.perf_counter() - start
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("executor", ["processes", "ray"])
 def test_two_workers(executor: str, benchmark: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Time the executor; the ratio to one process stands in `extra_info` and is printed."""
