@@ -119,8 +119,9 @@ def measure(
             continue
         _look_at(run, variant, outputs, seen[variant], measured, errors, blame or Blame())
         parts += outputs.part
+        trim = outputs.part and parts % PARTS_TO_TRIM == 0
         del outputs  # before the task makes the next ones
-        if parts % PARTS_TO_TRIM == PARTS_TO_TRIM - 1:
+        if trim:
             give_memory_back()
     for variant, joined in seen.items():
         _conclude(run, task, variant, joined, measured, errors, shared=context.shared)

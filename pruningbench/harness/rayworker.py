@@ -10,7 +10,7 @@ import pickle
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,14 +130,9 @@ class Server:
 
 def _settle(station: Station) -> None:
     """Give the process its environment, before torch is imported."""
-    _update(os.environ, station.place.environment)
+    os.environ.update(station.place.environment)
     if station.folder and Path(station.folder).is_dir():
         os.chdir(station.folder)
     sys.path += [entry for entry in station.path if entry not in sys.path and Path(entry).exists()]
     if sys.stderr is not None:
         os.dup2(2, 1)  # standard output belongs to the driver: what jobs print goes to standard error
-
-
-def _update(environment: Any, changes: Mapping[str, str]) -> None:
-    for name, value in changes.items():
-        environment[name] = value
