@@ -15,12 +15,13 @@ from kit import browser as browsers
 from kit.fileserver import FileServer
 from kit.humandata import nights, things
 from kit.installs import install
+from kit.runs import one_thread
 from kit.toysuite import COMMAND, TOY, TOY_SUITE, Command, toy_environment
 
 from pruningbench.images import fetch as fetching
 from pruningbench.plugins import Registry, build_registry, load_registry
 
-__all__ = ["install", "nights", "things"]  # fixtures of the kit
+__all__ = ["install", "nights", "one_thread", "things"]  # fixtures of the kit
 
 # the same cases on every run, so that a failure is a change's; no deadline: a loaded machine is no failure
 settings.register_profile("pruningbench", deadline=None, derandomize=True, database=None)

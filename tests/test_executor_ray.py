@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import ray
-import torch
 from kit.runs import measured, run, said, with_task
 from kit.toysuite import TOY_SUITE
 from ray.cluster_utils import Cluster
@@ -47,14 +46,12 @@ tasks:
 """
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let all processes have as many threads: the order of sums, and so the last bits, depend on their number."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _nothing_left() -> Iterator[None]:
     yield
-    torch.set_num_threads(before)
     assert not ray.is_initialized(), "what the executor has started ends with it"
 
 
@@ -67,11 +64,6 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-def comparable(folder: Path) -> pd.DataFrame:
-    table = measured(load_results(folder))
-    return table[[name for name in table.columns if name != "prepare_seconds"]]
-
-
 @pytest.mark.slow
 def test_values_are_those_of_one_process(toy_registry: Registry, tmp_path: Path, toy_log: Log) -> None:
     text = with_task("noise: true")
@@ -79,7 +71,9 @@ def test_values_are_those_of_one_process(toy_registry: Registry, tmp_path: Path,
     (tmp_path / "toy.log").unlink()
     summary = run(text, toy_registry, tmp_path / "two", no_cache=True, **RAY)
     assert (summary.computed, summary.not_ok, summary.faults) == (10, (), ())
-    pd.testing.assert_frame_equal(comparable(tmp_path / "one"), comparable(tmp_path / "two"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        measured(load_results(tmp_path / "one")), measured(load_results(tmp_path / "two")), check_exact=True
+    )
     counts = Counter(line for line in toy_log() if not line.startswith("task"))
     assert counts["score"] == 1, "a score is made once for all processes"
     assert counts["model"] <= 2, "processes keep their model"
@@ -118,7 +112,9 @@ def test_nodes_come_and_go(toy_registry: Registry, tmp_path: Path, cluster: Clus
     assert outcome.summary.ok
     lost = [line for line in outcome.summary.faults if "was lost with its node" in line]
     assert len(lost) == len(outcome.summary.faults) <= 1, "a process between two tasks loses nothing"
-    pd.testing.assert_frame_equal(comparable(tmp_path / "quiet"), comparable(folder), check_exact=True)
+    pd.testing.assert_frame_equal(
+        measured(load_results(tmp_path / "quiet")), measured(load_results(folder)), check_exact=True
+    )
     lines = (folder / "results.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == len(load_results(folder))
 

@@ -213,11 +213,6 @@ def test_sizes_have_units(text: str, size: int | None) -> None:
         assert parse_memory(None, None, text) == size  # type: ignore[arg-type]
 
 
-def compared(table: pd.DataFrame) -> pd.DataFrame:
-    table = table_of_values(table)
-    return table[[name for name in table.columns if name != "prepare_seconds"]]
-
-
 def test_a_run_with_little_memory_has_the_same_values(toy_registry: Registry, tmp_path: Any) -> None:
     text = """
 name: little
@@ -232,7 +227,7 @@ metrics: [map-ssim]
 """
     run_suite(text, toy_registry, tmp_path / "much")
     run_suite(text, toy_registry, tmp_path / "little", memory=1 << 20)
-    much, little = (compared(load_results(tmp_path / name)) for name in ("much", "little"))
+    much, little = (table_of_values(load_results(tmp_path / name)) for name in ("much", "little"))
     pd.testing.assert_frame_equal(much, little, check_exact=True)
     assert set(much["variant"]) == {"saliency", "grad-cam"}
     assert (much["metric"] == "map-ssim").sum() == 4

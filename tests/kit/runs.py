@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
+import torch
 
 from kit.toysuite import TOY_SUITE
 from pruningbench.harness.driver import Summary
@@ -22,9 +25,20 @@ def run(text: str, registry: Registry, out: Path, **options: object) -> Summary:
 
 def measured(table: pd.DataFrame) -> pd.DataFrame:
     """Return what has to be equal between two runs of the same suite."""
-    return table.drop(columns=["run", "seconds", "peak_memory_mb"]).sort_values(
+    varying = ["run", "seconds", "prepare_seconds", "peak_memory_mb"]
+    return table.drop(columns=varying, errors="ignore").sort_values(
         ["cell", "task", "variant", "metric"], ignore_index=True
     )
+
+
+@pytest.fixture()
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let all processes have as many threads: the order of sums, and so the last bits, depend on their number."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def with_task(fields: str, text: str = TOY_SUITE) -> str:
