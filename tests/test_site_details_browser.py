@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from kit.browser import PHONE, Browser, Visit
 from kit.siteruns import hostile_registry, hostile_run, plain_run
 from kit.sites import pages_of
+from PIL import Image
 
 from pruningbench.base.text import displayable
 from pruningbench.site import build_site
@@ -40,13 +42,23 @@ def page(site: Path, kind: str) -> Path:
     return found
 
 
+CORNER = 8
+"""Pixels at each side that are not compared: where the page has been scrolled to decides how round corners are drawn."""
+
+
 def picture(visit: Visit, place: int = 1) -> bytes:
     """Return what a figure of the visible sample shows, as pixels, once two pictures of it in a row are equal."""
     figure = visit.page.locator(".sample:not([hidden]) .block:not([hidden]) .strip .frame").nth(place)
-    last = bytes(figure.screenshot())
+
+    def pixels() -> bytes:
+        whole = Image.open(BytesIO(figure.screenshot())).convert("RGB")
+        inner = whole.crop((CORNER, CORNER, whole.width - CORNER, whole.height - CORNER))
+        return bytes(inner.tobytes())
+
+    last = pixels()
     for _ in range(40):
         visit.page.wait_for_timeout(50)
-        now = bytes(figure.screenshot())
+        now = pixels()
         if now == last:
             return now
         last = now
@@ -93,15 +105,15 @@ def test_the_slider_moves_all_strips_from_the_keyboard(browser: Browser, plain: 
         visit.page.keyboard.press("Home")
         assert visit.page.locator("#chosen").inner_text() == slider.get_attribute("aria-valuetext") == "dense"
         dense, fixed = picture(visit), (picture(visit, 0), label(visit, 0))
-        assert ", dense" in label(visit) and len(fixed[0]) > 100
+        assert ", dense" in label(visit) and len(set(fixed[0])) > 10
         visit.page.keyboard.press("End")
         last = {"maps": "90 % pruned", "boxes": "90 % pruned", "concepts": "50 % pruned"}[kind]
         assert visit.page.locator("#chosen").inner_text() == slider.get_attribute("aria-valuetext") == last
         assert last in label(visit)
         if kind != "boxes":  # the boxes of this run are the same at all sparsities
             assert picture(visit) != dense
-        # the first figure of a group stays dense, in words and in its pixels, which a busy browser may draw late
-        assert any(picture(visit, 0) == fixed[0] for _ in range(10)) and label(visit, 0) == fixed[1]
+        # the first figure of a group stays dense, in words and in its pixels
+        assert (picture(visit, 0), label(visit, 0)) == fixed
 
 
 def test_boxes_of_the_chosen_sparsity_alone_are_drawn(browser: Browser, plain: Path) -> None:
