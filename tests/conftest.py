@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from kit import browser as browsers
+from kit.commands import MAIN, run_python
 from kit.fileserver import FileServer
 from kit.humandata import nights, things
 from kit.installs import install
 from kit.runs import one_thread
-from kit.toysuite import COMMAND, TOY, TOY_SUITE, Command, toy_environment
+from kit.toysuite import TOY, TOY_SUITE, Command, toy_environment
 
 from pruningbench.images import fetch as fetching
 from pruningbench.plugins import Registry, build_registry, load_registry
@@ -122,10 +123,7 @@ def pruningbench(tmp_path: Path) -> Command:
     """Run the command line in a process of its own, in an empty folder."""
 
     def call(*arguments: str | Path, check: int | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=tmp_path, env={**toy_environment(), **extra}, capture_output=True, text=True, timeout=280,
-        )  # fmt: skip
+        done = run_python(MAIN, *map(str, arguments), cwd=tmp_path, env={**toy_environment(), **extra})
         if check is not None:
             assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kit.commands import run_python
 from kit.toysuite import TOY, TOY_SUITE
 
 SCRIPT = """
@@ -44,8 +44,7 @@ def train(tmp_path: Path, name: str, recipe: str, kill_at: int = -1) -> subproce
     suite.write_text(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]"))
     path = os.pathsep.join([str(TOY), str(TOY.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "PRUNINGBENCH_CACHE": str(tmp_path / f"cache {name}")}
-    command = [sys.executable, "-c", SCRIPT, str(suite), str(tmp_path / name), str(kill_at)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return run_python(SCRIPT, str(suite), str(tmp_path / name), str(kill_at), cwd=tmp_path, env=environment)
 
 
 def networks(tmp_path: Path, name: str) -> list[str]:

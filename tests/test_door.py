@@ -8,11 +8,11 @@ import inspect
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.commands import MAIN, run_python
 
 from pruningbench import hookspecs
 from pruningbench.contract.component import KINDS
@@ -23,7 +23,6 @@ from pruningbench.plugins.loading import HOOKS
 DOOR = Path(__file__).parent / "door"
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 ALL_HOOKS = sorted(name for name, value in vars(hookspecs).items() if name.startswith("pruningbench_"))
-COMMAND = [sys.executable, "-c", "from pruningbench.cli.main import main; main()"]
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -34,9 +33,7 @@ def door(tmp_path: Path) -> Call:
     def call(*arguments: str, check: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(filter(None, [str(DOOR), os.environ.get("PYTHONPATH", "")]))
         environment = {**os.environ, "PYTHONPATH": path, "DOOR_LOG": str(tmp_path / "log"), "COLUMNS": "160", **extra}
-        done = subprocess.run(
-            [*COMMAND, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
-        )
+        done = run_python(MAIN, *arguments, cwd=tmp_path, env=environment)
         assert done.returncode == check, f"{done.stdout}\n{done.stderr}"
         return done
 

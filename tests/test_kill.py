@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kit.toysuite import COMMAND, TOY_SUITE, Command, toy_environment
+from kit.commands import start_silently
+from kit.toysuite import TOY_SUITE, Command, toy_environment
 
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
@@ -42,8 +42,7 @@ def test_kill_at_random_moments(
     journal = tmp_path / "killed" / "results.jsonl"
     kills = 0
     for _ in range(4):
-        process = subprocess.Popen([*COMMAND, "run", str(path), "--out", "killed"], cwd=tmp_path, env=toy_environment(),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        process = start_silently("run", str(path), "--out", "killed", cwd=tmp_path, env=toy_environment())
         finished_before, _ = read_journal(journal)
         # wait until a task more is finished than before, so that the kills fall all over the run
         deadline = time.monotonic() + 60
@@ -75,8 +74,7 @@ def test_kill_while_the_model_is_made(suite_file: Callable[..., Path], tmp_path:
     """Early deaths, before any cell is finished, condemn no cell."""
     path = suite_file(SUITE)
     for delay in (0.3, 1.0, 2.0, 3.0, 3.5):
-        process = subprocess.Popen([*COMMAND, "run", str(path), "--out", "killed"], cwd=tmp_path, env=toy_environment(),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        process = start_silently("run", str(path), "--out", "killed", cwd=tmp_path, env=toy_environment())
         time.sleep(delay)
         process.kill()
         process.wait()
@@ -86,8 +84,7 @@ def test_kill_while_the_model_is_made(suite_file: Callable[..., Path], tmp_path:
 
 def test_the_worker_dies_with_its_supervisor(suite_file: Callable[..., Path], tmp_path: Path) -> None:
     path = suite_file(SUITE.replace("seconds: 0.15", "seconds: 5.0"))
-    process = subprocess.Popen([*COMMAND, "run", str(path), "--out", "run"], cwd=tmp_path, env=toy_environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    process = start_silently("run", str(path), "--out", "run", cwd=tmp_path, env=toy_environment())
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "running.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

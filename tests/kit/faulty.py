@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.toysuite import COMMAND, toy_environment
+from kit.commands import COMMAND, MAIN, Process, start_python
+from kit.toysuite import toy_environment
 from pruningbench.leaderboard.results import load_results
 from pruningbench.store.journal import read_journal
 
@@ -73,11 +74,14 @@ class Runs:
     def journal(self) -> Path:
         return self.place / "run" / "results.jsonl"
 
-    def start(self, *more: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    def start(self, *more: str, before: Callable[[], None] | None = None) -> Process:
         """Begin or continue the run."""
-        command = [*COMMAND, "run", str(self.suite), "--device", "cpu", "--out", "run", *self.options, *more]
+        command = ["run", str(self.suite), "--device", "cpu", "--out", "run", *self.options, *more]
         with (self.place / "said").open("w") as said:
-            return subprocess.Popen(command, cwd=self.place, env=toy_environment(), stdout=said, stderr=said,
+            if before is None:
+                output = said.fileno()
+                return start_python(MAIN, *command, cwd=self.place, env=toy_environment(), out=output, err=output)
+            return subprocess.Popen([*COMMAND, *command], cwd=self.place, env=toy_environment(), stdout=said, stderr=said,
                                     text=True, preexec_fn=before)  # fmt: skip
 
     def finish(self, *more: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
@@ -89,7 +93,7 @@ class Runs:
         """Return the finished measurements, each as text."""
         return [repr(record) for record in read_journal(self.journal)[0]]
 
-    def wait_for(self, measurements: int, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    def wait_for(self, measurements: int, process: Process, seconds: float = 120) -> None:
         """Wait until there are so many measurements, or the process has ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and process.poll() is None and len(self.done()) < measurements:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from kit.commands import COMMAND
+
+__all__ = ["COMMAND", "TOY", "TOY_SUITE", "Command", "toy_environment"]
 
 TOY = Path(__file__).parents[1] / "toy"
 TOY_SUITE = """\
@@ -26,6 +29,3 @@ def toy_environment() -> dict[str, str]:
     """Return an environment in which the command line finds the toy plugin."""
     path = os.pathsep.join(filter(None, [str(TOY), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "COLUMNS": "140"}
-
-
-COMMAND = [sys.executable, "-c", "from pruningbench.cli.main import main; main()"]
