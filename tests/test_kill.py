@@ -30,7 +30,7 @@ def comparable(folder: Path) -> pd.DataFrame:
     return table.sort_values(["cell", "task", "metric"], ignore_index=True)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_at_random_moments(
     seed: int, suite_file: Callable[..., Path], tmp_path: Path, pruningbench: Command, toy_log: Callable[[], list[str]]
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_network_is_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(calls) == 2 * 3, "after the training, the network is not compiled any more"
 
 
+@pytest.mark.slow
 def test_several_processes_compile_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     usual, _ = train(net(), epochs=1)

@@ -51,7 +51,9 @@ def train(
     return tensors_digest(state(model)), losses, said
 
 
-@pytest.mark.parametrize("between", [False, True], ids=["within a step", "between two steps"])
+@pytest.mark.parametrize(
+    "between", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["within a step", "between two steps"]
+)
 def test_a_killed_process_is_named_and_the_training_continues_with_the_same_bits(
     between: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
