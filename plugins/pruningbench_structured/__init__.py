@@ -1,7 +1,7 @@
 """Structured pruning: whole channels, found with the dependency graph of the Torch-Pruning library, and whole blocks.
 
-`shrink` physically removes the channels and blocks that masks leave empty, and `compare_size` measures the gain. Both are
-loaded on first use; for channels they need the library: ``pip install 'pruningbench[structured]'``.
+`shrink` physically removes the channels and blocks that masks leave empty, and `compare_size` measures the gain. Both
+are loaded on first use; for channels they need the library: ``pip install 'pruningbench[structured]'``.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.pruning.masks import Masks
+from pruningbench_structured.embedding import cut_embedding, has_empty_rows
 from pruningbench_structured.graph import channel_graph
 from pruningbench_structured.groups import ChannelGraph, ChannelGroup
 from pruningbench_structured.heads import cut_heads
@@ -63,7 +64,8 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
 
     A residual block, or one of its branches, is taken out if the masks prune all of its weights and it then adds no
     more than a constant. A channel is removed if the masks prune everything that belongs to it: its rows and columns
-    in all layers that share it. So is an attention head if it can be; its module then has a smaller `num_heads`.
+    in all layers that share it. So is an attention head if it can be; its module then has a smaller `num_heads`. So is
+    a channel of a vision transformer's embedding; its norms then count the removed channels as zeros.
     Other pruned weights remain as zeros. If the masks prune nothing whole, the result is as large as the network.
 
     Args:
@@ -86,7 +88,7 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
     names = {name for name, _ in smaller.named_parameters()}
     left = {name: mask for name, mask in masks.items() if name in names}
     if len(left) == len(masks) or not all(bool(mask.all()) for mask in left.values()):
-        graph = channel_graph(smaller, example_inputs, frozenset(left), heads=True)
+        graph = channel_graph(smaller, example_inputs, frozenset(left), heads=True, embedding=has_empty_rows(left))
         smaller = without(smaller, graph, [_empty(group, left) for group in graph.groups], example_inputs)
     sources = dict(network.named_parameters())
     for name, target in smaller.named_parameters():
@@ -105,10 +107,13 @@ def without(masked: nn.Module, graph: ChannelGraph, removed: Removed, inputs: Te
         expected = masked(inputs)
     graph.network.load_state_dict(masked.state_dict())
     modules = dict(graph.network.named_modules())
-    for group, gone in zip(graph.groups, removed, strict=True):
+    last = sorted(zip(graph.groups, removed, strict=True), key=lambda pair: pair[0].embedding)
+    for group, gone in last:  # the library's graph knows nothing of the embedding's norms
         positions = sorted(p for channel in gone.nonzero().flatten().tolist() for p in group.channels[channel])
         if positions and group.attention is not None:
             cut_heads(graph.network, group, gone)
+        elif positions and group.embedding:
+            cut_embedding(graph.network, group, gone)
         elif positions:
             root = modules[group.name]
             cut = graph.dependencies.get_pruner_of_module(root).prune_out_channels
