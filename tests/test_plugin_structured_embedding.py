@@ -54,7 +54,7 @@ def context(network: nn.Module, images: Tensor, scope: Scope | None = None) -> P
     return PruningContext(network, prunable_parameters(network, scope), batches=lambda: iter([(images, None)]))
 
 
-@pytest.mark.parametrize("allocation", ["global", "uniform", "isomorphic"])
+@pytest.mark.parametrize("allocation", ["global", "isomorphic"])
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_without_channels_of_the_embedding_the_network_computes_what_the_masked_one_does(
     name: str, allocation: Any
