@@ -309,9 +309,13 @@ def test_the_scope_and_shared_weights_hold_for_heads() -> None:
 def test_one_head_of_each_module_stays() -> None:
     network, images = make("vit")
     job = context(network, images)
-    everything = Masks({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in job.parameters.items()})
-    smallest: Any = shrink(network, everything, images)
-    assert [block.attn.num_heads for block in smallest.blocks] == [1, 1, 1]
+    masks = Masks({n: torch.full(p.shape, "proj" in n) for n, p in job.parameters.items()})
+    smallest: Any = shrink(network, masks, images)
+    assert [block.attn.num_heads for block in smallest.blocks] == [4, 4, 4]  # as columns of proj are left
+    masks = Masks({n: torch.full(p.shape, "attn" not in n) for n, p in job.parameters.items()})
+    masks["blocks.1.attn.proj.weight"][0, 0] = True
+    smallest = shrink(network, masks, images)
+    assert smallest.blocks[1].attn.num_heads == 1
     with pytest.raises(UsageError, match=r"reaches at most sparsity 0.\d+ on this network, but 0.99 was requested"):
         Structured(heads=True, floor=0).prune(job, 0.99)
 

@@ -24,12 +24,14 @@ from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry, load_registry
 
 REFUSED = {
-    "fused-qkv": ("synflow", "px", "structured"), "attention": ("synflow", "px", "structured"), "tied": ("structured",),
+    "fused-qkv": ("synflow", "px", "structured", "blocks"), "attention": ("synflow", "px", "structured", "blocks"),
+    "tied": ("structured", "blocks"), "linear": ("blocks",),
 }  # fmt: skip
-"""Architectures that a pruner is wrong for, or that have too few whole channels; everything else it has to prune."""
-UNLABELLED = ("layer-obs", "px", "sparse-swaps", "structured", "wanda")
+"""Architectures that a pruner is wrong for, or with too few whole channels or blocks; all else it has to prune."""
+UNLABELLED = ("blocks", "layer-obs", "px", "sparse-swaps", "structured", "wanda")
 """Of the pruners that need data, those that need no labels."""
 NAMES = load_registry().names("pruner")
+IN_THE_HARNESS = [name for name in NAMES if name != "blocks"]  # the toy network has no residual blocks
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,7 +74,7 @@ def test_exact_when_all_scores_tie(name: str, sparsity: float) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    if name == "structured" and sparsity == 0.9:  # one channel a group stays
+    if name in ("structured", "blocks") and sparsity == 0.9:  # one channel a group stays, and what is in no block
         with pytest.raises(PruningBenchError, match="reaches at most sparsity"):
             prune(network, name, sparsity)
         return
@@ -210,7 +212,7 @@ def test_networks_without_prunable_weights_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layer_that_is_emptied_is_warned_of(name: str) -> None:
     """The warning comes exactly where the masks leave nothing, and names parameter and sparsity."""
-    sparsity = 0.5 if component(name).unreachable(0.99) or name == "structured" else 0.99
+    sparsity = 0.5 if component(name).unreachable(0.99) or name in ("structured", "blocks") else 0.99
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         masks = pb.prune(seeded(grouped), name, sparsity, data(), **FAST.get(name, {}))
@@ -220,7 +222,7 @@ def test_a_layer_that_is_emptied_is_warned_of(name: str) -> None:
     if empty:
         assert f"sparsity {sparsity:g}" in told[0]
         assert repr(empty[0]) in told[0]
-        assert f"{len(empty)} of 3" in told[0]
+        assert f"{len(empty)} of 4" in told[0]
         assert Path(next(w for w in caught if w.category is CollapseWarning).filename) == Path(__file__)
 
 
@@ -246,7 +248,7 @@ def test_scores_alone_fail_and_keep_as_pruning_does(name: str) -> None:
 
 def suite() -> str:
     sized = {name: {"image_size": 6} for name in ("ntk-sap", "synflow")}  # the toy network does not say its size
-    named = [{"use": n, **FAST.get(n, {}), **sized.get(n, {})} for n in NAMES]
+    named = [{"use": n, **FAST.get(n, {}), **sized.get(n, {})} for n in IN_THE_HARNESS]
     pruners = ", ".join("{" + ", ".join(f"{k}: {v}" for k, v in fields.items()) + "}" for fields in named)
     text = TOY_SUITE.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", f"[{pruners}]")
     return text.replace("[0, 0.5, 0.9]", "[0.5]").replace("recipes: [none, {use: finetune, epochs: 1}]\n", "")
@@ -263,7 +265,7 @@ def outcomes(text: str, registry: Registry, out: Path) -> dict[str, tuple[str, s
 
 def test_every_pruner_runs_in_the_harness(toy_registry: Registry, tmp_path: Path) -> None:
     found = outcomes(suite(), toy_registry, tmp_path / "run")
-    assert set(found) == set(NAMES)
+    assert set(found) == set(IN_THE_HARNESS)
     assert {name: outcome for name, outcome in found.items() if outcome[0] != "ok"} == {}
 
 

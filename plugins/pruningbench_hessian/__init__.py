@@ -21,7 +21,7 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
-    """Register `obd`, `taylor`, `block-fisher`, `wanda`, `obs`, `cap`, `layer-obs` and `sparse-swaps`."""
+    """Register the pruners of this plugin."""
     register("obd", "pruningbench_hessian.scores:Obd")
     register("taylor", "pruningbench_hessian.scores:Taylor")
     register("block-fisher", "pruningbench_hessian.scores:BlockFisher")
@@ -30,6 +30,7 @@ def pruningbench_register_pruners(register: Register) -> None:
     register("cap", "pruningbench_hessian.updates:Cap")
     register("layer-obs", "pruningbench_hessian.updates:LayerObs")
     register("sparse-swaps", "pruningbench_hessian.swapping:SparseSwaps")
+    register("block-hessian", "pruningbench_hessian.hutchinson:BlockHessian")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,8 @@ CHUNK_SAMPLES = 64
 """Limits on the per-sample gradients held at a time: bytes, and samples."""
 STEP_ENTRIES = 1 << 23
 """Matrix entries processed at a time: 64 MiB in float64."""
+PROBED_AT_ONCE = 16
+"""Images whose graph of gradients is held for products with the Hessian."""
 _COLUMN_BYTES = 1 << 26
 """Bytes of the im2col matrix built at a time."""
 
@@ -95,6 +97,40 @@ def block_cost(outline: Outline, samples: int, block_size: int, memory_gb: float
         passes, passes, images, memory,
         f"2 S + 4 W min(B, m), at most memory_gb, + {18 + surgeon} W + m images + the larger of (c + 1) 4 W + A + "
         f"4 c Wmax (gradients) and {8 if surgeon else 4} x 64 MiB (blocks)",
+        too_large(name, needs[name]) if needs[name] > limit else None,
+    )  # fmt: skip
+
+
+def probed_bytes(weights: int, block_size: int, element_size: int = FLOAT) -> int:
+    """Return the bytes of a parameter's blocks of the Hessian, padding included; of its diagonal for size 1."""
+    size = min(block_size, weights)
+    return -(-weights // size) * size**2 * element_size
+
+
+def probing_cost(outline: Outline, samples: int, block_size: int, products: int, memory_gb: float) -> Cost:
+    """Return the cost of Hessian-vector products, about two backward passes each, for each set of layers that fits.
+
+    Args:
+        outline: the network to prune.
+        samples: number of images.
+        block_size: weights per block; 1 for the diagonal.
+        products: number of products.
+        memory_gb: GiB of blocks at a time.
+    """
+    images = outline.images(samples) or samples
+    limit = int(memory_gb * 2**30)
+    needs = {name: probed_bytes(size, block_size) for name, size in outline.sizes.items()}
+    sets = groups_that_fit(needs, limit)
+    most = max(sum(needs[name] for name in names) for names in sets)
+    at_once = min(PROBED_AT_ONCE, images, outline.batch_size)
+    entries = min(max(STEP_ENTRIES, block_size**2), outline.largest * block_size + block_size**2)
+    solving = 6 * DOUBLE * entries if block_size > 1 else 0
+    memory = 2 * outline.state_bytes + most + 2 * max(needs.values()) + 30 * outline.weights
+    memory += 4 * at_once * outline.pass_bytes + solving
+    name = max(needs, key=needs.__getitem__)
+    return Cost(
+        len(sets), len(sets) * (1 + 2 * products), images, memory,
+        "2 S + 4 W B, at most memory_gb, + 8 Wmax B + 30 W + 4 A of 16 images + 6 x 64 MiB: state, blocks, products",
         too_large(name, needs[name]) if needs[name] > limit else None,
     )  # fmt: skip
 

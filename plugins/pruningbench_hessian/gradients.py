@@ -113,7 +113,7 @@ def _looped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Dr
     rows_by_name = {name: p.new_empty(samples, p.numel(), requires_grad=False) for name, p in parameters.items()}
     for i in range(samples):
         output = _output(network, draw.images[i : i + 1], pruner)
-        _check_targets(output, draw, pruner)
+        check_targets(output, draw.targets, pruner)
         loss = draw.losses(output, draw.targets[i : i + 1]).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         for rows, gradient in zip(rows_by_name.values(), gradients, strict=True):
@@ -123,7 +123,7 @@ def _looped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Dr
 
 def _mapped(network: nn.Module, parameters: Mapping[str, nn.Parameter], draw: Draw, pruner: str) -> dict[str, Tensor]:
     with torch.no_grad():
-        _check_targets(_output(network, draw.images[:1], pruner), draw, pruner)
+        check_targets(_output(network, draw.images[:1], pruner), draw.targets, pruner)
 
     def loss(values: dict[str, Tensor], image: Tensor, target: Tensor) -> Tensor:
         output = torch.func.functional_call(network, values, (image[None],))
@@ -173,11 +173,18 @@ def _check_logits(output: Tensor, pruner: str) -> None:
         )
 
 
-def _check_targets(output: Tensor, draw: Draw, pruner: str) -> None:
-    if draw.targets.dtype != torch.int64:
+def check_targets(output: Tensor, targets: Tensor | None, pruner: str) -> None:
+    """Check that a network's output has logits for labels, (B,) int64, or for its own probabilities (None).
+
+    Raises:
+        PruningBenchError: if not.
+    """
+    if targets is not None and targets.dtype != torch.int64:
         return
     _check_logits(output, pruner)
-    low, high = int(draw.targets.min()), int(draw.targets.max())
+    if targets is None:
+        return
+    low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= output.shape[1]:
         raise PruningBenchError(
             f"pruner {pruner!r}: labels run from {low} to {high}, but the network has {output.shape[1]} outputs"

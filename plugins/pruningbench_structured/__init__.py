@@ -1,7 +1,7 @@
-"""Structured pruning: whole channels, found with the dependency graph of the Torch-Pruning library.
+"""Structured pruning: whole channels, found with the dependency graph of the Torch-Pruning library, and whole blocks.
 
-`shrink` physically removes the channels that masks leave empty, and `compare_size` measures the gain. Both are loaded
-on first use, together with the library: ``pip install 'pruningbench[structured]'``.
+`shrink` physically removes the channels and blocks that masks leave empty, and `compare_size` measures the gain. Both
+are loaded on first use; for channels they need the library: ``pip install 'pruningbench[structured]'``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
-    """Register `structured`."""
+    """Register `structured` and `blocks`."""
     register("structured", "pruningbench_structured.pruner:Structured")
+    register("blocks", "pruningbench_structured.blocks:Blocks")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.contract import PruningBenchError, UsageError
+from pruningbench_structured.embedding import ROOT, embedding_channels
 from pruningbench_structured.groups import ChannelGraph, ChannelGroup, Part, Structure
 from pruningbench_structured.heads import attention_heads
 
@@ -52,7 +53,7 @@ def library() -> Any:
 
 
 def channel_graph(
-    network: nn.Module, example: Tensor, prunable: Collection[str], *, heads: bool = False
+    network: nn.Module, example: Tensor, prunable: Collection[str], *, heads: bool = False, embedding: bool = False
 ) -> ChannelGraph:
     """Trace a copy of a network in eval mode and return the groups of channels that can be removed.
 
@@ -61,6 +62,7 @@ def channel_graph(
         example: (B, ...) input; its first sample is used.
         prunable: names of the weights that may be cut; groups that involve other weights are left out.
         heads: whether attention heads are groups of channels, too.
+        embedding: whether the channels of a vision transformer's embedding are a group, too.
 
     Raises:
         UsageError: if the library is not installed.
@@ -101,6 +103,13 @@ def channel_graph(
         for attention in (group for group in found if group.name not in groups):
             groups[attention.name] = attention
             skipped.pop(attention.name, None)
+    if embedding:
+        channels, reason = embedding_channels(network, example[:1], prunable)
+        if channels is not None:
+            groups[ROOT] = channels
+            skipped.pop(ROOT, None)
+        elif ROOT not in groups:
+            skipped[ROOT] = reason
     order = {name: i for i, name in enumerate(names.values())}
     chosen = sorted((g for g in groups.values() if len(g.channels) > 1), key=lambda g: order[g.name])
     return ChannelGraph(network, tuple(chosen), skipped, dependencies)

@@ -41,6 +41,7 @@ class ChannelGroup:
         attention: name of the module whose attention heads the channels are, or None for channels.
         structure: the dependencies between the layers that share the channels; groups with equal structures have
             isomorphic graphs.
+        embedding: whether the channels are those of a vision transformer's embedding.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ChannelGroup:
     parts: tuple[Part, ...]
     attention: str | None = None
     structure: Structure = ()
+    embedding: bool = False
 
     def drop(self, part: Part, removed: Tensor) -> Tensor:
         """Return a bool mask of the entries of `part`, along its dimension, that belong to the removed channels."""

@@ -33,10 +33,14 @@ class Structured(Pruner):
     `qkv` and `proj`, as in timm's vision transformers, whose forward pass runs with fewer heads: timm's has to take
     its width from the module, as releases from 1.0.23 on do, and torch's ``MultiheadAttention`` does not.
     The pruner leaves out the network's outputs, layers outside the scope, shared weights, and channels that pass
-    through layer, group or instance norm, attention or added embeddings. In a vision transformer it can remove the
-    hidden units of MLPs and attention heads, but not the embedding: a layer norm over fewer channels gives other
-    values than one over channels of zeros. A masked network is not faster: ``pruningbench_structured.shrink`` builds
-    the smaller one and ``compare_size`` measures it.
+    through layer, group or instance norm, attention or added embeddings; of a vision transformer it takes the hidden
+    units of MLPs. With ``embedding``, the channels of its residual stream are a group, too, in networks built as timm's
+    vision transformers are: a channel owns its rows of all that writes to the stream and its columns of all that reads
+    it, and its position embeddings, tokens, norms and scales are set to zero. A layer norm over fewer channels would
+    give other values than one over channels of zeros, so the smaller network's norms count the removed channels as
+    zeros. Training after pruning moves these zeros where they are biases, tokens or positions; ``shrink`` sets them to
+    zero again, so it equals the masked network before training only. A masked network is not faster:
+    ``pruningbench_structured.shrink`` builds the smaller one and ``compare_size`` measures it.
     Cost: a traced forward and backward graph of one image, a copy of the network, and for taylor one backward
     pass per batch. Needs Torch-Pruning (``pip install 'pruningbench[structured]'``) and images, with labels for
     taylor. Higher = keep.
@@ -58,6 +62,7 @@ class Structured(Pruner):
     floor: float = param(0.1, doc="minimum share of each group's channels to keep, in [0, 1); one is always kept")
     samples: int = param(256, doc="number of images to use for taylor, starting with the first; at least 1")
     heads: bool = param(False, doc="whether whole attention heads are removed, too", later=True)
+    embedding: bool = param(False, doc="whether channels of the embedding are removed, too", later=True)
 
     @property
     def seeded(self) -> bool:  # type: ignore[override]  # depends on a field of this pruner
@@ -99,7 +104,9 @@ class Structured(Pruner):
         from pruningbench_structured.shrinking import removal_masks, silence, without
 
         images = next(images for images, _ in context.first_images("structured", 2))
-        graph = channel_graph(context.network, images, frozenset(context.parameters), heads=self.heads)
+        graph = channel_graph(
+            context.network, images, frozenset(context.parameters), heads=self.heads, embedding=self.embedding
+        )
         removed = self._removed(context, graph, sparsity)
         skipped = dict(sorted(graph.skipped.items()))
         masks = Masks(

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from pruningbench.contract import PruningBenchError
 from pruningbench.pruning.masks import Masks
+from pruningbench_structured.embedding import cut_embedding, has_empty_rows
 from pruningbench_structured.graph import channel_graph
 from pruningbench_structured.groups import ChannelGraph, ChannelGroup
 from pruningbench_structured.heads import cut_heads
+from pruningbench_structured.outputs import check_same
+from pruningbench_structured.skipping import take_out
 
 Removed = Sequence[Tensor]
 """For each group of a `ChannelGraph`, a bool tensor of its removed channels."""
@@ -60,30 +62,37 @@ def silence(network: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
 def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Module:
     """Return a smaller network without the channels that the masks leave empty; it computes the same function.
 
-    A channel is removed if the masks prune everything that belongs to it: its rows and columns in all layers
-    that share it. So is an attention head if it can be; its module then has a smaller `num_heads`. Other pruned
-    weights remain as zeros. If the masks prune no whole channel, the result is as large as the network.
+    A residual block, or one of its branches, is taken out if the masks prune all of its weights and it then adds no
+    more than a constant. A channel is removed if the masks prune everything that belongs to it: its rows and columns
+    in all layers that share it. So is an attention head if it can be; its module then has a smaller `num_heads`. So is
+    a channel of a vision transformer's embedding; its norms then count the removed channels as zeros.
+    Other pruned weights remain as zeros. If the masks prune nothing whole, the result is as large as the network.
 
     Args:
         network: dense or pruned, with the masks' parameters; it is not modified.
-        masks: masks from the pruner `structured`.
+        masks: masks from the pruner `structured` or `blocks`.
         example_inputs: (B, ...) inputs that the network accepts, on its device.
 
     Returns:
         A new network in eval mode with smaller parameters. Up to rounding, its outputs are those of the masked
-        network with the biases and norms of removed channels at zero.
+        network with the biases and norms of removed channels at zero, and with the other parameters of removed
+        blocks at zero if `network` still has weights in them.
 
     Raises:
-        UsageError: if Torch-Pruning is not installed.
+        UsageError: if Torch-Pruning is not installed, unless the masks prune whole blocks and nothing else.
         MaskError: if the masks do not fit the network.
         PruningBenchError: if the network cannot be traced, or removing channels changes its outputs.
     """
-    masked = copy.deepcopy(network).eval()
-    masks.apply(masked)
-    graph = channel_graph(masked, example_inputs, frozenset(masks), heads=True)
-    smaller = without(masked, graph, [_empty(group, masks) for group in graph.groups], example_inputs)
-    for target, source in zip(smaller.parameters(), network.parameters(), strict=True):
-        target.requires_grad_(source.requires_grad)
+    smaller = copy.deepcopy(network).eval()
+    take_out(smaller, masks, example_inputs)
+    names = {name for name, _ in smaller.named_parameters()}
+    left = {name: mask for name, mask in masks.items() if name in names}
+    if len(left) == len(masks) or not all(bool(mask.all()) for mask in left.values()):
+        graph = channel_graph(smaller, example_inputs, frozenset(left), heads=True, embedding=has_empty_rows(left))
+        smaller = without(smaller, graph, [_empty(group, left) for group in graph.groups], example_inputs)
+    sources = dict(network.named_parameters())
+    for name, target in smaller.named_parameters():
+        target.requires_grad_(sources[name].requires_grad if name in sources else True)
     return smaller
 
 
@@ -94,17 +103,22 @@ def without(masked: nn.Module, graph: ChannelGraph, removed: Removed, inputs: Te
         PruningBenchError: if it does not run, or its outputs differ from those of `masked`.
     """
     silence(masked, graph, removed)
+    with torch.no_grad():
+        expected = masked(inputs)
     graph.network.load_state_dict(masked.state_dict())
     modules = dict(graph.network.named_modules())
-    for group, gone in zip(graph.groups, removed, strict=True):
+    last = sorted(zip(graph.groups, removed, strict=True), key=lambda pair: pair[0].embedding)
+    for group, gone in last:  # the library's graph knows nothing of the embedding's norms
         positions = sorted(p for channel in gone.nonzero().flatten().tolist() for p in group.channels[channel])
         if positions and group.attention is not None:
             cut_heads(graph.network, group, gone)
+        elif positions and group.embedding:
+            cut_embedding(graph.network, group, gone)
         elif positions:
             root = modules[group.name]
             cut = graph.dependencies.get_pruner_of_module(root).prune_out_channels
             graph.dependencies.get_pruning_group(root, cut, positions).prune()
-    _check_same(masked, graph.network, inputs)
+    check_same(expected, graph.network, inputs)
     return graph.network
 
 
@@ -119,30 +133,3 @@ def _empty(group: ChannelGroup, masks: Mapping[str, Tensor]) -> Tensor:
     if empty.all():
         empty[0] = False  # a layer needs one channel, even of zeros
     return empty
-
-
-def _check_same(masked: nn.Module, smaller: nn.Module, inputs: Tensor) -> None:
-    kind = type(masked).__name__
-    with torch.no_grad():
-        expected = masked(inputs)
-        try:
-            actual = smaller(inputs)
-        except (RuntimeError, ValueError, IndexError) as error:
-            reason = str(error).partition("\n")[0]
-            raise PruningBenchError(
-                f"structured pruning: {kind} does not run with fewer channels ({reason}): exclude layers in the scope"
-            ) from error
-    for a, b in zip(_tensors(expected), _tensors(actual), strict=True):
-        off = float((a - b).abs().max()) if a.shape == b.shape else float("inf")
-        if not off <= 1e-3 * max(float(a.abs().max()), 1e-3):
-            raise PruningBenchError(
-                f"structured pruning: {kind} gives other outputs without the channels than with zeros in their place "
-                f"(largest difference {off:.2g}): exclude the layers that mix channels in the scope"
-            )
-
-
-def _tensors(output: object) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output]
-    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]

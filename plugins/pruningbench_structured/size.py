@@ -86,7 +86,7 @@ def compare_size(network: nn.Module, masks: Masks, example_inputs: Tensor, *, ru
 
     Args:
         network: dense or pruned; it is not modified.
-        masks: masks from the pruner `structured`.
+        masks: masks from the pruner `structured` or `blocks`.
         example_inputs: (B, ...) inputs on its device.
         runs: timed forward passes of each network.
 
