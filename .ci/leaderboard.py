@@ -43,11 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SUITES = ("quickstart", "cassano2025-small", "iurada2025-small", "suwal2025-small")
 LARGE = ("imagenet-sample", "vit-sample")
 """Suites that take hours, and data that a fresh clone lacks: run only if they are named with ``--only``."""
-WITHOUT_CSV = (*LARGE, "iurada2025-small")
-"""Suites whose table is not kept as CSV, so that the folder stays within its size: ``pruningbench leaderboard
-results/NAME.pbsub.zip --format csv`` writes it."""
 SETTINGS = ("seeds=[0, 1, 2]",)
-FORMATS = {"markdown": "md", "csv": "csv"}
 MOST_BYTES = 10 << 20
 """Largest size of the folder, in bytes: everyone who clones the repository downloads it."""
 WIDTH = 118
@@ -87,13 +83,9 @@ class Board:
         """Return the submission of a suite."""
         return self.folder / "results" / f"{name}{SUFFIX}"
 
-    def table(self, name: str, form: str) -> Path:
-        """Return the file of a table."""
-        return self.folder / "tables" / f"{name}.{FORMATS[form]}"
-
-    def forms(self, name: str) -> list[str]:
-        """Return the forms in which the table of a suite is kept."""
-        return [form for form in FORMATS if name not in WITHOUT_CSV or form != "csv"]
+    def table(self, name: str) -> Path:
+        """Return the file of a table, in Markdown; other forms follow from the submission by one command."""
+        return self.folder / "tables" / f"{name}.md"
 
     @property
     def readme(self) -> Path:
@@ -201,22 +193,20 @@ def pages(board: Board, registry: Registry) -> Iterator[tuple[Path, str]]:
     rows, findings = [], []
     for name, file in board.results().items():
         boards = build(load_results([file], details=True), [file], registry=registry)
-        for form in board.forms(name):
-            yield board.table(name, form), render(boards, form).rstrip("\n") + "\n"
-        rows.append(_summary(name, file, board.forms(name)))
+        yield board.table(name), render(boards, "markdown").rstrip("\n") + "\n"
+        rows.append(_summary(name, file))
         said = [line for line in map(_sentences, boards) if line and name in board.published]
         findings += [f"\n**{name}**\n\n{line}\n" for line in said]
-    head = "| suite | cells | rows | seeds | state | tables |\n|---|---:|---:|---|---|---|\n"
+    head = "| suite | cells | rows | seeds | state | table |\n|---|---:|---:|---|---|---|\n"
     yield board.readme, _between(board.readme.read_text("utf-8"), head + "".join([*rows, *findings]))
 
 
-def _summary(name: str, file: Path, forms: Iterable[str]) -> str:
+def _summary(name: str, file: Path) -> str:
     manifest = open_submission(file).manifest
     seeds = sorted({int(seed) for seed in load_results(file)["seed"]})
-    tables = ", ".join(f"[{FORMATS[form]}](tables/{name}.{FORMATS[form]})" for form in forms)
     cells = [
         f"[{name}](results/{file.name})", f"{manifest.cells:,}", f"{manifest.rows:,}", ", ".join(map(str, seeds)),
-        origin(file).trust, tables,
+        origin(file).trust, f"[table](tables/{name}.md)",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 

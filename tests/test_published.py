@@ -92,8 +92,7 @@ def append(path: Path) -> None:
     ("file", "edit", "problem"),
     [
         ("tables/tiny.md", append, "tables/tiny.md: does not follow from the results"),
-        ("tables/tiny.csv", append, "tables/tiny.csv: does not follow from the results"),
-        ("tables/tiny.csv", Path.unlink, "tables/tiny.csv: does not follow from the results"),
+        ("tables/tiny.md", Path.unlink, "tables/tiny.md: does not follow from the results"),
         ("tables/other.md", Path.touch, "tables/other.md: belongs to no result"),
         ("results/tiny.verified.json", Path.unlink, "results/tiny.pbsub.zip: no verification of it has passed"),
         ("results/tiny.pbsub.zip", Path.unlink, "results/tiny.pbsub.zip: is missing"),
@@ -110,7 +109,7 @@ def test_an_edited_result_is_named(board: Any, members: Mapping[str, bytes], toy
     forge(board.result("tiny"), members, edited(members, lambda row: row.update(value=0.9)))
     found = list(leaderboard.problems(board, toy_registry))
     assert "results/tiny.pbsub.zip: no verification of it has passed" in found
-    assert "tables/tiny.csv: does not follow from the results" in found
+    assert "tables/tiny.md: does not follow from the results" in found
 
 
 def git(folder: Path, *arguments: str) -> str:
