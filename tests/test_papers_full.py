@@ -23,8 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3
 
 
-
-
 def shorten(recipe: dict[str, Any]) -> None:
     """Train for one epoch of three images, in float32."""
     if recipe["use"] != "none":

@@ -42,10 +42,10 @@ class Iterative(Training):
     if the published weights are those of the same recipe.
 
     The dense reference, sparsity 0, is trained as long as the pruned networks, without pruning. With ``none``, where
-    training accumulates, it is the model as loaded after as many trainings as the suite's largest sparsity needs (its
-    rounds, and one more with `dense_first`), each with a new optimizer and schedule. Otherwise every network has had one
-    training since its weights were reset, and so has the reference: with ``pretrained`` from the model as loaded; with
-    ``init`` and ``early`` it is the network from which the trajectory starts.
+    training accumulates, it is the model as loaded after as many trainings as the suite's largest sparsity needs (one a
+    round, and one more with `dense_first`), each with a new optimizer and schedule. Otherwise every network has had
+    one training since its weights were reset, and so has the reference: with ``pretrained`` from the model as loaded;
+    with ``init`` and ``early`` it is the network from which the trajectory starts.
     """
 
     rate: float = param(0.2, doc="share of the remaining weights pruned per round, in (0, 1), unless levels are given")
@@ -57,7 +57,7 @@ class Iterative(Training):
     early_epochs: int = param(1, doc="epochs after which rewind: early takes its weights; at least 1 and below epochs")
     dense_first: bool = param(
         False,
-        doc="with rewind: none or pretrained, train the model as loaded before the first round; init and early always do",
+        doc="with rewind: none or pretrained, train the dense network before the first round; init and early always do",
         later=True,
     )
 

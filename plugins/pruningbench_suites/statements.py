@@ -25,8 +25,8 @@ def sweet_spot_claims(results: Comparison) -> Iterator[str]:
     They exist if there is one (at most 5 % of models without any show one). That is disputed only if each of them is
     excluded: the metric is worse than dense after correction, accuracy is lost, or the network has collapsed. They
     depend on the architecture if a sweet spot of one model is excluded on another at the same sparsity of the same
-    pruner and recipe (or of recipes of the same name, if no model has two of these), and do not if every one is a sweet spot of all other models that were measured there. Otherwise
-    the results are undecided.
+    pruner and recipe (or of recipes of the same name, if no model has two of these), and do not if every one is a sweet
+    spot of all other models that were measured there. Otherwise the results are undecided.
     """
     spots = [spot for spot in results.sweet_spots if spot.dimension in DIMENSIONS and not spot.obstacle]
     if not spots:
