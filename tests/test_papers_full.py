@@ -35,8 +35,13 @@ def cassano(suite: dict[str, Any]) -> None:
     assert [model["as"] for model in suite["models"]] == ["resnet18", "resnet50", "vit-b32", "vit-b16", "swin-v2-t"]
     assert all(model["norm_init"] == "one" and not model["pretrained"] for model in suite["models"])
     suite["sparsities"] = [0, 0.36]
-    maps = next(task for task in suite["tasks"] if task["use"] == "interpretability")
-    maps.update(steps=2)
+    task = {task["use"]: task for task in suite["tasks"]}
+    task["interpretability"].update(steps=2, count=2)
+    assert len(task["model-vs-human"]["data"]) == 17
+    if suite["pruners"] == ["magnitude"]:  # the other suite has the same experiments, and fewer trainings
+        task["model-vs-human"].update(data=task["model-vs-human"]["data"][::4])
+    else:  # and the same networks
+        suite["models"] = suite["models"][::2]
 
 
 def suwal(suite: dict[str, Any]) -> None:

@@ -57,6 +57,12 @@ def test_networks_of_cassano2025_are_trained_as_published(name: str) -> None:
         assert added == (("", 0, 0, 0, 0, 0) if resnet else ("rand-m9-mstd0.5-inc1", 0.8, 1.0, 0.25, 0.1, 1.0))
 
 
+def test_both_halves_of_cassano2025_measure_the_same_networks_by_the_same_tasks() -> None:
+    lrr, snip = (plan_of(name).suite.resolved() for name in CASSANO)
+    for part in ("models", "tasks", "metrics", "data", "seeds"):
+        assert lrr[part] == snip[part], part
+
+
 def test_lrr_of_cassano2025_trains_to_completion_first() -> None:
     plan = plan_of("cassano2025")
     for model in plan.suite.models:
