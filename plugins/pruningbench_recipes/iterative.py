@@ -36,10 +36,10 @@ class Iterative(Training):
       learning rate to its value at that point (Frankle et al. 2020).
 
     With `dense_first`, the model as loaded is first trained without pruning, exactly as `finetune` with the same
-    settings trains it (apart from the seed, which a suite draws for each recipe), and the first round prunes the network
-    that this training ends with. From new weights (``pretrained: false`` of the model) with ``rewind: none`` this is LRR
-    as published: train to completion, prune, rewind the learning rate, and repeat. Without it, the first round prunes
-    the model as loaded, which saves a training if the published weights are those of the same recipe.
+    settings trains it (apart from the seed, which a suite draws for each recipe), and the first round prunes the
+    network that this training ends with. From new weights (``pretrained: false`` of the model) with ``rewind: none``
+    this is LRR as published: train to completion, prune, rewind the learning rate, and repeat. Without it, the first
+    round prunes the model as loaded, which saves a training if the published weights are those of the same recipe.
 
     The dense reference, sparsity 0, is trained as long as the pruned networks, without pruning. With ``none``, where
     training accumulates, it is the model as loaded after as many trainings as the suite's largest sparsity needs (one a
