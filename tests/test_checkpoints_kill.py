@@ -61,8 +61,13 @@ def networks(tmp_path: Path, name: str) -> list[str]:
         ),
         ("{use: iterative, rate: 0.5, rewind: init, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}", 0.6),
         ("{use: iterative, rate: 0.5, rewind: early, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}", 0.35),
+        pytest.param(
+            "{use: iterative, rate: 0.5, dense_first: true, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}",
+            0.2,  # in the dense training
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["finetune", "imp", "imp from early weights"],
+    ids=["finetune", "imp", "imp from early weights", "lrr"],
 )
 def test_kill_9_in_an_epoch_loses_no_stored_step_and_no_bit(tmp_path: Path, recipe: str, share: float) -> None:
     whole = train(tmp_path, "whole", recipe)

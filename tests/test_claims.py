@@ -67,6 +67,29 @@ def test_they_depend_on_the_architecture(other: Row, said: str) -> None:
     assert sentence == f"Claim of cassano2025, sweet spots depend on the architecture: {said}."
 
 
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        (("lrr(epochs=90)", "lrr(epochs=300)"), "agrees, of 1 comparisons with another model 0 are shared and 1 excluded; "
+         "saliency gini at 50% +0.050 [+0.030, +0.070], but -0.100 [-0.120, -0.080] on vit"),
+        (("lrr(epochs=90)", "tune(epochs=90)"), "undecided, there is no sweet spot to compare"),
+    ],
+)  # fmt: skip
+def test_architectures_trained_by_one_recipe_with_other_settings_are_compared(
+    recipes: tuple[str, str], said: str
+) -> None:
+    rows = (maps(0.5, BETTER, recipe=recipes[0]), maps(0.5, WORSE, model="vit", recipe=recipes[1]))
+    _, sentence = sweet_spot_claims(results(*rows))
+    assert sentence == f"Claim of cassano2025, sweet spots depend on the architecture: {said}."
+
+
+def test_settings_tell_recipes_apart_if_a_model_has_several() -> None:
+    both = [maps(0.5, BETTER, recipe=f"tune(epochs={epochs})") for epochs in (1, 2)]
+    other = maps(0.5, WORSE, model="vit", recipe="tune(epochs=2)")
+    _, sentence = sweet_spot_claims(results(*both, other))
+    assert ": agrees, of 1 comparisons with another model 0 are shared and 1 excluded; " in sentence
+
+
 def test_nothing_is_said_where_the_claim_says_nothing() -> None:
     assert list(sweet_spot_claims(results(maps(0.5, BETTER), columns=COLUMNS[1:]))) == []  # no accuracy
     efficiency = (COLUMNS[0], column(GINI, "efficiency", unit=""))

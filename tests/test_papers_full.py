@@ -23,18 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3
 
 
-def timm(name: str, label: str, **more: Any) -> dict[str, Any]:
-    return {"use": "timm", "as": label, "name": name, "pretrained": False, **more}
-
-
-RESNETS = [timm("resnet18.tv_in1k", "resnet18"), timm("resnet50.tv_in1k", "resnet50")]
-VITS = [
-    timm("vit_base_patch32_224.augreg_in21k_ft_in1k", "vit32"),
-    timm("vit_base_patch16_224.augreg_in21k_ft_in1k", "vit16"),
-]
-SWIN = timm("swinv2_tiny_window8_256.ms_in1k", "swin-t")
-
-
 def shorten(recipe: dict[str, Any]) -> None:
     """Train for one epoch of three images, in float32."""
     if recipe["use"] != "none":
@@ -44,22 +32,16 @@ def shorten(recipe: dict[str, Any]) -> None:
 
 
 def cassano(suite: dict[str, Any]) -> None:
-    suite.update(models=[*RESNETS, *VITS, SWIN], sparsities=[0, 0.2, 0.36])
-    for task in suite["tasks"]:
-        if task.get("for") == ["swin"]:
-            task["for"] = ["swin-t"]  # no model may have the name of another component
-    maps = next(task for task in suite["tasks"] if task["use"] == "interpretability")
-    maps.update(steps=2)
-
-
-def cassano_snip(suite: dict[str, Any]) -> None:
-    suite["pruners"] = [{"use": "snip", "batches": 1}]
-    for model in suite["models"]:
-        assert model["norm_init"] == "one"
-    suite["models"] = [suite["models"][0], suite["models"][2], suite["models"][4]]
+    assert [model["as"] for model in suite["models"]] == ["resnet18", "resnet50", "vit-b32", "vit-b16", "swin-v2-t"]
+    assert all(model["norm_init"] == "one" and not model["pretrained"] for model in suite["models"])
     suite["sparsities"] = [0, 0.36]
-    maps = next(task for task in suite["tasks"] if task["use"] == "interpretability")
-    maps.update(steps=2)
+    task = {task["use"]: task for task in suite["tasks"]}
+    task["interpretability"].update(steps=2, count=2)
+    assert len(task["model-vs-human"]["data"]) == 17
+    if suite["pruners"] == ["magnitude"]:  # the other suite has the same experiments, and fewer trainings
+        task["model-vs-human"].update(data=task["model-vs-human"]["data"][::4])
+    else:  # and the same networks
+        suite["models"] = suite["models"][::2]
 
 
 def suwal(suite: dict[str, Any]) -> None:
@@ -73,10 +55,9 @@ def suwal(suite: dict[str, Any]) -> None:
 
 def iurada(suite: dict[str, Any]) -> None:
     suite["sparsities"] = [0, 0.36]
-    backbones = [RESNETS[1], timm("vit_base_patch16_224.dino", "dino")]
     suite["models"] = [
-        {**model, "as": f"headed-{backbone['as']}", "model": {k: v for k, v in backbone.items() if k != "as"}}
-        for model, backbone in zip(suite["models"][:2], backbones, strict=True)
+        {**suite["models"][0], "as": label, "model": {"use": "timm", "name": name, "pretrained": False}}
+        for label, name in (("headed-resnet50", "resnet50.tv_in1k"), ("headed-dino", "vit_base_patch16_224.dino"))
     ]
     for pruner in suite["pruners"][2:]:
         pruner.update(samples=2)
@@ -88,7 +69,7 @@ def iurada(suite: dict[str, Any]) -> None:
 
 SUITES: dict[str, Callable[[dict[str, Any]], None]] = {
     "cassano2025": cassano,
-    "cassano2025-snip": cassano_snip,
+    "cassano2025-snip": cassano,
     "suwal2025": suwal,
     "iurada2025": iurada,
 }

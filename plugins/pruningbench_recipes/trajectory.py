@@ -28,12 +28,22 @@ class Trajectory:
         training: how to train.
         rewind: what the remaining weights are reset to before each training.
         early_epochs: epochs after which ``rewind: early`` takes its weights.
+        dense_first: whether the model as loaded is trained before the first round.
         job: the model to change, and the store shared by the trajectory's levels.
         samples: training data.
     """
 
-    def __init__(self, training: Training, rewind: Rewind, early_epochs: int, job: RecipeJob, samples: Samples) -> None:
+    def __init__(
+        self,
+        training: Training,
+        rewind: Rewind,
+        early_epochs: int,
+        dense_first: bool,
+        job: RecipeJob,
+        samples: Samples,
+    ) -> None:
         self.training, self.rewind, self.early_epochs = training, rewind, early_epochs
+        self.dense_first = dense_first
         self.job, self.samples = job, samples
         self.network = job.model.network
         self.from_scratch = self.rewind in ("init", "early")
@@ -58,7 +68,7 @@ class Trajectory:
             state = self._level(path)
             self._load(state, "weights/")
             return self._masks_of(state)
-        if self.from_scratch:
+        if self.from_scratch or self.dense_first:
             self._load(self._dense(), "weights/")
         else:
             self.network.load_state_dict(self._loaded)
@@ -84,6 +94,9 @@ class Trajectory:
         return self.job.shared(DENSE_TRAINING, self._train_dense)
 
     def _train_dense(self) -> State:
+        if self.dense_first:
+            self._fit("dense", None, seed=self.job.context.seed)  # of `finetune`
+            return _prefixed("weights/", self._weights())
         if not self.from_scratch:
             self._fit("round 1", None)  # on the same sample stream as the first level
             return _prefixed("weights/", self._weights())
@@ -99,8 +112,8 @@ class Trajectory:
         return {**_prefixed("weights/", self._weights()), **early}
 
     def _train_on(self, k: int) -> State:
-        """Train the dense network of round k - 1, on the same sample stream as level k."""
-        self._fit(f"round {k}", None)
+        """Train the dense network of training k - 1 again, on the same sample stream as the level of training k."""
+        self._fit(f"round {k - self.dense_first}", None)
         return _prefixed("weights/", self._weights())
 
     def _rewind(self) -> None:
@@ -122,13 +135,14 @@ class Trajectory:
         first_epoch: int = 0,
         after_epoch: Callable[[int], None] | None = None,
         collected: State | None = None,
+        seed: int | None = None,
     ) -> None:
         checkpoints = checkpoints_of(self.job, stage)
         fit(
             self.job.model,
             self.samples,
             self.training,
-            seed=derive_seed(self.job.context.seed, stage),
+            seed=derive_seed(self.job.context.seed, stage) if seed is None else seed,
             masks=masks,
             augment=self.training.augment(self.job),
             first_epoch=first_epoch,

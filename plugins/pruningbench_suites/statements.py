@@ -6,6 +6,7 @@ object discovery or alignment with people while accuracy holds, and which ones d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pruningbench.contract import Comparison, SweetPoint, SweetSpot, percent
@@ -15,7 +16,7 @@ DIMENSIONS = ("interpretability", "discovery", "alignment")
 CLAIM = "Claim of cassano2025, sweet spots"
 
 Place = tuple[str, str, str, str, str, float]
-"""Pruner, recipe, task, variant, metric and sparsity."""
+"""Pruner, recipe (see `_common`), task, variant, metric and sparsity."""
 
 
 def sweet_spot_claims(results: Comparison) -> Iterator[str]:
@@ -24,8 +25,8 @@ def sweet_spot_claims(results: Comparison) -> Iterator[str]:
     They exist if there is one (at most 5 % of models without any show one). That is disputed only if each of them is
     excluded: the metric is worse than dense after correction, accuracy is lost, or the network has collapsed. They
     depend on the architecture if a sweet spot of one model is excluded on another at the same sparsity of the same
-    pruner and recipe, and do not if every one is a sweet spot of all other models that were measured there. Otherwise
-    the results are undecided.
+    pruner and recipe (or of recipes of the same name, if no model has two of these), and do not if every one is a sweet
+    spot of all other models that were measured there. Otherwise the results are undecided.
     """
     spots = [spot for spot in results.sweet_spots if spot.dimension in DIMENSIONS and not spot.obstacle]
     if not spots:
@@ -56,9 +57,10 @@ def _existence(spots: Sequence[SweetSpot], short: Mapping[str, str]) -> str:
 
 def _dependence(spots: Sequence[SweetSpot]) -> str:
     places: dict[Place, dict[str, tuple[SweetSpot, SweetPoint]]] = {}
+    recipes = _common(spots)
     for spot in spots:
         for point in spot.points:
-            place = (spot.pruner, spot.recipe, *spot.key, point.sparsity)
+            place = (spot.pruner, recipes[spot.recipe], *spot.key, point.sparsity)
             places.setdefault(place, {})[spot.model] = (spot, point)
     compared = [
         (models[mine][1], other)
@@ -79,6 +81,21 @@ def _dependence(spots: Sequence[SweetSpot]) -> str:
         lost = " with accuracy lost" if other.accuracy == "lost" else ""
         return f"agrees, {counts}; {example}{lost}"
     return f"{'disagrees' if shared == len(compared) else 'undecided'}, {counts}"
+
+
+def _common(spots: Sequence[SweetSpot]) -> dict[str, str]:
+    """Return what to call each recipe where models are compared.
+
+    A suite may train each family of models by its own settings of one recipe (``for:``). Such recipes are compared
+    under their common name, without settings, as long as no model has two recipes of that name.
+    """
+    used = {(spot.model, _name(spot.recipe), spot.recipe) for spot in spots}
+    several = {name for (_, name), times in Counter((model, name) for model, name, _ in used).items() if times > 1}
+    return {recipe: recipe if name in several else name for _, name, recipe in used}
+
+
+def _name(label: str) -> str:
+    return label.partition("(")[0]
 
 
 def _what(spot: SweetSpot) -> str:

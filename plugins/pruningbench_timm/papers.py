@@ -109,7 +109,8 @@ class ViT(Published):
     """ViT-B trained on ImageNet-21k and fine-tuned on ImageNet-1k.
 
     A. Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; weights of A. Steiner et al., How to
-    train your ViT?, TMLR 2022.
+    train your ViT?, TMLR 2022. The weights of patch 16 are pinned to a commit. Those of patch 32 are not: only
+    timm's name with its tag chooses them.
     """
 
     patch: Literal[16, 32] = param(16, doc="side of a patch in pixels")
