@@ -29,8 +29,8 @@ class BlockHessian(ScorePruner):
     Cost: a forward and backward pass, and ``probes`` x ``groups`` products, each about two backward passes; all of it
     again for each set of layers whose blocks, weights x block_size numbers (trace and diagonal: weights), fit in
     ``memory_gb``. With 64 probes a ViT-Ti/16 takes about 50 times as long as `obd` on the same images (extrapolated
-    from timed products on a CPU): ViTs need a GPU. The error of an entry falls with the square root of the probes. Needs labels, unless they
-    are the model's. Higher = keep.
+    from timed products on a CPU): ViTs need a GPU. The error of an entry falls with the square root of the probes.
+    Needs labels, unless they are the model's. Higher = keep.
     Sources: Hutchinson, A stochastic estimator of the trace of the influence matrix (1989); Bekas, Kokiopoulou, Saad,
     An estimator for the diagonal of a matrix (2007), with Hadamard vectors; trace: Dong et al., HAWQ-V2 (NeurIPS
     2020); obs: Hassibi and Stork, Optimal Brain Surgeon (1992).
