@@ -213,6 +213,13 @@ def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in on_gpus] == ["3", "5", "3"]
     assert [place.memory for place in on_gpus] == [0.5] * 3
     assert [place.memory for place in places(2, "cuda")] == [1.0, 1.0]
+    limited: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *told: limited.append(told))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for place in (*places(2, "cuda:3"), *places(9, "cuda"), places(2, "cpu")[0]):
+        limit(place)
+    assert limited == [(0.5, 3)] * 2 + [(1 / 3, 0)] * 9
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7,8")
     seen = [place.environment["CUDA_VISIBLE_DEVICES"] for place in places(2, "cuda")]
     assert seen == ["3,6,8", "5,7"], "a training may use several"

@@ -15,7 +15,7 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Metric, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.contract.context import MEMORY
-from pruningbench.contract.precision import computed_in
+from pruningbench.contract.precision import FULL, computed_in, kernels
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import (
     NETWORK,

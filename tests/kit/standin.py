@@ -187,8 +187,8 @@ class _Guard(torch._C._acc.DeviceGuard):  # type: ignore[name-defined]
 
 
 @cache
-def _without_driver() -> None:
-    """Let torch run its code for NVIDIA devices without a driver; for the rest of this process."""
+def prepare() -> None:
+    """Tell torch of the stand-in, for the rest of this process; before autograd starts its threads, one for each device."""
     torch.utils.rename_privateuse1_backend(NAME)
     torch._register_device_module(NAME, SimpleNamespace(is_available=lambda: True, _is_in_bad_fork=lambda: False, manual_seed_all=lambda _seed: None))  # type: ignore[no-untyped-call]
     torch._C._acc.register_python_privateuseone_hook(_Hook())  # type: ignore[attr-defined]
@@ -213,7 +213,7 @@ def _run_there(thread: threading.Thread) -> None:
 @contextmanager
 def standing_in() -> Iterator[None]:
     """Let ``cuda`` name the stand-in inside the block, in this thread."""
-    _without_driver()
+    prepare()
     cuda: dict[str, Any] = {
         "_lazy_init": lambda: None, "is_available": lambda: True, "device_count": lambda: 1,
         "current_device": lambda: 0, "synchronize": lambda device=None: None, "empty_cache": lambda: None,
@@ -233,7 +233,6 @@ def standing_in() -> Iterator[None]:
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         inside.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())  # type: ignore[attr-defined]
         torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
-        inside.enter_context(torch.backends.cudnn.flags(enabled=False))  # its operations have no form for a CPU
         inside.enter_context(mock.patch.object(threading.Thread, "run", _run_there))
         inside.enter_context(Device())
         inside.enter_context(Renamed())
