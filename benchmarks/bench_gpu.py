@@ -48,10 +48,15 @@ NAMES = {"resnet50": "resnet18", "vit_base_patch16_224": "vit_tiny_patch16_224"}
 """The networks, and what takes their place in a rehearsal."""
 
 
+def say(text: str) -> None:
+    """Write a line."""
+    sys.stdout.write(text + "\n")
+
+
 def told(benchmark: BenchmarkFixture, what: str, figure: float, bar: float, unit: str, *, most: bool = False) -> None:
     """Print a figure and its bar, and keep both."""
     met = figure <= bar if most else figure >= bar
-    print(f"\n{what}: {figure:.3g}{unit}, bar {'at most' if most else 'at least'} {bar:g}{unit}: "
+    say(f"\n{what}: {figure:.3g}{unit}, bar {'at most' if most else 'at least'} {bar:g}{unit}: "
           f"{'met' if met else 'NOT MET'}{' (rehearsal: means nothing)' if SMALL else ''}")  # fmt: skip
     benchmark.extra_info.update({what: figure, "bar": bar, "device": torch.cuda.get_device_name(0)})
 
@@ -147,7 +152,7 @@ def test_the_device_is_busy_in_an_evaluation(benchmark: BenchmarkFixture, name: 
         with utilisation() as seen:
             wall = seconds(lambda: benchmark.pedantic(evaluate, rounds=1))
     passes = start.elapsed_time(end) / 1000
-    print(f"\n{name}: {IMAGES / wall:.0f} images a second")
+    say(f"\n{name}: {IMAGES / wall:.0f} images a second")
     told(benchmark, f"{name}: time of the passes alone / time of the evaluation", 100 * passes / wall, 80, " %")
     if seen:
         told(benchmark, f"{name}: device busy, as NVML says", 100 * float(np.mean(seen)), 80, " %")
@@ -180,7 +185,7 @@ def test_small_models_share_the_gpu(benchmark: BenchmarkFixture, gpu: torch.devi
     one = suite_seconds(tmp_path, "one", "--executor", "serial")
     shared = suite_seconds(tmp_path, "shared", "--executor", "processes", "--workers", str(WORKERS))
     benchmark.pedantic(lambda: None, rounds=1)
-    print(f"\n{CELLS} cells: {one:.1f} s by one worker, {shared:.1f} s by {WORKERS}")
+    say(f"\n{CELLS} cells: {one:.1f} s by one worker, {shared:.1f} s by {WORKERS}")
     told(benchmark, f"{WORKERS} workers on one GPU", one / shared, 3, " x")
 
 
@@ -188,7 +193,9 @@ def test_cap_on_a_vision_transformer(benchmark: BenchmarkFixture, gpu: torch.dev
     """Prune ViT-B/16 to 50 % and read the largest memory that torch has had."""
     model = network("vit_base_patch16_224", gpu)
     pruner: Any = bind(
-        load_registry(), "pruner", {"use": "cap", "samples": SAMPLES, "memory_gb": 16.0, **({"block_size": 8} if SMALL else {})}
+        load_registry(),
+        "pruner",
+        {"use": "cap", "samples": SAMPLES, "memory_gb": 16.0, **({"block_size": 8} if SMALL else {})},
     ).component
     generator = torch.Generator().manual_seed(0)
 
@@ -207,5 +214,5 @@ def test_cap_on_a_vision_transformer(benchmark: BenchmarkFixture, gpu: torch.dev
     weights = sum(parameter.numel() for parameter in parameters.values())
     zeros = sum(int((parameter == 0).sum()) for parameter in parameters.values())
     assert abs(zeros - round(0.5 * weights)) <= 1e-4 * weights
-    print(f"\nCAP, {weights / 1e6:.1f}M weights, {SAMPLES} images: {took:.0f} s")
+    say(f"\nCAP, {weights / 1e6:.1f}M weights, {SAMPLES} images: {took:.0f} s")
     told(benchmark, "CAP on ViT-B/16", torch.cuda.max_memory_allocated(gpu) / 2**30, 40, " GiB", most=True)

@@ -100,7 +100,10 @@ def test_memory_that_runs_out_halves_the_batch_and_is_given_back(gpu: torch.devi
 
 
 def test_memory_that_cublas_does_not_get_counts_as_run_out() -> None:
-    for text in ("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"):
+    for text in (
+        "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ):
         assert is_out_of_memory(RuntimeError(text))
     assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
 

@@ -137,7 +137,8 @@ def test_float32_has_no_tf32_and_the_switches_return(gpu: torch.device) -> None:
             folded = nn.functional.conv2d(pictures.to(gpu), weights.to(gpu)).cpu()
         exact = left.double() @ right.double(), nn.functional.conv2d(pictures.double(), weights.double())
         return tuple(  # type: ignore[return-value]
-            float((found - true).abs().max() / true.abs().max()) for found, true in zip((product, folded), exact, strict=True)
+            float((found - true).abs().max() / true.abs().max())
+            for found, true in zip((product, folded), exact, strict=True)
         )
 
     assert max(error("float32")) < 3e-5
@@ -190,9 +191,7 @@ def test_times_and_memory_of_passes_are_measured(gpu: torch.device) -> None:
     network = nn.Conv2d(3, 8, 3).to(gpu)
     pictures = images(64, 8).to(gpu)
     with torch.no_grad():
-        few, many = measured_seconds(
-            [lambda: network(pictures), lambda: network(network(pictures)[:, :3])], gpu, 5, 2
-        )
+        few, many = measured_seconds([lambda: network(pictures), lambda: network(network(pictures)[:, :3])], gpu, 5, 2)
         peak = peak_memory(network, lambda: network(pictures), gpu)
         size = measure_size(network, pictures, runs=3)
     assert min(float(few.min()), float(many.min())) > 0

@@ -31,6 +31,7 @@ COPIES = ("aten::copy_", "aten::_to_copy", "aten::to", "aten::set_")
 """Operations whose tensors may be on different devices."""
 INDEXES = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
 """Operations on the device that take indices from the CPU."""
+_ANY_GENERATOR = torch.Generator
 JOINS = ("aten::cat", "aten::stack")
 """Operations that take no scalar tensor of another device."""
 
@@ -47,7 +48,9 @@ class OnDevice(torch.Tensor):
     @staticmethod
     def __new__(cls, real: torch.Tensor) -> OnDevice:
         real = real.detach()
-        made: OnDevice = torch.Tensor._make_subclass(cls, real, False, dispatch_device=True, device_for_backend_keys=torch.device(NAME, 0))
+        made: OnDevice = torch.Tensor._make_subclass(
+            cls, real, False, dispatch_device=True, device_for_backend_keys=torch.device(NAME, 0)
+        )
         made.held = real
         return made
 
@@ -134,14 +137,16 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
     found = func(*args, **{name: value for name, value in kwargs.items() if name != "pin_memory"})
     if not there:
         return found
-    return tree_map_only(torch.Tensor, lambda one: wrappers.get(id(one)) if id(one) in wrappers else OnDevice(one), found)
+    return tree_map_only(
+        torch.Tensor, lambda one: wrappers.get(id(one)) if id(one) in wrappers else OnDevice(one), found
+    )
 
 
 def _check(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], *, there: bool) -> None:
     """Raise if a GPU would."""
     name = func._schema.name
     for leaf in tree_leaves((args, kwargs)):
-        if isinstance(leaf, torch.Generator) and there and leaf.device.type == "cpu":
+        if isinstance(leaf, _ANY_GENERATOR) and there and not getattr(leaf, "there", False):
             raise RuntimeError(f"{name}: expected a 'cuda' device type for generator but found 'cpu'")
     if name in COPIES or not any(isinstance(tensor, OnDevice) for tensor in tensors):
         return
@@ -150,7 +155,20 @@ def _check(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], *, th
     least = 0 if name in JOINS else 1
     for tensor in tensors:
         if not isinstance(tensor, OnDevice) and tensor.ndim >= least:
-            raise RuntimeError(f"{name}: expected all tensors on one device, found cuda:0 and cpu {tuple(tensor.shape)}")
+            raise RuntimeError(
+                f"{name}: expected all tensors on one device, found cuda:0 and cpu {tuple(tensor.shape)}"
+            )
+
+
+class _Generator(torch.Generator):
+    """A generator that knows whether it was made for the device."""
+
+    there: bool
+
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        made: _Generator = super().__new__(cls, "cpu")
+        made.there = torch.device(device).type == "cuda"
+        return made
 
 
 class _Event:
@@ -190,14 +208,17 @@ class _Guard(torch._C._acc.DeviceGuard):  # type: ignore[name-defined]
 def prepare() -> None:
     """Tell torch of the stand-in, for the rest of this process; before autograd starts its threads, one for each device."""
     torch.utils.rename_privateuse1_backend(NAME)
-    torch._register_device_module(NAME, SimpleNamespace(is_available=lambda: True, _is_in_bad_fork=lambda: False, manual_seed_all=lambda _seed: None))  # type: ignore[no-untyped-call]
+    torch._register_device_module(
+        NAME,
+        SimpleNamespace(is_available=lambda: True, _is_in_bad_fork=lambda: False, manual_seed_all=lambda _seed: None),
+    )  # type: ignore[no-untyped-call]
     torch._C._acc.register_python_privateuseone_hook(_Hook())  # type: ignore[attr-defined]
     torch._C._acc.register_python_privateuseone_device_guard(_Guard())  # type: ignore[attr-defined]
 
 
 def _pinned(tensor: torch.Tensor, *_device: Any) -> torch.Tensor:
     if isinstance(tensor, OnDevice):
-        raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
+        raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")  # noqa: TRY004
     return tensor
 
 
@@ -227,6 +248,7 @@ def standing_in() -> Iterator[None]:
     with ExitStack() as inside:
         for name, value in cuda.items():
             inside.enter_context(mock.patch.object(torch.cuda, name, value))
+        inside.enter_context(mock.patch.object(torch, "Generator", _Generator))
         inside.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pinned))
         inside.enter_context(mock.patch.object(torch.Tensor, "is_pinned", lambda *_: False))
         inside.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwritten)
