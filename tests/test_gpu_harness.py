@@ -13,7 +13,7 @@ from kit.runs import measured
 from kit.toysuite import TOY_SUITE
 from torch import nn
 
-from pruningbench.contract import Preprocessing, VisionModel
+from pruningbench.contract import Preprocessing, PruningContext, VisionModel
 from pruningbench.harness.calibrating import calibrate as calibrate_plan
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.measure import is_out_of_memory, with_smaller_batches
@@ -65,6 +65,24 @@ def test_a_suite_has_the_values_of_the_cpu_and_repeats(
     assert {record.device for record in records} == {"cuda"}
     environment = json.loads((tmp_path / "gpu" / "environment.json").read_text())
     assert torch.cuda.get_device_name(0) in environment["device_name"]
+
+
+def test_scores_are_computed_without_tf32(
+    gpu: torch.device, toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toybench_parts import ToyPruner
+
+    seen, score = set(), ToyPruner.score
+
+    def watched(pruner: ToyPruner, context: PruningContext) -> dict[str, torch.Tensor]:
+        seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return score(pruner, context)
+
+    monkeypatch.setattr(ToyPruner, "score", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    run(TOY_SUITE, toy_registry, tmp_path / "run", "cuda")
+    assert seen == {(False, False)}
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_bf16_is_recorded(gpu: torch.device, toy_registry: Registry, tmp_path: Path) -> None:
