@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-
 REHEARSAL = "PRUNINGBENCH_GPU_REHEARSAL"
 """Set to 1, this lets the tests run on a machine without a GPU, see `kit.standin`."""
 
