@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruningbench.contract import Pruner, PruningContext, ScorePruner, Use, check_scores, check_weights
+from pruningbench.contract.precision import FULL, kernels
 from pruningbench.errors import CollapseWarning, UsageError, did_you_mean
 from pruningbench.harness.driver import Summary
 from pruningbench.harness.notebook import NotebookProgress, in_notebook
@@ -296,7 +297,7 @@ def _pruning(
     context = PruningContext(network, parameters, seed, (lambda: iter(checked)) if checked else None)
     if checked:
         _check_images(network, checked[0][0])
-    with isolated_randomness("prune", seed, use.identity()), preserved(network):
+    with isolated_randomness("prune", seed, use.identity()), kernels(FULL), preserved(network):
         network.eval()
         yield pruner, context
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 from kit import browser as browsers
 from kit.commands import MAIN, run_python
 from kit.fileserver import FileServer
+from kit.gpu import gpu
 from kit.humandata import nights, things
 from kit.installs import install
 from kit.runs import one_thread
@@ -22,7 +23,7 @@ from kit.toysuite import TOY, TOY_SUITE, Command, toy_environment
 from pruningbench.images import fetch as fetching
 from pruningbench.plugins import Registry, build_registry, load_registry
 
-__all__ = ["install", "nights", "one_thread", "things"]  # fixtures of the kit
+__all__ = ["gpu", "install", "nights", "one_thread", "things"]  # fixtures of the kit
 
 # the same cases on every run, so that a failure is a change's; no deadline: a loaded machine is no failure
 settings.register_profile("pruningbench", deadline=None, derandomize=True, database=None)

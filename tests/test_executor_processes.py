@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from kit.runs import measured, run, said, with_task
 from kit.toysuite import TOY_SUITE, Command
 
@@ -19,6 +20,7 @@ from pruningbench.harness import pool
 from pruningbench.harness.families import Families
 from pruningbench.harness.measure import BESIDE_OTHERS
 from pruningbench.harness.pool import places
+from pruningbench.harness.poolworker import limit as limited_by
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
 from pruningbench.store.journal import read_journal
@@ -213,6 +215,13 @@ def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in on_gpus] == ["3", "5", "3"]
     assert [place.memory for place in on_gpus] == [0.5] * 3
     assert [place.memory for place in places(2, "cuda")] == [1.0, 1.0]
+    limited: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *told: limited.append(told))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for place in (*places(2, "cuda:3"), *places(9, "cuda"), places(2, "cpu")[0]):
+        limited_by(place)
+    assert limited == [(0.5, 3)] * 2 + [(0.2, 0)] * 9
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6,7,8")
     seen = [place.environment["CUDA_VISIBLE_DEVICES"] for place in places(2, "cuda")]
     assert seen == ["3,6,8", "5,7"], "a training may use several"

@@ -12,7 +12,7 @@ from pruningbench.contract import VisionModel
 from pruningbench.training.errors import TrainingError
 from pruningbench.training.fit import fit
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.gpus
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from pruningbench.base.machine import resolve_device
 from pruningbench.contract import Context, Dataset, Pruner, Recipe, Use
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.harness.shelves import DataShelf
@@ -74,7 +75,9 @@ def calibrate(plan: Plan, registry: Registry, device: str, seconds: float = SECO
     """
     end, measured = time.monotonic() + seconds, dict[int, dict[tuple[Kind, float, str], Record]]()
     kinds = {_kind(cell) for cell in plan.cells}
-    steps = [(dense, limit) for dense in (True, False) for limit in (FEW, MORE)]
+    # on a GPU the first cells also load its kernels: they are measured twice, and the second time counts
+    limits = (FEW, FEW, MORE) if resolve_device(device).type == "cuda" else (FEW, MORE)
+    steps = [(dense, limit) for dense in (True, False) for limit in limits]
     with tempfile.TemporaryDirectory(prefix="pruningbench-calibration-") as place:
         for number, (dense, limit) in enumerate(steps):
             left = (end - time.monotonic()) / (len(steps) - number)
@@ -83,7 +86,7 @@ def calibrate(plan: Plan, registry: Registry, device: str, seconds: float = SECO
             if left <= 0 or not only:
                 continue
             options = RunOptions(device=device, only=tuple(only), no_cache=True, budget=left)
-            folder = Path(place) / f"{limit}-{dense}"
+            folder = Path(place) / f"{number}"
             execute(prepare(small.suite, registry, folder, options), registry)
             found = {_what(record): record for record in _first_lines(folder / "results.jsonl")}
             measured[limit] = {**measured.get(limit, {}), **found}

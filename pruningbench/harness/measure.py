@@ -335,12 +335,16 @@ def _exhibit(label: str, exhibit: Exhibit) -> dict[str, NDArray[Any]]:
         raise PluginError(f"task {label!r} yielded an exhibit that cannot be stored: {error}") from error
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")
+"""What torch says if the memory of a CPU or a GPU has run out; the last if cuBLAS, cuDNN or cuSOLVER asked for it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that GPU or CPU memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
 
 
 def with_smaller_batches(work: Callable[[int], T], batch_size: int, note: Callable[[str], None]) -> tuple[T, int]:

@@ -108,6 +108,8 @@ def passes_of(model: VisionModel, most: int, cache: Cache, precision: str = FULL
         twin = model.clone()
         with computed_in(precision, twin.network):
             found = calibrate(twin, shape, most)
+        if twin.device.type == "cuda":
+            torch.cuda.empty_cache()  # of the largest batch: others may share the GPU
         return {"batch_size": torch.tensor(found.batch_size), "channels_last": torch.tensor(found.channels_last)}
 
     stored = cache.tensors("passes", identity, make)

@@ -239,7 +239,8 @@ def places(workers: int, device: str) -> list[Place]:
     environment = {"OMP_NUM_THREADS": str(threads)}
     if device != "cuda":
         share = 1 / workers if device.startswith("cuda") else 1.0
-        return [Place(threads, environment, share)] * workers
+        number = device.partition("cuda:")[2]
+        return [Place(threads, environment, share, int(number or 0))] * workers
     gpus = _gpus()
     most = -(-workers // max(1, len(gpus)))  # processes on the fullest GPU
     own = [gpus[number::workers] or [gpus[number % len(gpus)]] for number in range(workers)]

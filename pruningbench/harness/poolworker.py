@@ -27,11 +27,13 @@ class Place:
         threads: number of threads of torch.
         environment: variables that the process sets first.
         memory: share of the memory of its GPU that it may use; 1 for all.
+        gpu: number of that GPU, of those that the process sees.
     """
 
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: float = 1.0
+    gpu: int = 0
 
 
 def serve(connection: Connection, parent: int, place: Place) -> None:
@@ -68,4 +70,4 @@ def limit(place: Place) -> None:
 
     torch.set_num_threads(place.threads)
     if place.memory < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(place.memory)
+        torch.cuda.set_per_process_memory_fraction(place.memory, place.gpu)

@@ -25,6 +25,7 @@ from pruningbench.contract import (
     check_weights,
 )
 from pruningbench.contract.cost import SCORING_BATCH
+from pruningbench.contract.precision import FULL, kernels
 from pruningbench.errors import PluginError, RefusedError
 from pruningbench.harness.artifacts import model_parts
 from pruningbench.harness.comparing import Memo, References
@@ -231,6 +232,7 @@ class ModelSession:
         context = self._pruning_context(cell, model)
         with (
             isolated_randomness("prune", cell.seed, cell.pruner.identity() if cell.pruner else None),
+            kernels(FULL),
             lending(f"pruner {cell.pruner_label!r}", self._blame, *lenders),
         ):
             masks = prune_within(pruner, context, sparsity, within)
@@ -280,6 +282,7 @@ class ModelSession:
                 context = self._pruning_context(cell, self.loan.model)
                 with (
                     isolated_randomness("score", identity),
+                    kernels(FULL),
                     lending(f"pruner {cell.pruner_label!r}", self._blame, self.loan, self._shelf),
                 ):
                     return check_scores(pruner.score(context), context.parameters)

@@ -15,7 +15,7 @@ from pruningbench.base.identity import content_hash, derive_seed, tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import Context, Metric, Recipe, RecipeJob, TensorCache, Use, VisionModel
 from pruningbench.contract.context import MEMORY
-from pruningbench.contract.precision import computed_in
+from pruningbench.contract.precision import FULL, computed_in, kernels
 from pruningbench.errors import DataError, MissingDataError, PluginError, RefusedError
 from pruningbench.harness.artifacts import (
     NETWORK,
@@ -193,7 +193,8 @@ class Worker:
         if recipe.trains:
             job.identity = session.network_identity(cell)
         lenders = (session.loan, self.shelf, self.models)
-        with isolated_randomness(seed), lending(f"recipe {cell.recipe.label!r}", self.blame, *lenders):
+        # a recipe's own passes, such as those that recalibrate; its training has a precision of its own
+        with isolated_randomness(seed), kernels(FULL), lending(f"recipe {cell.recipe.label!r}", self.blame, *lenders):
             masks = recipe.run(job)
         model.network.eval()
         check_masks(cell, masks, session.prunable_names(cell))
