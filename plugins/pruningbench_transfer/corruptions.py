@@ -65,7 +65,8 @@ def gaussian_noise(images: Tensor, deviation: float, generators: Sequence[torch.
 
 def shot_noise(images: Tensor, photons: float, generators: Sequence[torch.Generator]) -> Tensor:
     """Replace each intensity by a Poisson count with `photons` at full intensity."""
-    return _drawn(images, generators, lambda x, g: torch.poisson(x.float().cpu() * photons, generator=g) / photons)
+    rates = images.float().cpu() * photons  # at once: a copy from a GPU waits for its work
+    return _drawn(rates, generators, lambda x, g: torch.poisson(x, generator=g) / photons).to(images)
 
 
 def impulse_noise(images: Tensor, share: float, generators: Sequence[torch.Generator]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ class Preprocessing:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Map uint8 (B, C, H, W) in 0..255 to float32 (x / 255 - mean) / std."""
-        mean = images.new_tensor(self.mean, dtype=_float32()).view(1, -1, 1, 1)
-        std = images.new_tensor(self.std, dtype=_float32()).view(1, -1, 1, 1)
+        mean, std = (_channels(tuple(values), images.device) for values in (self.mean, self.std))
         if images.dtype != _uint8() or images.device.type != "cpu" or images.shape[1] != mean.shape[1]:
             # one channel is broadcast to the mean's three
             return (images.to(_float32(), copy=True).div_(255) - mean).div_(std)
@@ -114,6 +114,15 @@ class Preprocessing:
         mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
         std = images.new_tensor(self.std).view(1, -1, 1, 1)
         return (images * std + mean).clamp(0, 1)
+
+
+@lru_cache(maxsize=64)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return (1, C, 1, 1) float32 values of channels, kept: a copy to a GPU for each batch would wait for its work."""
+    import torch
+
+    with torch.inference_mode(False):  # otherwise only inference could use what it had made first
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
 
 def _float32() -> torch.dtype:

@@ -260,18 +260,22 @@ def collate(chosen: Sequence[Sample], preprocessing: Preprocessing, device: torc
     """Stack samples of one size into a batch on `device`; a field that any sample lacks is None for all."""
     import torch
 
-    images = torch.stack([s.image for s in chosen])
-    if device.type == "cuda":
-        images = images.pin_memory()  # the copy then overlaps with the network's work
-    images = images.to(device, non_blocking=True)
+    images = _sent(torch.stack([s.image for s in chosen]), device)
     labels = [s.label for s in chosen if s.label is not None]
     boxes = [s.boxes for s in chosen if s.boxes is not None]
     masks = [s.mask for s in chosen if s.mask is not None]
     n = len(chosen)
     return Batch(
         images=preprocessing.normalise(images),
-        labels=torch.tensor(labels, device=device) if len(labels) == n else None,
+        labels=_sent(torch.tensor(labels), device) if len(labels) == n else None,
         boxes=boxes if len(boxes) == n else None,
-        masks=torch.stack(masks).to(device) if len(masks) == n else None,
+        masks=_sent(torch.stack(masks), device) if len(masks) == n else None,
         index=index,
     )
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; to a GPU from pinned memory, so that the copy does not wait for the GPU's work."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
