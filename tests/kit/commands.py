@@ -23,7 +23,7 @@ from tempfile import TemporaryFile
 
 MAIN = "from pruningbench.cli.main import main; main()"
 COMMAND = [sys.executable, "-c", MAIN]
-AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "TORCH", "CUDA_", "LD_", "LC_", "LANG", "MPL")
+AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "TORCH", "CUDA_", "LD_", "LC_", "LANG", "MPL", "HF_")
 """Beginnings of the variables that Python or a library reads while it starts."""
 SERVER = (Path(__file__).parent / "forkserver.py").read_text("utf-8")
 
