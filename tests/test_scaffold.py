@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from kit.commands import MAIN, run_python
 
 from pruningbench.cli.plugin import plugin
 from pruningbench.contract import component
@@ -115,11 +116,8 @@ def test_the_data_of_each_suite_binds(packages: list[Path]) -> None:
 
 
 def test_a_plugin_is_listed_and_shown(packages: list[Path]) -> None:
-    code = "from pruningbench.cli.main import main; main()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder / "src") for folder in packages)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, "list"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_python(MAIN, "list", cwd=packages[0], env=environment)
     assert done.returncode == 0, done.stderr
     for kind in KINDS:
         assert f"demo-{kind}" in done.stdout

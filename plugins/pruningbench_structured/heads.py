@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pruningbench_structured.calls import Call, recorded_calls
 from pruningbench_structured.groups import ChannelGroup, Part, Structure
-
-Calls = Mapping[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]
-"""For each module, the arguments that it was called with."""
 
 
 def attention_heads(
@@ -38,7 +36,7 @@ def attention_heads(
         The groups, named by their `qkv` layers; and the layer -> reason of those that were left out.
     """
     found = {name: module for name, module in network.named_modules() if _is_attention(module)}
-    calls = _calls(network, found.values(), images)
+    calls = recorded_calls(network, images, found.values())
     uses = Counter(parameter for module in network.modules() for parameter in module.parameters(recurse=False))
     groups, refused = [], {}
     for path, attention in found.items():
@@ -104,28 +102,11 @@ def _heads_of(attention: Any) -> ChannelGroup:
     return ChannelGroup("qkv", tuple(tuple(head) for head in positions), tuple(parts), "", structure)
 
 
-def _calls(network: nn.Module, modules: Iterable[nn.Module], images: Tensor) -> Calls:
-    calls: dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-
-    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls[module] = args, kwargs
-
-    handles = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
-    try:
-        if handles:
-            with torch.no_grad():
-                network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
-
-
-def _problem(attention: nn.Module, heads: ChannelGroup, calls: Calls) -> str | None:
+def _problem(attention: nn.Module, heads: ChannelGroup, calls: Mapping[nn.Module, Call]) -> str | None:
     """Return why removing a head differs from zeros in its place, or None; tried on random weights and tokens."""
     if attention not in calls:
         return "is not called"
-    args, kwargs = calls[attention]
+    args, kwargs = calls[attention].args, calls[attention].kwargs
     generator = torch.Generator().manual_seed(0)
     masked = copy.deepcopy(attention)
     first = torch.arange(len(heads.channels)) == 0

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pruningbench.pruning.scope import prunable_parameters
+from pruningbench_structured.calls import Call, recorded_calls
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,6 @@ class Unit:
     def whole(self) -> bool:
         """Whether it is a whole block."""
         return self.name == self.block
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a module was called with, and the result; `times` says how often it was called."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any
-    times: int
-
-    def again(self, module: nn.Module) -> Any:
-        """Run a module on the same arguments."""
-        return module(*(a.clone() if isinstance(a, Tensor) else a for a in self.args), **self.kwargs)
 
 
 def residual_units(
@@ -103,30 +89,6 @@ def residual_units(
             found = _branches(trial, block, calls) if branches else []
             units += [unit for unit in found or [block] if wanted(unit.weights)]
     return units, skipped
-
-
-def recorded_calls(network: nn.Module, images: Tensor) -> dict[nn.Module, Call]:
-    """Run a network and return the last call of each module that has parameters; arguments are copies."""
-    calls: dict[nn.Module, Call] = {}
-    given: dict[nn.Module, tuple[Any, ...]] = {}
-
-    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-        given[module] = tuple(a.clone() if isinstance(a, Tensor) else a for a in args)
-
-    def after(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        times = calls[module].times + 1 if module in calls else 1
-        calls[module] = Call(given.pop(module), kwargs, output, times)
-
-    with_parameters = [module for module in network.modules() if any(True for _ in module.parameters())]
-    handles = [module.register_forward_pre_hook(before) for module in with_parameters]
-    handles += [module.register_forward_hook(after, with_kwargs=True) for module in with_parameters]
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.pruning.masks import Masks
+from pruningbench_structured.calls import Call, recorded_calls
 from pruningbench_structured.outputs import check_same
-from pruningbench_structured.residual import Call, Unit, put, recorded_calls, residual_units
+from pruningbench_structured.residual import Unit, put, residual_units
 
 
 class Skip(nn.Module):
