@@ -47,6 +47,17 @@ def test_coverage_on_normal_data() -> None:
     assert 0.92 <= covered / 400 <= 0.97  # a 95 % percentile interval of 60 samples covers a little less
 
 
+def test_the_interval_is_limited_to_the_range_and_the_resamples_are_not() -> None:
+    """Shares of samples in a similarity near 0: their mean is in [0, 1], while resamples fall below."""
+    values = np.random.default_rng(1).normal(0.02, 0.3, size=100)
+    values += 0.02 - values.mean()
+    free, limited = (bootstrap(values, limits=limits) for limits in ((-math.inf, math.inf), (0.0, 1.0)))
+    assert free.low < 0 == limited.low
+    assert (limited.value, limited.high, limited.n) == (free.value, free.high, free.n)
+    spread = [bootstrap(values, np.median, limits=(0.0, bound)).draws for bound in (0.01, 1.0)]
+    assert spread[0] is not None and np.array_equal(spread[0], np.asarray(spread[1])) and spread[0].min() < 0
+
+
 def test_undefined_samples_are_counted_and_left_out() -> None:
     values = np.array([1.0, np.nan, 3.0, np.nan, 5.0])
     estimate, clean = bootstrap(values), bootstrap(np.array([1.0, 3.0, 5.0]))

@@ -61,6 +61,7 @@ def bootstrap(
     *,
     level: float = 0.95,
     resamples: int = 1000,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate:
     """Estimate a statistic of per-sample values with a percentile bootstrap interval.
 
@@ -71,6 +72,8 @@ def bootstrap(
         statistic: maps (n,) or (n, K) values to a number; the mean has a fast path.
         level: coverage of the interval, in (0, 1).
         resamples: number of bootstrap resamples.
+        limits: range of the statistic, to which the interval is limited. Resamples of values that are no samples of the
+            statistic themselves, such as the shares of samples in a CKA, may leave it; they are returned as they are.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
@@ -96,6 +99,8 @@ def bootstrap(
         draws = np.array([statistic(defined[rng.integers(0, n, size=n)]) for _ in range(resamples)])
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
+    if limits[0] <= value <= limits[1]:  # an interval holds its value, also one that is impossible
+        low, high = np.clip([low, high], *limits)
     return Estimate(value, float(low), float(high), n, undefined, None if statistic is mean else draws)
 
 

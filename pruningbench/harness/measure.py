@@ -272,7 +272,7 @@ def _store(
     """Estimate a metric from all its values, and keep them."""
     seen, statistic = joined.metrics[label], _statistic(metric)
     array = np.concatenate(seen.values)
-    estimate = bootstrap(array, statistic)
+    estimate = bootstrap(array, statistic, limits=metric.range)
     low, high = metric.range
     if not within(estimate.value, (low, high)):
         raise PluginError(

@@ -58,7 +58,7 @@ def _estimate(evidence: Evidence, record: Record, array: Floats) -> Estimate | s
     if statistic is mean and array.ndim != 1:
         return "has several values for a sample, but their mean is reported"
     try:
-        return bootstrap(array, statistic)
+        return bootstrap(array, statistic, limits=metric.range)
     except Exception as error:  # noqa: BLE001 - a third-party metric on numbers of strangers may raise anything
         return f"its metric cannot aggregate these values ({type(error).__name__})"
 
