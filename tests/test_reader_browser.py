@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def test_the_best_pruner_for_discovery_at_80_percent_on_a_vit_and_how_sure_is_th
 ) -> None:
     with browser.open(site / "index.html") as visit:
         places = front(visit).page.eval_on_selector_all("#board option", "all => all.map(one => [one.value, one.text])")
-        assert places[0][1].startswith("imagenet-sample"), "a real network is what a reader sees first"
-        (quickstart,) = [value for value, text in places if text.startswith("quickstart")]
+        assert places[0][1] == "cifar", "real networks are what a reader sees first"
+        (quickstart,) = [value for value, text in places if text == "quickstart"]
         visit.page.select_option("#board", quickstart)
         visit.page.get_by_role("radio", name="digits-vit", exact=True).click()
         assert visit.page.inner_text("#best-title") == "Best for digits-vit at 80 %"
@@ -52,7 +53,7 @@ def test_what_was_not_measured_on_a_model_is_no_line(browser: Browser, site: Pat
     with browser.open(site / "index.html") as visit:
         page = front(visit).page
         places = page.eval_on_selector_all("#board option", "all => all.map(one => [one.value, one.text])")
-        (shared,) = [value for value, text in places if "iurada2025-small" in text]
+        (shared,) = [value for value, text in places if text == "cassano2025-small + iurada2025-small"]
         page.select_option("#board", shared)
         page.get_by_role("radio", name="ridge-headed(digits-vit)", exact=True).click()
         assert page.locator("#best li strong").all_inner_texts() == ["transfer", "similarity"]
@@ -62,11 +63,36 @@ def test_what_was_not_measured_on_a_model_is_no_line(browser: Browser, site: Pat
         assert "undecided" in page.inner_text("#kept")
 
 
+def test_the_page_opens_where_most_was_measured_and_a_choice_moves_to_where_something_was(
+    browser: Browser, site: Path
+) -> None:
+    """It opened with nothing but dashes: the first recipe of the suite ``cifar`` was measured at 95 % only."""
+    with browser.open(site / "index.html") as visit:
+        page = front(visit).page
+        assert page.locator("#recipe-group label", has=page.locator(":checked")).inner_text() == "none"
+        assert page.inner_text("#shown") == "80 %"
+        assert page.locator(".heat:not(.reach) thead a", has_text="wanda").count() == 1
+        page.get_by_role("radio", name="finetune(epochs=1)", exact=True).click()
+        assert page.inner_text("#shown") == "95 %"
+        assert page.input_value("#sparsity") == "3"
+        assert page.locator(".heat:not(.reach) td button").count() > 30
+        page.fill("#sparsity", "0")
+        assert page.locator(".heat:not(.reach)").count() == 0
+        assert page.inner_text("#map") == "Nothing was measured at this sparsity; move the slider to 95 %."
+        page.get_by_role("radio", name="none", exact=True).click()
+        assert page.inner_text("#shown") == "50 %"
+        assert page.inner_text("#map").splitlines()[-1].startswith("Not measured at this sparsity: ")
+        assert "wanda" not in page.inner_text(".heat:not(.reach) thead")
+        assert "wanda" in page.inner_text("#kept thead")
+
+
 @pytest.mark.parametrize("size", [(1280, 900), PHONE], ids=["desktop", "phone"])
 def test_curves_of_shares_end_at_one_and_all_labels_are_inside(
     browser: Browser, site: Path, size: tuple[int, int]
 ) -> None:
-    with browser.open(site / "curves.html", "#model=digits-vit&metric=accuracy", size=size) as visit:
+    listed = re.findall(r'"title":"([^"]*)"', (site / "data" / "boards.js").read_text("utf-8"))
+    address = f"#board={listed.index('quickstart')}&model=digits-vit&metric=accuracy"
+    with browser.open(site / "curves.html", address, size=size) as visit:
         page = visit.page
         page.wait_for_selector(READY["curves.html"])
         ticks = page.locator("svg.plot [aria-label='y-axis tick label'] text").all_text_contents()

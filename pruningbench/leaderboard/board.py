@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -63,12 +64,10 @@ def build(
     measurements = frame if isinstance(frame, Measurements) else Measurements.of(frame)
     groups = partition(measurements)
     pairs = Pairs(runs)
-    differing = _differing(groups)
     return [
-        _board(_title(measurements.at(group.places), group, differing, len(groups) > 1), measurements, group, pairs,
-               registry, asked)
-        for group in groups
-    ]  # fmt: skip
+        _board(title, measurements, group, pairs, registry, asked)
+        for title, group in zip(_titles(measurements, groups), groups, strict=True)
+    ]
 
 
 def _board(
@@ -107,14 +106,25 @@ def _differing(groups: Sequence[Group]) -> dict[str, None]:
     return {task: None for task, fingerprints in seen.items() if len(fingerprints) > 1}
 
 
-def _title(measurements: Measurements, group: Group, differing: Iterable[str], several: bool) -> str:
-    """Name the suites and, if there are several boards, the fingerprints of tasks whose data differ, or the runs."""
+def _titles(measurements: Measurements, groups: Sequence[Group]) -> list[str]:
+    """Name the suites of each board; boards of the same suites also name what tells them apart."""
+    parts = [measurements.at(group.places) for group in groups]
+    plain = [" + ".join(_suites(part)) for part in parts]
+    alike = Counter(plain)
+    differing = _differing(groups)
+    return [
+        title if alike[title] == 1 else f"{title} {_distinction(part, group, differing)}"
+        for title, part, group in zip(plain, parts, groups, strict=True)
+    ]
+
+
+def _distinction(measurements: Measurements, group: Group, differing: Iterable[str]) -> str:
+    """Name the fingerprints of tasks whose data differ between boards, or else the runs."""
     own = {task: fingerprint for (task, _, _), fingerprint in group.fingerprints.items()}
     data = [f"{task} {own[task][:12] or 'unknown'}" for task in differing if task in own]
-    title = " + ".join(_suites(measurements))
-    if several and not data:
-        title += f" · {', '.join(dict.fromkeys(map(str, measurements.column('run'))))}"
-    return f"{title} (data of {', '.join(data)})" if data else title
+    if data:
+        return f"(data of {', '.join(data)})"
+    return f"· {', '.join(dict.fromkeys(map(str, measurements.column('run'))))}"
 
 
 def _inapplicable(kept: Measurements, columns: Sequence[Column]) -> tuple[str, ...]:

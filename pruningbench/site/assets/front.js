@@ -20,8 +20,9 @@
     const wanted = data.names.recipe.label.indexOf(state.recipe);
     const recipes = new Set(model.options.map((option) => option.recipe));
     recipe = wanted >= 0 && recipes.has(wanted) ? wanted : "all";
-    if (recipe === "all" && !state.recipe && model.options.length > MANY) recipe = model.options[0].recipe;
     sparsity = nearest(state.sparsity === undefined ? USUAL : Number(state.sparsity));
+    if (recipe === "all" && !state.recipe && model.options.length > MANY) recipe = fullest();
+    if (state.sparsity === undefined) toMeasured();
     pinned = /^\d+-\d+$/.test(state.cell || "") ? state.cell.split("-").map(Number) : null;
     controls();
     draw();
@@ -34,6 +35,36 @@
       if (Math.abs(value - target) < Math.abs(model.sparsities[best] - target)) best = i;
     });
     return best;
+  }
+
+  // Whether anything was measured of an option at a sparsity.
+  const measured = (option, at) => model.cells[at].some((line) => line[option]);
+  const inView = (i) => recipe === "all" || model.options[i].recipe === recipe;
+
+  // The recipe with the most pruners at this sparsity; the first of those with as many.
+  function fullest() {
+    const count = new Map();
+    model.options.forEach((option, i) => count.set(option.recipe, (count.get(option.recipe) || 0) + measured(i, sparsity)));
+    return [...count].reduce((best, one) => (one[1] > best[1] ? one : best))[0];
+  }
+
+  // Where nothing in view was measured at this sparsity, move to the nearest one at which something was.
+  function toMeasured() {
+    const filled = model.sparsities.map((_, at) => at).filter((at) => model.options.some((_, i) => inView(i) && measured(i, at)));
+    const distance = (at) => Math.abs(model.sparsities[at] - model.sparsities[sparsity]);
+    if (filled.length) sparsity = filled.reduce((best, at) => (distance(at) < distance(best) ? at : best));
+  }
+
+  // What stands below the map about options that were not measured at this sparsity.
+  function absence(absent, none) {
+    if (!absent.length) return null;
+    if (none) {
+      const at = model.sparsities.filter((_, other) => absent.some((i) => measured(i, other))).map(PB.percent).join(", ");
+      return el("p", { class: "quiet" }, `Nothing was measured at this sparsity; move the slider to ${at}.`);
+    }
+    const listed = absent.map((i) => (recipe === "all" ? optionName(i) : data.names.pruner.short[model.options[i].pruner]));
+    return el("p", { class: "quiet" }, "Not measured at this sparsity: ",
+      absent.length > 6 ? el("span", { title: listed.join(", ") }, `${absent.length} of ${model.options.filter((_, i) => inView(i)).length}`) : listed.join(", "), ".");
   }
 
   function boardChoice(boards) {
@@ -67,18 +98,21 @@
         model = data.models[Number(value)];
         if (recipe !== "all" && !model.options.some((option) => option.recipe === recipe)) recipe = "all";
         sparsity = nearest(before);
+        toMeasured();
         pinned = null;
         controls();
         draw();
       });
+    const slider = document.getElementById("sparsity");
     const recipes = [...new Set(model.options.map((option) => option.recipe))];
     choice("recipe", recipes.length < 2 ? [] : [["all", "all"], ...recipes.map((one) => [String(one),
       names.recipe.short[one], names.recipe.label[one]])], String(recipe), (value) => {
       recipe = value === "all" ? "all" : Number(value);
+      toMeasured();
+      slider.value = String(sparsity);
       pinned = null;
       draw();
     });
-    const slider = document.getElementById("sparsity");
     slider.max = String(model.sparsities.length - 1);
     slider.value = String(sparsity);
     const ticks = model.sparsities.length > 10 ? [model.sparsities[0], model.sparsities.at(-1)] : model.sparsities;
@@ -96,14 +130,15 @@
 
   function draw() {
     const { names } = data;
-    const shown = model.options.map((_, i) => i).filter((i) => recipe === "all" || model.options[i].recipe === recipe);
+    const shown = model.options.map((_, i) => i).filter(inView);
+    const present = shown.filter((i) => measured(i, sparsity));
     const percent = PB.percent(model.sparsities[sparsity]);
     document.getElementById("shown").textContent = percent;
     document.getElementById("sparsity").setAttribute("aria-valuetext", percent);
     const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.cell : null;
     const map = document.getElementById("map");
-    map.replaceChildren(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Heat map" },
-      PB.heat.heatMap({ model, names, sparsity, shown, unfolded, best: bestOf,
+    map.replaceChildren(...[present.length && el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Heat map" },
+      PB.heat.heatMap({ model, names, sparsity, shown: present, unfolded, best: bestOf,
         opened: (line, option) => { pinned = [line, option]; draw(); },
         unfold(line) {
           if (!unfolded.delete(line)) unfolded.add(line);
@@ -111,7 +146,7 @@
           map.querySelectorAll(".fold").forEach((button) => {
             if (button.firstChild.textContent === model.lines[line].name) button.focus();
           });
-        } })));
+        } })), absence(shown.filter((i) => !measured(i, sparsity)), !present.length)].filter(Boolean));
     if (focused) map.querySelector(`[data-cell="${focused}"]`)?.focus();
     document.getElementById("scale").replaceChildren(...PB.heat.scale().flat());
     document.getElementById("kept-title").textContent = `Kept up to which sparsity by ${names.model.short[model.model]}`;
