@@ -15,7 +15,7 @@ from pruningbench.errors import PruningBenchError, RemoteError, UsageError
 from pruningbench.store.lease import Lease, LostLeaseError, Repeating, is_at_work
 from pruningbench.store.locks import only_process
 from pruningbench.store.mirror import READ, Mirror
-from pruningbench.store.remote import LeaseObject, RemoteFolder, check_no_cut_url, is_url
+from pruningbench.store.remote import LeaseObject, RemoteFolder, check_no_cut_url, check_writable, is_url
 from pruningbench.store.runfolder import RunFolder
 
 EVERY = 30.0
@@ -45,6 +45,7 @@ class RemoteRun:
     def __init__(self, url: str, every: float = EVERY) -> None:
         if not SHORTEST <= every < float("inf"):
             raise UsageError(f"--upload-every {every:g}: must be at least {SHORTEST:g} seconds")
+        check_writable(url)
         self.every, self._mirror = every, Mirror(url)
         self.folder, self.shown = RunFolder(self._mirror.folder), self._mirror.remote.shown
 
