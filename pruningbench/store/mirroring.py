@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pruningbench.base.files import default_cache_folder
 from pruningbench.errors import PruningBenchError, RemoteError, UsageError
+from pruningbench.store.copies import make_room
 from pruningbench.store.lease import Lease, LostLeaseError, Repeating, is_at_work
 from pruningbench.store.locks import only_process
 from pruningbench.store.mirror import READ, Mirror
@@ -50,7 +52,7 @@ class RemoteRun:
         self.folder, self.shown = RunFolder(self._mirror.folder), self._mirror.remote.shown
 
     def fill(self, warn: Say) -> None:
-        """Bring the working copy up to date.
+        """Bring the working copy up to date; others make room for it if all of them take too much.
 
         Raises:
             UsageError: if the URL cannot be read, or another process uses the working copy.
@@ -60,6 +62,7 @@ class RemoteRun:
             self._mirror.fetch(warn)
         finally:
             self.folder.unlock()
+        make_room(default_cache_folder())
 
     def kept(self, warn: Say) -> Keeping:
         """Return a block in which this process alone writes to the URL; it must hold the lock of the working copy."""
@@ -186,12 +189,15 @@ def fetched(url: str, *, weights: bool = False) -> Path:
         url: of the run folder.
         weights: also copy the weights that it may hold.
 
+    Other copies that have not been used for longest are removed if all of them take too much room.
+
     Raises:
         UsageError: if the URL cannot be used or read.
     """
     mirror = Mirror(url, reading=(*READ, "weights") if weights else READ)
     with only_process(mirror.folder.with_name(f".{mirror.folder.name}.lock"), lambda: None):
         mirror.fetch(lambda _message: None)
+    make_room(default_cache_folder())
     return mirror.folder
 
 
