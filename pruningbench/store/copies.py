@@ -32,6 +32,8 @@ IN_USE, NOT_UPLOADED = "in use", "has work that is not uploaded"
 
 _held: dict[Path, int] = {}
 """The locks that this process holds, with their descriptors."""
+_known: dict[Path, dict[Path, int]] = {}
+"""By cache folder, the copies and their sizes, as far as this process knows: to measure all for each URL takes long."""
 
 
 def _let_go() -> None:
@@ -183,19 +185,23 @@ def _copy(root: Path) -> Copy:
     finally:
         if handle is not None:
             os.close(handle)
-    size, first, last = 0, float("inf"), 0.0
+    size, times = _size_and_times(root)
+    notes = [(folder / NOTE).stat().st_mtime for folder in _folders(root) if (folder / NOTE).is_file()]
+    used = max(notes, default=times[1])
+    urls = [WorkingCopy(folder).url or folder.name for folder in _folders(root)]
+    return Copy(root, ", ".join(urls), size, min(times[0], used), used, kept)
+
+
+def _size_and_times(root: Path) -> tuple[int, tuple[float, float]]:
+    """Return the bytes of all files below a folder, and when the first and the last of them was changed."""
+    size, times = 0, list[float]()
     for place, _, names in os.walk(root):
         for name in names:
             with suppress(OSError):
                 status = os.lstat(os.path.join(place, name))  # noqa: PTH118 - there may be many files
                 size += status.st_size
-                first = min(first, status.st_mtime)
-                if name == NOTE:
-                    last = max(last, status.st_mtime)
-    with suppress(OSError):
-        last = last or root.stat().st_mtime
-    urls = [WorkingCopy(folder).url or folder.name for folder in _folders(root)]
-    return Copy(root, ", ".join(urls), size, min(first, last), last, kept)
+                times.append(status.st_mtime)
+    return size, (min(times, default=0.0), max(times, default=0.0))
 
 
 class _Sized(Protocol):
@@ -222,14 +228,24 @@ def too_many(found: Iterable[S], may_go: Sequence[S], limit: int) -> list[S]:
     return chosen
 
 
-def make_room(cache: Path) -> None:
+def make_room(cache: Path, root: Path) -> None:
     """Remove the least recently used copies that may go, until all take no more than `budget` allows.
+
+    Args:
+        cache: the cache folder.
+        root: the copy that was used just now.
 
     Raises:
         UsageError: if the limit is no number.
     """
-    limit, found = budget(), copies(cache)
+    limit, known = budget(), _known.get(cache)
+    if known is not None:
+        known[root] = _size_and_times(root)[0]
+        if sum(known.values()) <= limit:
+            return
     for place in (cache / COPIES).glob("*"):
         _clear(place)  # what a kill has left
-    for copy in too_many(found, [copy for copy in found if not copy.kept], limit):
-        copy.remove()
+    found = copies(cache)
+    going = too_many(found, [copy for copy in found if not copy.kept], limit)
+    gone = {copy.root for copy in going if copy.remove()}
+    _known[cache] = {copy.root: copy.size for copy in found if copy.root not in gone}

@@ -62,7 +62,7 @@ class RemoteRun:
             self._mirror.fetch(warn)
         finally:
             self.folder.unlock()
-        make_room(default_cache_folder())
+        make_room(default_cache_folder(), self._mirror.folder.parent)
 
     def kept(self, warn: Say) -> Keeping:
         """Return a block in which this process alone writes to the URL; it must hold the lock of the working copy."""
@@ -197,7 +197,7 @@ def fetched(url: str, *, weights: bool = False) -> Path:
     mirror = Mirror(url, reading=(*READ, "weights") if weights else READ)
     with only_process(mirror.folder.with_name(f".{mirror.folder.name}.lock"), lambda: None):
         mirror.fetch(lambda _message: None)
-    make_room(default_cache_folder())
+    make_room(default_cache_folder(), mirror.folder.parent)
     return mirror.folder
 
 
