@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import pruningbench as pb
 from pruningbench.base.randomness import generator_for, isolated_randomness
-from pruningbench.contract import Context, Preprocessing, PruningContext
+from pruningbench.contract import Context, Outline, Preprocessing, PruningContext
 from pruningbench.errors import PruningBenchError, UsageError
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
@@ -338,6 +338,18 @@ def test_the_network_is_left_as_it_was(trip: int) -> None:
     else:
         assert not trip
     assert trace() == before
+
+
+@pytest.mark.parametrize("evaluations", [0, 3])
+def test_the_passes_are_those_that_it_states(evaluations: int) -> None:
+    network, batches = drawn()
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    prune(network, 0.3, batches, evaluations=evaluations, crops=4)
+    cost = SnapVit(samples=12, evaluations=evaluations, crops=4).cost(Outline({}, samples=100))
+    assert cost.samples == 12
+    assert cost.backward == 6
+    assert 0 <= sum(seen) - cost.forward * cost.samples <= 20  # of few images, to look at the network
 
 
 class ToyViews(toy.ToyVision):

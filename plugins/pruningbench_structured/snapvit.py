@@ -89,11 +89,15 @@ class SnapVit(ScorePruner):
         """Return the cost: the passes, and copies of the network, float64 gradients, crops, and the images."""
         samples = outline.images(self.samples)
         views = self.crops + 2
-        forward = views + 1 + (self.evaluations + 1) * len(self.ratios)
+        forward = views + (1 + (self.evaluations + 1) * len(self.ratios) if self.evaluations else 0)
         kept = (self.samples if samples is None else samples) * outline.image_bytes
-        passes = max(views, outline.batch_size) * outline.pass_bytes
-        memory = 4 * outline.state_bytes + 20 * outline.weights + 9 * outline.largest + kept + 3 * passes // 2
-        formula = "4 S + 20 W + 9 Wmax + N I + 1.5 max(b, crops + 2) A: copies, gradients, ranks, N images of I bytes"
+        crops = max(1, outline.batch_size // views) * views
+        memory = (
+            3 * outline.state_bytes + 16 * outline.weights + 9 * outline.largest + kept + crops * outline.pass_bytes
+        )
+        formula = (
+            "3 S + 16 W + 9 Wmax + N I + c A: copies, gradients, ranks, N images of I bytes, c = crops of one pass"
+        )
         return Cost(forward, views, samples, memory, formula)
 
     def score(self, context: PruningContext) -> dict[str, Tensor]:
