@@ -117,6 +117,19 @@ def test_memory_is_what_is_measured(name: str, fields: dict[str, Any], loose: fl
     assert estimated <= loose * measured, (measured, estimated)
 
 
+@pytest.mark.parametrize(("side", "patch", "width", "batch"), [(64, 16, 96, 16), (96, 8, 24, 16), (64, 8, 48, 4)])
+def test_memory_of_a_pruner_for_transformers_is_what_is_measured(side: int, patch: int, width: int, batch: int) -> None:
+    net = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=4, img_size=side, patch_size=patch, embed_dim=width, depth=4, num_heads=4
+    ).eval()
+    batches = [(torch.randn(batch, 3, side, side), None) for _ in range(2)]
+    fields: dict[str, Any] = {"samples": 2 * batch, "evaluations": 1}
+    estimated = component("snapvit", **fields).cost(of(net, batch_size=batch)).memory
+    measured = peak_bytes(lambda: pb.prune(net, "snapvit", 0.3, batches, **fields)) + 2 * batch * 3 * side * side * 4
+    assert measured <= 1.15 * estimated, (measured, estimated)
+    assert estimated <= 2 * measured, (measured, estimated)
+
+
 def test_activations_are_those_that_autograd_keeps() -> None:
     """Of one image: the input and the rectifier's output, which the second map shares, 4 bytes a number."""
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

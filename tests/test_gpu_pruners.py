@@ -17,7 +17,7 @@ from pruningbench.plugins import load_registry
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
 from pruningbench.suite.binding import bind
-from pruningbench.testing.pruners import SHAPE, batches, network
+from pruningbench.testing.pruners import SHAPE, batches, network_for
 
 pytestmark = pytest.mark.gpu
 REGISTRY = load_registry()
@@ -27,9 +27,9 @@ FLIPPED = 0.02
 
 
 def pruned(name: str, device: torch.device | str, dtype: torch.dtype) -> tuple[Masks, nn.Module]:
-    """Prune the small network of the conformance tests as the harness does."""
+    """Prune a small network of the conformance tests as the harness does."""
     use = bind(REGISTRY, "pruner", {"use": name, **FAST.get(name, {})})
-    subject = network().to(device, dtype)
+    subject = network_for(use).to(device, dtype)
     pruner = use.component
     assert isinstance(pruner, Pruner)
 

@@ -22,9 +22,10 @@ pruningbench_contract = "1.0"
 
 @hookimpl
 def pruningbench_register_pruners(register: Register) -> None:
-    """Register `structured` and `blocks`."""
+    """Register `structured`, `blocks` and `snapvit`."""
     register("structured", "pruningbench_structured.pruner:Structured")
     register("blocks", "pruningbench_structured.blocks:Blocks")
+    register("snapvit", "pruningbench_structured.snapvit:SnapVit")
 
 
 def __getattr__(name: str) -> Any:

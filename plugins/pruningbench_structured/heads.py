@@ -35,7 +35,7 @@ def attention_heads(
     Returns:
         The groups, named by their `qkv` layers; and the layer -> reason of those that were left out.
     """
-    found = {name: module for name, module in network.named_modules() if _is_attention(module)}
+    found = {name: module for name, module in network.named_modules() if is_attention(module)}
     calls = recorded_calls(network, images, found.values())
     uses = Counter(parameter for module in network.modules() for parameter in module.parameters(recurse=False))
     groups, refused = [], {}
@@ -65,6 +65,20 @@ def cut_heads(network: nn.Module, group: ChannelGroup, removed: Tensor) -> None:
         removed: (heads,) bool, not all True.
     """
     attention: Any = network.get_submodule(group.attention or "")
+    cut_parts(network, group, removed)
+    attention.num_heads -= int(removed.sum())
+    if hasattr(attention, "attn_dim"):  # of timm's
+        attention.attn_dim = attention.proj.in_features
+
+
+def cut_parts(network: nn.Module, group: ChannelGroup, removed: Tensor) -> None:
+    """Remove a group's channels from its parameters and linear maps in place; what else depends on them stays.
+
+    Args:
+        network: has the layers.
+        group: channels of linear maps, or heads.
+        removed: (channels,) bool, not all True.
+    """
     for part in group.parts:
         path, _, name = part.name.rpartition(".")
         module = network.get_submodule(path)
@@ -72,13 +86,12 @@ def cut_heads(network: nn.Module, group: ChannelGroup, removed: Tensor) -> None:
         kept = (~group.drop(part, removed)).nonzero().flatten().to(parameter.device)
         smaller = parameter.detach().index_select(part.dim, kept)
         setattr(module, name, nn.Parameter(smaller, requires_grad=parameter.requires_grad))
-    attention.qkv.out_features, attention.proj.in_features = len(attention.qkv.weight), attention.proj.weight.shape[1]
-    attention.num_heads -= int(removed.sum())
-    if hasattr(attention, "attn_dim"):  # of timm's
-        attention.attn_dim = attention.proj.in_features
+        if isinstance(module, nn.Linear) and part.weight:
+            module.out_features, module.in_features = smaller.shape
 
 
-def _is_attention(module: nn.Module) -> bool:
+def is_attention(module: nn.Module) -> bool:
+    """Return whether a module has what self-attention with fused projections has; shapes alone decide."""
     qkv, proj, heads = (getattr(module, name, None) for name in ("qkv", "proj", "num_heads"))
     if not (isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear) and isinstance(heads, int) and heads > 1):
         return False

@@ -1,4 +1,4 @@
-"""Checks of pruners, on a small convolutional network with batch norm."""
+"""Checks of pruners, on a small convolutional network with batch norm, or a small vision transformer."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ def network() -> nn.Module:
     return layers.eval()
 
 
+def transformer() -> nn.Module:
+    """Return a small vision transformer of timm whose weights are always the same."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    with isolated_randomness("testing"):
+        made: nn.Module = VisionTransformer(
+            img_size=SHAPE[1], patch_size=4, embed_dim=16, depth=2, num_heads=2, num_classes=4
+        )
+    return made.eval()
+
+
+def network_for(use: Use) -> nn.Module:
+    """Return the network that a pruner is checked on: the transformer only if it refuses the other."""
+    pruner, small = use.component, network()
+    refused = isinstance(pruner, Pruner) and pruner.refuses(small) is not None
+    return transformer() if refused else small
+
+
 def batches() -> Iterator[tuple[Tensor, Tensor]]:
     """Yield two batches of (images, labels)."""
     generator = generator_for("testing")
@@ -57,7 +75,7 @@ def prune(use: Use, subject: nn.Module, seed: int = 0) -> Masks:
         raise PruningBenchError(f"{use.name!r} is a {pruner.kind}")
     reason = pruner.refuses(subject)
     if reason:
-        raise PruningBenchError(f"it refuses a small convolutional network: {reason}")
+        raise PruningBenchError(f"it refuses a small convolutional network, and a small vision transformer: {reason}")
     data = batches if pruner.needs_data else None
     context = PruningContext(subject, prunable_parameters(subject), seed, data, input_shape=SHAPE)
     with isolated_randomness("prune", seed, use.identity()), warnings.catch_warnings():
@@ -71,7 +89,7 @@ def prune(use: Use, subject: nn.Module, seed: int = 0) -> Masks:
 def masks(use: Use, registry: Registry) -> Iterator[str]:
     """Sparsities are compared between pruners: mask every prunable parameter, and prune round(sparsity * weights)."""
     del registry
-    subject = network()
+    subject = network_for(use)
     pruned_masks = prune(use, subject)
     expected = {name: tuple(p.shape) for name, p in prunable_parameters(subject).items()}
     shapes = {name: tuple(mask.shape) for name, mask in pruned_masks.items()}
@@ -87,14 +105,14 @@ def masks(use: Use, registry: Registry) -> Iterator[str]:
 def repeatable(use: Use, registry: Registry) -> Iterator[str]:
     """Equal seeds must give equal masks: draw from ``context.generator(...)``, and from nothing else."""
     del registry
-    if prune(use, network()).digest != prune(use, network()).digest:
+    if prune(use, network_for(use)).digest != prune(use, network_for(use)).digest:
         yield "two calls with one seed give different masks"
 
 
 def seeded(use: Use, registry: Registry) -> Iterator[str]:
     """``seeded = True`` says that masks depend on the seed; only then does each seed get its own masks."""
     del registry
-    differs = prune(use, network(), 0).digest != prune(use, network(), 1).digest
+    differs = prune(use, network_for(use), 0).digest != prune(use, network_for(use), 1).digest
     states = isinstance(use.component, Pruner) and use.component.seeded
     if differs and not states:
         yield "its masks depend on the seed, but it declares seeded = False"
@@ -105,7 +123,7 @@ def leaves_no_trace(use: Use, registry: Registry) -> Iterator[str]:
     del registry
     if isinstance(use.component, Pruner) and use.component.updates_weights:
         return
-    subject = network()
+    subject = network_for(use)
     before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
     prune(use, subject)
     changed = [name for name, tensor in subject.state_dict().items() if not torch.equal(tensor, before[name])]
@@ -129,7 +147,7 @@ def half_precision(use: Use, registry: Registry) -> Iterator[str]:
     pruner = use.component
     if isinstance(pruner, Pruner) and (pruner.needs_data or pruner.updates_weights):
         return  # data are in float32, and running them in another type is the caller's choice
-    subject = network().to(torch.bfloat16)
+    subject = network_for(use).to(torch.bfloat16)
     with preserved(subject):
         pruned_masks = prune(use, subject)
     if (

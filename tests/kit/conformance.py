@@ -23,6 +23,7 @@ FAST: dict[str, dict[str, Any]] = {
     **{name: {"samples": 4, "block_size": 8} for name in ("block-fisher", "obs", "cap")},
     "block-hessian": {"samples": 4, "block_size": 8, "probes": 8},
     "ntk-sap": {"rounds": 2, "draws": 1, "batch_size": 2},
+    "snapvit": {"samples": 6, "evaluations": 2, "crops": 2},
 }
 """Fields that make a pruner quick, for those that are slow by default."""
 
