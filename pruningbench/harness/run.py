@@ -29,8 +29,9 @@ from pruningbench.store.mending import mend, readable
 from pruningbench.store.mirroring import EVERY, RemoteRun, remote_run
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
+from pruningbench.suite.beside import is_for
 from pruningbench.suite.cells import Cell, plan_key
-from pruningbench.suite.plan import Plan, is_for, make_plan
+from pruningbench.suite.plan import Plan, make_plan
 from pruningbench.suite.schema import Suite
 from pruningbench.suite.shards import shard
 
