@@ -96,6 +96,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
         ("cap", {"samples": 16, "block_size": 8}, 2.5),
         ("block-hessian", {"samples": 16, "probes": 2}, 2.0),
         ("block-hessian", {"samples": 16, "probes": 2, "saliency": "trace"}, 2.0),
+        ("oba", {"samples": 16}, 2.0),
         ("gradual", {"epochs": 2}, 3.0),
         ("movement", {"epochs": 2}, 2.0),
         ("rigl", {"epochs": 2}, 3.0),

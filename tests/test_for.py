@@ -66,6 +66,42 @@ def test_a_run_measures_just_these_and_goes_on(toy_registry: Registry, tmp_path:
     assert (again.computed, again.resumed, again.ok) == (0, 8, True)
 
 
+def test_a_pruner_comes_again_for_other_models(toy_registry: Registry, tmp_path: Path) -> None:
+    """It keeps its label, its cells have the keys that they have without, and results of before count."""
+    once = """\
+name: again
+models: [toy-net, {use: toy-net, width: 4, as: narrow}]
+pruners: [{use: toy-pruner, for: [toy-net]}]
+sparsities: [0, 0.5, 0.9]
+seeds: [0, 1]
+tasks: [{use: toy-task, data: {use: toy-data, split: test}}]
+"""
+    second = "{use: toy-pruner, for: [narrow], only: {seeds: [1], sparsities: [0.9]}}"
+    again = once.replace("for: [toy-net]}", f"for: [toy-net]}}, {second}")
+    suite = suite_from_text(again, toy_registry)
+    plan, before, every = (
+        make_plan(suite_from_text(text, toy_registry), toy_registry)
+        for text in (again, once, once.replace("{use: toy-pruner, for: [toy-net]}", "toy-pruner"))
+    )
+    assert {cell.key for cell in before.cells} < {cell.key for cell in plan.cells} < {cell.key for cell in every.cells}
+    new = [cell for cell in plan.cells if cell.key not in {other.key for other in before.cells}]
+    assert [(cell.model.label, cell.pruner_label, cell.sparsity, cell.seed) for cell in new] == [
+        ("narrow", "toy-pruner", 0.9, 1)
+    ]
+    assert suite_from_text(suite.to_yaml(), toy_registry).resolved() == suite.resolved()
+    first = run(once, toy_registry, tmp_path / "run")
+    more = run(again, toy_registry, tmp_path / "run")
+    assert (more.computed, more.resumed, more.ok) == (1, first.computed, True)
+    assert set(load_results(tmp_path / "run")["pruner"]) == {"dense", "toy-pruner"}
+
+
+def test_a_label_that_is_given_is_kept_for_other_models(toy_registry: Registry) -> None:
+    pruners = "[{use: toy-pruner, as: mine, for: [toy-net]}, {use: toy-pruner, as: mine, for: ['toy-net(width=4)']}]"
+    text = SUITE.replace(SUITE.splitlines()[2], f"pruners: {pruners}")
+    labels = {cell.pruner_label for cell in make_plan(suite_from_text(text, toy_registry), toy_registry).cells}
+    assert labels == {"dense", "mine"}
+
+
 def test_the_plan_says_how_many(pruningbench: Command, suite_file: Callable[..., Path]) -> None:
     text = pruningbench("plan", suite_file(SUITE), check=0).stdout
     assert "task runs     8 (1 to 2 tasks on each cell), 8 still to do" in text

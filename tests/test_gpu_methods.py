@@ -6,10 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kit.explained import resnet
+from kit.methods import METHODS
+from kit.stability import infidelity_one_by_one, sensitivity_one_by_one
+from pruningbench_interpretability.explaining import ModelExplainer
+from pruningbench_interpretability.stability import infidelity, max_sensitivity
 from torch import Tensor
 
 from pruningbench.base.randomness import isolated_randomness
-from pruningbench.contract import DiscoveryMethod, DiscoverySettings, FoundObjects, Patches
+from pruningbench.contract import AttributionSettings, DiscoveryMethod, DiscoverySettings, FoundObjects, Patches
 from pruningbench.contract.precision import kernels
 from pruningbench.plugins import load_registry
 from pruningbench.suite.binding import bind
@@ -60,3 +65,24 @@ def test_the_objects_found_are_those_of_the_cpu(name: str, gpu: torch.device) ->
     here, there = (objects(name, device) for device in ("cpu", gpu))
     assert torch.equal(there.foreground.cpu(), here.foreground)
     assert torch.equal(there.objects.cpu(), here.objects)
+
+
+@pytest.mark.parametrize("name", ["saliency", "gradient-shap"])
+def test_stability_of_many_images_is_that_of_each(name: str, gpu: torch.device) -> None:
+    model = resnet()
+    model.network.to(gpu).double()
+    draw = torch.Generator().manual_seed(5)
+    images = torch.randn(5, 3, 32, 32, generator=draw, dtype=torch.float64).to(gpu)
+    targets = torch.tensor([0, 3, 1, 2, 0], device=gpu)
+    settings = AttributionSettings(torch.zeros(1, 3, 1, 1, dtype=torch.float64, device=gpu), batch_size=16, samples=3)
+    explain = ModelExplainer(model, METHODS[name], settings, "l1")
+    fields = {"samples": 6, "seed": 1, "index": (4, 0, 9, 2, 3)}
+    together = max_sensitivity(explain, images, targets, radius=0.1, batch_size=16, **fields)
+    singly = sensitivity_one_by_one(explain, images, targets, radius=0.1, **fields)
+    torch.testing.assert_close(together, singly, rtol=1e-9, atol=0)
+    signed = explain.attributions(images, targets)
+    for batch_size in (4, 16):
+        fields |= {"noise": 0.3, "batch_size": batch_size}
+        together = infidelity(model.logits, images, signed, targets, **fields)
+        singly = infidelity_one_by_one(model.logits, images, signed, targets, **fields)
+        torch.testing.assert_close(together, singly, rtol=1e-9, atol=0)

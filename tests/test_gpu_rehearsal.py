@@ -37,6 +37,8 @@ with standing_in():
         except (RuntimeError, TypeError):
             continue
         print("not refused:", name)
+    for draw in (torch.Generator("cuda"), torch.Generator("cuda").manual_seed(1)):
+        assert torch.empty(3, device="cuda").normal_(generator=draw).device == torch.rand(3, device="cuda", generator=draw).device
     weight = torch.nn.Linear(6, 2).to("cuda").weight
     (weight @ there).sum().backward()
     assert weight.device == weight.grad.device == torch.device("cuda", 0) == (there * 2 + torch.tensor(1)).device

@@ -35,7 +35,15 @@ RIDDLES = {  # turns of phrase that need a second reading, with what to write
 }
 """Pattern -> what to write instead."""
 
-PROPER = {"ImageNet", "PRUNINGBENCH_IMAGE_CACHE", "PRUNINGBENCH_TENSOR_CACHE", "THINGS", "Torch-Pruning", "C"}
+PROPER = {
+    "ImageNet",
+    "PRUNINGBENCH_IMAGE_CACHE",
+    "PRUNINGBENCH_REMOTE_CACHE",
+    "PRUNINGBENCH_TENSOR_CACHE",
+    "THINGS",
+    "Torch-Pruning",
+    "C",
+}
 """Capitalised words that may begin an error message; all other messages begin in lower case."""
 
 

@@ -375,7 +375,18 @@ def registry() -> Registry:
 def test_registered_with_their_contract() -> None:
     found = registry()
     assert not found.broken
-    names = ["block-fisher", "block-hessian", "cap", "layer-obs", "obd", "obs", "sparse-swaps", "taylor", "wanda"]
+    names = [
+        "block-fisher",
+        "block-hessian",
+        "cap",
+        "layer-obs",
+        "oba",
+        "obd",
+        "obs",
+        "sparse-swaps",
+        "taylor",
+        "wanda",
+    ]
     assert sorted(found.names("pruner")) == names
     for name in names:
         kind: Any = found.entry("pruner", name).load()

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.cases import cases
+from kit.explained import PREPROCESSING, VIT_ONLY, resnet, seeded, vit
 from kit.methods import METHODS
 from pruningbench_interpretability import attention_rollout
 from pruningbench_interpretability.attention import rollout
@@ -21,41 +22,14 @@ from pruningbench_interpretability.masking import random_masks
 from pruningbench_interpretability.methods import attribute, pool
 from pruningbench_interpretability.settings import Logits, out_of_place
 from pruningbench_interpretability.task import Interpretability
-from pruningbench_timm import TimmVisionModel
-from timm.models.resnet import BasicBlock, ResNet
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pruningbench.contract import AttributionSettings, Preprocessing, VisionModel
+from pruningbench.contract import AttributionSettings, VisionModel
 from pruningbench.errors import PruningBenchError, ViewUnavailableError
 
 DATA = Path(__file__).parent / "data" / "interpretability"
 ATTENTION = np.load(DATA / "attention.npz")
-PREPROCESSING = Preprocessing((0.5,) * 3, (0.25,) * 3)
 ON_MAPS = ("grad-cam", "occlusion", "rise", "attention-rollout", "last-attention")
-CNN_ONLY, VIT_ONLY = ("guided-grad-cam", "deeplift"), ("attention-rollout", "last-attention")
-
-
-def seeded(make, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = make()
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                parameter.data += 0.1 * torch.randn(parameter.shape)
-    return network.eval()
-
-
-def resnet(seed: int = 0) -> TimmVisionModel:
-    network = seeded(
-        lambda: ResNet(BasicBlock, (1, 1, 1, 1), num_classes=4, channels=(8, 8, 12, 16), stem_width=8), seed
-    )
-    return TimmVisionModel(network, PREPROCESSING, classes=tuple("abcd"))
-
-
-def vit(seed: int = 0, **fields) -> TimmVisionModel:
-    make = {"img_size": 16, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2, "num_classes": 4, **fields}
-    return TimmVisionModel(seeded(lambda: VisionTransformer(**make), seed), PREPROCESSING, classes=tuple("abcd"))
 
 
 class Plain(VisionModel):

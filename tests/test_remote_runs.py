@@ -216,7 +216,7 @@ def test_wrong_places_and_no_credentials(
         run(TOY_SUITE, toy_registry, MEMORY, upload_every=0)  # type: ignore[arg-type]
     with pytest.raises(RunFolderError, match=r"has no results\.jsonl"):
         load_results("s3://bucket/empty")
-    refused = CliRunner().invoke(cli, ["merge", MEMORY, MEMORY, "--out", "s3://bucket/merged"])
+    refused = CliRunner().invoke(cli, ["merge", "s3://bucket/a", "s3://bucket/b", "--out", "s3://bucket/merged"])
     assert refused.exit_code == 2
     assert "s3://bucket/merged is a URL; give a path on this machine" in refused.output
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -77,8 +77,18 @@ def test_archives(
 
 
 def test_other_methods_of_compression_are_refused(members: Members, tmp_path: Path) -> None:
-    """An LZMA header can ask for 4 GiB of memory, a password for a user's attention."""
-    assert "another method" in refused(zipped(tmp_path / "x.zip", list(members.items()), compression=zipfile.ZIP_LZMA))
+    """A piece of bzip2 is decompressed as a whole, and a password asks for a user's attention."""
+    assert "another method" in refused(zipped(tmp_path / "x.zip", list(members.items()), compression=zipfile.ZIP_BZIP2))
+
+
+def test_lzma_is_read_for_any_member_but_not_a_large_dictionary(members: Members, tmp_path: Path) -> None:
+    """A header of LZMA can ask for 4 GiB of memory."""
+    path = zipped(tmp_path / "x.zip", list(members.items()), compression=zipfile.ZIP_LZMA)
+    assert open_submission(path).members == members
+    head = struct.pack("<HBI", 5, 93, 1 << 23)
+    assert path.read_bytes().count(head) == len(MEMBERS)
+    path.write_bytes(path.read_bytes().replace(head, struct.pack("<HBI", 5, 93, 2**32 - 1), 1))
+    assert "asks for a dictionary of 4,294,967,295 bytes" in refused(path)
 
 
 def test_lies_about_sizes_are_found(members: Members, tmp_path: Path) -> None:

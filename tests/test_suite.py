@@ -54,6 +54,12 @@ def changed(old: str, new: str) -> str:
         (changed("[0, .5]", "[0, true]"), "s:4:17", "a number in [0, 1)"),
         (changed("[0, .5]", "[.5, 0.50]"), "s:4:18", "listed twice"),
         (changed("[toy-net]", "[toy-net, {use: toy-net, width: 8}]"), "s:2:19", "listed twice"),
+        (changed("[toy-pruner]", "[toy-pruner, {use: toy-pruner, shift: 0}]"), "s:3:23", "listed twice"),
+        (
+            changed("[toy-pruner]", "[toy-pruner, {use: toy-pruner, for: [toy-net]}]"),
+            "s:3:23",
+            "twice for toy-net (items 0 and 1",
+        ),
         (BASE + "models: [toy-net]\n", "s:7:1", "is repeated here"),
         (BASE + "prunner: [x]\n", "s:7:1", "did you mean 'pruners'"),
         (BASE + "seeds: [0, 0]\n", "s:7:12", "listed twice"),

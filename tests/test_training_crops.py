@@ -15,6 +15,7 @@ import pytest
 import torch
 from kit.training import quick, toy_samples
 from PIL import Image
+from timm.data import create_transform
 from torch import Tensor, nn
 
 from pruningbench.base.identity import tensors_digest
@@ -106,8 +107,6 @@ def test_global_generators_are_not_drawn_from(workers: int) -> None:
 
 
 def test_an_image_is_what_timms_own_transform_makes_of_the_photograph() -> None:
-    from timm.data import create_transform
-
     transform = create_transform(
         (3, SIZE, SIZE), is_training=True, use_prefetcher=True, scale=(0.3, 1.0), color_jitter=0.3,
         auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3,
@@ -137,9 +136,18 @@ def test_grey_images_and_networks_of_any_size() -> None:
     one = VisionModel(nn.Linear(6, 2), Preprocessing((0.5,), (0.25,)), classes=("left", "right"))
     assert samples.labels is not None
     loader = CropLoader(one, samples, samples.labels, 8, CROPS, 0)
-    shapes = [tuple(images.shape) for images, _ in loader.epoch(0)]
+    batches = [images for images, _ in loader.epoch(0)]
     loader.close()
-    assert shapes == [(8, 1, 6, 6), (4, 1, 6, 6)]
+    assert [tuple(images.shape) for images in batches] == [(8, 1, 6, 6), (4, 1, 6, 6)]
+    transform = create_transform(
+        (3, 6, 6), is_training=True, use_prefetcher=True, scale=(0.08, 1.0), color_jitter=None, interpolation="bicubic"
+    )
+    expected = []
+    for index in torch.randperm(12, generator=generator_for(0, "epoch", 0)).tolist():
+        grey = Image.fromarray(samples[index].image[0].numpy())
+        with isolated_randomness(0, "view", 0, index):
+            expected.append(torch.as_tensor(transform(grey.convert("RGB")))[:1])
+    assert torch.equal(torch.cat(batches), one.preprocessing.normalise(torch.stack(expected)))
 
 
 def train(settings: CropSettings, kept: Checkpoints | None = None, stop: int = 0) -> str:

@@ -31,6 +31,7 @@ def pruningbench_register_pruners(register: Register) -> None:
     register("layer-obs", "pruningbench_hessian.updates:LayerObs")
     register("sparse-swaps", "pruningbench_hessian.swapping:SparseSwaps")
     register("block-hessian", "pruningbench_hessian.hutchinson:BlockHessian")
+    register("oba", "pruningbench_hessian.apoptosis:Oba")
 
 
 def __getattr__(name: str) -> Any:

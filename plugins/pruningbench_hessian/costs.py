@@ -135,6 +135,15 @@ def probing_cost(outline: Outline, samples: int, block_size: int, products: int,
     )  # fmt: skip
 
 
+def interaction_cost(outline: Outline, samples: int) -> Cost:
+    """Return the cost of the gradient and of one product with the Hessian, about two backward passes."""
+    images = outline.images(samples) or samples
+    at_once = min(PROBED_AT_ONCE, images, outline.batch_size)
+    memory = 2 * outline.state_bytes + 34 * outline.weights + 4 * at_once * outline.pass_bytes
+    formula = "2 S + 34 W + 4 A of 16 images: state, sums and scores in float64, gradients, products"
+    return Cost(1, 3, images, memory, formula)
+
+
 def input_cost(outline: Outline, samples: int) -> Cost:
     """Return the cost of one forward pass that observes the inputs of all layers."""
     images = outline.images(samples) or samples

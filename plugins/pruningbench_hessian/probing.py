@@ -134,12 +134,41 @@ def block_hessians(
     with scoring(context), sdpa_kernel(SDPBackend.MATH):  # the only one that can be differentiated twice
         for images, targets in _chunks(context, samples, labels=labels, pruner=pruner):
             loss = _loss(context.network, images, targets, pruner)
-            gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
-            live = {n: g for n, g in zip(parameters, gradients, strict=True) if g is not None and g.requires_grad}
+            live = _live_gradients(loss, parameters)
             for vectors in probes.vectors(sizes):
                 _add_products(sums, live, parameters, vectors, pruner)
             count += len(images)
     return {name: total / (count * probes.number) for name, total in sums.items()}
+
+
+def interactions(context: PruningContext, samples: int, *, labels: bool, pruner: str) -> dict[str, Tensor]:
+    """Return ``w (H w)`` for each weight, float64: H is the Hessian of the mean loss in all prunable weights.
+
+    Args:
+        context: the network, its prunable parameters and images.
+        samples: number of images.
+        labels: whether the loss is that of the given labels; otherwise that of the model's own probabilities.
+        pruner: name for messages.
+
+    Raises:
+        PruningBenchError: without images or labels, or for products that are NaN or infinite.
+    """
+    parameters = context.parameters
+    sums = {name: torch.zeros_like(in_double(p.detach())) for name, p in parameters.items()}
+    count = 0
+    with scoring(context), sdpa_kernel(SDPBackend.MATH):  # the only one that can be differentiated twice
+        for images, targets in _chunks(context, samples, labels=labels, pruner=pruner):
+            live = _live_gradients(_loss(context.network, images, targets, pruner), parameters)
+            if live:
+                products = torch.autograd.grad(
+                    list(live.values()), list(parameters.values()),
+                    grad_outputs=[parameters[name].detach() for name in live], allow_unused=True,
+                )  # fmt: skip
+                for name, product in zip(sums, products, strict=True):
+                    if product is not None:
+                        sums[name] += in_double(_finite(product, name, pruner))
+            count += len(images)
+    return {name: in_double(p.detach()) * sums[name] / count for name, p in parameters.items()}
 
 
 def saliencies(context: PruningContext, how: Scoring, probes: Probes) -> dict[str, Tensor]:
@@ -216,14 +245,24 @@ def _add_products(
     for (name, total), product in zip(sums.items(), products, strict=True):
         if product is None:
             continue
-        if not bool(torch.isfinite(product).all()):
-            raise PruningBenchError(f"pruner {pruner!r}: Hessian products of {name!r} are NaN or infinite")
-        vector, flat = vectors[name].to(product), product.detach().flatten()
+        vector, flat = vectors[name].to(product), _finite(product, name, pruner).flatten()
         if total.ndim == 1:
             total.addcmul_(vector, flat)
         else:
             size = total.shape[1]
             total.baddbmm_(_to_blocks(flat, size).unsqueeze(2), _to_blocks(vector, size).unsqueeze(1))
+
+
+def _live_gradients(loss: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the gradients that can be differentiated again; a loss without curvature in a parameter has none."""
+    gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
+    return {n: g for n, g in zip(parameters, gradients, strict=True) if g is not None and g.requires_grad}
+
+
+def _finite(product: Tensor, name: str, pruner: str) -> Tensor:
+    if not bool(torch.isfinite(product).all()):
+        raise PruningBenchError(f"pruner {pruner!r}: Hessian products of {name!r} are NaN or infinite")
+    return product.detach()
 
 
 def _to_blocks(flat: Tensor, size: int) -> Tensor:

@@ -49,6 +49,7 @@ class MaxSensitivity(Metric):
         return max_sensitivity(
             outputs.explain, outputs.images, outputs.targets,
             radius=self.radius, samples=self.draws, seed=outputs.seed, index=outputs.index or None,
+            batch_size=outputs.batch_size,
         )  # fmt: skip
 
 

@@ -28,10 +28,13 @@ class RunPath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a URL as it is, and anything else as a path."""
-        from pruningbench.store.remote import is_url
+        """Return a URL as it is, and anything else as a path; refuse a URL whose files end with this process."""
+        from pruningbench.store.remote import check_lasting, is_url
 
-        return value if is_url(value) else super().convert(value, param, ctx)
+        if not is_url(value):
+            return super().convert(value, param, ctx)
+        check_lasting(value)
+        return value
 
 
 class LocalPath(click.Path):

@@ -33,7 +33,7 @@ COMMANDS = {
     "schema": ("pruningbench.cli.schema:schema", "Print the JSON Schema of suites, for editors."),
     "data": ("pruningbench.cli.data:data", "List data sets, fetch one, or print its folder."),
     "plugin": ("pruningbench.cli.plugin:plugin", "Make a new plugin, or check one."),
-    "cache": ("pruningbench.cli.cache:cache", "List, clear or check the cache of this machine."),
+    "cache": ("pruningbench.cli.cache:cache", "List, prune, clear or check the cache of this machine."),
     "completion": ("pruningbench.cli.completion:completion", "Print a script that completes commands in a shell."),
     "doctor": ("pruningbench.cli.doctor:doctor", "Check the installation: devices, plugins, folders."),
 }

@@ -29,8 +29,9 @@ from pruningbench.store.mending import mend, readable
 from pruningbench.store.mirroring import EVERY, RemoteRun, remote_run
 from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
+from pruningbench.suite.beside import is_for
 from pruningbench.suite.cells import Cell, plan_key
-from pruningbench.suite.plan import Plan, is_for, make_plan
+from pruningbench.suite.plan import Plan, make_plan
 from pruningbench.suite.schema import Suite
 from pruningbench.suite.shards import shard
 
@@ -140,13 +141,13 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
         UsageError: for invalid options, an unusable folder, or missing data.
     """
     _check_executor(_executor(registry, options), options)
+    remote = remote_run(out, options.upload_every)
     plan = make_plan(suite, registry, options.only, options.without)
     for name in options.observers:
         registry.entry("observer", name)  # refuses unknown names
     if options.shard:
         plan = replace(plan, cells=shard(plan, *options.shard))
     notes: list[str] = []
-    remote = remote_run(out, options.upload_every)
     if remote is not None:
         remote.fill(notes.append)
     folder = remote.folder if remote else RunFolder(out if out is not None else default_folder(suite, options))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from pruningbench.base.reading import one_line, open_file
 from pruningbench.errors import FetchError, PruningBenchError
+from pruningbench.images import lzmamembers
 
 Notify = Callable[[int, int | None], None]
 """Receives how many bytes of the unpacked content are written, and the total (None: unknown)."""
@@ -104,7 +105,12 @@ def _unpack_zip(archive: Path, into: Path, notify: Notify) -> None:
                 raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is a link)")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise FetchError(f"{archive}: unsafe archive refused ({member.filename!r} is not a regular file)")
-            file.extract(member, into)
+            if member.compress_type == zipfile.ZIP_LZMA and not member.is_dir() and not member.flag_bits & 1:
+                target = into / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                lzmamembers.extract(stream, member, target)
+            else:
+                file.extract(member, into)
             done += member.file_size
             notify(done, total)
 

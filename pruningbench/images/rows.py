@@ -10,7 +10,6 @@ are removed first.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
@@ -20,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.errors import UsageError
+from pruningbench.base.limits import size_limit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-DEFAULT_GIB = 20.0
 _LARGEST_SIDE = 0xFFFF
 
 
@@ -36,14 +34,7 @@ def budget() -> int:
     Raises:
         UsageError: if PRUNINGBENCH_IMAGE_CACHE is not a number >= 0.
     """
-    text = os.environ.get("PRUNINGBENCH_IMAGE_CACHE", str(DEFAULT_GIB))
-    try:
-        gib = float(text)
-    except ValueError:
-        gib = -1.0
-    if not gib >= 0:
-        raise UsageError(f"PRUNINGBENCH_IMAGE_CACHE is {text!r}, but must be a number of GiB >= 0")
-    return int(min(gib, 2**33) * 2**30)
+    return size_limit("PRUNINGBENCH_IMAGE_CACHE")
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from pruningbench.base.files import default_cache_folder, write_whole
 from pruningbench.base.identity import canonical_json, content_hash, tensors_digest
-from pruningbench.errors import UsageError
+from pruningbench.base.limits import size_limit
 from pruningbench.store.locks import only_process
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ROOM = re.compile(r"[a-z0-9-]+")
-DEFAULT_GIB = 20.0
 
 
 def budget() -> int:
@@ -34,14 +33,7 @@ def budget() -> int:
     Raises:
         UsageError: if PRUNINGBENCH_TENSOR_CACHE is not a number >= 0.
     """
-    text = os.environ.get("PRUNINGBENCH_TENSOR_CACHE", str(DEFAULT_GIB))
-    try:
-        gib = float(text)
-    except ValueError:
-        gib = -1.0
-    if not gib >= 0:
-        raise UsageError(f"PRUNINGBENCH_TENSOR_CACHE is {text!r}, but must be a number of GiB >= 0")
-    return int(min(gib, 2**33) * 2**30)
+    return size_limit("PRUNINGBENCH_TENSOR_CACHE")
 
 
 class Cache:

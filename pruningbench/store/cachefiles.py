@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 TENSORS = ".safetensors"
 COPIES = "remote"
@@ -26,6 +26,7 @@ class CacheEntry:
         size: bytes on disk.
         made, used: when it was made and when it was last used, in seconds since 1970.
         origin: what it was made from, in one line; "" if the file does not say.
+        kept: why it must not be removed; always "", because it can be made again.
     """
 
     kind: str
@@ -34,11 +35,23 @@ class CacheEntry:
     made: float
     used: float
     origin: str = ""
+    kept: ClassVar[str] = ""
 
-    def remove(self) -> None:
+    @property
+    def is_tensors(self) -> bool:
+        """Whether it counts towards PRUNINGBENCH_TENSOR_CACHE: a file that `Cache` has made."""
+        return self.files[0].suffix == TENSORS and self.files[0].match(f"{self.kind}/??/*")
+
+    @property
+    def is_images(self) -> bool:
+        """Whether it counts towards PRUNINGBENCH_IMAGE_CACHE."""
+        return self.kind == "images"
+
+    def remove(self) -> bool:
         """Remove its files; files that are already gone are ignored."""
         for file in self.files:
             file.unlink(missing_ok=True)
+        return True
 
 
 def entries(folder: Path) -> list[CacheEntry]:

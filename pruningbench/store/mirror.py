@@ -7,41 +7,27 @@ always replaced whole: the folder at the URL is then a run folder that any tool 
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 
-from pruningbench.base.files import default_cache_folder, not_plain, read_plain, write_whole
+from pruningbench.base.files import default_cache_folder, read_plain, write_whole
 from pruningbench.base.identity import content_hash
 from pruningbench.errors import RemoteError, RunFolderError
 from pruningbench.store.cachefiles import COPIES
+from pruningbench.store.copies import READING, WORKING, hold
 from pruningbench.store.journal import finished_part
-from pruningbench.store.remote import RemoteFolder
-from pruningbench.store.runfolder import DAMAGED, ENVIRONMENT, RESULTS, SOURCES, STALE, SUITE
+from pruningbench.store.remote import RemoteFolder, shown
+from pruningbench.store.runfolder import DAMAGED, RESULTS, SOURCES, STALE
+from pruningbench.store.workingcopy import ROOMS, Same, WorkingCopy, stat_of
 
-NOTE = ".mirror.json"
-FILES = (SUITE, ENVIRONMENT, RESULTS, STALE, SOURCES, DAMAGED)
-ROOMS = ("masks", "weights", "samples", "exhibits", "figures")
 READ = ("masks", "samples", "exhibits")
 """Subfolders that commands need which only read runs."""
-Stat = tuple[int, int, int]
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class _Same:
-    """A file as it was when it was equal here and there: its tag there, its status here."""
-
-    tag: str
-    stat: Stat
-
-
-class Mirror:
-    """A folder at a URL and its working copy on this machine.
+class Mirror(WorkingCopy):
+    """A folder at a URL and its working copy on this machine, which nobody removes until this process ends.
 
     Only one process at a time may call the methods that write: who calls them holds the lock of the working copy, and
     to upload also the lease at the URL.
@@ -53,36 +39,15 @@ class Mirror:
     Attributes:
         folder: the working copy.
         copy: a random text that identifies the working copy.
+        remote: the folder.
     """
 
     def __init__(self, url: str, *, reading: tuple[str, ...] = ()) -> None:
         self.remote = RemoteFolder(url)
-        self._rooms = reading or ROOMS
         place = default_cache_folder() / COPIES / content_hash(self.remote.url, length=16)
-        self.folder = place / ("read" if reading else "work") / self.remote.name
-        self.copy, self._same = self._noted()
-
-    def _noted(self) -> tuple[str, dict[str, _Same]]:
-        try:
-            note = json.loads(read_plain(self.folder / NOTE))
-            same = {str(n): _Same(str(tag), (int(a), int(b), int(c))) for n, (tag, (a, b, c)) in note["files"].items()}
-            return str(note["copy"]), same
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return uuid.uuid4().hex, {}
-
-    def _note(self) -> None:
-        files = {name: (same.tag, same.stat) for name, same in self._same.items()}
-        write_whole(self.folder / NOTE, json.dumps({"copy": self.copy, "files": files}).encode())
-
-    def _here(self) -> dict[str, Stat]:
-        """Return the files of the working copy that belong to the run, with their status."""
-        names = [*FILES, *(f"{room}/{file}" for room in self._rooms for file in _listed(self.folder / room))]
-        found = {name: _stat(self.folder / name) for name in names}
-        return {name: stat for name, stat in found.items() if stat is not None}
-
-    def _belongs(self, name: str) -> bool:
-        room, slash, file = name.partition("/")
-        return name in FILES or (room in self._rooms and bool(slash) and "/" not in file and not file.startswith("."))
+        root = place / (READING if reading else WORKING)
+        hold(root)
+        super().__init__(root / self.remote.name, reading or ROOMS, shown(self.remote.url))
 
     def _there(self) -> dict[str, str]:
         """Return the files at the URL that belong to the run, with their tags.
@@ -91,19 +56,13 @@ class Mirror:
             RunFolderError: if there are other files and no run.
         """
         listing = self.remote.listing()
-        files = {name: tag for name, tag in listing.items() if self._belongs(name)}
+        files = {name: tag for name, tag in listing.items() if self.belongs(name)}
         others = [name for name in listing if not files and not name.rpartition("/")[2].startswith(".")]
         if others:
             raise RunFolderError(
                 f"{self.remote.shown}: holds other files, such as {others[0]}, and is not a run folder"
             )
         return files
-
-    def behind(self) -> bool:
-        """Whether the working copy has changes that are not at the URL."""
-        self.copy, self._same = self._noted()
-        here = self._here()
-        return here.keys() != self._same.keys() or any(self._same[name].stat != stat for name, stat in here.items())
 
     def fetch(self, warn: Say) -> None:
         """Bring what is new at the URL into the working copy.
@@ -118,7 +77,7 @@ class Mirror:
             RemoteError: if the URL cannot be read.
             RunFolderError: if it holds something else, or the working copy cannot be written.
         """
-        self.copy, self._same = self._noted()
+        self.read_note()
         there = self._there()
         journal, ours = self._compared(there)
         if journal is not None:
@@ -136,7 +95,7 @@ class Mirror:
         if RESULTS not in there:
             return None, RESULTS not in self._same
         known = self._same.get(RESULTS)
-        if known is not None and known.tag == there[RESULTS] and _stat(self.folder / RESULTS) is not None:
+        if known is not None and known.tag == there[RESULTS] and stat_of(self.folder / RESULTS) is not None:
             return None, True
         journal = self.remote.read(RESULTS)
         if journal is None:
@@ -150,7 +109,7 @@ class Mirror:
             return b""
 
     def _take(self, there: Mapping[str, str], journal: bytes | None, warn: Say, *, ours: bool) -> None:
-        here = self._here()
+        here = self.here()
         unchanged = {name for name, stat in here.items() if name in self._same and self._same[name].stat == stat}
         given_up = set() if ours else set(self._journal().splitlines()) - set((journal or b"").splitlines())
         if given_up:
@@ -188,11 +147,11 @@ class Mirror:
 
     def _became_same(self, there: Mapping[str, str], names: Collection[str]) -> None:
         """Note that files are now equal here and there."""
-        here = self._here()
+        here = self.here()
         kept = {name: same for name, same in self._same.items() if name in there}
-        self._same = kept | {name: _Same(there[name], here[name]) for name in names if name in here}
+        self._same = kept | {name: Same(there[name], here[name]) for name in names if name in here}
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._note()
+        self.write_note()
 
     def upload(self) -> None:
         """Bring what is new in the working copy to the URL; the journal up to the last finished task.
@@ -202,12 +161,12 @@ class Mirror:
             RunFolderError: if the working copy cannot be read.
         """
         try:
-            journal_stat = _stat(self.folder / RESULTS)
+            journal_stat = stat_of(self.folder / RESULTS)
             known = self._same.get(RESULTS)
             if known and journal_stat is None:
                 raise RunFolderError(f"{self.folder}: was deleted or moved; what has been uploaded is safe")
             journal = None if journal_stat is None or (known and known.stat == journal_stat) else self._journal()
-            here = self._here()
+            here = self.here()
             changed = [
                 name for name, stat in here.items()
                 if name != RESULTS and (name not in self._same or self._same[name].stat != stat)
@@ -223,8 +182,8 @@ class Mirror:
             stats = here if journal_stat is None else {**here, RESULTS: journal_stat}
             uploaded = [*changed, *([RESULTS] if journal is not None else [])]
             self._same = {name: same for name, same in self._same.items() if name not in gone}
-            self._same |= {name: _Same(there[name], stats[name]) for name in uploaded if name in there}
-            self._note()
+            self._same |= {name: Same(there[name], stats[name]) for name in uploaded if name in there}
+            self.write_note()
         except OSError as error:
             raise RunFolderError(f"{self.folder}: cannot be read or written ({error.strerror})") from None
 
@@ -232,19 +191,3 @@ class Mirror:
 def _may_go(name: str) -> bool:
     """Whether a run removes such files; others that are missing here were lost, and are never removed at the URL."""
     return name in (STALE, SOURCES, DAMAGED) or name.startswith("figures/")
-
-
-def _listed(room: Path) -> Iterator[str]:
-    if not_plain(room) == "is a folder":
-        yield from sorted(name for name in os.listdir(room) if not name.startswith("."))  # noqa: PTH208 - many files
-
-
-def _stat(path: Path) -> Stat | None:
-    """Return what tells a plain file from later versions of it; None for anything else."""
-    try:
-        if not_plain(path) is not None:
-            return None
-        status = path.lstat()
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ino

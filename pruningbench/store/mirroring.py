@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pruningbench.base.files import default_cache_folder
 from pruningbench.errors import PruningBenchError, RemoteError, UsageError
+from pruningbench.store.copies import make_room
 from pruningbench.store.lease import Lease, LostLeaseError, Repeating, is_at_work
 from pruningbench.store.locks import only_process
 from pruningbench.store.mirror import READ, Mirror
-from pruningbench.store.remote import LeaseObject, RemoteFolder, check_no_cut_url, is_url
+from pruningbench.store.remote import LeaseObject, RemoteFolder, check_no_cut_url, check_writable, is_url
 from pruningbench.store.runfolder import RunFolder
 
 EVERY = 30.0
@@ -45,11 +47,12 @@ class RemoteRun:
     def __init__(self, url: str, every: float = EVERY) -> None:
         if not SHORTEST <= every < float("inf"):
             raise UsageError(f"--upload-every {every:g}: must be at least {SHORTEST:g} seconds")
+        check_writable(url)
         self.every, self._mirror = every, Mirror(url)
         self.folder, self.shown = RunFolder(self._mirror.folder), self._mirror.remote.shown
 
     def fill(self, warn: Say) -> None:
-        """Bring the working copy up to date.
+        """Bring the working copy up to date; others make room for it if all of them take too much.
 
         Raises:
             UsageError: if the URL cannot be read, or another process uses the working copy.
@@ -59,6 +62,7 @@ class RemoteRun:
             self._mirror.fetch(warn)
         finally:
             self.folder.unlock()
+        make_room(default_cache_folder(), self._mirror.folder.parent)
 
     def kept(self, warn: Say) -> Keeping:
         """Return a block in which this process alone writes to the URL; it must hold the lock of the working copy."""
@@ -185,12 +189,15 @@ def fetched(url: str, *, weights: bool = False) -> Path:
         url: of the run folder.
         weights: also copy the weights that it may hold.
 
+    Other copies that have not been used for longest are removed if all of them take too much room.
+
     Raises:
         UsageError: if the URL cannot be used or read.
     """
     mirror = Mirror(url, reading=(*READ, "weights") if weights else READ)
     with only_process(mirror.folder.with_name(f".{mirror.folder.name}.lock"), lambda: None):
         mirror.fetch(lambda _message: None)
+    make_room(default_cache_folder(), mirror.folder.parent)
     return mirror.folder
 
 

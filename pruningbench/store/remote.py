@@ -25,6 +25,15 @@ PACKAGES = {
 """The package behind a scheme."""
 WITHOUT_FOLDERS = {"abfs", "abfss", "az", "gcs", "gs", "oci", "oss", "s3", "s3a", "tos", "memory"}
 """Schemes whose files need no folders; to make one could make a bucket."""
+IN_MEMORY = {"memory"}
+"""Schemes whose files end with their process."""
+ON_THIS_MACHINE = {"file", "local"}
+"""Schemes of folders of this machine."""
+ONLY_READ = {
+    "data", "gist", "git", "github", "http", "https", "libarchive", "pyscript", "reference", "tar", "zip",
+}  # fmt: skip
+"""Schemes with which a folder cannot be kept: nothing can be written there, replaced, or listed."""
+ADVICE = "give a path, or the URL of a folder in a store such as s3://bucket/folder"
 SETTLE = 0.5
 """Seconds after which a lease is read back: of two processes that wrote one at the same time, the later one has it."""
 _TAGS = (
@@ -53,6 +62,36 @@ def check_no_cut_url(path: Path) -> None:
 def shown(url: str) -> str:
     """Return a URL for messages, without names and passwords of users."""
     return one_line(_PASSWORD.sub("//***@", url))
+
+
+def check_lasting(url: str) -> None:
+    """Refuse a URL of files that end with this process, for commands: who asks from Python may still read them.
+
+    Raises:
+        UsageError: if it is one.
+    """
+    if _scheme(url) in IN_MEMORY:
+        raise UsageError(f"{shown(url)}: is in the memory of this command only, and lost when it ends; {ADVICE}")
+
+
+def check_writable(url: str) -> None:
+    """Refuse a URL at which no run can be kept, without asking it.
+
+    Raises:
+        UsageError: if its scheme cannot write, or it is a path of this machine that is not absolute.
+    """
+    scheme = _scheme(url)
+    if scheme in ONLY_READ:
+        raise UsageError(f"{shown(url)}: a run cannot be written with {scheme}; {ADVICE}")
+    if scheme in ON_THIS_MACHINE and not re.match(r"/|[A-Za-z]:[/\\]", url.partition("://")[2]):
+        raise UsageError(
+            f"{shown(url)}: the path after {scheme}:// must be absolute, such as {scheme}:///folder/run; or give the "
+            "path alone"
+        )
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
 
 
 class RemoteFolder:
@@ -100,7 +139,7 @@ class RemoteFolder:
             advice = f"pip install 'pruningbench[remote]' {package}" if package else one_line(error)
             raise UsageError(f"{self.shown}: needs a package that is not installed: {advice}") from None
         except ValueError as error:
-            raise UsageError(f"{self.shown}: cannot be used as a URL ({one_line(error)})") from None
+            raise UsageError(f"{self.shown}: cannot be used as a URL ({one_line(error)}); {ADVICE}") from None
         except Exception as error:  # noqa: BLE001 - a third-party file system may raise anything
             raise self._explained(error) from None
         return files, str(root).rstrip("/")
@@ -113,6 +152,9 @@ class RemoteFolder:
 
     def _explained(self, error: Exception) -> RemoteError:
         said = one_line(_PASSWORD.sub("//***@", str(error))) or type(error).__name__
+        if isinstance(error, OSError) and self.scheme in ON_THIS_MACHINE:
+            why = error.strerror or said
+            return RemoteError(f"{self.shown}: cannot be read or written ({why}); check the path and its permissions")
         if isinstance(error, PermissionError) or "credential" in said.lower():
             return RemoteError(f"{self.shown}: access is refused ({said}); check the credentials of {self.scheme}")
         if isinstance(error, FileNotFoundError):

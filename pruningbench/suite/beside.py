@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pruningbench.base.identity import content_hash
 from pruningbench.contract.component import ComponentRef, Use
 from pruningbench.plugins import Registry
 from pruningbench.suite.binding import BindingError
+from pruningbench.suite.filters import Filter
 from pruningbench.suite.labels import DENSE, LONGEST
 
 FOR = "for"
@@ -77,10 +79,33 @@ def only_of(use: Use) -> dict[str, list[float]]:
     return {key: values for key, values in given.items() if values}
 
 
+def is_for(use: Use, model: Use) -> bool:
+    """Whether a pruner, recipe or task of a suite is for a model (``for:``)."""
+    return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
+
+
 def repeated_label(uses: Sequence[Use]) -> int | None:
     """Return the place of the first component whose given label another one has too; None if there is none."""
-    labels = Counter(use.label for use in uses)
+    labels = Counter(label for label, _ in {(use.label, content_hash(use.identity())) for use in uses})
     return next((i for i, use in enumerate(uses) if use.alias and labels[use.alias] > 1), None)
+
+
+def repeated(uses: Sequence[Use], models: Sequence[Use] | None = None) -> tuple[int, int, str] | None:
+    """Return the places of two items that are one component, and for which model; None if there are none.
+
+    Args:
+        uses: the items.
+        models: if given, an item may come again, with other seeds or sparsities, for other ones of these models.
+    """
+    identities = [content_hash(use.identity()) for use in uses]
+    for j, use in enumerate(uses):
+        for i in (i for i in range(j) if identities[i] == identities[j]):
+            if models is None:
+                return i, j, ""
+            for model in models:
+                if is_for(use, model) and is_for(uses[i], model):
+                    return i, j, f" for {model.label}"
+    return None
 
 
 def _models(value: Any) -> tuple[str, ...]:

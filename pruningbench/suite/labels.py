@@ -39,8 +39,11 @@ def labelled(uses: Iterable[Use]) -> dict[str, Use]:
 
 
 def with_distinguishing_fields(uses: Sequence[Use]) -> tuple[Use, ...]:
-    """Return the uses with unique labels; uses with the same label show the fields in which they differ."""
-    labels = Counter(use.label for use in uses)
+    """Return the uses with unique labels; uses with the same label show the fields in which they differ.
+
+    A component that is listed again for other models keeps one label.
+    """
+    labels = Counter(label for label, _ in {(use.label, content_hash(use.identity())) for use in uses})
     distinguished = []
     for use in uses:
         same = [other for other in uses if other.name == use.name]

@@ -14,11 +14,12 @@ from pruningbench.contract.recipe import Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
+from pruningbench.suite.beside import is_for
 from pruningbench.suite.binding import bind, data_of_model
 from pruningbench.suite.cells import Cell, TaskRun, pruned_as, pruner_of, recipe_of, scored_as, trainings_of
 from pruningbench.suite.dense import untrained
 from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
-from pruningbench.suite.filters import Filter, is_selected, parse_filters
+from pruningbench.suite.filters import is_selected, parse_filters
 from pruningbench.suite.labels import with_distinguishing_fields
 from pruningbench.suite.schema import Suite
 
@@ -205,11 +206,6 @@ def _free(cell: Cell) -> tuple[str, ...]:
     if cell.pruner is not None:
         return ()
     return ("pruner",) if cell.changes_dense else ("pruner", "recipe")
-
-
-def is_for(use: Use, model: Use) -> bool:
-    """Whether a pruner, recipe or task of a suite is for a model (``for:``)."""
-    return not use.only_for or any(Filter("for", "model", label).matches(model.label) for label in use.only_for)
 
 
 def _reaches(use: Use, seed: int, sparsity: float) -> bool:

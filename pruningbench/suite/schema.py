@@ -27,6 +27,7 @@ from pruningbench.suite.beside import (
     RESTRICTED,
     item_of,
     only_of,
+    repeated,
     repeated_label,
     with_beside,
     without_beside,
@@ -248,6 +249,7 @@ class _Builder:
         for use in suite.models:
             self._model_data(use)
         self._check_limits(suite)
+        self._check_repeated("pruners", suite.pruners, suite.models)
         return suite
 
     def _check_limits(self, suite: Suite) -> None:
@@ -264,6 +266,11 @@ class _Builder:
                         Filter(FOR, "model", label).check(labels)
                     except UsageError as error:
                         raise self.document.error((key, i, FOR), str(error)) from None
+
+    def _check_repeated(self, key: str, uses: Sequence[Use], models: Sequence[Use] | None = None) -> None:
+        if (twice := repeated(uses, models)) is not None:
+            i, j, where = twice
+            raise self.document.error((key, j), f"{key}: {uses[j].label} is listed twice{where} (items {i} and {j})")
 
     def _check_only(self, path: KeyPath, values: Sequence[float], of_suite: Sequence[float]) -> None:
         strange = [value for value in values if value not in of_suite]
@@ -302,13 +309,7 @@ class _Builder:
     ) -> tuple[Use, ...]:
         references = self._list(key, default, may_be_empty=may_be_empty)
         uses = [self._item(key, kind, reference, i) for i, reference in enumerate(references)]
-        item_of: dict[str, int] = {}
-        for i, use in enumerate(uses):
-            identity = content_hash(use.identity())
-            if identity in item_of:
-                twice = f"{key}: {use.label} is listed twice (items {item_of[identity]} and {i})"
-                raise self.document.error((key, i), twice)
-            item_of[identity] = i
+        self._check_repeated(key, uses, [] if key == "pruners" else None)  # the models are not known yet
         labelled_uses = with_distinguishing_fields(uses)
         if (twin := repeated_label(labelled_uses)) is not None:
             same = f"as: {labelled_uses[twin].alias!r} is also the label of another item of {key}"

@@ -19,7 +19,7 @@ from pruningbench.suite.binding import bind
 FAST: dict[str, dict[str, Any]] = {
     **{name: {"rounds": 2} for name in ("iterative-snip", "force", "synflow", "px")},
     **{name: {"epochs": 2} for name in ("gradual", "movement", "rigl")},
-    **{name: {"samples": 4} for name in ("obd", "taylor", "wanda", "layer-obs", "sparse-swaps")},
+    **{name: {"samples": 4} for name in ("oba", "obd", "taylor", "wanda", "layer-obs", "sparse-swaps")},
     **{name: {"samples": 4, "block_size": 8} for name in ("block-fisher", "obs", "cap")},
     "block-hessian": {"samples": 4, "block_size": 8, "probes": 8},
     "ntk-sap": {"rounds": 2, "draws": 1, "batch_size": 2},

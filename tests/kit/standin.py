@@ -32,6 +32,8 @@ COPIES = ("aten::copy_", "aten::_to_copy", "aten::to", "aten::set_")
 INDEXES = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
 """Operations on the device that take indices from the CPU."""
 _ANY_GENERATOR = torch.Generator
+_CALLED = threading.local()
+"""Whether the call in progress got a generator of the device: torch's C++ code hands on another object in its place."""
 JOINS = ("aten::cat", "aten::stack")
 """Operations that take no scalar tensor of another device."""
 
@@ -107,7 +109,12 @@ class Renamed(TorchFunctionMode):
             args = tuple(map(renamed, args))
         elif func is torch.Tensor.cuda:
             func, args = torch.Tensor.to, (args[0], torch.device(NAME, 0))
-        return func(*args, **kwargs)
+        drawing = getattr(_CALLED, "by_its_generator", False)
+        _CALLED.by_its_generator = getattr(kwargs.get("generator"), "there", False)
+        try:
+            return func(*args, **kwargs)
+        finally:
+            _CALLED.by_its_generator = drawing
 
 
 def renamed(value: Any) -> Any:
@@ -146,7 +153,7 @@ def _check(func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor], *, th
     """Raise if a GPU would."""
     name = func._schema.name
     for leaf in tree_leaves((args, kwargs)):
-        if isinstance(leaf, _ANY_GENERATOR) and there and not getattr(leaf, "there", False):
+        if isinstance(leaf, _ANY_GENERATOR) and there and not getattr(_CALLED, "by_its_generator", False):
             raise RuntimeError(f"{name}: expected a 'cuda' device type for generator but found 'cpu'")
     if name in COPIES or not any(isinstance(tensor, OnDevice) for tensor in tensors):
         return
