@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def network() -> nn.Sequential:
 
 
 def of(net: nn.Module, **values: Any) -> Outline:
-    found = outline(net, None, **{"batch_size": 16, "sparsity": 0.5, "device": CPU, **values})
+    found = outline(net, None, device=CPU)
     assert found is not None
-    return found
+    return replace(found, **{"batch_size": 16, "sparsity": 0.5, **values})
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -153,15 +154,15 @@ def test_outlines_follow_the_scope() -> None:
     assert of(net).largest == 512 * 256
     assert of(net).image_bytes == 4 * 3 * 8 * 8
     assert input_shape(nn.Linear(1, 1)) is None
-    limited = outline(net, Scope(exclude=("7.*",)), batch_size=1, sparsity=0.5, device=CPU)
+    limited = outline(net, Scope(exclude=("7.*",)), device=CPU)
     assert limited is not None
     assert list(limited.shapes) == ["0.weight", "3.weight", "9.weight"]
     # the head of a network that does not name it may be known once it is loaded
-    assert outline(net, Scope(head=False), batch_size=1, sparsity=0.5, device=CPU) is None
+    assert outline(net, Scope(head=False), device=CPU) is None
     with pytest.raises(UsageError, match="matches no prunable parameter"):
-        outline(net, Scope(exclude=("conv.*",)), batch_size=1, sparsity=0.5, device=CPU)
+        outline(net, Scope(exclude=("conv.*",)), device=CPU)
     with pytest.raises(UsageError, match="no prunable weights"):
-        outline(nn.Flatten(), None, batch_size=1, sparsity=0.5, device=CPU)
+        outline(nn.Flatten(), None, device=CPU)
 
 
 @pytest.mark.parametrize("name", ["digits-resnet", "digits-vit"])

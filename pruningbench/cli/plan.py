@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,12 @@ from pruningbench.cli.completion import suites
 from pruningbench.contract.precision import FULL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pruningbench.harness.resume import State
     from pruningbench.plugins import Registry
     from pruningbench.store.records import Record
+    from pruningbench.suite.cells import TaskRun
     from pruningbench.suite.plan import Plan
     from pruningbench.suite.schema import Suite
 
@@ -111,9 +113,11 @@ def _show(
     planned = with_recorded_labels(planned, records)
     announce(planned)  # estimating the costs of such models builds them
     state = assess(planned, records, Sources(folder.sources, planned).contents.parts)
-    left = {job.cell.key: [run.label for run in job.tasks] for job in state.jobs}
-    described = {**describe(planned, folder.path, left, device), "changed": list(sentences(state.stale))}
-    if calibrate and left:
+    described, refused = _described(planned, folder.path, state.task_runs, device)
+    if json:
+        described["cells"] = _cells(planned, {job.cell.key: job.tasks for job in state.jobs}, refused)
+    described["changed"] = list(sentences(state.stale))
+    if calibrate and state.jobs:
         from pruningbench.harness.calibrating import calibrate as measure
 
         records = [*records, *measure(planned, registry, device)]
@@ -128,7 +132,7 @@ def _show(
     if json:
         say_json(described)
     else:
-        say(_text(planned, described))
+        say(_text(planned, described, refused))
     return int(unusable)
 
 
@@ -147,45 +151,62 @@ def _outlook(records: Sequence[Record], state: State) -> dict[str, Any] | None:
     return {**dataclasses.asdict(outlook), "peak_memory_mb": max(peaks, default=None), "devices": devices}
 
 
-def describe(plan: Plan, folder: Path, pending: dict[str, list[str]], device: str) -> dict[str, Any]:
-    """Return the plan as plain values."""
+def describe(plan: Plan, folder: Path, pending: Mapping[str, Sequence[TaskRun]], device: str) -> dict[str, Any]:
+    """Return the plan as plain values.
+
+    Args:
+        plan: what would be run.
+        folder: where.
+        pending: key of a cell -> the tasks that are still to run on it.
+        device: whose memory is compared.
+    """
+    described, refused = _described(plan, folder, sum(map(len, pending.values())), device)
+    return {**described, "cells": _cells(plan, pending, refused)}
+
+
+def _described(plan: Plan, folder: Path, pending: int, device: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the plan as plain values without its cells, and why some of these are refused, by key."""
     from pruningbench.base.machine import resolve_device
     from pruningbench.contract.precision import refusal
 
     precision = plan.suite.precision
     costs = plan.costs(device)
-    refused = plan.refusals(costs)
-    return {
+    described = {
         "suite": plan.suite.name,
         "folder": str(folder),
         "precision": precision,
         "refused": "" if precision == FULL else refusal(precision, resolve_device(device)),  # which imports torch
         "runs": plan.runs(),
         "shared_work": plan.shared_work(),
-        "pending_task_runs": sum(map(len, pending.values())),
+        "pending_task_runs": pending,
         "missing": plan.missing(),
         "fetched_when_run": plan.fetched_when_run(),
         "costs": [dataclasses.asdict(estimate) for estimate in costs.values()],
         "tasks": [{"label": run.label, "metrics": [m.label for m in run.metrics]} for run in plan.tasks],
-        "cells": [
-            {
-                "key": cell.key,
-                "model": cell.model.label,
-                "pruner": cell.pruner_label,
-                "recipe": cell.recipe.label,
-                "sparsity": cell.sparsity,
-                "seed": cell.seed,
-                "pending": pending.get(cell.key, []),
-                "refused": refused.get(cell.key),
-            }
-            for cell in plan.cells
-        ],
     }
+    return described, plan.refusals(costs)
 
 
-def _text(plan: Plan, described: dict[str, Any]) -> str:
+def _cells(plan: Plan, pending: Mapping[str, Sequence[TaskRun]], refused: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return all cells as plain values."""
+    return [
+        {
+            "key": cell.key,
+            "model": cell.model.label,
+            "pruner": cell.pruner_label,
+            "recipe": cell.recipe.label,
+            "sparsity": cell.sparsity,
+            "seed": cell.seed,
+            "pending": [run.label for run in pending.get(cell.key, ())],
+            "refused": refused.get(cell.key),
+        }
+        for cell in plan.cells
+    ]
+
+
+def _text(plan: Plan, described: dict[str, Any], refused: Mapping[str, str]) -> str:
     suite, work = plan.suite, described["shared_work"]
-    dense = sum(cell.pruner is None for cell in plan.cells)
+    dense = sum(len(cells) for cells in plan.alike if cells[0].pruner is None)
     lines = [f"suite {suite.name}" + (f": {suite.description}" if suite.description else "")]
     for name, values in _axes(plan).items():
         lines.append(f"  {name:<11} {', '.join(values)}")
@@ -206,7 +227,7 @@ def _text(plan: Plan, described: dict[str, Any]) -> str:
         lines.append(f"refused       {described['refused']}")
     if described["changed"]:
         lines += ["changed since (a run measures again)", *(f"  {line}" for line in described["changed"])]
-    lines += [*_time(described), *_costs(described)]
+    lines += [*_time(described), *_costs(described, Counter(refused.values()))]
     lines += _data(described.get("data", ()))
     if described["missing"]:
         lines += ["missing (required before anything can run)", *(f"  {text}" for text in described["missing"])]
@@ -243,8 +264,8 @@ def _time(described: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _costs(described: dict[str, Any]) -> list[str]:
-    """Return one line for each pair of model and pruner, and one for each refusal."""
+def _costs(described: dict[str, Any], refused: Mapping[str, int]) -> list[str]:
+    """Return one line for each pair of model and pruner, and one for each refusal, with its number of cells."""
     if not described["costs"]:
         return []
     rows = [(e["model"], e["pruner"], *_passes(e)) for e in described["costs"]]
@@ -253,7 +274,6 @@ def _costs(described: dict[str, Any]) -> list[str]:
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row[:3], widths, strict=True)]
         lines.append("  " + "  ".join([*cells, row[3]]).rstrip())
-    refused = Counter(cell["refused"] for cell in described["cells"] if cell["refused"])
     if refused:
         lines.append("refused (these cells will be skipped)")
         lines += [f"  {count} {'cell' if count == 1 else 'cells'}: {reason}" for reason, count in refused.items()]
@@ -287,21 +307,35 @@ def _passes(estimate: dict[str, Any]) -> tuple[str, str]:
 
 
 def _on_each(plan: Plan) -> str:
-    counts = {len(plan.tasks_of(cell)) for cell in plan.cells}
+    counts = {len(plan.tasks_of(cells[0])) for cells in plan.alike}
     several = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts, default=0)}"
     return f"{several} tasks on each cell"
 
 
 def _axes(plan: Plan) -> dict[str, list[str]]:
     """Return the names on each axis with their number of cells, in the order of the plan."""
-    cells = plan.cells
+    models, pruners, recipes = Counter[str](), Counter[str](), Counter[str]()
+    for cells in plan.alike:
+        models[cells[0].model.label] += len(cells)
+        pruners[cells[0].pruner_label] += len(cells)
+        if cells[0].pruner is not None:
+            recipes[cells[0].recipe.label] += len(cells)
+    sparsities, seeds = (Counter(map(attrgetter(name), plan.cells)) for name in ("sparsity", "seed"))
     counted = {
-        "models": Counter(cell.model.label for cell in cells),
-        "pruners": Counter(cell.pruner_label for cell in cells),
-        "sparsities": Counter(f"{cell.sparsity:g}" for cell in cells),
-        "recipes": Counter(cell.recipe.label for cell in cells if cell.pruner),
-        "seeds": Counter(str(cell.seed) for cell in cells),
+        "models": models,
+        "pruners": pruners,
+        "sparsities": _summed((f"{sparsity:g}", n) for sparsity, n in sparsities.items()),
+        "recipes": recipes,
+        "seeds": _summed((str(seed), n) for seed, n in seeds.items()),
     }
     axes = {name: [f"{value} ({n})" for value, n in counts.items()] for name, counts in counted.items() if counts}
     axes["tasks"] = [f"{run.label} ({', '.join(m.label for m in run.metrics)})" for run in plan.tasks]
     return axes
+
+
+def _summed(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    """Return counts by name, in which names that occur more than once are added up."""
+    summed = Counter[str]()
+    for name, count in counts:
+        summed[name] += count
+    return summed

@@ -92,6 +92,10 @@ class Finished:
             self._groups.setdefault((record.cell, record.task), []).append(record)
         self._by_plan = {lines[0].plan: lines for lines in self._groups.values() if lines[0].plan}
 
+    def __bool__(self) -> bool:
+        """Whether anything has been tried."""
+        return bool(self._groups)
+
     def lines(self, cell: Cell, run: TaskRun) -> tuple[Record, ...]:
         """Return the records of the last attempt at a task on a cell; none if it was never tried."""
         if not self._groups:
@@ -125,6 +129,9 @@ def assess(
         again: finished task runs to measure again, whatever they were made from.
     """
     finished = Finished(records)
+    if not finished:
+        every = ((cell, plan.tasks_of(cell)) for cell in plan.cells)
+        return State(tuple(CellJob(cell, runs) for cell, runs in every if runs))
     jobs, stale, unknown = [], [], 0
     for cell in plan.cells:
         to_do = _Cell()

@@ -85,8 +85,9 @@ def _entry(path: Path) -> list[Any]:
 
 def uses_of(plan: Plan) -> dict[str, Use]:
     """Return the models and data sets that a plan's cells and tasks read, by the key of their use."""
-    uses = [cell.model for cell in plan.cells]
-    uses += [cell.data for cell in plan.cells if cell.data is not None]
+    some = [cells[0] for cells in plan.alike]
+    uses = [cell.model for cell in some]
+    uses += [cell.data for cell in some if cell.data is not None]
     uses += [other for run in plan.tasks for other in run.task.references.values()]
     different = {id(use): use for use in uses}.values()  # a few serve many cells
     return {key_of(use): use for use in different if isinstance(use.component, (Model, Dataset))}

@@ -136,13 +136,18 @@ def recipe_of(cell: Cell) -> Recipe:
 
 def trainings_of(cell: Cell) -> list[tuple[str, ...]]:
     """Return a key for each training that a cell needs; trainings with the same key are done once."""
+    return [(str(cell.seed), *key) for key in trainings_in_common(cell)]
+
+
+def trainings_in_common(cell: Cell) -> list[tuple[str, ...]]:
+    """Return `trainings_of` without the seed: what cells that differ only in their seed have in common."""
     keys = recipe_of(cell).trainings(cell.sparsity)
     if cell.pruner is None and cell.trained:
         keys = [*keys, *([*DENSE_TRAINING, k] for k in range(2, cell.rounds + 1))]
     if not keys:
         return []
     recipe = cell.recipe.canonical(without="training")
-    same = (cell.model.canonical(), recipe, str(cell.seed), cell.data.canonical() if cell.data else "", str(cell.limit))
+    same = (cell.model.canonical(), recipe, cell.data.canonical() if cell.data else "", str(cell.limit))
     pruned = (cell.pruner.canonical() if cell.pruner else "", _canonical(cell.scope))
     return [(*same, *(() if is_dense_training(key) else pruned), _spelled(key, repr(key))) for key in keys]
 
@@ -214,9 +219,9 @@ def scored_as(cell: Cell) -> tuple[str, ...]:
 
 
 def pruned_as(cell: Cell) -> tuple[str, ...]:
-    """Return a key that is the same for cells with the same `mask_identity`."""
+    """Return a key that is the same for cells with the same `mask_identity`, apart from the sparsity."""
     assert cell.pruner is not None  # noqa: S101 - the dense model is not pruned
-    return (*scored_as(cell), cell.pruner.canonical(), str(cell.sparsity))
+    return (*scored_as(cell), cell.pruner.canonical())
 
 
 def mask_identity(cell: Cell) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pruningbench.contract.component import Use
-from pruningbench.contract.cost import SCORING_BATCH, Cost, format_bytes
+from pruningbench.contract.cost import SCORING_BATCH, Cost, Outline, format_bytes
 from pruningbench.contract.model import Model
 from pruningbench.contract.pruner import Pruner
 from pruningbench.errors import UsageError
@@ -51,60 +51,82 @@ def skeleton_of(use: Use) -> nn.Module | str:
     return "the model does not declare its architecture" if skeleton is None else skeleton
 
 
-def estimate(
-    model: Use,
-    skeleton: nn.Module | str,
-    pruner: Use,
-    scope: Scope | None,
-    sparsity: float,
-    device: str | torch.device,
-    batch_size: int = SCORING_BATCH,
-) -> CostEstimate:
-    """Estimate the cost of a pruner on a model, and say whether the pair cannot work.
+@dataclass(frozen=True)
+class Subject:
+    """A model that costs are estimated on, with what does not depend on the pruner.
+
+    Attributes:
+        model: its label.
+        network: its network without weights, or why there is none.
+        outline: of the network; None without one, or if the head must stay but is not known.
+        device: where it would run; None without a network.
+    """
+
+    model: str
+    network: nn.Module | str
+    outline: Outline | None = None
+    device: torch.device | None = None
+
+
+def subject(model: Use, scope: Scope | None, device: str | torch.device) -> Subject:
+    """Build a model's network without weights and outline it.
 
     Args:
         model: the model.
-        skeleton: what `skeleton_of` returned for the model: a network, or why there is none.
-        pruner: the pruner.
         scope: which parameters may be pruned; None for all.
-        sparsity: in [0, 1).
         device: where it would run, as given to ``--device``; a device of torch may be one that this machine lacks.
-        batch_size: the suite's batch size; scoring batches are no larger.
 
     Raises:
         UsageError: if the scope does not fit the network, or there is no such device.
     """
-    labels, component = (model.label, pruner.label), pruner.component
-    assert isinstance(component, Pruner)  # noqa: S101 - binding checked the kind
-    if isinstance(skeleton, str):
-        return CostEstimate(*labels, unknown=skeleton)
+    network = skeleton_of(model)
+    if isinstance(network, str):
+        return Subject(model.label, network)
     from pruningbench.base.machine import resolve_device
     from pruningbench.suite.outlines import outline
 
     where = resolve_device(device) if isinstance(device, str) else device
-    size = getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
     try:
-        outlined = outline(skeleton, scope, batch_size=size, sparsity=sparsity, device=where)
+        return Subject(model.label, network, outline(network, scope, device=where), where)
     except UsageError as error:
         raise UsageError(f"model {model.label!r}: {error}") from error
+
+
+def estimate(subject: Subject, pruner: Use, sparsity: float, batch_size: int = SCORING_BATCH) -> CostEstimate:
+    """Estimate the cost of a pruner on a model, and say whether the pair cannot work.
+
+    Args:
+        subject: the model.
+        pruner: the pruner.
+        sparsity: in [0, 1).
+        batch_size: the suite's batch size; scoring batches are no larger.
+    """
+    labels, component = (subject.model, pruner.label), pruner.component
+    assert isinstance(component, Pruner)  # noqa: S101 - binding checked the kind
+    network, outlined = subject.network, subject.outline
+    if isinstance(network, str):
+        return CostEstimate(*labels, unknown=network)
+    if outlined is not None:
+        size = getattr(component, "batch_size", min(SCORING_BATCH, batch_size))
+        outlined = replace(outlined, batch_size=size, sparsity=sparsity)
     try:
-        reason = component.refuses(skeleton)
+        reason = component.refuses(network)
         cost = component.cost(outlined) if outlined else None
     except Exception as error:  # noqa: BLE001 - third-party component; pruning will say more
         return CostEstimate(*labels, unknown=f"the pruner's estimate failed ({_line(error)})")
     reason = reason or (cost.refusal if cost else None)
     if reason:
-        return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {model.label!r}: {reason}")
+        return CostEstimate(*labels, cost, f"pruner {pruner.label!r} cannot prune {subject.model!r}: {reason}")
     if cost is None or outlined is None:
         return CostEstimate(*labels, unknown="the network does not say which module is its head")
     needed = cost.memory + 2 * outlined.state_bytes  # the dense network and the pruned one
     if outlined.device_memory is None or needed <= outlined.device_memory:
         return CostEstimate(*labels, cost)
-    return CostEstimate(*labels, cost, _too_large(labels, needed, outlined.device_memory, where))
+    return CostEstimate(*labels, cost, _too_large(labels, needed, outlined.device_memory, subject.device))
 
 
-def _too_large(labels: tuple[str, str], needed: int, memory: int, device: torch.device) -> str:
-    where = "this machine" if device.type == "cpu" else f"device {device}"
+def _too_large(labels: tuple[str, str], needed: int, memory: int, device: torch.device | None) -> str:
+    where = "this machine" if device is None or device.type == "cpu" else f"device {device}"
     subject = f"pruner {labels[1]!r} on {labels[0]!r}"
     return f"{subject} needs about {format_bytes(needed)} of memory, {where} has {format_bytes(memory)}"
 

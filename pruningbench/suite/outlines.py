@@ -14,10 +14,10 @@ from pruningbench.pruning.footprint import activation_bytes, input_shape, state_
 from pruningbench.pruning.scope import Scope, prunable_parameters
 
 
-def outline(
-    network: nn.Module, scope: Scope | None, *, batch_size: int, sparsity: float, device: torch.device
-) -> Outline | None:
+def outline(network: nn.Module, scope: Scope | None, *, device: torch.device) -> Outline | None:
     """Return the outline of a network, with or without weights; None if its head must stay but is not known.
+
+    Its sparsity and its batch size are the defaults; pruners are told theirs.
 
     Raises:
         UsageError: if a pattern of the scope matches nothing, or nothing is left to prune.
@@ -36,8 +36,6 @@ def outline(
         activation_bytes=sum(activations),
         widest_bytes=max(activations, default=0),
         image_bytes=FLOAT * math.prod(shape) if shape else 0,
-        batch_size=batch_size,
-        sparsity=sparsity,
         device_memory=device_memory(device),
         on_cpu=device.type == "cpu",
     )

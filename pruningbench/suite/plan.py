@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pruningbench.contract.component import Use
 from pruningbench.contract.dataset import Dataset
 from pruningbench.contract.model import Model
-from pruningbench.contract.pruner import Pruner, ScorePruner
+from pruningbench.contract.pruner import Pruner
 from pruningbench.contract.recipe import Recipe
 from pruningbench.contract.task import Task
 from pruningbench.errors import UsageError
 from pruningbench.plugins import Registry
+from pruningbench.suite.alike import Alike, alike, shared_work
 from pruningbench.suite.beside import is_for
 from pruningbench.suite.binding import bind, data_of_model
-from pruningbench.suite.cells import Cell, TaskRun, pruned_as, pruner_of, recipe_of, scored_as, trainings_of
+from pruningbench.suite.cells import Cell, TaskRun, pruner_of, recipe_of
 from pruningbench.suite.dense import untrained
-from pruningbench.suite.estimates import CostEstimate, estimate, skeleton_of
-from pruningbench.suite.filters import is_selected, parse_filters
+from pruningbench.suite.estimates import CostEstimate, Subject, estimate, subject
+from pruningbench.suite.filters import Filter, is_selected, parse_filters
 from pruningbench.suite.labels import with_distinguishing_fields
 from pruningbench.suite.schema import Suite
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+
+Filters = Mapping[str, Sequence[Filter]]
+"""Filters by kind."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +42,32 @@ class Plan:
     cells: tuple[Cell, ...]
     tasks: tuple[TaskRun, ...]
 
+    @cached_property
+    def alike(self) -> tuple[Alike, ...]:
+        """The cells in groups that differ only in sparsity and seed."""
+        return alike(self.cells)
+
     def shared_work(self) -> dict[str, int]:
         """Count how often each kind of work is done, and how many cells it serves."""
-        pruned = [cell for cell in self.cells if cell.pruner is not None]
-        at_once = [cell for cell in pruned if recipe_of(cell).prunes_dense()]
-        scored = [cell for cell in at_once if isinstance(pruner_of(cell), ScorePruner)]
-        return {
-            "model_loads": len({cell.model.canonical() for cell in self.cells}),
-            "scoring_passes": len({scored_as(cell) for cell in scored}),
-            "scored_once": len(scored),
-            "prunings": len({pruned_as(cell) for cell in at_once}),
-            "pruned_once": len(at_once),
-            "trainings": len({key for cell in self.cells for key in trainings_of(cell)}),
-            "trained": sum(cell.trained for cell in self.cells),
-            "cells": len(self.cells),
-            "task_runs": self.task_runs(),
-        }
+        return {**shared_work(self.alike), "task_runs": self.task_runs()}
 
     def tasks_of(self, cell: Cell) -> tuple[TaskRun, ...]:
         """Return the tasks that apply to the model of a cell."""
-        return tuple(run for run in self.tasks if is_for(run.task, cell.model))
+        model = cell.model
+        known, tasks = self._tasks_of_models.get(id(model), (None, ()))
+        if known is not model:
+            tasks = tuple(run for run in self.tasks if is_for(run.task, model))
+            self._tasks_of_models[id(model)] = model, tasks
+        return tasks
+
+    @cached_property
+    def _tasks_of_models(self) -> dict[int, tuple[Use, tuple[TaskRun, ...]]]:
+        """What `tasks_of` has found so far, by the identity of the object; a few models serve many cells."""
+        return {}
 
     def task_runs(self) -> int:
         """Count the tasks of all cells."""
-        return sum(len(self.tasks_of(cell)) for cell in self.cells)
+        return sum(len(cells) * len(self.tasks_of(cells[0])) for cells in self.alike)
 
     def costs(
         self, device: str | torch.device = "auto", cells: Sequence[Cell] | None = None
@@ -79,20 +87,18 @@ class Plan:
             UsageError: if the scope does not fit a model, or there is no such device.
         """
         pairs: dict[tuple[str, str], Cell] = {}
-        for cell in self.cells if cells is None else cells:
+        for same in self.alike if cells is None else alike(cells):
+            cell = max(same, key=attrgetter("sparsity"))
             pair = (cell.model.label, cell.pruner_label)
             if cell.pruner is not None and (pair not in pairs or cell.sparsity > pairs[pair].sparsity):
                 pairs[pair] = cell
-        skeletons: dict[str, nn.Module | str] = {}
+        subjects: dict[str, Subject] = {}
         estimates = {}
         for pair, cell in pairs.items():
             assert cell.pruner is not None  # noqa: S101 - the dense model is in no pair
-            if pair[0] not in skeletons:
-                skeletons[pair[0]] = skeleton_of(cell.model)
-            skeleton = skeletons[pair[0]]
-            estimates[pair] = estimate(
-                cell.model, skeleton, cell.pruner, cell.scope, cell.sparsity, device, cell.batch_size
-            )
+            if pair[0] not in subjects:
+                subjects[pair[0]] = subject(cell.model, cell.scope, device)
+            estimates[pair] = estimate(subjects[pair[0]], cell.pruner, cell.sparsity, cell.batch_size)
         return estimates
 
     def refusals(self, costs: Mapping[tuple[str, str], CostEstimate]) -> dict[str, str]:
@@ -102,16 +108,15 @@ class Plan:
             costs: what `costs` returned; pairs that are not in it are not refused, unless the pruner cannot reach
                 a cell's sparsity on any network or the recipe refuses the pruner.
         """
-        refused = {}
-        for cell in self.cells:
-            pruner, estimate = pruner_of(cell), costs.get((cell.model.label, cell.pruner_label))
-            if estimate is not None and estimate.refusal:
-                refused[cell.key] = estimate.refusal
-            elif isinstance(pruner, Pruner):
-                reason = pruner.unreachable(cell.sparsity) or recipe_of(cell).refuses(pruner)
-                if reason:
-                    refused[cell.key] = f"pruner {cell.pruner_label!r}: {reason}"
-        return refused
+        reasons: dict[int, str] = {}
+        for cells in self.alike:
+            of_sparsity: dict[float, str | None] = {}
+            for cell in cells:
+                if cell.sparsity not in of_sparsity:
+                    of_sparsity[cell.sparsity] = _refusal(cell, costs)
+                if reason := of_sparsity[cell.sparsity]:
+                    reasons[id(cell)] = reason
+        return {cell.key: reasons[id(cell)] for cell in self.cells if id(cell) in reasons}
 
     def missing(self) -> list[str]:
         """Return what must be fetched before the plan can run, and how."""
@@ -147,12 +152,24 @@ class Plan:
         return list(lines)
 
     def _components(self) -> Iterable[Use]:
-        of_cells = [*(cell.model for cell in self.cells), *(cell.data for cell in self.cells if cell.data is not None)]
+        some = [cells[0] for cells in self.alike]
+        of_cells = [*(cell.model for cell in some), *(cell.data for cell in some if cell.data is not None)]
         uses = [*{id(use): use for use in of_cells}.values(), *(run.task for run in self.tasks)]
         while uses:
             use = uses.pop()
             uses.extend(use.references.values())
             yield use
+
+
+def _refusal(cell: Cell, costs: Mapping[tuple[str, str], CostEstimate]) -> str | None:
+    """Return why a cell, and all that differ from it only in the seed, cannot be made; None if they can."""
+    pruner, estimated = pruner_of(cell), costs.get((cell.model.label, cell.pruner_label))
+    if estimated is not None and estimated.refusal:
+        return estimated.refusal
+    if not isinstance(pruner, Pruner):
+        return None
+    reason = pruner.unreachable(cell.sparsity) or recipe_of(cell).refuses(pruner)
+    return f"pruner {cell.pruner_label!r}: {reason}" if reason else None
 
 
 def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), without: Sequence[str] = ()) -> Plan:
@@ -176,12 +193,8 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     including, excluding = parse_filters(only, "--only"), parse_filters(without, "--not")
     for chosen in (*including.values(), *excluding.values()):
         for item in chosen:
-            item.check([run.label for run in tasks] if item.kind == "task" else [_labels(c)[item.kind] for c in cells])
-    selected_cells = tuple(
-        cell
-        for cell in cells
-        if not (including or excluding) or is_selected(_labels(cell), including, excluding, _free(cell))
-    )
+            item.check([run.label for run in tasks] if item.kind == "task" else map(_LABELS[item.kind], cells))
+    selected_cells = tuple(_selected(cells, including, excluding))
     selected_tasks = tuple(run for run in tasks if is_selected({"task": run.label}, including, excluding))
     if not selected_cells or not selected_tasks:
         options = " ".join([*(f"--only {text}" for text in only), *(f"--not {text}" for text in without)])
@@ -190,12 +203,31 @@ def make_plan(suite: Suite, registry: Registry, only: Sequence[str] = (), withou
     return Plan(suite, selected_cells, selected_tasks)
 
 
-def _labels(cell: Cell) -> dict[str, str]:
-    """Return the labels of a cell that filters are matched with, by kind."""
-    return {
-        "model": cell.model.label, "pruner": cell.pruner_label, "recipe": cell.recipe.label,
-        "sparsity": f"{cell.sparsity:g}", "seed": str(cell.seed), "cell": cell.key,
-    }  # fmt: skip
+_LABELS: dict[str, Callable[[Cell], str]] = {
+    "model": lambda cell: cell.model.label,
+    "pruner": lambda cell: cell.pruner_label,
+    "recipe": lambda cell: cell.recipe.label,
+    "sparsity": lambda cell: f"{cell.sparsity:g}",
+    "seed": lambda cell: str(cell.seed),
+    "cell": lambda cell: cell.key,
+}
+"""The labels of a cell that filters are matched with, by kind."""
+
+
+def _selected(cells: Sequence[Cell], including: Filters, excluding: Filters) -> Iterable[Cell]:
+    """Return the cells that filters select; equal labels are matched once."""
+    kinds = [kind for kind in _LABELS if kind in including or kind in excluding]
+    if not kinds:
+        return cells
+    known: dict[tuple[tuple[str, ...], ...], bool] = {}
+
+    def takes(cell: Cell) -> bool:
+        labels, free = tuple(_LABELS[kind](cell) for kind in kinds), _free(cell)
+        if (labels, free) not in known:
+            known[labels, free] = is_selected(dict(zip(kinds, labels, strict=True)), including, excluding, free)
+        return known[labels, free]
+
+    return filter(takes, cells)
 
 
 def _free(cell: Cell) -> tuple[str, ...]:
@@ -228,16 +260,18 @@ def _cells_of(suite: Suite, model: Use, registry: Registry) -> list[Cell]:
             if seed in (recipe.only_seeds or suite.seeds)
         ]
         cells += [cell for cell in changed if cell.changes_dense]
-    scope = suite.scope
+    scope, sparsities = suite.scope, [sparsity for sparsity in suite.sparsities if sparsity > 0]
     for pruner in (pruner for pruner in suite.pruners if is_for(pruner, model)):
+        own = [(recipe, data if _uses_data(pruner, recipe) else None, rounds[id(recipe)]) for recipe in recipes]
         for seed in suite.seeds:
-            for sparsity in (s for s in suite.sparsities if s > 0):
-                for recipe in recipes:
-                    if not (_reaches(pruner, seed, sparsity) and _reaches(recipe, seed, sparsity)):
-                        continue
-                    cell_data = data if _uses_data(pruner, recipe) else None
-                    own = (*knobs, rounds[id(recipe)], precision)
-                    cells.append(Cell(model, pruner, recipe, sparsity, seed, scope, cell_data, *own))
+            for sparsity in sparsities:
+                if not _reaches(pruner, seed, sparsity):
+                    continue
+                cells += [
+                    Cell(model, pruner, recipe, sparsity, seed, scope, own_data, *knobs, own_rounds, precision)
+                    for recipe, own_data, own_rounds in own
+                    if _reaches(recipe, seed, sparsity)
+                ]
     return cells
 
 
