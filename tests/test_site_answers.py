@@ -61,6 +61,20 @@ def test_an_ability_is_followed_by_its_metrics_if_there_are_several() -> None:
     ]  # fmt: skip
 
 
+def test_a_metric_of_few_rows_is_listed_but_no_part_of_the_ability() -> None:
+    """A small suite on the same data shares the table; its own metric left the ability of all rows without a value."""
+    often, rare = column("often", dimension="x"), column("rare", variant="v", dimension="x")
+    both, only = {often: 0.5, rare: 0.5}, {often: 0.5}
+    for rows, expected in (([both, both, only, only], ["often", "rare"]), ([both, only, only], ["often"])):
+        board = Board("", (), (often, rare), tuple(row(values) for values in rows), (), ())
+        ability, *parts = lines_of(board)
+        assert [one.metric for one in ability.columns] == expected
+        assert [(part.parent, [one.metric for one in part.columns]) for part in parts] == [
+            (0, ["often"]),
+            (0, ["rare"]),
+        ]
+
+
 def test_change_is_a_share_of_what_dense_has_over_chance() -> None:
     accuracy = column(chance=0.1)
     base = row({accuracy: 0.9})

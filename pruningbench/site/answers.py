@@ -6,6 +6,8 @@ has no chance level), with the sign turned so that more is better. 0 is the dens
 a tenth of the dense reference's advantage more. The uncertainty of the divisor is not part of the interval.
 
 An ability (dimension) is the mean over its tasks of the mean over the main metrics of each task, one for each variant.
+Metrics that were measured on less than half as many rows of the model as another metric of the ability are listed below
+it, but are no part of the mean: most rows would have none.
 The limits of its interval are the same means of the limits: right if the metrics err together, too wide otherwise.
 
 Rows of different recipes have different references, so the *best* row is chosen by its *level* instead: its value over
@@ -15,6 +17,7 @@ chance, divided by what one dense row of the model has over chance. Of a single 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -51,7 +54,7 @@ class Line:
 
     Attributes:
         name: of the ability; "" for a metric.
-        columns: the main metrics behind it.
+        columns: the main metrics that it is the mean of.
         parent: place of the ability that a metric belongs to; -1 for an ability.
     """
 
@@ -68,23 +71,24 @@ def main_metrics(columns: Iterable[Column]) -> list[Column]:
 
 
 def lines_of(board: Board, model: str | None = None) -> list[Line]:
-    """Return the lines of the heat map: each ability, followed by its metrics if there are several.
+    """Return the lines of the heat map: each ability, followed by its metrics if there are several, also rare ones.
 
     Args:
         board: the board.
         model: leave out what was measured on no network of this model; None for all models.
     """
     rows = [row for row in board.rows if model is None or row.model == model]
-    measured = {key for row in rows for key in row.cells}
+    measured = Counter(key for row in rows for key in row.cells)
     abilities: dict[str, list[Column]] = {}
     for column in main_metrics(board.columns):
-        if column.key not in measured:
+        if not measured[column.key]:
             continue
         abilities.setdefault(dimension_of(column), []).append(column)
     lines: list[Line] = []
     for name, columns in abilities.items():
         place = len(lines)
-        lines.append(Line(name, tuple(columns)))
+        most = max(measured[column.key] for column in columns)
+        lines.append(Line(name, tuple(column for column in columns if 2 * measured[column.key] >= most)))
         if len(columns) > 1:
             lines += [Line("", (column,), place) for column in columns]
     return lines

@@ -98,7 +98,8 @@
         el("small", { class: "quiet" }, `[${shown ? percent(shown) : "0\u00a0%"}, ${lost === null ? "–" : percent(lost)}]`),
         sweet.length ? el("small", { class: "better" }, ` ★ ${sweet.map(percent).join(", ")}`) : null];
     };
-    const lines = model.lines.map((line, place) => [line, place]).filter(([line]) => line.columns.length === 1)
+    const lines = model.lines.map((line, place) => [line, place])
+      .filter(([line, place]) => line.columns.length === 1 && !model.lines.some((other) => other.parent === place))
       .slice(0, MOST_LINES);
     return el("table", { class: "heat reach" }, el("caption", { class: "unseen" },
       `Largest sparsity up to which each metric of ${names.model.short[model.model]} is kept`),
