@@ -21,6 +21,7 @@ from pruningbench.harness.passes import calibrate
 from pruningbench.harness.run import RunOptions, execute, prepare
 from pruningbench.leaderboard.results import load_results
 from pruningbench.plugins import Registry
+from pruningbench.pruning.masks import Masks
 from pruningbench.store.journal import read_journal
 from pruningbench.suite.plan import make_plan
 from pruningbench.suite.schema import suite_from_text
@@ -83,6 +84,29 @@ def test_scores_are_computed_without_tf32(
     run(TOY_SUITE, toy_registry, tmp_path / "run", "cuda")
     assert seen == {(False, False)}
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_scores_are_thresholded_where_the_network_is(
+    gpu: torch.device, toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those from the cache, too, which is on the CPU; the masks are those of a CPU."""
+    from toybench_parts import ToyPruner
+
+    seen, threshold = set(), ToyPruner.threshold
+
+    def watched(pruner: ToyPruner, scores: dict[str, torch.Tensor], sparsity: float) -> Masks:
+        seen.update(one.device.type for one in scores.values())
+        return threshold(pruner, scores, sparsity)
+
+    monkeypatch.setattr(ToyPruner, "threshold", watched)
+    for name, text in (("computed", TOY_SUITE), ("cached", TOY_SUITE.replace("0.5", "0.4"))):
+        assert run(text, toy_registry, tmp_path / name, "cuda").ok
+        assert seen == {gpu.type}
+        seen.clear()
+    monkeypatch.undo()
+    run(TOY_SUITE, toy_registry, tmp_path / "cpu", "cpu", no_cache=True)
+    masks = [sorted(one.name for one in (tmp_path / name / "masks").iterdir()) for name in ("computed", "cpu")]
+    assert masks[0] == masks[1]
 
 
 def test_bf16_is_recorded(gpu: torch.device, toy_registry: Registry, tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ class ModelSession:
             except Exception as error:
                 self._failed[key] = error
                 raise
-            self._scores = (key, {name: scores[name] for name in self._prunable(cell, self.dense)})
+            self._scores = (key, {n: _beside(p, scores[n]) for n, p in self._prunable(cell, self.dense).items()})
         return self._scores[1]
 
     def _remedy(self) -> str:
@@ -335,6 +335,13 @@ class ModelSession:
         side, channels = model.preprocessing.size, len(model.preprocessing.mean)
         shape = (channels, side, side) if side else None
         return PruningContext(model.network, self._prunable(cell, model), cell.seed, batches, context.report, shape)
+
+
+def _beside(parameter: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Move scores, which the cache keeps on the CPU, to the device of their parameter: it thresholds them faster."""
+    if parameter.device.type == "mps" and scores.dtype == torch.float64:
+        return scores  # such devices have no float64
+    return scores.to(parameter.device)
 
 
 def check_names(pruner: str, masks: Masks, prunable: Sequence[str]) -> None:
