@@ -9,6 +9,7 @@ plan. PRUNINGBENCH_BENCH_ROWS sets the number of rows.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -52,8 +53,15 @@ assert ", 0 still to do" in left, left
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10)
 """
+MARKS: dict[str, Any] = {"cell": "CELL", "plan": "PLAN", "sparsity": 0.123456789, "seed": 987654321}
+"""What stands in the lines of one cell where those of another differ."""
 CELLS = 300
 ROUNDS = 3
+
+
+def field(name: str, value: object) -> bytes:
+    """Return a field of a line as the journal writes it."""
+    return f'"{name}":{json.dumps(value)}'.encode()
 
 
 def write_suite(folder: Path, **changes: object) -> Path:
@@ -83,16 +91,17 @@ def write_finished(folder: Path, rows: int) -> tuple[Path, Path, int]:
         folder, sparsities=[i / (sparsities + 1) for i in range(sparsities + 1)], seeds=list(range(seeds))
     )
     plan = make_plan(load_suite(str(path), registry), registry)
+    marked = {kind: encoded([replace(one, **MARKS) for one in lines]) for kind, lines in templates.items()}
     written = 0
     with (out / "results.jsonl").open("wb") as journal:
         for cell in plan.cells:
             for run in plan.tasks_of(cell):
-                lines = [
-                    replace(one, cell=cell.key, sparsity=cell.sparsity, seed=cell.seed, plan=plan_key(cell, run))
-                    for one in templates[cell.model.label, cell.pruner_label]
-                ]
-                journal.write(encoded(lines))
-                written += len(lines)
+                lines = marked[cell.model.label, cell.pruner_label]
+                own = {"cell": cell.key, "plan": plan_key(cell, run), "sparsity": cell.sparsity, "seed": cell.seed}
+                for name, mark in MARKS.items():
+                    lines = lines.replace(field(name, mark), field(name, own[name]))
+                journal.write(lines)
+                written += each
     return path, out, written
 
 
