@@ -7,7 +7,7 @@ a tenth of the dense reference's advantage more. The uncertainty of the divisor 
 
 An ability (dimension) is the mean over its tasks of the mean over the main metrics of each task, one for each variant.
 Metrics that were measured on less than half as many rows of the model as another metric of the ability are listed below
-it, but are no part of the mean: most rows would have none.
+it, but are left out of the mean: most rows would have none.
 The limits of its interval are the same means of the limits: right if the metrics err together, too wide otherwise.
 
 Rows of different recipes have different references, so the *best* row is chosen by its *level* instead: its value over

@@ -21,7 +21,7 @@ EXPLAINED = (
     "Each cell is the paired difference to the dense reference of the same recipe, divided by what that reference has "
     "over chance (over zero where a metric has no chance level), and turned so that more is better: 0 % is the dense "
     "reference, −100 % is chance. An ability is the mean over its tasks of their main metrics; a metric that was "
-    "measured on less than half as many rows as another one of the ability is no part of the mean.",
+    "measured on less than half as many rows as another one of the ability is left out of the mean.",
     "▲▼: at least one metric is significantly better or worse than dense (p ≤ .05, Holm's correction over the model's "
     "whole table). Hatched with †: at chance, so it has no rank. –: not measured, or dense itself is at chance.",
     "Best: the highest measured value among the pruners in view that are above chance. Significantly ahead: the paired "
