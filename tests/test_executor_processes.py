@@ -62,6 +62,7 @@ def test_values_are_those_of_one_process(toy_registry: Registry, tmp_path: Path,
     assert len(known[0]) == 3
 
 
+@pytest.mark.slow
 def test_digits_by_one_and_by_two_processes(pruningbench: Command, tmp_path: Path) -> None:
     part = ("run", "quickstart", "--limit", "20", "--only", "model=digits-resnet", "--only", "pruner=magnitude*",
             "--only", "task=classification", "--only", "task=transfer", "--device", "cpu")  # fmt: skip
@@ -87,7 +88,11 @@ def test_a_run_by_processes_resumes_without_loading_anything(
 
 
 @pytest.mark.parametrize(
-    ("fault", "how"), [("segfault", "was killed by SIGSEGV"), ("exit", "exited without a message (exit status 0)")]
+    ("fault", "how"),
+    [
+        ("segfault", "was killed by SIGSEGV"),
+        pytest.param("exit", "exited without a message (exit status 0)", marks=pytest.mark.slow),
+    ],
 )
 def test_a_death_costs_one_task(fault: str, how: str, toy_registry: Registry, tmp_path: Path, toy_log: Log) -> None:
     outcome = said(FAULTS % (fault, "0.7"), toy_registry, tmp_path / "run", **TWO)
