@@ -29,7 +29,7 @@ from pruningbench.leaderboard.summary import summary_lines
 from pruningbench.plugins import Registry, load_registry
 from pruningbench.publishing.submitting import submission_members
 from pruningbench.publishing.verifying import Again, verify
-from pruningbench.store.journal import read_journal
+from pruningbench.store.attempts import read_attempts
 from pruningbench.store.origins import origin
 from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission, open_submission
@@ -164,7 +164,7 @@ def _run(board: Board, registry: Registry, name: str, device: str) -> Path:
 def _prepared(suite: Suite, registry: Registry, folder: Path, device: str) -> Prepared:
     """Return the checked run of a suite, in which task runs that failed are tried again."""
     prepared = prepare(suite, registry, folder, RunOptions(device=device))
-    failed = _failed(not_ok(prepared.plan, read_journal(prepared.folder.results)[0]))
+    failed = _failed(not_ok(prepared.plan, read_attempts(prepared.folder.results)[0]))
     return prepare(suite, registry, folder, RunOptions(device=device, retry_failed=True)) if failed else prepared
 
 

@@ -53,7 +53,14 @@ assert ", 0 still to do" in left, left
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10)
 """
-MARKS: dict[str, Any] = {"cell": "CELL", "plan": "PLAN", "sparsity": 0.123456789, "seed": 987654321}
+MORE_TASKS: list[dict[str, Any]] = [
+    {**SUITE["tasks"][0], "use": "calibration"},
+    {**SUITE["tasks"][0], "use": "dense-similarity"},
+]
+"""With these a cell has ten rows of three tasks, instead of four of one."""
+MARKS: dict[str, Any] = {
+    "cell": "CELL", "plan": "PLAN", "artifact": "ARTIFACT", "sparsity": 0.123456789, "seed": 987654321
+}  # fmt: skip
 """What stands in the lines of one cell where those of another differ."""
 CELLS = 300
 ROUNDS = 3
@@ -70,44 +77,57 @@ def write_suite(folder: Path, **changes: object) -> Path:
     return path
 
 
-def write_finished(folder: Path, rows: int) -> tuple[Path, Path, int]:
+def write_finished(folder: Path, rows: int, *more: dict[str, Any]) -> tuple[Path, Path, int, int]:
     """Run one cell of each kind, and write its rows for as many seeds and sparsities as give `rows` rows.
 
     Returns:
-        The suite, the run folder, and the number of rows.
+        The suite, the run folder, and the numbers of cells and of rows.
     """
     registry = load_registry()
-    small = load_suite(str(write_suite(folder)), registry)
+    tasks = [*SUITE["tasks"], *more]
+    small = load_suite(str(write_suite(folder, tasks=tasks)), registry)
     out = folder / "run"
     execute(prepare(small, registry, out, RunOptions(device="cpu")), registry)
     first, _ = read_journal(out / "results.jsonl")
-    templates: dict[tuple[str, str], list[Any]] = {}
+    templates: dict[tuple[str, str, str], list[Any]] = {}
     for one in first:
-        templates.setdefault((one.model, one.pruner), []).append(one)
-    each = len(first) // len(templates)
+        templates.setdefault((one.model, one.pruner, one.task), []).append(one)
+    each = len(first) * len(tasks) // len(templates)
     sparsities = 99
     seeds = -(-rows // (each * 3 * sparsities))
     path = write_suite(
-        folder, sparsities=[i / (sparsities + 1) for i in range(sparsities + 1)], seeds=list(range(seeds))
+        folder,
+        tasks=tasks,
+        sparsities=[i / (sparsities + 1) for i in range(sparsities + 1)],
+        seeds=list(range(seeds)),
     )
     plan = make_plan(load_suite(str(path), registry), registry)
-    marked = {kind: encoded([replace(one, **MARKS) for one in lines]) for kind, lines in templates.items()}
+    marked = {
+        kind: encoded([replace(one, **MARKS, made_of={**one.made_of, "network": "NETWORK"}) for one in lines])
+        for kind, lines in templates.items()
+    }
     written = 0
     with (out / "results.jsonl").open("wb") as journal:
         for cell in plan.cells:
             for run in plan.tasks_of(cell):
-                lines = marked[cell.model.label, cell.pruner_label]
-                own = {"cell": cell.key, "plan": plan_key(cell, run), "sparsity": cell.sparsity, "seed": cell.seed}
+                kind = (cell.model.label, cell.pruner_label, run.label)
+                key = plan_key(cell, run)
+                own = {
+                    "cell": cell.key, "plan": key, "artifact": key[::-1], "sparsity": cell.sparsity, "seed": cell.seed,
+                }  # fmt: skip
+                lines = marked[kind].replace(field("network", "NETWORK"), field("network", cell.key[::-1]))
                 for name, mark in MARKS.items():
                     lines = lines.replace(field(name, mark), field(name, own[name]))
                 journal.write(lines)
-                written += each
-    return path, out, written
+                written += len(templates[kind])
+    return path, out, len(plan.cells), written
 
 
-def test_resume_of_many_rows(benchmark: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [MORE_TASKS, []], ids=["ten rows a cell", "four rows a cell"])
+def test_resume_of_many_rows(benchmark: pytest.FixtureRequest, tmp_path: Path, more: list[dict[str, Any]]) -> None:
     """`plan` of a finished run reads all rows and compares each task with what it would be made from."""
-    suite, out, rows = write_finished(tmp_path, int(os.environ.get("PRUNINGBENCH_BENCH_ROWS", "1000000")))
+    rows = int(os.environ.get("PRUNINGBENCH_BENCH_ROWS", "1000000"))
+    suite, out, cells, rows = write_finished(tmp_path, rows, *more)
     measured: list[tuple[float, float]] = []
 
     def plan() -> None:
@@ -118,8 +138,8 @@ def test_resume_of_many_rows(benchmark: pytest.FixtureRequest, tmp_path: Path) -
 
     benchmark.pedantic(plan, rounds=1)  # type: ignore[attr-defined]
     ((seconds, megabytes),) = measured
-    benchmark.extra_info.update(rows=rows, cpu_s=seconds, memory_mb=megabytes)  # type: ignore[attr-defined]
-    print(f"\n{rows:,} rows: {seconds:.2f} s of processor time, {megabytes:.0f} MB")  # noqa: T201
+    benchmark.extra_info.update(cells=cells, rows=rows, cpu_s=seconds, memory_mb=megabytes)  # type: ignore[attr-defined]
+    print(f"\n{rows:,} rows of {cells:,} cells: {seconds:.2f} s of processor time, {megabytes:.0f} MB")  # noqa: T201
 
 
 def test_each_cell(benchmark: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pruningbench.harness.resume import State
     from pruningbench.plugins import Registry
-    from pruningbench.store.records import Record
+    from pruningbench.store.attempts import Attempt
     from pruningbench.suite.cells import TaskRun
     from pruningbench.suite.plan import Plan
     from pruningbench.suite.schema import Suite
@@ -99,6 +99,7 @@ def _show(
     from pruningbench.harness.resume import assess, sentences
     from pruningbench.harness.run import RunOptions, default_folder, with_recorded_labels
     from pruningbench.harness.sources import Sources
+    from pruningbench.store.attempts import attempts_of
     from pruningbench.store.mending import readable
     from pruningbench.store.mirroring import fetched
     from pruningbench.store.runfolder import RunFolder
@@ -109,10 +110,10 @@ def _show(
         out = fetched(out)
     folder = RunFolder(out if out is not None else default_folder(loaded, RunOptions()))
     folder.check(loaded.digest, loaded.resolved())
-    records, _ = readable(folder.results)
-    planned = with_recorded_labels(planned, records)
+    attempts, _ = readable(folder.results)
+    planned = with_recorded_labels(planned, attempts)
     announce(planned)  # estimating the costs of such models builds them
-    state = assess(planned, records, Sources(folder.sources, planned).contents.parts)
+    state = assess(planned, attempts, Sources(folder.sources, planned).contents.parts)
     described, refused = _described(planned, folder.path, state.task_runs, device)
     if json:
         described["cells"] = _cells(planned, {job.cell.key: job.tasks for job in state.jobs}, refused)
@@ -120,8 +121,8 @@ def _show(
     if calibrate and state.jobs:
         from pruningbench.harness.calibrating import calibrate as measure
 
-        records = [*records, *measure(planned, registry, device)]
-    described["time"] = _outlook(records, state)
+        attempts = [*attempts, *attempts_of(measure(planned, registry, device))]
+    described["time"] = _outlook(attempts, state)
     unusable = False
     if check_data:
         from pruningbench.harness.datacheck import check_data as open_all
@@ -136,18 +137,18 @@ def _show(
     return int(unusable)
 
 
-def _outlook(records: Sequence[Record], state: State) -> dict[str, Any] | None:
+def _outlook(attempts: Sequence[Attempt], state: State) -> dict[str, Any] | None:
     """Return what is known about the time of what is left; None if nothing is left or known."""
     from pruningbench.harness.forecast import Forecast
 
-    if not records or not state.jobs:
+    if not attempts or not state.jobs:
         return None
     forecast = Forecast()
-    forecast.learn(records)
+    forecast.learn(attempts)
     outlook = forecast.outlook((job.cell, [run.label for run in job.tasks]) for job in state.jobs)
-    known = [record for record in records if record.status == "ok"]
-    peaks = [record.peak_memory_mb for record in known if not math.isnan(record.peak_memory_mb)]
-    devices = sorted({record.device.partition(":")[0] for record in known if record.device})
+    known = [attempt for attempt in attempts if attempt.some_ok]
+    peaks = [attempt.peak_memory_mb for attempt in known if not math.isnan(attempt.peak_memory_mb)]
+    devices = sorted({attempt.device.partition(":")[0] for attempt in known if attempt.device})
     return {**dataclasses.asdict(outlook), "peak_memory_mb": max(peaks, default=None), "devices": devices}
 
 

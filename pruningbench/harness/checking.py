@@ -68,7 +68,7 @@ def check(
         accept: keep finished task runs even if the parts that they were made from have changed.
         everything: open all models and data sets, also those whose files seem unchanged.
     """
-    if any(record.made_of for record in driver.journal.records):
+    if any(attempt.knows_parts for attempt in driver.journal.attempts):
         _look_into(driver, worker, sources, retry, everything)
     worker.contents.data |= sources.contents.data
     state = driver.state(sources.contents.parts, retry)
@@ -90,7 +90,7 @@ def _look_into(
     driver: Driver, worker: Worker, sources: Sources, retry: Mapping[TaskKey, int], everything: bool
 ) -> None:
     """Open the models and data sets that are not known to be unchanged."""
-    state = assess(driver.plan, driver.journal.records, sources.contents.parts, retry)
+    state = assess(driver.plan, driver.journal.attempts, sources.contents.parts, retry)
     keys = set(sources.unknown()) if state.jobs else set(sources.touched())
     if everything:
         keys = set(sources.uses)
@@ -114,13 +114,13 @@ def _in_order(selected: Iterable[str], sources: Sources) -> list[str]:
 
 def _mark(folder: RunFolder, stale: Iterable[Stale]) -> None:
     marks = read_marks(folder.stale)
-    marks |= {item.lines[0].group: Mark(item.words, item.cell.key) for item in stale}
+    marks |= {item.attempt.group: Mark(item.words, item.cell.key) for item in stale}
     write_marks(folder.stale, marks)
 
 
 def _copy_files(folder: RunFolder, item: Stale, cell: str) -> None:
     """Copy the files of accepted measurements to a cell whose key has changed."""
-    before = item.lines[0]
+    before = item.attempt
     pairs = [
         (folder.mask_file(before.cell), folder.mask_file(cell)),
         (folder.weights_file(before.cell), folder.weights_file(cell)),
@@ -128,7 +128,7 @@ def _copy_files(folder: RunFolder, item: Stale, cell: str) -> None:
     ]
     pairs += [
         (folder.exhibit_file(before.cell, before.task, variant), folder.exhibit_file(cell, before.task, variant))
-        for variant in {line.variant for line in item.lines}
+        for variant in {line.variant for line in item.attempt.lines}
     ]
     for old, new in pairs:
         if old != new and old.exists() and not new.exists():

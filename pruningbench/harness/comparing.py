@@ -15,7 +15,7 @@ from pruningbench.contract import Context, VisionModel
 from pruningbench.contract.precision import in_full
 from pruningbench.errors import PruningBenchError
 from pruningbench.harness.lending import Loan
-from pruningbench.store.journal import latest
+from pruningbench.store.attempts import Attempt, last_attempts
 from pruningbench.store.records import Record
 from pruningbench.suite.cells import Cell
 from pruningbench.suite.plan import Plan
@@ -93,19 +93,19 @@ def reason_of(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def lost_references(plan: Plan, records: Iterable[Record], pending: Collection[str]) -> dict[str, str]:
+def lost_references(plan: Plan, attempts: Iterable[Attempt], pending: Collection[str]) -> dict[str, str]:
     """Return the trained dense cells that could not be made in an earlier run, with the reason.
 
     Args:
         plan: the plan.
-        records: the journal.
+        attempts: the journal.
         pending: keys of cells that are about to be run; these are not lost.
     """
     dense = {cell.key for cell in plan.cells if cell.pruner is None and cell.trained} - set(pending)
     lines: dict[str, list[Record]] = {}
-    for record in latest(records):
-        if record.cell in dense:
-            lines.setdefault(record.cell, []).append(record)
+    for (cell, _), last in last_attempts(attempts).items():
+        if cell in dense:
+            lines.setdefault(cell, []).extend(last.lines)
     return {
         key: own[0].error.strip().rpartition("\n")[2] or own[0].status
         for key, own in lines.items()

@@ -17,7 +17,8 @@ from pruningbench.harness.losses import Losses
 from pruningbench.harness.observing import Observers
 from pruningbench.harness.resume import PartsOf, State, TaskKey, assess
 from pruningbench.harness.supervisor import check_interrupt
-from pruningbench.store.journal import Journal, latest
+from pruningbench.store.attempts import Attempt, last_attempts
+from pruningbench.store.journal import Journal
 from pruningbench.store.records import Record, Status
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.store.samples import is_damaged, read_arrays, write_arrays
@@ -59,26 +60,24 @@ class Summary:
         return not self.not_ok and not self.pending
 
 
-def failures(plan: Plan, records: Iterable[Record]) -> dict[TaskKey, int]:
+def failures(plan: Plan, attempts: Iterable[Attempt]) -> dict[TaskKey, int]:
     """Return each task run of the plan that is not ok, with the number of attempts so far."""
-    return {(record.cell, record.task): record.attempts for record in not_ok(plan, records)}
+    return {(record.cell, record.task): record.attempts for record in not_ok(plan, attempts)}
 
 
-def damaged(folder: RunFolder, records: Iterable[Record]) -> dict[TaskKey, Path]:
+def damaged(folder: RunFolder, attempts: Iterable[Attempt]) -> dict[TaskKey, Path]:
     """Return the finished task runs whose per-sample values can no longer be read, each with its file."""
-    keys = dict.fromkeys((record.cell, record.task) for record in latest(records) if record.status == "ok")
-    files = {key: folder.samples_file(*key) for key in keys}
+    files = {key: folder.samples_file(*key) for key, last in last_attempts(attempts).items() if last.some_ok}
     return {key: file for key, file in files.items() if is_damaged(file)}
 
 
-def not_ok(plan: Plan, records: Iterable[Record]) -> tuple[Record, ...]:
+def not_ok(plan: Plan, attempts: Iterable[Attempt]) -> tuple[Record, ...]:
     """Return the first record of each task run of the plan whose last attempt is not ok."""
+    failed = [(key, last) for key, last in last_attempts(attempts).items() if last.failed]
+    if not failed:
+        return ()
     planned = {(cell.key, run.label) for cell in plan.cells for run in plan.tasks_of(cell)}
-    first: dict[TaskKey, Record] = {}
-    for record in latest(records):
-        if record.status != "ok" and (record.cell, record.task) in planned:
-            first.setdefault((record.cell, record.task), record)
-    return tuple(first.values())
+    return tuple(next(r for r in last.lines if r.status != "ok") for key, last in failed if key in planned)
 
 
 class Driver:
@@ -92,7 +91,7 @@ class Driver:
 
     Attributes:
         contents: what the workers have learnt about the content of models and data sets.
-        learn: called with the records of each task when they are stored.
+        learn: called with what the journal says of each task when it is stored.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder, observers: Observers, *, isolated: bool = False) -> None:
@@ -105,16 +104,16 @@ class Driver:
         self.deaths = DeathWatch(folder.running)
         self._reported: set[Path] = set()  # damaged files that have been reported
         self._remarked: set[tuple[str, str, str]] = set()
-        self.learn: Callable[[Sequence[Record]], None] = lambda _records: None
+        self.learn: Callable[[Sequence[Attempt]], None] = lambda _attempts: None
 
     def state(self, parts_of: PartsOf = code_parts, retry: Mapping[TaskKey, int] | None = None) -> State:
         """Return what is left to do, after recording as crashed the cells that keep killing their process."""
-        unreadable = damaged(self.folder, self.journal.records)
+        unreadable = damaged(self.folder, self.journal.attempts)
         for file in unreadable.values():
             if file not in self._reported:
                 self.observers.warn(f"{file}: is damaged; its task is measured again")
         self._reported |= set(unreadable.values())
-        state = assess(self.plan, self.journal.records, parts_of, retry, unreadable)
+        state = assess(self.plan, self.journal.attempts, parts_of, retry, unreadable)
         crashed = self.deaths.crashed
         if crashed is None:
             return state
@@ -122,7 +121,7 @@ class Driver:
             if job.cell.key == crashed[0]:
                 self._record_crash(job, crashed[1])
         self.deaths.leave()
-        return assess(self.plan, self.journal.records, parts_of, retry, damaged(self.folder, self.journal.records))
+        return assess(self.plan, self.journal.attempts, parts_of, retry, damaged(self.folder, self.journal.attempts))
 
     def _record_crash(self, job: CellJob, step: str) -> None:
         """Record the task that killed its process as crashed; record all tasks if preparing the model killed it."""
@@ -167,7 +166,7 @@ class Driver:
             self.observers.done(ok=computed == sum(len(job.tasks) for job in jobs) and not failed)
             self.deaths.leave()
             self.journal.close()
-        bad = not_ok(self.plan, self.journal.records)
+        bad = not_ok(self.plan, self.journal.attempts)
         return Summary(len(self.plan.cells), computed, resumed, bad, faults=tuple(self._faults))
 
     def _pass_on(self, event: Event | JobLost | JobNote, failed: set[str]) -> int:
@@ -217,9 +216,9 @@ class Driver:
             case TaskDone(task=task, records=records):
                 unchanged = event.job.kept.get(task, ())
                 self._write_arrays(event, cell, {line.metric for line in unchanged})
-                self.journal.append(_merged(unchanged, records) if unchanged else records)
+                attempt = self.journal.append(_merged(unchanged, records) if unchanged else records)
                 self._losses.done(event.job, task)
-                self.learn(records)
+                self.learn([attempt])
                 if event.status != "ok":
                     failed.add(cell.key)
                 self._report(cell, records)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pruningbench.harness.events import CellJob
-    from pruningbench.store.records import Record
+    from pruningbench.store.attempts import Attempt
     from pruningbench.suite.cells import Cell
 
 Key = tuple[str, ...]
@@ -64,15 +64,15 @@ class Forecast:
     _times: dict[Key, list[float]] = field(default_factory=dict)
     _cells: set[str] = field(default_factory=set)
 
-    def learn(self, records: Iterable[Record]) -> None:
-        """Learn from the records of a journal; each task run and each preparation counts once."""
-        for record in records:
-            if record.status != "ok" or record.part != 1:
+    def learn(self, attempts: Iterable[Attempt]) -> None:
+        """Learn from a journal; each task run and each preparation counts once."""
+        for one in attempts:
+            if one.status != "ok":
                 continue
-            self._add(_task_keys(record.model, record.task), record.seconds)
-            if record.cell not in self._cells:
-                self._cells.add(record.cell)
-                self._add(_preparing_keys(record.model, record.pruner, record.recipe), record.prepare_seconds)
+            self._add(_task_keys(one.model, one.task), one.seconds)
+            if one.cell not in self._cells:
+                self._cells.add(one.cell)
+                self._add(_preparing_keys(one.model, one.pruner, one.recipe), one.prepare_seconds)
 
     def _add(self, keys: Sequence[Key], seconds: float) -> None:
         for key in keys:

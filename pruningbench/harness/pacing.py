@@ -9,7 +9,7 @@ from pruningbench.harness.budget import Budget, most_informative_first
 from pruningbench.harness.driver import Driver
 from pruningbench.harness.events import CellJob
 from pruningbench.harness.forecast import Forecast, kinds_of
-from pruningbench.store.records import Record
+from pruningbench.store.attempts import Attempt
 
 
 def paced(
@@ -30,11 +30,11 @@ def paced(
         The jobs in the order to start them, and what observes the budget.
     """
     forecast = Forecast()
-    forecast.learn(driver.journal.records)
+    forecast.learn(driver.journal.attempts)
     kinds, unlimited = kinds_of(jobs), not limited and executor.limits_time and executor.isolated
 
-    def learn(records: Sequence[Record]) -> None:
-        forecast.learn(records)
+    def learn(attempts: Sequence[Attempt]) -> None:
+        forecast.learn(attempts)
         if unlimited:
             executor.time_limit = forecast.patience(kinds)
 

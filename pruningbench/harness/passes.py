@@ -21,6 +21,7 @@ from pruningbench.base.randomness import isolated_randomness
 from pruningbench.contract import VisionModel
 from pruningbench.contract.precision import FULL, computed_in
 from pruningbench.harness.measure import is_out_of_memory
+from pruningbench.store.attempts import Attempt
 from pruningbench.store.cache import Cache
 from pruningbench.store.records import Record
 
@@ -64,7 +65,7 @@ class Passes:
             network.to(memory_format=torch.channels_last)
 
 
-def recorded_passes(records: Iterable[Record]) -> dict[str, Passes]:
+def recorded_passes(records: Iterable[Record | Attempt]) -> dict[str, Passes]:
     """Return the first recorded choice of each model, by label."""
     found: dict[str, Passes] = {}
     for record in records:  # of up to a million, so only those of models without a choice are parsed

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pruningbench.harness.artifacts import METRIC, NETWORK, Parts, code_parts, differences
 from pruningbench.harness.events import CellJob
-from pruningbench.store.journal import latest
+from pruningbench.store.attempts import Attempt, last_attempts
 from pruningbench.store.records import Record
 from pruningbench.suite.cells import Cell, TaskRun, plan_key
 from pruningbench.suite.plan import Plan
@@ -29,19 +30,19 @@ class Stale:
 
     Attributes:
         cell, run: the cell and the task that were measured.
-        lines: its records.
+        attempt: what the journal says of it.
         changed: part -> (before, now).
     """
 
     cell: Cell
     run: TaskRun
-    lines: tuple[Record, ...]
+    attempt: Attempt
     changed: Mapping[str, tuple[str, str]]
 
     @property
     def failed(self) -> bool:
         """Whether any of it failed, so that it cannot be accepted."""
-        return any(line.status != "ok" for line in self.lines)
+        return self.attempt.failed
 
     @property
     def words(self) -> str:
@@ -86,34 +87,49 @@ class Finished:
     their plan key, which does not include versions.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._groups: dict[TaskKey, list[Record]] = {}
-        for record in latest(records):
-            self._groups.setdefault((record.cell, record.task), []).append(record)
-        self._by_plan = {lines[0].plan: lines for lines in self._groups.values() if lines[0].plan}
+    def __init__(self, attempts: Iterable[Attempt]) -> None:
+        self._last = last_attempts(attempts)
+
+    @cached_property
+    def _by_plan(self) -> dict[str, Attempt]:
+        return {attempt.plan: attempt for attempt in self._last.values() if attempt.plan}
 
     def __bool__(self) -> bool:
         """Whether anything has been tried."""
-        return bool(self._groups)
+        return bool(self._last)
 
-    def lines(self, cell: Cell, run: TaskRun) -> tuple[Record, ...]:
-        """Return the records of the last attempt at a task on a cell; none if it was never tried."""
-        if not self._groups:
-            return ()
-        current, plan = self._groups.get((cell.key, run.label), []), plan_key(cell, run)
-        if current and current[0].plan in ("", plan):
-            return tuple(current)
-        return tuple(self._by_plan.get(plan, []))
+    def attempt(self, cell: Cell, run: TaskRun) -> Attempt | None:
+        """Return the last attempt at a task on a cell; None if it was never tried."""
+        current, plan = self._last.get((cell.key, run.label)), plan_key(cell, run)
+        if current is not None and current.plan in ("", plan):
+            return current
+        return self._by_plan.get(plan)
 
     def attempts(self, cell: Cell, run: TaskRun) -> int:
         """Return how often a task with this label has been tried on a cell."""
-        group = self._groups.get((cell.key, run.label)) if self._groups else None
-        return group[0].attempts if group else 0
+        last = self._last.get((cell.key, run.label))
+        return last.attempts if last else 0
+
+
+class _Now:
+    """What tasks would be made from now; it is the same for all sparsities and seeds of a model, pruner and recipe."""
+
+    def __init__(self, parts_of: PartsOf) -> None:
+        self._parts_of = parts_of
+        self._known: dict[tuple[object, ...], tuple[object, Parts]] = {}
+
+    def parts(self, cell: Cell, run: TaskRun) -> Parts:
+        """Return the parts of a task on a cell."""
+        uses = (cell.model, cell.pruner, cell.recipe, cell.data, run)
+        key = (*map(id, uses), cell.rounds, cell.precision)
+        if key not in self._known:
+            self._known[key] = uses, self._parts_of(cell, run)  # the objects stay, so that no id is given again
+        return self._known[key][1]
 
 
 def assess(
     plan: Plan,
-    records: Iterable[Record],
+    attempts: Iterable[Attempt],
     parts_of: PartsOf = code_parts,
     retry: Mapping[TaskKey, int] | None = None,
     again: Collection[TaskKey] = (),
@@ -122,69 +138,83 @@ def assess(
 
     Args:
         plan: everything that the run consists of.
-        records: the journal.
-        parts_of: returns what a task on a cell would be made from now; parts that it does not return are not compared.
+        attempts: the journal.
+        parts_of: returns what a task on a cell would be made from now, whatever its sparsity and seed; parts that it
+            does not return are not compared.
         retry: task runs to try again, with their number of attempts so far; a task run that has been attempted
             since then is not tried again.
         again: finished task runs to measure again, whatever they were made from.
     """
-    finished = Finished(records)
+    finished = Finished(attempts)
     if not finished:
         every = ((cell, plan.tasks_of(cell)) for cell in plan.cells)
         return State(tuple(CellJob(cell, runs) for cell, runs in every if runs))
-    jobs, stale, unknown = [], [], 0
+    jobs, stale, unknown, now = [], list[Stale](), 0, _Now(parts_of)
     for cell in plan.cells:
+        tried = [(run, finished.attempt(cell, run)) for run in plan.tasks_of(cell)]
+        if all(
+            attempt and (cell.key, run.label) not in again and _is_done(cell, run, attempt, now)
+            for run, attempt in tried
+        ):
+            continue
         to_do = _Cell()
-        for run in plan.tasks_of(cell):
-            lines = finished.lines(cell, run)
+        for run, attempt in tried:
             to_do.attempts[run.label] = finished.attempts(cell, run)
-            if not lines or (cell.key, run.label) in again:
+            if attempt is None or (cell.key, run.label) in again:
                 to_do.tasks.append(run)
                 continue
-            changed = differences({**lines[0].made_of, **lines[0].accepted}, parts_of(cell, run))
-            if lines[0].cell != cell.key and not changed:
+            changed = differences(attempt.compared, now.parts(cell, run))
+            if attempt.cell != cell.key and not changed:
                 changed = {VERSION: ("another", "this")}  # the component's code is in no part
             if changed:
-                stale.append(Stale(cell, run, lines, changed))
-            if _is_whole(changed, lines):
+                stale.append(Stale(cell, run, attempt, changed))
+            if _is_whole(changed, attempt):
                 to_do.tasks.append(run)
                 continue
-            unknown += not lines[0].made_of and lines[0].status == "ok"
-            _add_lacking(to_do, run, lines, set(changed), (retry or {}).get((cell.key, run.label)))
+            unknown += attempt.status == "ok" and not attempt.knows_parts
+            _add_lacking(to_do, run, attempt, set(changed), (retry or {}).get((cell.key, run.label)))
         if to_do.tasks:
             jobs.append(CellJob(cell, tuple(to_do.tasks), to_do.attempts, to_do.kept, to_do.before))
     return State(tuple(jobs), tuple(stale), unknown)
 
 
-def _is_whole(changed: Collection[str], lines: Sequence[Record]) -> bool:
+def _is_done(cell: Cell, run: TaskRun, attempt: Attempt, now: _Now) -> bool:
+    """Whether nothing more has to be said of an attempt: it has all values, from today's parts. Of most it is true."""
+    compared = attempt.compared
+    return (
+        attempt.cell == cell.key
+        and not attempt.failed
+        and not differences(compared, now.parts(cell, run))
+        and all(f"{METRIC}{metric.label}" in compared for metric in run.metrics)
+    )
+
+
+def _is_whole(changed: Collection[str], attempt: Attempt) -> bool:
     """Whether a change affects the whole task run and not just some of its metrics."""
-    failed = any(line.status != "ok" for line in lines)
-    return any(failed or not name.startswith(METRIC) for name in changed)
+    return any(attempt.failed or not name.startswith(METRIC) for name in changed)
 
 
-def _add_lacking(to_do: _Cell, run: TaskRun, lines: Sequence[Record], changed: set[str], retry: int | None) -> None:
+def _add_lacking(to_do: _Cell, run: TaskRun, attempt: Attempt, changed: set[str], retry: int | None) -> None:
     """Record what an attempted task still lacks: all of it, some metrics, or nothing."""
-    values = tuple(line for line in lines if line.status == "ok")
-    failed = len(values) < len(lines)
-    if values:
-        to_do.before[run.label] = (run, values[0].made_of.get(NETWORK, ""))
-    if failed and retry != lines[0].attempts:
+    if attempt.some_ok:
+        to_do.before[run.label] = (run, attempt.made_of_ok.get(NETWORK, ""))
+    if attempt.failed and retry != attempt.attempts:
         return  # it is tried again only on request
-    if not values or failed:  # if a part failed, all of it is tried again: parts may depend on each other
+    if attempt.failed:  # if a part failed, all of it is tried again: parts may depend on each other
         to_do.tasks.append(run)
         return
-    lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _was_requested(m.label, values)]
+    lacking = [m for m in run.metrics if f"{METRIC}{m.label}" in changed or not _was_requested(m.label, attempt)]
     if not lacking:
         return
     measured = {metric.label for metric in run.metrics} - {metric.label for metric in lacking}
     to_do.tasks.append(replace(run, metrics=tuple(lacking)))
-    to_do.kept[run.label] = tuple(line for line in values if line.metric in measured)
+    to_do.kept[run.label] = tuple(line for line in attempt.lines if line.metric in measured)
 
 
-def _was_requested(metric: str, values: Sequence[Record]) -> bool:
+def _was_requested(metric: str, attempt: Attempt) -> bool:
     """Whether a metric was requested for a finished task, even if it did not apply."""
-    parts = values[0].made_of
-    return f"{METRIC}{metric}" in parts if parts else any(line.metric == metric for line in values)
+    parts = attempt.made_of_ok
+    return f"{METRIC}{metric}" in parts if parts else metric in attempt.metrics
 
 
 def sentences(stale: Sequence[Stale]) -> Iterator[str]:
@@ -235,7 +265,7 @@ def _short(text: str) -> str:
 def accepted(stale: Sequence[Stale]) -> Iterator[tuple[Record, ...]]:
     """Yield the records of stale task runs as they are stored once the user has accepted the changes."""
     for item in stale:
-        same_cell = item.lines[0].cell == item.cell.key
+        same_cell = item.attempt.cell == item.cell.key
         now = {name: text for name, (_, text) in item.changed.items()}
         yield tuple(
             replace(
@@ -245,5 +275,5 @@ def accepted(stale: Sequence[Stale]) -> Iterator[tuple[Record, ...]]:
                 accepted={**line.accepted, **now},
                 stale="; ".join(filter(None, (line.stale, item.words))),
             )
-            for line in item.lines
+            for line in item.attempt.lines
         )

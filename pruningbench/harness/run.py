@@ -24,10 +24,9 @@ from pruningbench.harness.sources import Sources
 from pruningbench.harness.workerfactory import WorkerFactory
 from pruningbench.hookspecs import RunInfo
 from pruningbench.plugins import Registry
-from pruningbench.store.journal import read_journal
+from pruningbench.store.attempts import Attempt, read_attempts
 from pruningbench.store.mending import mend, readable
 from pruningbench.store.mirroring import EVERY, RemoteRun, remote_run
-from pruningbench.store.records import Record
 from pruningbench.store.runfolder import RunFolder
 from pruningbench.suite.beside import is_for
 from pruningbench.suite.cells import Cell, plan_key
@@ -152,12 +151,12 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
         remote.fill(notes.append)
     folder = remote.folder if remote else RunFolder(out if out is not None else default_folder(suite, options))
     folder.check(suite.digest, suite.resolved())
-    records, unreadable = readable(folder.results)
-    plan = with_recorded_labels(plan, records)
-    retry = failures(plan, records) if options.retry_failed else {}
+    attempts, unreadable = readable(folder.results)
+    plan = with_recorded_labels(plan, attempts)
+    retry = failures(plan, attempts) if options.retry_failed else {}
     sources = Sources(folder.sources, plan)
-    state = assess(plan, records, sources.contents.parts, retry, damaged(folder, records))
-    jobs = [*state.jobs, *lacking_weights(plan, folder, records, state)]
+    state = assess(plan, attempts, sources.contents.parts, retry, damaged(folder, attempts))
+    jobs = [*state.jobs, *lacking_weights(plan, folder, attempts, state)]
     touched = options.verify_data or bool(sources.touched())
     missing = plan.missing() if jobs else []
     if missing:
@@ -165,7 +164,7 @@ def prepare(suite: Suite, registry: Registry, out: str | os.PathLike[str] | None
     return Prepared(
         plan, folder, options,
         pending=state.task_runs, cells=tuple(job.cell for job in jobs), retry=retry, touched=touched,
-        damaged=unreadable, groups=measured_groups(records), notes=(*notes, *_notes(folder, state)), remote=remote,
+        damaged=unreadable, groups=measured_groups(attempts), notes=(*notes, *_notes(folder, state)), remote=remote,
     )  # fmt: skip
 
 
@@ -287,7 +286,7 @@ def _run(
     from pruningbench.store.cache import Cache
 
     plan, folder, options = prepared.plan, prepared.folder, prepared.options
-    for line in mend(folder.results, folder.damaged):
+    for line in mend(folder.results, folder.damaged) if prepared.damaged else ():
         observers.warn(line)
     if options.task_timeout is not None:
         executor.time_limit = options.task_timeout
@@ -296,7 +295,7 @@ def _run(
     worker = Worker(
         plan.suite.name, registry, device, cache, driver.note,
         keep_weights=plan.suite.keep == "weights", limit=plan.suite.limit or 0,
-        passes={**options.passes, **recorded_passes(driver.journal.records)},
+        passes={**options.passes, **recorded_passes(driver.journal.attempts)},
         memory=MEMORY if options.memory is None else options.memory, shared=executor.shares_device,
     )  # fmt: skip
     sources = Sources(folder.sources, plan)
@@ -305,8 +304,8 @@ def _run(
         state = check(
             driver, worker, sources, prepared.retry, accept=options.accept_changed, everything=options.verify_data
         )
-    jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.records, state)]
-    worker.lost |= lost_references(plan, driver.journal.records, [job.cell.key for job in jobs])
+    jobs = [*state.jobs, *lacking_weights(plan, folder, driver.journal.attempts, state)]
+    worker.lost |= lost_references(plan, driver.journal.attempts, [job.cell.key for job in jobs])
     work.adopt(worker)
     jobs, budget = paced(jobs, executor, driver, budget=options.budget, limited=options.task_timeout is not None)
     try:
@@ -334,47 +333,44 @@ def finished_summary(prepared: Prepared) -> Summary:
     plan, results = prepared.plan, prepared.folder.results
     if plan.cells and plan.tasks and not results.exists():
         raise RunFolderError(f"{results}: was deleted as the run ended; run the same command again to start over")
-    records, _ = read_journal(results)
+    attempts, _ = read_attempts(results)
     sources = Sources(prepared.folder.sources, plan)
-    left = assess(plan, records, sources.contents.parts, prepared.retry).task_runs
-    computed = measured_groups(records) - prepared.groups
+    left = assess(plan, attempts, sources.contents.parts, prepared.retry).task_runs
+    computed = measured_groups(attempts) - prepared.groups
     before = plan.task_runs() - computed - left
-    return Summary(len(plan.cells), computed, max(before, 0), not_ok(plan, records), left)
+    return Summary(len(plan.cells), computed, max(before, 0), not_ok(plan, attempts), left)
 
 
-def measured_groups(records: Iterable[Record]) -> int:
+def measured_groups(attempts: Iterable[Attempt]) -> int:
     """Count the attempted task runs in a journal; task runs that were only accepted do not count."""
-    return len({record.group for record in records if not record.stale})
+    return len({attempt.group for attempt in attempts if not attempt.stale})
 
 
-def with_recorded_labels(plan: Plan, records: Iterable[Record]) -> Plan:
+def with_recorded_labels(plan: Plan, attempts: Iterable[Attempt]) -> Plan:
     """Return a plan whose tasks have the labels that a journal knows them by.
 
     When a suite gains a second use of a task, longer labels tell the two apart. A finished task keeps its label, so it
     stays finished.
     """
-    label_of_plan = {record.plan: record.task for record in records if record.plan}
+    label_of_plan = {attempt.plan: attempt.task for attempt in attempts if attempt.plan}
     if not label_of_plan:
         return plan
     labels = {run.label for run in plan.tasks}
     tasks = []
     for run in plan.tasks:
-        recorded = [
-            label_of_plan[key]
-            for key in (plan_key(cell, run) for cell in plan.cells if is_for(run.task, cell.model))
-            if key in label_of_plan
-        ]
-        label = recorded[0] if recorded and recorded[0] not in labels else run.label
+        keys = (plan_key(cell, run) for cell in plan.cells if is_for(run.task, cell.model))
+        recorded = next((label_of_plan[key] for key in keys if key in label_of_plan), None)
+        label = recorded if recorded is not None and recorded not in labels else run.label
         labels.add(label)
         tasks.append(replace(run, label=label))
     return replace(plan, tasks=tuple(tasks))
 
 
-def lacking_weights(plan: Plan, folder: RunFolder, records: Iterable[Record], state: State) -> list[CellJob]:
+def lacking_weights(plan: Plan, folder: RunFolder, attempts: Iterable[Attempt], state: State) -> list[CellJob]:
     """Return jobs without tasks for finished cells whose weights the suite keeps but the folder lacks."""
     if plan.suite.keep != "weights":
         return []
-    finished = {record.cell for record in records if record.status == "ok"} - {job.cell.key for job in state.jobs}
+    finished = {attempt.cell for attempt in attempts if attempt.some_ok} - {job.cell.key for job in state.jobs}
     cells = [cell for cell in plan.cells if cell.pruner is not None and cell.key in finished]
     return [CellJob(cell, ()) for cell in cells if not folder.weights_file(cell.key).exists()]
 

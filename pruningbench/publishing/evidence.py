@@ -10,6 +10,7 @@ from pruningbench.contract import Metric
 from pruningbench.errors import PruningBenchError, SubmissionError
 from pruningbench.harness.run import with_recorded_labels
 from pruningbench.plugins import Registry
+from pruningbench.store.attempts import attempts_of
 from pruningbench.store.records import Record
 from pruningbench.store.submission import Submission
 from pruningbench.store.submission_format import SUITE
@@ -69,7 +70,7 @@ def gather(submission: Submission, registry: Registry) -> Evidence:
     try:
         text = submission.members[SUITE].decode("utf-8")
         suite = suite_from_text(text, registry, source=SUITE)
-        plan = with_recorded_labels(make_plan(suite, registry), submission.records)
+        plan = with_recorded_labels(make_plan(suite, registry), attempts_of(submission.records))
     except (UnicodeDecodeError, PruningBenchError) as error:
         raise UnusableSuiteError(
             f"its suite cannot be used here ({error}); install the plugins that it names"

@@ -20,6 +20,7 @@ from pruningbench.harness.resume import assess
 from pruningbench.harness.run import with_recorded_labels
 from pruningbench.harness.sources import Sources
 from pruningbench.plugins import Registry
+from pruningbench.store.attempts import attempts_of
 from pruningbench.store.journal import read_journal
 from pruningbench.store.marks import read_marks, shown
 from pruningbench.store.packing import TaskRun, pack
@@ -149,9 +150,10 @@ def _finished(folder: RunFolder, plan: Plan) -> list[Record]:
         SubmissionError: if task runs are missing or stale, or per-sample values are damaged.
     """
     records, _ = read_journal(folder.results)
-    plan = with_recorded_labels(plan, records)
-    unreadable = damaged(folder, records)
-    state = assess(plan, records, Sources(folder.sources, plan).contents.parts, None, unreadable)
+    attempts = attempts_of(records)
+    plan = with_recorded_labels(plan, attempts)
+    unreadable = damaged(folder, attempts)
+    state = assess(plan, attempts, Sources(folder.sources, plan).contents.parts, None, unreadable)
     where = printable(folder.path)
     if state.stale:
         first = state.stale[0]

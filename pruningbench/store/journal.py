@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from pruningbench.base.files import open_plain
 from pruningbench.errors import PruningBenchError, RunFolderError
-from pruningbench.store.lines import parse_record
+from pruningbench.store.attempts import Attempt, attempt_at, read_attempts
+from pruningbench.store.lines import finished_tasks, parse_record
 from pruningbench.store.records import Record
-
-T = TypeVar("T")
-
-
-class DamagedJournalError(RunFolderError):
-    """A line of a journal is no record, or no part of the task around it; a run sets it aside (`store.mending`)."""
 
 
 def read_journal(path: Path) -> tuple[list[Record], int]:
@@ -42,64 +37,20 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
     return records, good
 
 
-def finished_tasks(path: Path, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
-    """Yield the lines of each finished task, as `read_journal` does, with the position in bytes behind them.
-
-    Args:
-        path: the journal; nothing is yielded if it is missing.
-        parse: maps a line to an object with the attributes of a `Record`, or to None if the line is damaged.
-
-    Raises:
-        RunFolderError: as `read_journal` does.
-    """
-    try:
-        with os.fdopen(open_plain(path), "rb") as file:
-            yield from _finished(path, file, parse)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
-    group: list[T] = []
-    offset, key, expected = 0, None, 1
-    for number, line in enumerate(file, start=1):
-        offset += len(line)
-        try:
-            record: Any = parse(line)
-        except RunFolderError as error:
-            raise RunFolderError(f"{path}:{number}: {error}") from None
-        if record is None:
-            if not file.read(1):
-                return  # incomplete because the process was killed during a write
-            raise DamagedJournalError(
-                f"{path}:{number}: damaged line; remove it, or run the suite again to measure its task again"
-            )
-        own = (record.cell, record.task, record.attempts)
-        if record.part != expected or (group and own != key):
-            if record.part != 1:
-                raise DamagedJournalError(
-                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task; run "
-                    "the suite again to measure it again"
-                )
-            group = []  # an unfinished task that was later measured again
-        group.append(record)
-        key, expected = own, record.part + 1
-        if record.part == record.parts:
-            yield group, offset
-            group, expected = [], 1
-
-
 class Journal:
     """A journal opened for writing by the only process that may write it.
 
     Opening cuts off lines that an earlier process left unfinished at the end of the file.
+
+    Attributes:
+        path: its file.
+        attempts: what it says of each finished task run, in order; grows with `append`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.records, good = read_journal(path)
+        self._shared: dict[Any, Any] = {}
+        self.attempts, good = read_attempts(path, self._shared)
         try:
             self._file = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
@@ -125,8 +76,8 @@ class Journal:
                 "move it back, or run the same command again to start over"
             )
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write the lines of one finished task, and return once they are on disk.
+    def append(self, records: Sequence[Record]) -> Attempt:
+        """Write the lines of one finished task, and return what they say once they are on disk.
 
         Raises:
             PruningBenchError: if writing fails; the journal is then unchanged.
@@ -147,7 +98,8 @@ class Journal:
                 f"{self.path}: cannot be written ({error.strerror}); finished tasks are safe: make room and "
                 "run the same command again"
             ) from error
-        self.records += numbered
+        self.attempts.append(attempt_at(numbered, self.path, size, size + len(data), self._shared))
+        return self.attempts[-1]
 
     def close(self) -> None:
         """Close the file."""

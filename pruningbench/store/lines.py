@@ -1,18 +1,75 @@
-"""Lines of a journal: decoded and checked in one step, or named as damaged."""
+"""Lines of a journal: decoded and checked in one step, grouped into finished tasks, or named as damaged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from functools import lru_cache
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
 
+from pruningbench.base.files import open_plain
 from pruningbench.errors import RunFolderError
 from pruningbench.store.records import INTEGERS, NUMBERS, SCHEMA, Record, Status
 
+T = TypeVar("T")
 Line = Record | Any
 """A `Record`, or a structure with the same attributes in which a number without a value is None instead of NaN."""
+
+
+class DamagedJournalError(RunFolderError):
+    """A line of a journal is no record, or no part of the task around it; a run sets it aside (`store.mending`)."""
+
+
+def finished_tasks(path: Path, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
+    """Yield the lines of each finished task, as `journal.read_journal` does, with the position in bytes behind them.
+
+    Args:
+        path: the journal; nothing is yielded if it is missing.
+        parse: maps a line to an object with the attributes of a `Record`, or to None if the line is damaged.
+
+    Raises:
+        RunFolderError: as `store.journal.read_journal` does.
+    """
+    try:
+        with os.fdopen(open_plain(path), "rb") as file:
+            yield from _finished(path, file, parse)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
+    group: list[T] = []
+    offset, key, expected = 0, None, 1
+    for number, line in enumerate(file, start=1):
+        offset += len(line)
+        try:
+            record: Any = parse(line)
+        except RunFolderError as error:
+            raise RunFolderError(f"{path}:{number}: {error}") from None
+        if record is None:
+            if not file.read(1):
+                return  # incomplete because the process was killed during a write
+            raise DamagedJournalError(
+                f"{path}:{number}: damaged line; remove it, or run the suite again to measure its task again"
+            )
+        own = (record.cell, record.task, record.attempts)
+        if record.part != expected or (group and own != key):
+            if record.part != 1:
+                raise DamagedJournalError(
+                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task; run "
+                    "the suite again to measure it again"
+                )
+            group = []  # an unfinished task that was later measured again
+        group.append(record)
+        key, expected = own, record.part + 1
+        if record.part == record.parts:
+            yield group, offset
+            group, expected = [], 1
 
 
 def parse_record(line: bytes) -> Record | None:
@@ -62,14 +119,49 @@ def fast_parser() -> Callable[[bytes], Line | None]:
     return parse
 
 
-def _structure() -> type:
-    """Return the type of a line, with the same checks as `Record.from_json`."""
+def shared_parser() -> Callable[[bytes], Line | None]:
+    """Return a parser as `fast_parser` does, in which lines with equal parts as the line before share the mappings.
+
+    The lines of a task say the same of what it was made from, and it is most of their text. The mappings are not to be
+    changed.
+    """
+    import msgspec
+
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(_structure(parts=msgspec.Raw)).decode
+    decode_parts: Callable[[bytes], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
+    refusals = (msgspec.MsgspecError, ValueError, RecursionError)
+    none: dict[str, str] = {}
+    last: dict[str, tuple[bytes, dict[str, str]]] = {"made_of": (b"", none), "accepted": (b"", none)}
+
+    def parts(name: str, raw: bytes) -> dict[str, str]:
+        known, mapping = last[name]
+        if raw != known:
+            mapping = decode_parts(raw)
+            last[name] = raw, mapping
+        return mapping
+
+    def parse(line: bytes) -> Line | None:
+        try:
+            values = decode(line)
+            values.made_of = parts("made_of", bytes(values.made_of))
+            values.accepted = parts("accepted", bytes(values.accepted))
+        except refusals:
+            return parse_record(line)
+        if line[-1:] == b"\n" and 1 <= values.part <= values.parts and values.schema == SCHEMA:
+            return values
+        return parse_record(line)
+
+    return parse
+
+
+def _structure(parts: type | None = None) -> type:
+    """Return the type of a line, with the same checks as `Record.from_json`; `parts`: another type of mappings."""
     import msgspec
 
     integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     types: dict[str, Any] = {
         "str": str, "bool | None": bool | None, "Status": Status, "float": float, "int": integer,
-        "Mapping[str, str]": dict[str, str],
+        "Mapping[str, str]": parts or dict[str, str],
     }  # fmt: skip
     listed: list[Any] = []
     for field in fields(Record):
@@ -81,7 +173,8 @@ def _structure() -> type:
         elif field.name == "sparsity":
             kind = Annotated[float, msgspec.Meta(ge=0, lt=1)]
         if field.default_factory is not MISSING:
-            listed.append((field.name, kind, msgspec.field(default_factory=field.default_factory)))
+            factory = (lambda: parts(b"")) if parts else field.default_factory
+            listed.append((field.name, kind, msgspec.field(default_factory=factory)))
         elif field.default is not MISSING:
             listed.append((field.name, kind, field.default))
         else:

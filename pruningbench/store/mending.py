@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pruningbench.base.files import open_plain, read_plain, write_whole
 from pruningbench.errors import RunFolderError
-from pruningbench.store.journal import DamagedJournalError, read_journal
-from pruningbench.store.lines import parse_record
+from pruningbench.store.attempts import Attempt, attempts_of, read_attempts
+from pruningbench.store.lines import DamagedJournalError, parse_record
 from pruningbench.store.records import Record
 
 
@@ -30,16 +30,16 @@ class Salvage:
     damaged: list[int] = field(default_factory=list)
 
 
-def readable(path: Path) -> tuple[list[Record], bool]:
-    """Return the records of whole tasks in a journal that may be damaged, and whether it is.
+def readable(path: Path) -> tuple[list[Attempt], bool]:
+    """Return the whole tasks in a journal that may be damaged, and whether it is.
 
     Raises:
         RunFolderError: as `read_journal` does for anything but damage.
     """
     try:
-        return read_journal(path)[0], False
+        return read_attempts(path)[0], False
     except DamagedJournalError:
-        return salvage(path).records, True
+        return attempts_of(salvage(path).records), True
 
 
 def salvage(path: Path) -> Salvage:

@@ -9,8 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruningbench.store.journal import finished_tasks
-from pruningbench.store.lines import Line, fast_parser
+from pruningbench.store.lines import Line, fast_parser, finished_tasks
 from pruningbench.store.marks import Group, Mark, remark, shown
 from pruningbench.store.records import INTEGERS, NUMBERS, TIMES, Record
 

@@ -64,11 +64,18 @@ class Cell:
 
     def canonical(self, spell: Callable[[Use], str], without: str = "") -> str:
         """Return `identity` as canonical JSON, in which components are spelled by `spell` and a field is left out."""
-        given = {"limit": self.limit is not None, "precision": self.precision != FULL}
-        names = [name for name in _NAMES if given.get(name, True)] if any(given.values()) else _ALWAYS
-        values = [(name, getattr(self, name)) for name in names if name != without]
-        texts = [f'"{name}":{spell(v) if isinstance(v, Use) else _canonical(v)}' for name, v in values]
-        return "{" + ",".join(texts) + "}"
+        if without:
+            return "{" + ",".join(_spelled_fields(self, spell, without)) + "}"
+        # the seed and the sparsity, the last in the alphabet, differ between cells that have all else in common
+        shared = (self.model, self.pruner, self.recipe, self.scope, self.data)
+        key = (*map(id, shared), self.limit, self.precision, spell)
+        known = _HEADS.get(key)
+        if known is None:
+            if len(_HEADS) >= MOST_HEADS:
+                _HEADS.clear()
+            # the objects are kept, so that no other gets the identity of one
+            known = _HEADS[key] = shared, "{" + "".join(f"{text}," for text in _spelled_fields(self, spell, *_LAST))
+        return f'{known[1]}"seed":{_canonical(self.seed)},"sparsity":{_canonical(self.sparsity)}}}'
 
     @property
     def pruner_label(self) -> str:
@@ -101,6 +108,18 @@ class Cell:
 
 _NAMES = tuple(sorted(f.name for f in dataclasses.fields(Cell) if f.metadata["identity"]))
 _ALWAYS = tuple(name for name in _NAMES if name not in ("limit", "precision"))
+_LAST = ("seed", "sparsity")
+MOST_HEADS = 1000
+_HEADS: dict[tuple[Any, ...], tuple[tuple[Any, ...], str]] = {}
+"""The beginnings of canonical texts, with the objects whose identities are their keys."""
+
+
+def _spelled_fields(cell: Cell, spell: Callable[[Use], str], *without: str) -> list[str]:
+    """Return the fields of a cell's identity as canonical JSON, but for some."""
+    given = {"limit": cell.limit is not None, "precision": cell.precision != FULL}
+    names = [name for name in _NAMES if given.get(name, True)] if any(given.values()) else _ALWAYS
+    values = [(name, getattr(cell, name)) for name in names if name not in without]
+    return [f'"{name}":{spell(v) if isinstance(v, Use) else _canonical(v)}' for name, v in values]
 
 
 @lru_cache(maxsize=100)
