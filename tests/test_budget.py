@@ -23,6 +23,7 @@ from pruningbench.harness.calibrating import _line, representatives
 from pruningbench.harness.events import CellJob
 from pruningbench.harness.forecast import LEAST_PATIENCE, Forecast, kinds_of
 from pruningbench.plugins import Registry
+from pruningbench.store.attempts import attempts_of
 from pruningbench.store.journal import read_journal
 from pruningbench.store.records import Record
 from pruningbench.suite.plan import Plan, make_plan
@@ -57,12 +58,13 @@ def test_times_are_those_of_the_most_alike(toy_registry: Registry) -> None:
     dense, pruned = plan.cells[0], next(c for c in plan.cells if c.pruner is not None and not c.trained)
     forecast, task = Forecast(), plan.tasks[0].label
     assert forecast.task(dense, task).basis == "unknown"
-    forecast.learn([record("1", model="other", task=task, seconds=8.0, prepare=5.0)])
+    forecast.learn(attempts_of([record("1", model="other", task=task, seconds=8.0, prepare=5.0)]))
     assert (forecast.task(dense, task).seconds, forecast.task(dense, task).basis) == (8.0, "analogy")
     assert forecast.preparing(dense).basis == "unknown", "of another recipe"
     alike = {"model": "toy-net", "pruner": pruned.pruner_label, "recipe": "none", "task": task}
-    forecast.learn([record("2", **alike, seconds=2.0, prepare=3.0), record("2", **alike, seconds=2.0, part=2),
-                    record("3", **alike, seconds=4.0, prepare=5.0), record("4", **alike, seconds=99.0, status="failed")])  # type: ignore[arg-type]  # fmt: skip
+    measured = [record("2", **alike, seconds=2.0, prepare=3.0), record("2", **alike, seconds=2.0, part=2),
+                record("3", **alike, seconds=4.0, prepare=5.0), record("4", **alike, seconds=99.0, status="failed")]  # type: ignore[arg-type]  # fmt: skip
+    forecast.learn(attempts_of(measured))
     span = forecast.task(dense, task)
     assert (span.seconds, span.basis, span.deviation) == (3.0, "measured", math.sqrt(2))
     assert (forecast.preparing(pruned).seconds, forecast.preparing(pruned).basis) == (4.0, "measured")
@@ -80,9 +82,9 @@ def test_only_work_that_has_been_seen_is_taken_to_hang(toy_registry: Registry, t
     assert forecast.patience(kinds) is None
     run(TOY_SUITE, toy_registry, tmp_path / "run")
     records = read_journal(tmp_path / "run" / "results.jsonl")[0]
-    forecast.learn(records)
+    forecast.learn(attempts_of(records))
     assert forecast.patience(kinds) == LEAST_PATIENCE, "20 times less than a second would be too strict"
-    forecast.learn([replace(records[0], cell="x", seconds=100.0)])
+    forecast.learn(attempts_of([replace(records[0], cell="x", seconds=100.0)]))
     assert forecast.patience(kinds) == 2000.0
     assert forecast.patience({*kinds, ("task", "new", "t")}) is None
 
@@ -92,7 +94,7 @@ def test_a_job_is_admitted_if_it_is_likely_to_end(toy_registry: Registry) -> Non
     now, forecast = [0.0], Forecast()
     budget = Budget(10.0, forecast, lambda: now[0])
     assert budget.admits(job), "of which nothing is known"
-    forecast.learn([record("1", model="toy-net", task=job.tasks[0].label, seconds=6.0)])
+    forecast.learn(attempts_of([record("1", model="toy-net", task=job.tasks[0].label, seconds=6.0)]))
     assert budget.admits(job)
     now[0] = 4.5
     assert not budget.admits(job)

@@ -14,7 +14,8 @@ from kit.toysuite import TOY_SUITE
 
 from pruningbench.errors import RunFolderError
 from pruningbench.plugins import Registry
-from pruningbench.store.journal import DamagedJournalError, Journal, read_journal
+from pruningbench.store.journal import Journal, read_journal
+from pruningbench.store.lines import DamagedJournalError
 from pruningbench.store.mending import mend, readable
 from pruningbench.store.records import Record
 
@@ -53,7 +54,8 @@ def test_any_damage_leaves_whole_tasks_and_a_sound_journal(
         else:
             lines.insert(where, b'{"a": 1}\n')
     path.write_bytes(b"".join(lines))
-    before, damaged = readable(path)
+    attempts, damaged = readable(path)
+    before = [line for attempt in attempts for line in attempt.lines]
     told = mend(path, aside)
     after, _ = read_journal(path)
     assert [repr(r) for r in after] == [repr(r) for r in before]

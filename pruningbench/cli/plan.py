@@ -114,15 +114,17 @@ def _show(
     planned = with_recorded_labels(planned, attempts)
     announce(planned)  # estimating the costs of such models builds them
     state = assess(planned, attempts, Sources(folder.sources, planned).contents.parts)
-    described, refused = _described(planned, folder.path, state.task_runs, device)
-    if json:
-        described["cells"] = _cells(planned, {job.cell.key: job.tasks for job in state.jobs}, refused)
-    described["changed"] = list(sentences(state.stale))
     if calibrate and state.jobs:
         from pruningbench.harness.calibrating import calibrate as measure
 
         attempts = [*attempts, *attempts_of(measure(planned, registry, device))]
-    described["time"] = _outlook(attempts, state)
+    outlook = _outlook(attempts, state)
+    del attempts  # of a million rows: makes room for torch, which estimating costs imports
+    described, refused = _described(planned, folder.path, state.task_runs, device)
+    if json:
+        described["cells"] = _cells(planned, {job.cell.key: job.tasks for job in state.jobs}, refused)
+    described["changed"] = list(sentences(state.stale))
+    described["time"] = outlook
     unusable = False
     if check_data:
         from pruningbench.harness.datacheck import check_data as open_all

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 
 from pruningbench.harness.artifacts import METRIC, NETWORK, Parts, code_parts, differences
 from pruningbench.harness.events import CellJob
@@ -116,15 +117,41 @@ class _Now:
 
     def __init__(self, parts_of: PartsOf) -> None:
         self._parts_of = parts_of
-        self._known: dict[tuple[object, ...], tuple[object, Parts]] = {}
+        self._parts: dict[tuple[object, ...], tuple[object, Parts]] = {}
+        self._expected: dict[tuple[object, ...], tuple[Callable[[Sequence[str]], object], object] | None] = {}
 
     def parts(self, cell: Cell, run: TaskRun) -> Parts:
         """Return the parts of a task on a cell."""
-        uses = (cell.model, cell.pruner, cell.recipe, cell.data, run)
-        key = (*map(id, uses), cell.rounds, cell.precision)
-        if key not in self._known:
-            self._known[key] = uses, self._parts_of(cell, run)  # the objects stay, so that no id is given again
-        return self._known[key][1]
+        return self._of_kind(self._kind(cell, run), cell, run)
+
+    def has_all(self, cell: Cell, run: TaskRun, attempt: Attempt) -> bool:
+        """Whether an attempt was made from these parts, and for all metrics of the task; False if it does not say.
+
+        The same as comparing `differences` and the metrics one by one, for a million rows.
+        """
+        if attempt.accepted_parts[0]:
+            return False
+        names, texts = attempt.parts
+        kind = self._kind(cell, run)
+        key = (*kind, names)
+        if key not in self._expected:
+            parts = self._of_kind(kind, cell, run)
+            places = [place for place, name in enumerate(names) if name in parts]
+            there = all(f"{METRIC}{metric.label}" in names for metric in run.metrics)
+            get = itemgetter(*places) if there and places else None
+            self._expected[key] = get and (get, get([parts.get(name, "") for name in names]))
+        expected = self._expected[key]
+        return expected is not None and expected[0](texts) == expected[1]
+
+    def _kind(self, cell: Cell, run: TaskRun) -> tuple[object, ...]:
+        ids = (id(cell.model), id(cell.pruner), id(cell.recipe), id(cell.data), id(run))
+        return (*ids, cell.rounds, cell.precision)
+
+    def _of_kind(self, kind: tuple[object, ...], cell: Cell, run: TaskRun) -> Parts:
+        if kind not in self._parts:
+            uses = (cell.model, cell.pruner, cell.recipe, cell.data, run)  # kept, so that no id is given again
+            self._parts[kind] = uses, self._parts_of(cell, run)
+        return self._parts[kind][1]
 
 
 def assess(
@@ -180,13 +207,7 @@ def assess(
 
 def _is_done(cell: Cell, run: TaskRun, attempt: Attempt, now: _Now) -> bool:
     """Whether nothing more has to be said of an attempt: it has all values, from today's parts. Of most it is true."""
-    compared = attempt.compared
-    return (
-        attempt.cell == cell.key
-        and not attempt.failed
-        and not differences(compared, now.parts(cell, run))
-        and all(f"{METRIC}{metric.label}" in compared for metric in run.metrics)
-    )
+    return attempt.cell == cell.key and not attempt.failed and now.has_all(cell, run, attempt)
 
 
 def _is_whole(changed: Collection[str], attempt: Attempt) -> bool:

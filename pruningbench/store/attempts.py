@@ -32,10 +32,11 @@ class Attempt:
         metrics: the metrics of its records with a value, in order.
         failed: whether a record has no value; `some_ok`: whether one has.
         peak_memory_mb: the largest of the records with a value; NaN if none knows it.
+        parts, accepted_parts: names and texts of `made_of` and `accepted`, in tuples that attempts share.
     """
 
     __slots__ = (
-        "_accepted", "_lines", "_made_of", "_made_of_ok", "attempts", "cell", "device", "failed", "metrics", "model",
+        "_lines", "_ok_parts", "accepted_parts", "attempts", "cell", "device", "failed", "metrics", "model", "parts",
         "peak_memory_mb", "plan", "prepare_seconds", "pruner", "recipe", "seconds", "some_ok", "stale", "status",
         "task",
     )  # fmt: skip
@@ -56,6 +57,8 @@ class Attempt:
     failed: bool
     some_ok: bool
     peak_memory_mb: float
+    parts: tuple[Names, Names]
+    accepted_parts: tuple[Names, Names]
 
     def __init__(self, lines: Sequence[Line], where: Callable[[], list[Record]], shared: dict[Any, Any]) -> None:
         """Keep what the lines of a task say.
@@ -81,10 +84,10 @@ class Attempt:
         peaks = [v.peak_memory_mb for v in values]  # unknown: None in a structure, NaN in a record
         peaks = [peak for peak in peaks if peak is not None and not math.isnan(peak)]
         self.peak_memory_mb = max(peaks, default=math.nan)
-        self._made_of = _packed(first.made_of, shared)
+        self.parts = _packed(first.made_of, shared)
         same = not values or values[0].made_of is first.made_of
-        self._made_of_ok = self._made_of if same else _packed(values[0].made_of, shared)
-        self._accepted = _packed(first.accepted, shared)
+        self._ok_parts = self.parts if same else _packed(values[0].made_of, shared)
+        self.accepted_parts = _packed(first.accepted, shared)
         self._lines = where
 
     @property
@@ -95,28 +98,28 @@ class Attempt:
     @property
     def knows_parts(self) -> bool:
         """Whether its first record says what it was made from; those of old versions do not."""
-        return bool(self._made_of[0])
+        return bool(self.parts[0])
 
     @property
     def made_of(self) -> Mapping[str, str]:
         """What the task was actually made from, as its first record says."""
-        return dict(zip(*self._made_of, strict=True))
+        return dict(zip(*self.parts, strict=True))
 
     @property
     def accepted(self) -> Mapping[str, str]:
         """The parts that ``--accept-changed`` took instead, as its first record says."""
-        return dict(zip(*self._accepted, strict=True))
+        return dict(zip(*self.accepted_parts, strict=True))
 
     @property
     def made_of_ok(self) -> Mapping[str, str]:
         """What its first record with a value was made from; that of the first record if none has."""
-        return dict(zip(*self._made_of_ok, strict=True))
+        return dict(zip(*self._ok_parts, strict=True))
 
     @property
     def compared(self) -> Mapping[str, str]:
         """The parts that a measurement of today has to be made from to be the same: `made_of`, or what was accepted."""
-        made_of = dict(zip(*self._made_of, strict=True))
-        return made_of if self._accepted is _NONE else {**made_of, **self.accepted}
+        made_of = dict(zip(*self.parts, strict=True))
+        return made_of if self.accepted_parts is _NONE else {**made_of, **self.accepted}
 
     @property
     def lines(self) -> tuple[Record, ...]:
@@ -125,7 +128,10 @@ class Attempt:
         Raises:
             RunFolderError: if the journal has changed since.
         """
-        return tuple(self._lines())
+        records = tuple(self._lines())
+        if any(record.group != self.group for record in records):
+            raise RunFolderError(f"a journal was changed while it was read (cell {self.cell}); run the command again")
+        return records
 
     def with_lines_of(self, other: Attempt) -> Attempt:
         """Return this attempt with the records of another under the same number."""
@@ -212,8 +218,5 @@ def _packed(parts: Mapping[str, str], shared: dict[Any, Any]) -> tuple[Names, Na
     """Return the names and the texts of parts; attempts share the names, and the texts that they have in common."""
     if not parts:
         return _NONE
-    names = tuple(parts)
-    return (
-        shared.setdefault(names, names),
-        tuple([shared.setdefault(text, text) for text in parts.values()]),
-    )
+    names, texts = tuple(parts), tuple(parts.values())
+    return shared.setdefault(names, names), tuple(map(shared.setdefault, texts, texts))

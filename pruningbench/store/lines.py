@@ -43,8 +43,9 @@ def finished_tasks(path: Path, parse: Callable[[bytes], T | None]) -> Iterator[t
 
 
 def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) -> Iterator[tuple[list[T], int]]:
-    group: list[T] = []
-    offset, key, expected = 0, None, 1
+    group: list[Any] = []
+    offset, expected = 0, 1
+    first: Any = None
     for number, line in enumerate(file, start=1):
         offset += len(line)
         try:
@@ -57,17 +58,22 @@ def _finished(path: Path, file: BinaryIO, parse: Callable[[bytes], T | None]) ->
             raise DamagedJournalError(
                 f"{path}:{number}: damaged line; remove it, or run the suite again to measure its task again"
             )
-        own = (record.cell, record.task, record.attempts)
-        if record.part != expected or (group and own != key):
-            if record.part != 1:
+        part = record.part
+        goes_on = part == expected and (
+            part == 1 or (record.cell == first.cell and record.task == first.task and record.attempts == first.attempts)
+        )
+        if not goes_on:
+            if part != 1:
                 raise DamagedJournalError(
-                    f"{path}:{number}: line {record.part} of a task, but the line before belongs to another task; run "
+                    f"{path}:{number}: line {part} of a task, but the line before belongs to another task; run "
                     "the suite again to measure it again"
                 )
             group = []  # an unfinished task that was later measured again
+        if part == 1:
+            first = record
         group.append(record)
-        key, expected = own, record.part + 1
-        if record.part == record.parts:
+        expected = part + 1
+        if part == record.parts:
             yield group, offset
             group, expected = [], 1
 
@@ -130,23 +136,21 @@ def shared_parser() -> Callable[[bytes], Line | None]:
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(_structure(parts=msgspec.Raw)).decode
     decode_parts: Callable[[bytes], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
     refusals = (msgspec.MsgspecError, ValueError, RecursionError)
-    none: dict[str, str] = {}
-    last: dict[str, tuple[bytes, dict[str, str]]] = {"made_of": (b"", none), "accepted": (b"", none)}
-
-    def parts(name: str, raw: bytes) -> dict[str, str]:
-        known, mapping = last[name]
-        if raw != known:
-            mapping = decode_parts(raw)
-            last[name] = raw, mapping
-        return mapping
+    made_of = accepted = msgspec.Raw(b"")
+    parts: dict[str, str] = {}
+    taken: dict[str, str] = {}
 
     def parse(line: bytes) -> Line | None:
+        nonlocal made_of, accepted, parts, taken
         try:
             values = decode(line)
-            values.made_of = parts("made_of", bytes(values.made_of))
-            values.accepted = parts("accepted", bytes(values.accepted))
+            if values.made_of != made_of:
+                made_of, parts = values.made_of, decode_parts(values.made_of) if values.made_of else {}
+            if values.accepted != accepted:
+                accepted, taken = values.accepted, decode_parts(values.accepted) if values.accepted else {}
         except refusals:
             return parse_record(line)
+        values.made_of, values.accepted = parts, taken
         if line[-1:] == b"\n" and 1 <= values.part <= values.parts and values.schema == SCHEMA:
             return values
         return parse_record(line)
