@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pruningbench.store.lines import Line, finished_tasks, parse_record, shared_
 from pruningbench.store.records import Record, Status
 
 Names = tuple[str, ...]
+_STATUS, _METRIC, _PEAK = attrgetter("status"), attrgetter("metric"), attrgetter("peak_memory_mb")
 _NONE: tuple[Names, Names] = ((), ())
 
 
@@ -69,21 +71,21 @@ class Attempt:
             shared: equal values that attempts have in common, which grows.
         """
         first, one = lines[0], shared.setdefault
-        values = [line for line in lines if line.status == "ok"]
+        good = list(map(_STATUS, lines)).count("ok")
+        values = lines if good == len(lines) else [line for line in lines if line.status == "ok"]
         self.cell, self.attempts, self.plan = first.cell, first.attempts, first.plan
         self.seconds, self.prepare_seconds = first.seconds, first.prepare_seconds
         task, model, pruner, recipe = first.task, first.model, first.pruner, first.recipe
         self.task, self.model, self.pruner, self.recipe = (
             one(task, task), one(model, model), one(pruner, pruner), one(recipe, recipe)
         )  # fmt: skip
-        device, stale, status, metrics = first.device, first.stale, first.status, tuple([v.metric for v in values])
+        device, stale, status, metrics = first.device, first.stale, first.status, tuple(map(_METRIC, values))
         self.device, self.stale, self.status, self.metrics = (
             one(device, device), one(stale, stale), one(status, status), one(metrics, metrics)
         )  # fmt: skip
         self.failed, self.some_ok = len(values) < len(lines), bool(values)
-        peaks = [v.peak_memory_mb for v in values]  # unknown: None in a structure, NaN in a record
-        peaks = [peak for peak in peaks if peak is not None and not math.isnan(peak)]
-        self.peak_memory_mb = max(peaks, default=math.nan)
+        peaks = set(map(_PEAK, values)) - {None}  # unknown: None in a structure, NaN in a record
+        self.peak_memory_mb = max((peak for peak in peaks if not math.isnan(peak)), default=math.nan)
         self.parts = _packed(first.made_of, shared)
         same = not values or values[0].made_of is first.made_of
         self._ok_parts = self.parts if same else _packed(values[0].made_of, shared)
