@@ -35,9 +35,8 @@ class Reliability:
         """Expected calibration error: the mean over samples of their bin's gap, in [0, 1]; NaN without samples."""
         if not self.count.sum():
             return float("nan")
-        filled = self.count > 0
-        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
-        return float((gaps * self.count[filled]).sum() / self.count.sum())
+        with np.errstate(invalid="ignore"):
+            return _error(np.abs(self.accuracy - self.confidence), self.count)
 
 
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
@@ -80,8 +79,42 @@ def reliability_of(pairs: Floats, bins: int = BINS) -> Reliability:
         raise ValueError(f"bins must be at least 1, got {bins}")
     pairs = pairs[~np.isnan(pairs).any(axis=1)]
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.searchsorted(edges, pairs[:, 0], side="left") - 1, 0, bins - 1)
+    place = _places(edges, pairs)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence, accuracy = (np.bincount(place, column, minlength=bins) / count for column in pairs.T)
     return Reliability(edges, count, confidence, accuracy)
+
+
+def errors_of_picks(pairs: Floats, picks: NDArray[np.int64], bins: int = BINS) -> Floats:
+    """Return ``reliability_of(pairs[pick], bins).error`` for each pick, with the same bits.
+
+    Args:
+        pairs: (N, 2) confidences and hits without NaN.
+        picks: (R, m) rows of `pairs`, m >= 1.
+        bins: number of bins, >= 1.
+
+    Returns:
+        (R,) float64.
+    """
+    # a bin of a pick is summed in the order of the pick, whether one pick is counted or many
+    place = (_places(np.linspace(0.0, 1.0, bins + 1), pairs)[picks] + bins * np.arange(len(picks))[:, None]).ravel()
+    count = np.bincount(place, minlength=bins * len(picks))
+    with np.errstate(invalid="ignore"):
+        confidence, accuracy = (
+            np.bincount(place, column[picks].ravel(), minlength=len(count)) / count for column in pairs.T
+        )
+    gaps = np.abs(accuracy - confidence).reshape(-1, bins)
+    return np.array([_error(row, counts) for row, counts in zip(gaps, count.reshape(-1, bins), strict=True)])
+
+
+def _places(edges: Floats, pairs: Floats) -> NDArray[np.int64]:
+    """Return the bin of each pair."""
+    place: NDArray[np.int64] = np.clip(np.searchsorted(edges, pairs[:, 0], side="left") - 1, 0, len(edges) - 2)
+    return place
+
+
+def _error(gaps: Floats, count: NDArray[np.int64]) -> float:
+    """Return the mean gap over samples; a bin without samples has no gap."""
+    filled = count > 0
+    return float((gaps[filled] * count[filled]).sum() / count.sum())

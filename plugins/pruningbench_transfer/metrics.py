@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pruningbench.contract import Features, GroupedPredictions, Metric, Outputs, Predictions, commonest, param
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from pruningbench.contract.statistics import Floats
@@ -87,6 +89,12 @@ class CalibrationError(OfProbabilities):
         from pruningbench_transfer.calibration import reliability_of
 
         return reliability_of(values, self.bins).error
+
+    def aggregate_each(self, values: Floats, picks: NDArray[np.int64]) -> Floats:
+        """Return the expected calibration errors of picks of (N, 2) pairs, with the bits of `aggregate`."""
+        from pruningbench_transfer.calibration import errors_of_picks
+
+        return errors_of_picks(values, picks, self.bins)
 
 
 @dataclass(frozen=True)

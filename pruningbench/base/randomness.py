@@ -35,7 +35,10 @@ def isolated_randomness(*parts: object) -> Iterator[int]:
     with torch.random.fork_rng(devices=devices):
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        if torch.cuda.is_available() or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:  # torch would keep a note, with a stack trace, to seed a device that there is not
+            torch.default_generator.manual_seed(seed)
         try:
             yield seed
         finally:

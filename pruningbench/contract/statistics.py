@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +93,7 @@ def bootstrap(
     value = float(statistic(defined))
     if n == 1:
         return Estimate(value, float("nan"), float("nan"), 1, undefined)
-    if statistic is mean:
-        draws = _mean_draws(defined, resamples)
-    else:
-        rng = np.random.default_rng([n, resamples])
-        draws = np.array([statistic(defined[rng.integers(0, n, size=n)]) for _ in range(resamples)])
+    draws = _mean_draws(defined, resamples) if statistic is mean else _draws(defined, statistic, resamples)
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     if limits[0] <= value <= limits[1]:  # an interval holds its value, also one that is impossible
@@ -148,6 +145,37 @@ def paired_bootstrap(
 
     pairs = np.concatenate([values.reshape(len(values), -1), reference.reshape(len(values), -1)], axis=1)
     return bootstrap(pairs, difference, level=level, resamples=resamples)
+
+
+PICKS = 1 << 20
+"""Number of indices that are drawn at a time."""
+
+
+class Aggregate(Protocol):
+    """A statistic that also computes many resamples at once, with the same bits."""
+
+    def __call__(self, values: Floats, /) -> float:
+        """Return the statistic."""
+        ...
+
+    def each(self, values: Floats, picks: NDArray[np.int64], /) -> Floats:
+        """Return the statistic of each of (R, m) picks of rows, (R,)."""
+        ...
+
+
+def _draws(values: Floats, statistic: Callable[[Floats], float] | Aggregate, resamples: int) -> Floats:
+    """Return the statistic of each resample; the stream of indices depends on the number of values alone."""
+    n = len(values)
+    rng = np.random.default_rng([n, resamples])
+    each = getattr(statistic, "each", None)
+    if each is None:
+        return np.array([statistic(values[rng.integers(0, n, size=n)]) for _ in range(resamples)])
+    parts, left = [], resamples
+    while left:
+        count = min(left, max(1, PICKS // n))
+        parts.append(each(values, np.stack([rng.integers(0, n, size=n) for _ in range(count)])))
+        left -= count
+    return np.concatenate(parts)
 
 
 def _mean_draws(values: Floats, resamples: int) -> Floats:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
+from pruningbench.base.copying import copied
 from pruningbench.contract.precision import lowered
 from pruningbench.contract.sample import Sample
 from pruningbench.errors import PruningBenchError, ViewUnavailableError
@@ -156,7 +157,7 @@ class VisionModel:
     def clone(self) -> VisionModel:
         """Return an independent copy (weights, buffers) that may be pruned and trained."""
         twin = copy.copy(self)
-        twin.network = copy.deepcopy(self.network)
+        twin.network = copied(self.network)
         return twin
 
     def start_norms(self) -> VisionModel:

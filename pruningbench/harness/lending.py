@@ -43,12 +43,32 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two networks have the same parameters and buffers, by name and bits."""
-    mine, others = _tensors(one), _tensors(other)
-    return mine.keys() == others.keys() and all(same_bits(mine[name], others[name]) for name in mine)
+    mine, others = Parts(one), Parts(other)
+    return all(
+        before.keys() == after.keys() and all(same_bits(tensor, after[name]) for name, tensor in before.items())
+        for before, after in ((mine.parameters, others.parameters), (mine.buffers, others.buffers))
+    )
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+class Parts:
+    """The modules, parameters and buffers of a network by name, each once, as torch's iterators give them.
+
+    Three walks through the tree would take most of the time of a comparison.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.modules = dict(network.named_modules())
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.buffers: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for path, module in self.modules.items():
+            dot = f"{path}." if path else ""
+            found: dict[str, Any]
+            for found, own in ((self.parameters, module._parameters), (self.buffers, module._buffers)):
+                for name, tensor in own.items():
+                    if tensor is not None and id(tensor) not in seen:
+                        seen.add(id(tensor))
+                        found[dot + name] = tensor
 
 
 def changes(original: nn.Module, lent: nn.Module) -> list[str]:
@@ -57,13 +77,13 @@ def changes(original: nn.Module, lent: nn.Module) -> list[str]:
     The comparison covers what `structural_changes` compares, the mode (train or eval), the bits of parameters and
     buffers, and whether a gradient is stored.
     """
-    found = structural_changes(original, lent)
-    mine, others = dict(original.named_modules()), dict(lent.named_modules())
-    if mine.keys() != others.keys():
+    mine, others = Parts(original), Parts(lent)
+    found = _structural(mine, others)
+    if mine.modules.keys() != others.modules.keys():
         return found
-    if any(module.training != others[name].training for name, module in mine.items()):
+    if any(module.training != others.modules[name].training for name, module in mine.modules.items()):
         found.append("its mode (train or eval) was changed")
-    for kind, before, after in _named_tensors(original, lent):
+    for kind, before, after in _named_tensors(mine, others):
         if before.keys() != after.keys():
             continue
         different = [name for name, tensor in before.items() if not same_bits(tensor, after[name])]
@@ -81,7 +101,11 @@ def structural_changes(original: nn.Module, lent: nn.Module) -> list[str]:
     numbers, texts, functions or tuples of such, as ``eps`` and ``stride``), names of parameters and buffers, and
     ``requires_grad``.
     """
-    mine, others = dict(original.named_modules()), dict(lent.named_modules())
+    return _structural(Parts(original), Parts(lent))
+
+
+def _structural(one: Parts, other: Parts) -> list[str]:
+    mine, others = one.modules, other.modules
     types = {name: type(module) for name, module in mine.items()}
     if types != {name: type(module) for name, module in others.items()}:
         return ["its modules were added, removed or replaced"]
@@ -93,7 +117,7 @@ def structural_changes(original: nn.Module, lent: nn.Module) -> list[str]:
     settings = [f"{name}.{setting}" for name, module in mine.items() for setting in _settings(module, others[name])]
     if settings:
         found.append(f"settings of modules changed, the first {settings[0].lstrip('.')!r}")
-    for kind, before, after in _named_tensors(original, lent):
+    for kind, before, after in _named_tensors(one, other):
         if before.keys() != after.keys():
             found.append(f"a {kind} was added or removed")
         elif kind == "parameter" and any(p.requires_grad != after[name].requires_grad for name, p in before.items()):
@@ -101,19 +125,19 @@ def structural_changes(original: nn.Module, lent: nn.Module) -> list[str]:
     return found
 
 
-def _named_tensors(one: nn.Module, other: nn.Module) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    yield "parameter", dict(one.named_parameters()), dict(other.named_parameters())
-    yield "buffer", dict(one.named_buffers()), dict(other.named_buffers())
+def _named_tensors(one: Parts, other: Parts) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    yield "parameter", one.parameters, other.parameters
+    yield "buffer", one.buffers, other.buffers
 
 
 def _settings(module: nn.Module, other: nn.Module) -> list[str]:
     """Return the settings in which two modules differ; tensors, containers of modules and the like are no settings."""
     before, after = vars(module), vars(other)
     names = {*before, *after} - _OF_MODULES
-    pairs = ((name, before.get(name, _ABSENT), after.get(name, _ABSENT)) for name in sorted(names))
-    return [
+    pairs = ((name, before.get(name, _ABSENT), after.get(name, _ABSENT)) for name in names)
+    return sorted(
         name for name, was, now in pairs if was is not now and (_is_setting(was) or _is_setting(now)) and was != now
-    ]
+    )
 
 
 def _is_setting(value: Any) -> bool:

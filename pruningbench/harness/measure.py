@@ -313,7 +313,22 @@ def _statistic(metric: Metric) -> Callable[[Floats], float]:
     """Return a metric's statistic, which gets a copy: one that sorts in place would break the pairing of resamples."""
     if type(metric).aggregate is Metric.aggregate:
         return mean
-    return lambda values: metric.aggregate(values.copy())
+    return _Aggregate(metric)
+
+
+class _Aggregate:
+    """A metric's statistic, of one sample of values and of many resamples."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def __call__(self, values: Floats) -> float:
+        return self._metric.aggregate(values.copy())
+
+    def each(self, values: Floats, picks: NDArray[np.int64]) -> Floats:
+        if type(self._metric).aggregate_each is Metric.aggregate_each:
+            return np.array([self._metric.aggregate(values[pick]) for pick in picks], dtype=np.float64)
+        return np.asarray(self._metric.aggregate_each(values.copy(), picks), dtype=np.float64)
 
 
 def _chance(metric: Metric, seen: Seen, values: Floats, *, main: bool) -> tuple[float, float]:

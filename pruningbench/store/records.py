@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 SCHEMA = 1
@@ -114,7 +114,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; NaN becomes null and infinity becomes text, because JSON has neither."""
-        values = asdict(self)
+        values = {**vars(self), "made_of": dict(self.made_of), "accepted": dict(self.accepted)}
         for name in NUMBERS:
             number = values[name]
             if math.isnan(number):
@@ -131,24 +131,24 @@ class Record:
             TypeError, ValueError, OverflowError: if a key is missing, or a value has the wrong type or is out of
                 range.
         """
-        names = {f.name for f in fields(cls)}
-        arguments = {name: value for name, value in values.items() if name in names}
+        arguments = {name: value for name, value in values.items() if name in _NAMES}
         for name in NUMBERS:
             if name in arguments:
                 arguments[name] = math.nan if arguments[name] is None else float(arguments[name])
         record = cls(**arguments)
+        own = vars(record)
         for name, types in _TYPES.items():
-            value = getattr(record, name)
-            if not isinstance(value, types) or (isinstance(value, bool) and name != "higher_is_better"):
+            value = own[name]
+            if not isinstance(value, types) or (value.__class__ is bool and name != "higher_is_better"):
                 raise TypeError(f"{name} has the wrong type: {value!r}")
         for parts in (record.made_of, record.accepted):
             if not all(isinstance(text, str) for pair in parts.items() for text in pair):
                 raise TypeError(f"parts must be text, got {parts!r}")
-        if record.status not in get_args(Status) or not 1 <= record.part <= record.parts:
+        if record.status not in _STATUSES or not 1 <= record.part <= record.parts:
             raise ValueError("not a record")
-        if not 0 <= record.sparsity < 1 or not all(-(2**63) <= getattr(record, name) < 2**63 for name in INTEGERS):
+        if not 0 <= record.sparsity < 1 or not all(-(2**63) <= own[name] < 2**63 for name in INTEGERS):
             raise ValueError("a sparsity or a whole number is out of range")
-        if not all(math.isfinite(getattr(record, name)) for name in TIMES):
+        if not all(math.isfinite(own[name]) for name in TIMES):
             raise ValueError("a time is not a finite number")
         return record
 
@@ -167,3 +167,5 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "Mapping[str, str]": (dict,),
 }
 _TYPES = {f.name: _TYPES[str(f.type)] for f in fields(Record)}
+_NAMES = frozenset(_TYPES)
+_STATUSES = frozenset(get_args(Status))
