@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.cases import cases
 from pruningbench_transfer import expected_calibration_error, linear_cka, linear_probe, reliability, ridge_head
+from pruningbench_transfer.calibration import errors_of_picks, reliability_of
 from pruningbench_transfer.metrics import (
     Accuracy,
     BrierScore,
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from pruningbench.contract import Features, GroupedPredictions, Predictions
 from pruningbench.contract.statistics import bootstrap
+from pruningbench.harness.measure import _Aggregate
 
 DATA = Path(__file__).parent / "data" / "transfer"
 KNN, HEADS = np.load(DATA / "knn.npz"), np.load(DATA / "heads.npz")
@@ -131,6 +133,28 @@ def test_calibration_error_equals_the_definition(seed: int, n: int, bins: int) -
             expected += len(rows) / n * abs(hits - np.mean([probabilities[r].max() for r in rows]))
     got = expected_calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), bins)
     assert got == pytest.approx(expected, abs=1e-12)
+
+
+@cases(60)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 30))
+def test_errors_of_many_resamples_have_the_bits_of_each(seed: int, n: int, bins: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = np.stack([rng.choice([0.0, 1.0, 0.2, rng.random()], n) * rng.random(n).round(2), rng.integers(0, 2, n)], 1)
+    picks = rng.integers(0, n, (7, n))
+    singly = [reliability_of(pairs[pick], bins).error for pick in picks]
+    assert errors_of_picks(pairs, picks, bins).tolist() == singly
+    metric = CalibrationError(bins=bins)
+    assert metric.aggregate_each(pairs, picks).tolist() == [metric.aggregate(pairs[pick]) for pick in picks]
+
+
+def test_an_interval_is_the_same_from_many_resamples_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric, values = CalibrationError(), np.stack([np.linspace(0.1, 0.9, 50), np.arange(50) % 2], 1)
+    together = bootstrap(values, _Aggregate(metric))
+    for size in (1, 120, 10**6):  # draws are made in portions
+        monkeypatch.setattr("pruningbench.contract.statistics.PICKS", size)
+        assert repr(bootstrap(values, _Aggregate(metric)).draws.tolist()) == repr(together.draws.tolist())  # type: ignore[union-attr]
+    singly = bootstrap(values, lambda rows: metric.aggregate(rows))
+    assert together == singly and together.draws.tolist() == singly.draws.tolist()  # type: ignore[union-attr]
 
 
 def test_calibration_of_certainties_and_of_nan() -> None:

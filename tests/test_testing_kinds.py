@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from kit.twinmetrics import CALLS, METRICS, Certainty, Limitless, Overlap, Own, Percent, Popular, drift
+from kit.twinmetrics import CALLS, METRICS, Certainty, Limitless, Middle, Overlap, Own, Percent, Popular, drift
 from torch import Tensor
 
 from pruningbench.contract import (
@@ -257,6 +257,7 @@ DATASETS = {
 
 GOOD: dict[str, tuple[Any, dict[str, set[str]]]] = {
     "metric certainty": (Certainty, METRICS),
+    "metric middle": (Middle, {"the mean": {"resamples"}, "one too few": {"resamples"}, "sorts": {"resamples"}}),
     "metric overlap": (Overlap, {"the error": {"direction"}}),
     "metric popular": (Popular, {"the error": {"direction"}, "the order": {"samples", "direction"}}),
     "metric own": (

@@ -37,7 +37,7 @@ def isolated_randomness(*parts: object) -> Iterator[int]:
         np.random.seed(seed % 2**32)
         if torch.cuda.is_available() or torch.backends.mps.is_available():
             torch.manual_seed(seed)
-        else:  # torch would keep a note, with a stack trace, to seed a device that there is not
+        else:  # torch would note, with a stack trace, to seed a device that there is not
             torch.default_generator.manual_seed(seed)
         try:
             yield seed

@@ -157,6 +157,28 @@ def of_samples(use: Use, registry: Registry) -> Iterator[str]:
                 yield f"on {case}, the value of a sample changes with the other samples"
 
 
+def resamples(use: Use, registry: Registry) -> Iterator[str]:
+    """``aggregate_each`` is ``aggregate`` of many resamples: give the same bits for each, and change no values."""
+    del registry
+    metric = metric_of(use)
+    if type(metric).aggregate_each is Metric.aggregate_each:
+        return
+    picks = np.random.default_rng(0)
+    for case, outputs in cases(metric):
+        found = values_of(metric, outputs)
+        defined = found[~found.reshape(len(found), -1).isnan().any(dim=1)].numpy()
+        if not len(defined):
+            continue
+        drawn = picks.integers(0, len(defined), size=(5, len(defined)))
+        lent = defined.copy()
+        each = np.asarray(metric.aggregate_each(lent, drawn), dtype=np.float64)
+        if not np.array_equal(lent, defined):
+            yield f"on {case}, it changes the values that it is given"
+        singly = np.array([metric.aggregate(defined[pick]) for pick in drawn], dtype=np.float64)
+        if not np.array_equal(each, singly, equal_nan=True):
+            yield f"on {case}, it gives other numbers than aggregate"
+
+
 def direction(use: Use, registry: Registry) -> Iterator[str]:
     """Ranks and arrows follow ``higher_is_better``: set it to what is better, or to None if neither end is."""
     del registry
@@ -178,5 +200,6 @@ METRIC_CHECKS: dict[str, Callable[[Use, Registry], Iterator[str]]] = {
     "repeatable": repeatable,
     "leaves no trace": leaves_no_trace,
     "samples": of_samples,
+    "resamples": resamples,
     "direction": direction,
 }

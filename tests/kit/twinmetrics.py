@@ -6,7 +6,9 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pruningbench.contract import (
@@ -19,6 +21,7 @@ from pruningbench.contract import (
     Responses,
     param,
 )
+from pruningbench.contract.statistics import Floats
 
 CALLS = itertools.count()
 
@@ -72,6 +75,25 @@ class Percent(Certainty):
     """A metric with a number as unit."""
 
     unit: ClassVar[str] = 100  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Middle(Certainty):
+    """A metric whose statistic is the median, of many resamples at once."""
+
+    def aggregate(self, values: Floats) -> float:
+        return float(np.median(values))
+
+    def aggregate_each(self, values: Floats, picks: NDArray[np.int64]) -> Floats:
+        if self.defect == "the mean":
+            return np.asarray(values[picks].mean(axis=1))
+        if self.defect == "one too few":
+            return np.asarray(np.median(values[picks[1:]], axis=1))
+        found = np.asarray(np.median(values[picks], axis=1))
+        if self.defect == "sorts":
+            values.sort()
+            values[0] = 0
+        return found
 
 
 @dataclass(frozen=True)
