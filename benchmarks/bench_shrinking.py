@@ -22,13 +22,13 @@ from pruningbench_structured.graph import channel_graph
 from pruningbench_structured.pruner import Structured
 from pruningbench_structured.shrinking import removal_masks
 from pruningbench_structured.size import measure_size
-from pruningbench_transfer.timing import measured_seconds
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from pruningbench.contract import PruningContext
 from pruningbench.pruning.masks import Masks
 from pruningbench.pruning.scope import prunable_parameters
+from pruningbench.pruning.timing import measured_seconds
 
 CHANNELS: dict[str, str] = {"heads": ".attn.qkv", "MLP units": ".mlp.fc1", "embedding": "patch_embed.proj"}
 """What is removed alone, and how the layers are called that own it."""

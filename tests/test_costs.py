@@ -131,6 +131,25 @@ def test_memory_of_a_pruner_for_transformers_is_what_is_measured(side: int, patc
     assert estimated <= 2 * measured, (measured, estimated)
 
 
+@pytest.mark.parametrize("importance", ["influence", "output"])
+@pytest.mark.parametrize(("side", "patch", "width", "batch"), [(64, 8, 48, 16), (96, 8, 24, 32)])
+def test_memory_of_blocks_is_that_of_passes_without_gradients(
+    side: int, patch: int, width: int, batch: int, importance: str
+) -> None:
+    net = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=4, img_size=side, patch_size=patch, embed_dim=width, depth=12, num_heads=4
+    ).eval()
+    batches = [(torch.randn(batch, 3, side, side), None) for _ in range(2)]
+    fields: dict[str, Any] = {"samples": 2 * batch, "importance": importance}
+    estimated = component("blocks", **fields).cost(of(net, batch_size=batch)).memory
+    measured = peak_bytes(lambda: pb.prune(net, "blocks", 0.3, batches, **fields))
+    assert measured <= estimated, (measured, estimated)
+    assert estimated <= 7 * measured, (
+        measured,
+        estimated,
+    )  # the largest may be attention, which fused kernels never hold
+
+
 def test_activations_are_those_that_autograd_keeps() -> None:
     """Of one image: the input and the rectifier's output, which the second map shares, 4 bytes a number."""
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -16,12 +16,12 @@ from pruningbench_interpretability.road import road_impute
 from pruningbench_interpretability.similarity import rank_correlation, structural_similarity
 from pruningbench_structured.size import measure_size
 from pruningbench_transfer.neighbours import knn_predict
-from pruningbench_transfer.timing import measured_seconds, peak_memory
 from torch import Tensor, nn
 
 from pruningbench.base.randomness import generator_for, isolated_randomness, random_state, set_random_state
 from pruningbench.contract.precision import computed_in, kernels, refusal
 from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.timing import measured_seconds, peak_memory
 from pruningbench.pruning.top_k import keep_highest
 from pruningbench.training.recalibration import recalibrate
 

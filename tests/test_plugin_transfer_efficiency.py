@@ -7,13 +7,13 @@ import torch
 from kit.transfer import blobs, context, tiny
 from pruningbench_transfer import costs, count_macs
 from pruningbench_transfer.efficiency import Efficiency, only_masked
-from pruningbench_transfer.timing import measured_seconds, peak_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruningbench.contract import ArraySamples, Preprocessing, ResourceUse, VisionModel
 from pruningbench.contract.statistics import bootstrap
 from pruningbench.errors import PruningBenchError
+from pruningbench.pruning.timing import measured_seconds, peak_memory
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

@@ -28,6 +28,12 @@ def pruningbench_register_pruners(register: Register) -> None:
     register("snapvit", "pruningbench_structured.snapvit:SnapVit")
 
 
+@hookimpl
+def pruningbench_register_tasks(register: Register) -> None:
+    """Register `shrunk-efficiency`."""
+    register("shrunk-efficiency", "pruningbench_structured.efficiency:ShrunkEfficiency")
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,8 +64,12 @@ class Blocks(Pruner):
 
         A block has at least two weights, so half the number of weights limits the number of blocks.
         """
-        memory = 4 * outline.state_bytes + 2 * outline.weights + 2 * (2 + outline.batch_size) * outline.pass_bytes
-        formula = "4 S + 2 W + (4 + 2 b) A: copies of the network, masks, activations"
+        # passes over batches keep no activations for a backward pass: only those of one layer and of one block's ends
+        image = 2 * outline.pass_bytes
+        if outline.widest_bytes:
+            image = min(image, 2 * outline.image_bytes + 12 * outline.widest_bytes)
+        memory = 4 * outline.state_bytes + 2 * outline.weights + 4 * outline.pass_bytes + outline.batch_size * image
+        formula = "4 S + 2 W + 4 A + 12 b times the largest tensor of A: copies of the network, masks, activations"
         passes = {"influence": 1, "output": len(outline.shapes) // 2 + 1, "loss": len(outline.shapes) // 2 + 1}
         forward = passes.get(self.importance, 0)
         return Cost(forward or 1, 0, outline.images(self.samples if forward else 2), memory, formula)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.scope import prunable_parameters
 from pruningbench_structured.embedding import cut_embedding, has_empty_rows
 from pruningbench_structured.graph import channel_graph
 from pruningbench_structured.groups import ChannelGraph, ChannelGroup
@@ -94,6 +95,11 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Tensor) -> nn.Modul
     for name, target in smaller.named_parameters():
         target.requires_grad_(sources[name].requires_grad if name in sources else True)
     return smaller
+
+
+def zero_masks(network: nn.Module) -> Masks:
+    """Return masks that prune the zeros of a network's prunable weights, for `shrink`."""
+    return Masks({name: (p.detach() != 0).cpu() for name, p in prunable_parameters(network).items()})
 
 
 def without(masked: nn.Module, graph: ChannelGraph, removed: Removed, inputs: Tensor) -> nn.Module:

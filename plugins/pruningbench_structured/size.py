@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from pruningbench.pruning.counting import count_macs
 from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.timing import measured_seconds
 from pruningbench_structured.shrinking import shrink
 
 
@@ -65,22 +67,11 @@ def measure_size(network: nn.Module, example_inputs: Tensor, *, runs: int = 20) 
         example_inputs: (B, ...) inputs on its device; B is the timed batch size.
         runs: timed forward passes, after three untimed ones; at least 1.
     """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            with FlopCounterMode(display=False) as counter:
-                network(example_inputs[:1])
-            times = [_seconds(network, example_inputs) for _ in range(runs + 3)][3:]
-    finally:
-        for module, training in modes:
-            module.training = training
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Size(parameters, counter.get_total_flops(), 1000 * median(times), len(example_inputs))
+    return _measured([network], example_inputs, runs)[0]
 
 
 def compare_size(network: nn.Module, masks: Masks, example_inputs: Tensor, *, runs: int = 20) -> SizeChange:
-    """Measure a network unchanged, and with the channels that the masks leave empty physically removed.
+    """Measure a network unchanged, and with the channels that the masks leave empty physically removed, in turns.
 
     Weights that are only masked count in full on both sides: masks alone make nothing smaller or faster.
 
@@ -94,16 +85,22 @@ def compare_size(network: nn.Module, masks: Masks, example_inputs: Tensor, *, ru
         PruningBenchError: as `shrink` does.
     """
     smaller = shrink(network, masks, example_inputs)
-    return SizeChange(
-        measure_size(network, example_inputs, runs=runs), measure_size(smaller, example_inputs, runs=runs)
-    )
+    return SizeChange(*_measured([network, smaller], example_inputs, runs))
 
 
-def _seconds(network: nn.Module, inputs: Tensor) -> float:
-    if inputs.device.type == "cuda":
-        torch.cuda.synchronize(inputs.device)
-    start = time.perf_counter()
-    network(inputs)
-    if inputs.device.type == "cuda":
-        torch.cuda.synchronize(inputs.device)
-    return time.perf_counter() - start
+def _measured(networks: Sequence[nn.Module], inputs: Tensor, runs: int) -> list[Size]:
+    """Measure networks in eval mode, timed in turns, and set back their modes."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            seconds = measured_seconds([partial(network, inputs) for network in networks], inputs.device, runs, 3)
+            macs = [count_macs(network, partial(network, inputs[:1])).dense for network in networks]
+    finally:
+        for module, training in modes:
+            module.training = training
+    return [
+        Size(sum(p.numel() for p in network.parameters()), 2 * operations, 1000 * median(taken.tolist()), len(inputs))
+        for network, operations, taken in zip(networks, macs, seconds, strict=True)
+    ]

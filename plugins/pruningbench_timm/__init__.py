@@ -43,6 +43,7 @@ def pruningbench_register_models(register: Register) -> None:
     register("python", "pruningbench_timm.own:PythonModel")
     register("clip", "pruningbench_timm.clip:Clip")
     register("efficientnet-lite0", "pruningbench_timm.lite:EfficientNetLite0")
+    register("efficientnet-lite2", "pruningbench_timm.lite:EfficientNetLite2")
     register("resnet", "pruningbench_timm.papers:ResNet")
     register("vit", "pruningbench_timm.papers:ViT")
     register("swin", "pruningbench_timm.papers:Swin")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pruningbench.contract import Register, RegisterFunction, hookimpl
 
 if TYPE_CHECKING:
+    from pruningbench.pruning.counting import Macs, count_macs
     from pruningbench_transfer.calibration import Reliability, expected_calibration_error, reliability
     from pruningbench_transfer.corruptions import corrupt
-    from pruningbench_transfer.counting import Macs, count_macs
     from pruningbench_transfer.episodes import draw_episodes, prototype_scores
     from pruningbench_transfer.neighbours import knn_predict, knn_scores
     from pruningbench_transfer.probe import linear_probe
@@ -40,20 +40,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Macs": "counting",
-    "Reliability": "calibration",
-    "RidgeHead": "ridge",
-    "corrupt": "corruptions",
-    "count_macs": "counting",
-    "draw_episodes": "episodes",
-    "expected_calibration_error": "calibration",
-    "knn_predict": "neighbours",
-    "knn_scores": "neighbours",
-    "linear_cka": "similarity",
-    "linear_probe": "probe",
-    "prototype_scores": "episodes",
-    "reliability": "calibration",
-    "ridge_head": "ridge",
+    "Macs": "pruningbench.pruning.counting",
+    "Reliability": "pruningbench_transfer.calibration",
+    "RidgeHead": "pruningbench_transfer.ridge",
+    "corrupt": "pruningbench_transfer.corruptions",
+    "count_macs": "pruningbench.pruning.counting",
+    "draw_episodes": "pruningbench_transfer.episodes",
+    "expected_calibration_error": "pruningbench_transfer.calibration",
+    "knn_predict": "pruningbench_transfer.neighbours",
+    "knn_scores": "pruningbench_transfer.neighbours",
+    "linear_cka": "pruningbench_transfer.similarity",
+    "linear_probe": "pruningbench_transfer.probe",
+    "prototype_scores": "pruningbench_transfer.episodes",
+    "reliability": "pruningbench_transfer.calibration",
+    "ridge_head": "pruningbench_transfer.ridge",
 }
 
 
@@ -107,4 +107,4 @@ def pruningbench_register_statements(register: RegisterFunction) -> None:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"pruningbench_transfer.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

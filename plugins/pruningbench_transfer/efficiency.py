@@ -47,8 +47,8 @@ class Efficiency(Task):
         """Yield the costs, with one value per repeat and no values per image."""
         import torch
 
-        from pruningbench_transfer.counting import count_macs
-        from pruningbench_transfer.timing import measured_seconds, peak_memory
+        from pruningbench.pruning.counting import count_macs
+        from pruningbench.pruning.timing import measured_seconds, peak_memory
 
         batch = self._batch(model, context.open_dataset(self.data))
         # masks are recognised by the architecture, so no recipe needs to train a reference for this

@@ -1,1 +1,1 @@
-"""Tools for authors of pruners: masks, scope, allocation, top-k, inputs of weights, reachability, diagnostics."""
+"""Tools for pruners: masks, scope, allocation, top-k, inputs of weights, reachability, diagnostics, costs."""
