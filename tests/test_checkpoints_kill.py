@@ -38,10 +38,12 @@ print(len(steps))
 """
 
 
-def train(tmp_path: Path, name: str, recipe: str, kill_at: int = -1) -> subprocess.CompletedProcess[str]:
+def train(
+    tmp_path: Path, name: str, recipe: str, kill_at: int = -1, pruner: str = "toy-pruner"
+) -> subprocess.CompletedProcess[str]:
     text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", f"[{recipe}]").replace("[0, 0.5, 0.9]", "[0.75]")
     suite = tmp_path / "suite.yaml"
-    suite.write_text(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", "[toy-pruner]"))
+    suite.write_text(text.replace("[toy-pruner, {use: toy-pruner, allocation: uniform}]", f"[{pruner}]"))
     path = os.pathsep.join([str(TOY), str(TOY.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "PRUNINGBENCH_CACHE": str(tmp_path / f"cache {name}")}
     return run_python(SCRIPT, str(suite), str(tmp_path / name), str(kill_at), cwd=tmp_path, env=environment)
@@ -81,3 +83,18 @@ def test_kill_9_in_an_epoch_loses_no_stored_step_and_no_bit(tmp_path: Path, reci
     assert int(again.stdout.splitlines()[-1]) == steps - done  # a state was stored after every step: none is repeated
     assert networks(tmp_path, "killed") == networks(tmp_path, "whole")
     assert not list((tmp_path / "cache killed").glob("trainings/*/*"))
+
+
+def test_kill_9_while_masks_move_loses_no_stored_step_and_no_bit(tmp_path: Path) -> None:
+    recipe = "{use: finetune, epochs: 3, batch_size: 8, checkpoint_minutes: 1.0e-9}"
+    pruner = "{use: movement, interval: 2}"
+    whole = train(tmp_path, "whole", recipe, pruner=pruner)
+    assert whole.returncode == 0, whole.stderr
+    steps = int(whole.stdout.splitlines()[-1])
+    done = steps - 3
+    killed = train(tmp_path, "killed", recipe, done, pruner)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = train(tmp_path, "killed", recipe, pruner=pruner)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout.splitlines()[-1]) == steps - done
+    assert networks(tmp_path, "killed") == networks(tmp_path, "whole")

@@ -33,6 +33,14 @@ class GradualMotion(Motion):
         self._prune_to(sparsity)
         return True
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Return nothing: the next masks follow from these and the weights."""
+        return {}
+
+    def restore(self, masks: Masks, state: Mapping[str, Tensor]) -> None:
+        """Take the masks."""
+        self.masks = masks
+
     def _prune_to(self, sparsity: float) -> None:
         # a pruned weight ranks below a kept one that happens to be zero
         scores = {
@@ -84,6 +92,17 @@ class MovementMotion(Motion):
         self.masks = masks
         return True
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the scores, and the values of the pruned weights."""
+        scores = {f"scores/{name}": tensor for name, tensor in self.scores.items()}
+        return scores | {f"pruned/{name}": tensor for name, tensor in self._pruned_values.items()}
+
+    def restore(self, masks: Masks, state: Mapping[str, Tensor]) -> None:
+        """Take the masks, the scores and the values."""
+        self.masks = masks
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
 
 class RiglMotion(Motion):
     """Drop the smallest kept weights of each layer and grow those with the largest gradients.
@@ -109,6 +128,14 @@ class RiglMotion(Motion):
     def after_step(self, step: int) -> bool:
         """Return whether the masks moved before this step."""
         return self._moved
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return nothing: the next masks follow from these, the weights and the gradients."""
+        return {}
+
+    def restore(self, masks: Masks, state: Mapping[str, Tensor]) -> None:
+        """Take the masks."""
+        self.masks = masks
 
     def _moved_mask(self, name: str, share: float) -> Tensor:
         parameter, mask = self.parameters[name], self.masks[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,6 +39,26 @@ class Motion(ABC):
     @abstractmethod
     def after_step(self, step: int) -> bool:
         """Move the masks if this step is due for it; return whether `masks` has changed."""
+
+    def state(self) -> Mapping[str, Tensor] | None:
+        """Return what the next steps depend on beside `masks` and the network, by name; it is stored with the training.
+
+        A motion that keeps nothing returns an empty mapping. With None, the default, an interrupted training begins
+        again.
+
+        Returns:
+            the tensors in use; copies are not needed.
+        """
+        return None
+
+    def restore(self, masks: Masks, state: Mapping[str, Tensor]) -> None:
+        """Continue as if the steps before had been taken: with the masks and the state that were stored after them.
+
+        Args:
+            masks: those that were in force.
+            state: what `state` returned, with the names and shapes that it has now, on the CPU.
+        """
+        raise NotImplementedError(f"{type(self).__name__} returns a state and does not restore it")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pruningbench.base.randomness import generator_for, isolated_randomness
 from pruningbench.contract import Augmentation, Motion, Samples, VisionModel
-from pruningbench.pruning.masks import Masks
+from pruningbench.pruning.masks import MaskKeeper, Masks
 from pruningbench.pruning.stepping import MeanLoss, Stepper, gradients_of, train_epoch
 from pruningbench.training.batches import batch_ranges, epoch_batches
 from pruningbench.training.checkpoints import (
@@ -78,8 +78,8 @@ def fit(
         after_epoch: called after each epoch with the number of epochs done.
         collected: tensors that `after_epoch` collects; they are stored with the state and put back with it.
         checkpoints: where the state is stored after epochs and every `checkpoint_minutes`, and taken from if the
-            training was interrupted; ignored with `motion`, or with `after_epoch` but without `collected`, because
-            their own state is not stored. The caller clears them once it has stored the result.
+            training was interrupted; ignored with a `motion` that gives no state, or with `after_epoch` but without
+            `collected`, because their own state is not known. The caller clears them once it has stored the result.
         report: receives progress notes.
 
     Returns:
@@ -92,7 +92,7 @@ def fit(
     labels = model.labels_of(samples)
     if labels is None or not len(samples):
         raise TrainingError("training needs labelled samples, but this data set has none")
-    if motion is not None or (after_epoch is not None and collected is None):
+    if (motion is not None and motion.state() is None) or (after_epoch is not None and collected is None):
         checkpoints = None
     run = _Run(model, samples, labels, settings, seed, augment, after_epoch, collected, checkpoints, report)
     return run.train(masks, motion, first_epoch)
@@ -132,6 +132,8 @@ class _Run:
         """The moving average of the weights: timm's ``ModelEmaV3``, or None."""
         self.drawn: Tensor | None = None
         """State of the epoch's generator after the steps done before."""
+        self.motion: Motion | None = None
+        self.keeper: MaskKeeper | None = None
 
     def train(self, masks: Masks | None, motion: Motion | None, first_epoch: int) -> list[float]:
         """Train all epochs; return their mean losses."""
@@ -142,6 +144,7 @@ class _Run:
             objective = inside.enter_context(prepared(self.model, settings))
             optimizer = make_optimizer(self.network, settings)
             keeper = inside.enter_context(start.kept_during(self.network, optimizer)) if start is not None else None
+            self.motion, self.keeper = motion, keeper
             self._begin(optimizer, first_epoch)
             done = steps // settings.epochs * self.progress.epoch + self.progress.step
             schedule = make_schedule(optimizer, settings, steps, done)
@@ -149,7 +152,7 @@ class _Run:
             team = inside.enter_context(team_of(self.model, settings, self.seed, self._now))
             stepper = Stepper(
                 self.network, optimizer, schedule, motion, keeper, settings.clip_norm, settings.accumulate, after,
-                gradients_of if team is None else team.gradients,
+                gradients_of if team is None else team.gradients, done,
             )  # fmt: skip
             if self.crops is not None:
                 self.loader = CropLoader(
@@ -180,7 +183,7 @@ class _Run:
         state = self.checkpoints.latest() if self.checkpoints is not None else None
         if state is None or not (first_epoch, 0) < place_of(state) <= (self.settings.epochs, 0):
             return
-        if not fits(state, self.network, self._average_state()):
+        if not fits(state, self.network, {**self._average_state(), **self._motion_state()}):
             self.report("a stored state is of another network and is ignored: the training begins again")
             return
         self.progress = restore(state, self.network, optimizer)
@@ -190,6 +193,10 @@ class _Run:
             self.average.module.load_state_dict(without("ema/", more))
         if self.collected is not None:
             self.collected.update(without("collected/", more))
+        if self.motion is not None and self.keeper is not None:
+            masks = {name: mask.bool() for name, mask in without("masks/", more).items()}
+            self.motion.restore(Masks(masks), without("motion/", more))
+            self.keeper.change(self.motion.masks)
         self.report(f"{self.progress.done(self.settings.epochs)} before")
 
     def _epoch(self, stepper: Stepper, objective: Objective) -> None:
@@ -229,8 +236,15 @@ class _Run:
     def _keep(self, optimizer: torch.optim.Optimizer, more: Mapping[str, Tensor]) -> None:
         assert self.checkpoints is not None  # noqa: S101 - both callers have looked
         collected = prefixed("collected/", self.collected or {})
-        more = {**self._average_state(), **collected, **more}
+        more = {**self._average_state(), **self._motion_state(), **collected, **more}
         self.checkpoints.keep(captured(self.progress, self.network, optimizer, more))
 
     def _average_state(self) -> State:
         return {} if self.average is None else prefixed("ema/", self.average.module.state_dict())
+
+    def _motion_state(self) -> State:
+        """Return what moving masks need to continue; nothing if there are none, or if they say nothing."""
+        state = None if self.motion is None else self.motion.state()
+        if self.motion is None or state is None:
+            return {}
+        return {**prefixed("masks/", self.motion.masks), **prefixed("motion/", state)}
