@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import timm
 import torch
 import toybench_parts as toy
+from kit.costs import component, of, peak_bytes
 from kit.runs import run
 from kit.toysuite import TOY_SUITE, Command
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 import pruningbench as pb
 from pruningbench.base.machine import device_memory, main_memory, resolve_device
 from pruningbench.cli.plan import describe
-from pruningbench.contract import Cost, Outline, Pruner
+from pruningbench.contract import Cost, Outline
 from pruningbench.contract.cost import format_bytes
 from pruningbench.errors import UsageError
 from pruningbench.leaderboard.results import load_results
@@ -42,12 +42,6 @@ tasks: [{use: classification, data: digits}]
 """
 
 
-def component(name: str, **fields: object) -> Pruner:
-    found = bind(load_registry(), "pruner", {"use": name, **fields}).component
-    assert isinstance(found, Pruner)
-    return found
-
-
 def network() -> nn.Sequential:
     """About 150 thousand weights on images of 3 x 8 x 8."""
     net = nn.Sequential(
@@ -56,24 +50,6 @@ def network() -> nn.Sequential:
     )  # fmt: skip
     net.default_cfg = {"input_size": (3, 8, 8)}
     return net
-
-
-def of(net: nn.Module, **values: Any) -> Outline:
-    found = outline(net, None, device=CPU)
-    assert found is not None
-    return replace(found, **{"batch_size": 16, "sparsity": 0.5, **values})
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Return the peak of what torch allocates on the CPU during `work`, less what was there before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        peak = max(peak, now)
-    return peak
 
 
 @pytest.mark.parametrize(
@@ -116,38 +92,6 @@ def test_memory_is_what_is_measured(name: str, fields: dict[str, Any], loose: fl
     measured = peak_bytes(lambda: pb.prune(net, name, 0.5, batches, **fields))
     assert measured <= 1.15 * estimated, (measured, estimated)
     assert estimated <= loose * measured, (measured, estimated)
-
-
-@pytest.mark.parametrize(("side", "patch", "width", "batch"), [(64, 16, 96, 16), (96, 8, 24, 16), (64, 8, 48, 4)])
-def test_memory_of_a_pruner_for_transformers_is_what_is_measured(side: int, patch: int, width: int, batch: int) -> None:
-    net = timm.create_model(
-        "vit_tiny_patch16_224", num_classes=4, img_size=side, patch_size=patch, embed_dim=width, depth=4, num_heads=4
-    ).eval()
-    batches = [(torch.randn(batch, 3, side, side), None) for _ in range(2)]
-    fields: dict[str, Any] = {"samples": 2 * batch, "evaluations": 1}
-    estimated = component("snapvit", **fields).cost(of(net, batch_size=batch)).memory
-    measured = peak_bytes(lambda: pb.prune(net, "snapvit", 0.3, batches, **fields)) + 2 * batch * 3 * side * side * 4
-    assert measured <= 1.15 * estimated, (measured, estimated)
-    assert estimated <= 2 * measured, (measured, estimated)
-
-
-@pytest.mark.parametrize("importance", ["influence", "output"])
-@pytest.mark.parametrize(("side", "patch", "width", "batch"), [(64, 8, 48, 16), (96, 8, 24, 32)])
-def test_memory_of_blocks_is_that_of_passes_without_gradients(
-    side: int, patch: int, width: int, batch: int, importance: str
-) -> None:
-    net = timm.create_model(
-        "vit_tiny_patch16_224", num_classes=4, img_size=side, patch_size=patch, embed_dim=width, depth=12, num_heads=4
-    ).eval()
-    batches = [(torch.randn(batch, 3, side, side), None) for _ in range(2)]
-    fields: dict[str, Any] = {"samples": 2 * batch, "importance": importance}
-    estimated = component("blocks", **fields).cost(of(net, batch_size=batch)).memory
-    measured = peak_bytes(lambda: pb.prune(net, "blocks", 0.3, batches, **fields))
-    assert measured <= estimated, (measured, estimated)
-    assert estimated <= 7 * measured, (
-        measured,
-        estimated,
-    )  # the largest may be attention, which fused kernels never hold
 
 
 def test_activations_are_those_that_autograd_keeps() -> None:
