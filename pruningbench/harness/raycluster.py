@@ -22,6 +22,7 @@ from pruningbench.contract.executor import Executor
 from pruningbench.errors import PruningBenchError, UsageError
 from pruningbench.harness.pool import DEAD, STARTUP, Inbox, Pool, threads_of
 from pruningbench.harness.poolworker import DONE, READY, Place
+from pruningbench.harness.rayguard import RayGuard
 from pruningbench.harness.rayworker import RAISED, Server, Station, software, variables
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class RayExecutor(Executor):
     observes_budget: ClassVar[bool] = True
 
     _local: Path | None = None
+    _guard: RayGuard | None = None
     _connected = False
     _gpus = 0.0
     _threads = 1
@@ -95,6 +97,7 @@ class RayExecutor(Executor):
         options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": True}
         if self.address is None:
             self._local = Path(tempfile.mkdtemp(prefix="pb-ray-"))
+            self._guard = RayGuard(self._local)
             options |= {
                 "address": "local", "include_dashboard": False, "object_store_memory": STORE,
                 "_temp_dir": str(self._local), "_system_config": SETTINGS,
@@ -180,8 +183,10 @@ class RayExecutor(Executor):
             ray.shutdown()
             self._connected = False
         if self._local is not None:
+            if self._guard is not None:
+                self._guard.dismiss()
             shutil.rmtree(self._local, ignore_errors=True)
-            self._local = None
+            self._local = self._guard = None
 
 
 class RayWorker:

@@ -38,7 +38,6 @@ EXECUTORS = {
     "ray": ("--executor", "ray", "--workers", "2"),
 }
 VARYING = ["run", "seconds", "peak_memory_mb"]
-_AGENTS = ("ray/dashboard/agent.py", "ray/_private/runtime_env/agent/", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _CAPBSET_DROP, _DAC_OVERRIDE = 24, 1
 
 
@@ -101,18 +100,14 @@ class Runs:
         while time.monotonic() < deadline and process.poll() is None and len(self.done()) < measurements:
             time.sleep(0.02)
 
-    def left_over(self) -> list[int]:
-        """Return the processes of the run that still exist after a few seconds; Ray's own agents have two minutes.
-
-        If Ray's node is killed while they start, they look for it until Ray's minute for that is over.
-        """
+    def left_over(self) -> list[str]:
+        """Return the processes of the run that still exist after ten seconds, each with its command."""
         begun = time.monotonic()
         while left := self._processes():
-            waited = time.monotonic() - begun
-            if waited > 120 or (waited > 10 and not all(map(_is_agent, left))):
+            if time.monotonic() - begun > 10:
                 break
             time.sleep(0.1)
-        return left
+        return [f"{pid}: {command_of(pid)}" for pid in left]
 
     def _processes(self) -> list[int]:
         found = []
@@ -125,13 +120,12 @@ class Runs:
         return found
 
 
-def _is_agent(pid: int) -> bool:
-    """Whether a process is one of Ray's agents, which run nothing of ours, or has ended."""
+def command_of(pid: int) -> str:
+    """Return the command of a process, or "gone"."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip() or "ending"
     except OSError:
-        return True
-    return any(text in command for text in _AGENTS)
+        return "gone"
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
