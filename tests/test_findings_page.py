@@ -83,7 +83,8 @@ def problem(text: str, suite: str, wanted: dict[str, Any], *, marks: bool = True
     value, low, high, worse, _ = found.groups()
     line = line_of(suite, wanted)
     names = {
-        "difference": ("difference", "difference_low", "difference_high"), "value": ("value", "ci_low", "ci_high")
+        "difference": ("difference", "difference_low", "difference_high"), "value": ("value", "ci_low", "ci_high"),
+        "plain": ("value", "ci_low", "ci_high"),
     }[wanted.get("field", "value")]  # fmt: skip
     for shown, name in zip((value, low, high), names, strict=True):
         if shown is not None and not is_written(shown, line[name]):
