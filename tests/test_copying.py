@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import pytest
 import timm
 import torch
+from kit.runs import run
+from kit.toysuite import TOY_SUITE
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -18,6 +21,7 @@ from pruningbench.base.copying import copied
 from pruningbench.base.identity import tensors_digest
 from pruningbench.base.randomness import isolated_randomness
 from pruningbench.harness.lending import Parts, changes, same_bits
+from pruningbench.plugins import Registry
 
 
 class Odd(nn.Module):
@@ -156,3 +160,20 @@ def test_devices_that_are_absent_are_not_seeded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("torch.cuda.traceback.format_stack", refused)
     with isolated_randomness("x"):
         assert torch.equal(expected, torch.rand(3))
+
+
+def test_a_cell_takes_two_copies_of_its_network(
+    toy_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is pruned and measured, one is lent to its tasks; the dense network is copied for all cells of a model."""
+    made: list[int] = []
+
+    def counting(network: nn.Module) -> nn.Module:
+        made.append(1)
+        return copied(network)
+
+    monkeypatch.setattr("pruningbench.contract.vision.copied", counting)
+    text = TOY_SUITE.replace("[none, {use: finetune, epochs: 1}]", "[none]")
+    summary = run(text, toy_registry, tmp_path / "run")
+    assert summary.ok and summary.cells > 3
+    assert 2 * summary.cells <= len(made) <= 2 * summary.cells + 3
