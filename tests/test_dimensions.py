@@ -26,6 +26,7 @@ DIMENSIONS = {
     "calibration": "calibration", "classification": ACCURACY, "clickme": "alignment", "concepts": "interpretability",
     "corruption-robustness": "robustness", "dense-similarity": "similarity", "discovery": "discovery",
     "efficiency": "efficiency", "few-shot": "transfer", "fine-tune-transfer": "transfer",
+    "shrunk-efficiency": "efficiency",
     "interpretability": "interpretability", "model-vs-human": "alignment", "nights": "alignment",
     "odd-one-out": "alignment", "ridge-zero-shot": "transfer", "rsa": "alignment", "soft-labels": "alignment",
     "transfer": "transfer",

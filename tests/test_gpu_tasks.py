@@ -37,7 +37,7 @@ def test_metrics_are_those_of_the_cpu_and_repeat_to_the_bit(name: str, gpu: torc
     models = subject(bind(REGISTRY, "task", {"use": name, **TASKS[name]}), REGISTRY)
     assert models is not None
     here, there, again = (measured(name, device, models) for device in ("cpu", gpu, gpu))
-    assert here or name == "efficiency"  # whose values are timings
+    assert here or name.endswith("efficiency")  # whose values are timings
     assert here.keys() == there.keys()
     assert there == again
     for metric, value in here.items():

@@ -29,5 +29,5 @@ def test_built_in_tasks_keep_the_contract(registry: Registry, name: str) -> None
     assert models is not None
     pairs = yielded(use, registry, *models)
     assert pairs, "the task refused the small network, so that nothing was checked"
-    assert numbers(use, registry, pairs) or name == "efficiency"  # whose values are timings
+    assert numbers(use, registry, pairs) or name.endswith("efficiency")  # whose values are timings
     assert list(map(str, findings("task", name, registry=registry, **TASKS[name]))) == []

@@ -21,6 +21,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "dense-similarity": {"data": DIGITS},
     "discovery": {"data": SCENES},
     "efficiency": {"data": DIGITS},
+    "shrunk-efficiency": {"data": DIGITS},
     "few-shot": {"data": DIGITS, "ways": 2, "queries": 5, "episodes": 10},
     "fine-tune-transfer": {"train": OTHERS, "test": OTHERS_TEST, "epochs": 1},
     "interpretability": {"data": SCENES, "methods": ["saliency", "grad-cam"]},
