@@ -62,6 +62,9 @@ class Forecast:
     """What pieces of work have taken, by what they were; grows while a run goes on."""
 
     _times: dict[Key, list[float]] = field(default_factory=dict)
+    _longest: dict[Key, float] = field(default_factory=dict)
+    _known: dict[Key, tuple[int, float, float]] = field(default_factory=dict)
+    """Number, mean and spread of the times of a kind when they were last asked for: of many cells, all are."""
     _cells: set[str] = field(default_factory=set)
 
     def learn(self, attempts: Iterable[Attempt]) -> None:
@@ -77,6 +80,7 @@ class Forecast:
     def _add(self, keys: Sequence[Key], seconds: float) -> None:
         for key in keys:
             self._times.setdefault(key, []).append(seconds)
+            self._longest[key] = max(seconds, self._longest.get(key, seconds))
 
     def task(self, cell: Cell, task: str) -> Span:
         """Estimate the time of a task on a cell."""
@@ -91,8 +95,11 @@ class Forecast:
             times = self._times.get(key)
             if not times:
                 continue
-            mean = statistics.fmean(times)
-            spread = statistics.stdev(times) if len(times) > 1 else ALONE * mean
+            number, mean, spread = self._known.get(key, (0, 0.0, 0.0))
+            if number != len(times):
+                mean = statistics.fmean(times)
+                spread = statistics.stdev(times) if len(times) > 1 else ALONE * mean
+                self._known[key] = len(times), mean, spread
             return Span(mean, max(spread, ANALOGY * mean) if level else spread, "analogy" if level else "measured")
         return Span(0.0, 0.0, "unknown")
 
@@ -129,7 +136,7 @@ class Forecast:
         """
         if not all(kind in self._times for kind in kinds):
             return None
-        longest = max((max(self._times[kind]) for kind in kinds), default=0.0)
+        longest = max((self._longest[kind] for kind in kinds), default=0.0)
         return max(PATIENCE * longest, LEAST_PATIENCE)
 
 
