@@ -41,7 +41,9 @@ from pruningbench.suite.schema import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ("quickstart", "cassano2025-small", "iurada2025-small", "suwal2025-small")
-LARGE = ("cifar", "imagenet-boxes", "imagenet-sample", "imagenet-sizes", "vit-sample", "vit-structured")
+LARGE = (
+    "cifar", "cifar-transfer", "imagenet-boxes", "imagenet-sample", "imagenet-sizes", "vit-sample", "vit-structured",
+)  # fmt: skip
 """Suites that take hours, and data that a fresh clone lacks: run only if they are named with ``--only``."""
 SETTINGS = ("seeds=[0, 1, 2]",)
 MOST_BYTES = 10 << 20
