@@ -104,8 +104,18 @@ def errors_of_picks(pairs: Floats, picks: NDArray[np.int64], bins: int = BINS) -
         confidence, accuracy = (
             np.bincount(place, column[picks].ravel(), minlength=len(count)) / count for column in pairs.T
         )
-    gaps = np.abs(accuracy - confidence).reshape(-1, bins)
-    return np.array([_error(row, counts) for row, counts in zip(gaps, count.reshape(-1, bins), strict=True)])
+    return _errors(np.abs(accuracy - confidence).reshape(-1, bins), count.reshape(-1, bins))
+
+
+def _errors(gaps: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Return ``_error`` of each row, with the same bits: rows with as many filled bins are summed together."""
+    filled = counts > 0
+    numbers, errors = filled.sum(axis=1), np.empty(len(gaps))
+    for number in np.unique(numbers):
+        rows = numbers == number
+        sums = (gaps[rows][filled[rows]] * counts[rows][filled[rows]]).reshape(-1, number).sum(axis=1)
+        errors[rows] = sums / counts[rows].sum(axis=1)
+    return errors
 
 
 def _places(edges: Floats, pairs: Floats) -> NDArray[np.int64]:

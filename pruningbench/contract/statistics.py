@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -166,16 +166,32 @@ class Aggregate(Protocol):
 def _draws(values: Floats, statistic: Callable[[Floats], float] | Aggregate, resamples: int) -> Floats:
     """Return the statistic of each resample; the stream of indices depends on the number of values alone."""
     n = len(values)
-    rng = np.random.default_rng([n, resamples])
     each = getattr(statistic, "each", None)
     if each is None:
-        return np.array([statistic(values[rng.integers(0, n, size=n)]) for _ in range(resamples)])
-    parts, left = [], resamples
-    while left:
-        count = min(left, max(1, PICKS // n))
-        parts.append(each(values, np.stack([rng.integers(0, n, size=n) for _ in range(count)])))
-        left -= count
-    return np.concatenate(parts)
+        return np.array([statistic(values[picks[0]]) for picks in _picks(n, resamples, 1)])
+    return np.concatenate([each(values, picks) for picks in _picks(n, resamples, max(1, PICKS // n))])
+
+
+def _picks(n: int, resamples: int, count: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of all resamples, (up to `count`, n) at a time."""
+    if n * resamples <= PICKS:
+        kept = _kept_picks(n, resamples).astype(np.int64)
+        yield from (kept[start : start + count] for start in range(0, resamples, count))
+        return
+    rng = np.random.default_rng([n, resamples])
+    for start in range(0, resamples, count):
+        yield np.stack([rng.integers(0, n, size=n) for _ in range(min(count, resamples - start))])
+
+
+@lru_cache(maxsize=8)
+def _kept_picks(n: int, resamples: int) -> NDArray[np.uint32]:
+    """Return the indices of all resamples, (resamples, n): all metrics and cells with as many values share them."""
+    rng = np.random.default_rng([n, resamples])
+    picks = np.empty((resamples, n), dtype=np.uint32)  # kept in memory, so a small type
+    for i in range(resamples):
+        picks[i] = rng.integers(0, n, size=n)
+    picks.setflags(write=False)
+    return picks
 
 
 def _mean_draws(values: Floats, resamples: int) -> Floats:
