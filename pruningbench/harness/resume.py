@@ -240,10 +240,13 @@ def _was_requested(metric: str, attempt: Attempt) -> bool:
 
 def sentences(stale: Sequence[Stale]) -> Iterator[str]:
     """Yield one line per change that says what changed and how many finished task runs it affects."""
-    counts: Counter[tuple[str, str, str, str]] = Counter()
+    exact: Counter[tuple[str, str, str, str]] = Counter()
     for item in stale:
         for name, (was, now) in item.changed.items():
-            counts[(name, _owner(item, name), _short(was), _short(now))] += 1
+            exact[(name, _owner(item, name), was, now)] += 1
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for (name, owner, was, now), count in exact.items():  # few, where a change affects many task runs
+        counts[(name, owner, _short(was), _short(now))] += count
     for (name, owner, was, now), count in counts.items():
         runs = "finished task run" if count == 1 else "finished task runs"
         yield f"{_description(name)} of {owner} changed ({was} -> {now}): {count} {runs}"
