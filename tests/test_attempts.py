@@ -85,6 +85,8 @@ def test_attempts_say_what_the_records_say(
             json.dumps({**values, "accepted": data.draw(st.sampled_from([[], {"b": "y"}, {"b": {}}]))}).encode() + b"\n",
             json.dumps({**values, "schema": 9}).encode() + b"\n",
             json.dumps(values, indent=None, separators=(" ,\t", ": ")).encode() + b"\n",
+            json.dumps(values, indent=1).encode() + b"\n", lines[where][:-1] + lines[where], lines[where] + b"\n",
+            lines[where].replace(b",", b",\r\n", 1), b" " + lines[where], lines[where] * 2,
         ]  # fmt: skip
         lines[where] = data.draw(st.sampled_from(changed))
     path.write_bytes(b"".join(lines))

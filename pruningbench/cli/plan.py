@@ -71,8 +71,9 @@ def plan(
     """Show how many cells SUITE has, what work they share, what pruning costs, what is done, and which data is missing.
 
     Pairs of model and pruner that cannot work or do not fit into memory are listed; a run skips them. To estimate the
-    costs, models of the kind `python` are built, which runs their files; a line announces this first. The time of what
-    is left is estimated from the results that the run folder has, or with --calibrate.
+    costs, models of the kind `python` are built, which runs their files; a line announces this first. Of a finished
+    run the text says nothing of costs (--json does). The time of what is left is estimated from the results that the
+    run folder has, or with --calibrate.
     """
     from pruningbench.suite.schema import load_suite
 
@@ -112,15 +113,17 @@ def _show(
     folder.check(loaded.digest, loaded.resolved())
     attempts, _ = readable(folder.results)
     planned = with_recorded_labels(planned, attempts)
-    announce(planned)  # estimating the costs of such models builds them
     state = assess(planned, attempts, Sources(folder.sources, planned).contents.parts)
+    estimate = bool(state.jobs) or json  # where nothing is left, no table of costs is worth importing torch
+    if estimate:
+        announce(planned)  # estimating the costs of such models builds them
     if calibrate and state.jobs:
         from pruningbench.harness.calibrating import calibrate as measure
 
         attempts = [*attempts, *attempts_of(measure(planned, registry, device))]
     outlook = _outlook(attempts, state)
     del attempts  # of a million rows: makes room for torch, which estimating costs imports
-    described, refused = _described(planned, folder.path, state.task_runs, device)
+    described, refused = _described(planned, folder.path, state.task_runs, device, estimate=estimate)
     if json:
         described["cells"] = _cells(planned, {job.cell.key: job.tasks for job in state.jobs}, refused)
     described["changed"] = list(sentences(state.stale))
@@ -167,13 +170,23 @@ def describe(plan: Plan, folder: Path, pending: Mapping[str, Sequence[TaskRun]],
     return {**described, "cells": _cells(plan, pending, refused)}
 
 
-def _described(plan: Plan, folder: Path, pending: int, device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the plan as plain values without its cells, and why some of these are refused, by key."""
+def _described(
+    plan: Plan, folder: Path, pending: int, device: str, *, estimate: bool = True
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the plan as plain values without its cells, and why some of these are refused, by key.
+
+    Args:
+        plan: what would be run.
+        folder: where.
+        pending: number of task runs that are still to do.
+        device: whose memory is compared.
+        estimate: whether costs are estimated; otherwise there are none, and nothing is refused for them.
+    """
     from pruningbench.base.machine import resolve_device
     from pruningbench.contract.precision import refusal
 
     precision = plan.suite.precision
-    costs = plan.costs(device)
+    costs = plan.costs(device) if estimate else {}
     described = {
         "suite": plan.suite.name,
         "folder": str(folder),
