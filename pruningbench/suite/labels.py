@@ -45,23 +45,28 @@ def with_distinguishing_fields(uses: Sequence[Use]) -> tuple[Use, ...]:
     """
     labels = Counter(label for label, _ in {(use.label, content_hash(use.identity())) for use in uses})
     distinguished = []
+    differing: dict[str, tuple[str, ...]] = {}
     for use in uses:
-        same = [other for other in uses if other.name == use.name]
         if labels[use.label] == 1:
             distinguished.append(use)
             continue
-        fields = {name: [other.fields()[name] for other in same] for name in use.fields()}
-        differing = tuple(name for name, values in fields.items() if any(value != values[0] for value in values))
-        distinguished.append(dataclasses.replace(use, distinguishing=differing))
+        if use.name not in differing:
+            differing[use.name] = tuple(_differing([other.fields() for other in uses if other.name == use.name]))
+        distinguished.append(dataclasses.replace(use, distinguishing=differing[use.name]))
     return tuple(distinguished)
+
+
+def _differing(fields: Sequence[dict[str, object]]) -> list[str]:
+    """Return the names of the fields in which uses of one component differ; spelling them out is slow."""
+    return [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]
 
 
 def _distinctions(same: Sequence[Use]) -> list[str | None]:
     """Return a suffix such as ``-cifar10-test`` for each use of one name; all None if the suffixes are not distinct."""
     if len(same) == 1:
         return [""]
-    fields = [use.fields() for use in same]  # once per use, because spelling out a component is slow
-    differing = [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]
+    fields = [use.fields() for use in same]
+    differing = _differing(fields)
     suffixes = [_distinction(use, values, differing) for use, values in zip(same, fields, strict=True)]
     return list(suffixes) if len(set(suffixes)) == len(suffixes) else [None] * len(suffixes)
 
