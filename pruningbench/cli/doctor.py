@@ -29,10 +29,11 @@ def doctor(runs: tuple[str, ...]) -> int:
     """
     from pruningbench.base.files import default_cache_folder
     from pruningbench.base.text import displayable
+    from pruningbench.base.versions import package_version
     from pruningbench.images.fetch import data_folder
     from pruningbench.plugins import load_registry
     from pruningbench.store.code import unread_packages
-    from pruningbench.store.environment import PACKAGES, package_version, source_state
+    from pruningbench.store.environment import PACKAGES, source_state
     from pruningbench.version import __version__
 
     problems: list[str] = [text for run in runs for text in _borrowers(run)]

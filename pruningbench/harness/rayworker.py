@@ -12,10 +12,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pruningbench.base.versions import package_version
 from pruningbench.harness.poolworker import DONE, EVENT, NOTE, Place, limit
 
 RAISED = "raised"
@@ -43,10 +43,7 @@ def software() -> dict[str, str]:
     """Return the versions that all nodes must share, by name."""
     found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
+        found[package] = package_version(package) or "none"
     return found
 
 

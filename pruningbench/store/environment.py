@@ -7,11 +7,11 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pruningbench.base.machine import device_name
+from pruningbench.base.versions import package_version
 
 PACKAGES = ("torch", "timm", "captum", "numpy", "scipy", "scikit-learn", "pandas", "safetensors", "pydantic", "pluggy")
 
@@ -49,14 +49,6 @@ def capture(*, device: str, seeds: Iterable[int], plugins: Iterable[tuple[str, s
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "seeds": list(seeds),
     }
-
-
-def package_version(name: str) -> str | None:
-    """Return the installed version of a distribution, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def source_state() -> dict[str, Any] | None:

@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pruningbench.base.randomness import random_state, set_random_state
+from pruningbench.base.versions import package_version
 from pruningbench.contract import TensorCache
 
 ROOM = "trainings"
@@ -106,7 +106,7 @@ class Checkpoints:
             self._cache.forget(ROOM, self._key(slot))
 
     def _key(self, slot: int) -> Any:
-        made_by = {"layout": LAYOUT, "torch": torch.__version__, "timm": version("timm")}
+        made_by = {"layout": LAYOUT, "torch": torch.__version__, "timm": package_version("timm")}
         return {**self._identity, "slot": slot, **made_by}
 
 
