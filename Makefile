@@ -13,6 +13,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Two processes leave a third of two cores idle, because many tests wait for what they started; each takes 2 to 3 GB
+WORKERS ?= 3
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: run test test-explore test-fuzz test-gpu lint docs vendor graph leaderboard bench bench-gpu clean
@@ -21,7 +23,7 @@ run: $(VENV)/.installed
 	$(BIN)/pruningbench run quickstart
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not gpus" --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not gpus" --numprocesses $(WORKERS)
 
 # property tests on new random cases: a failure prints the case, to be added as an example
 test-explore: $(VENV)/.installed-test
