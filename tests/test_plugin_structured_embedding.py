@@ -200,6 +200,20 @@ def test_other_embeddings_are_left_out_with_the_reason(
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize(("classes", "told"), [(5, False), (0, True)])
+def test_a_run_is_told_that_the_embedding_stays(classes: int, *, told: bool) -> None:
+    with isolated_randomness("told"):
+        network, images = vit(num_classes=classes).eval(), torch.randn(2, 3, 16, 16)
+    notes: list[str] = []
+    parameters = prunable_parameters(network)
+    given = PruningContext(network, parameters, batches=lambda: iter([(images, None)]), report=notes.append)
+    Structured(embedding=True).prune(given, 0.1)
+    start = "structured leaves the channels of the embedding as they are: "
+    assert [note.removeprefix(start) for note in notes if note.startswith(start)] == [
+        "its channels are the network's output"
+    ] * told
+
+
 def test_by_default_the_embedding_stays_and_identities_are_as_before() -> None:
     network, images = make("vit")
     masks = Structured(heads=True).prune(context(network, images), 0.3)

@@ -100,6 +100,7 @@ class Structured(Pruner):
                 different function without the channels.
         """
         from pruningbench.pruning.masks import Masks
+        from pruningbench_structured.embedding import ROOT
         from pruningbench_structured.graph import channel_graph
         from pruningbench_structured.shrinking import removal_masks, silence, without
 
@@ -107,6 +108,8 @@ class Structured(Pruner):
         graph = channel_graph(
             context.network, images, frozenset(context.parameters), heads=self.heads, embedding=self.embedding
         )
+        if self.embedding and ROOT in graph.skipped:
+            context.report(f"structured leaves the channels of the embedding as they are: {graph.skipped[ROOT]}")
         removed = self._removed(context, graph, sparsity)
         skipped = dict(sorted(graph.skipped.items()))
         masks = Masks(
