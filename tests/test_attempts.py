@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kit.cases import cases
 from kit.runs import run
@@ -24,7 +24,9 @@ from pruningbench.harness.artifacts import METRIC, code_parts, differences
 from pruningbench.harness.resume import assess
 from pruningbench.plugins import Registry
 from pruningbench.store.attempts import Attempt, attempts_of, last_attempts, read_attempts
-from pruningbench.store.journal import Journal, latest, read_journal
+from pruningbench.store.journal import Journal, encoded, latest, read_journal
+from pruningbench.store.lines import parse_record
+from pruningbench.store.madeof import packing_parser
 from pruningbench.store.mending import mend
 from pruningbench.store.records import Record
 from pruningbench.suite.cells import Cell, TaskRun
@@ -35,7 +37,9 @@ SUMMARY = [
     "group", "plan", "model", "pruner", "recipe", "device", "stale", "status", "seconds", "prepare_seconds", "metrics",
     "failed", "some_ok", "peak_memory_mb", "made_of", "made_of_ok", "accepted", "compared", "knows_parts", "lines",
 ]  # fmt: skip
-PARTS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "2", "é", "\ud800"]), max_size=3)
+NAMES = st.sampled_from(["a", "b", "network", 'x"network', '"network":"1'])
+TEXTS = st.sampled_from(["1", "2", "12ab", "é", "\ud800", '"network":"2"'])
+PARTS = st.dictionaries(NAMES, TEXTS, max_size=4)
 
 
 def summary(attempts: Iterable[Attempt]) -> list[str]:
@@ -75,9 +79,10 @@ def test_attempts_say_what_the_records_say(
     """Also of a journal that is damaged, cut, or written by a later version: both readers say the same, or refuse it."""
     path = written(tmp_path_factory.mktemp("journal") / "r.jsonl", groups)
     lines = path.read_bytes().splitlines(keepends=True)
+    whole = list(lines)
     for _ in range(data.draw(st.integers(0, 2)) if lines else 0):
         where = data.draw(st.integers(0, len(lines) - 1))
-        values = json.loads(lines[where]) if lines[where].startswith(b'{"suite"') and lines[where][-1:] == b"\n" else {}
+        values = json.loads(whole[where])
         changed = [
             lines[where][: data.draw(st.integers(0, len(lines[where])))], b"", b'{"a": 1}\n', b"\xff\n",
             json.dumps({**values, "value": "inf", "new": 1}).encode() + b"\n",
@@ -214,3 +219,35 @@ def test_a_run_is_assessed_alike_with_and_without_the_quick_comparison(
         ]
         assert quick.unknown == careful.unknown
     assert quick.jobs and quick.unknown == 1
+
+
+@cases(300)
+@given(
+    PARTS,
+    st.lists(st.one_of(st.none(), TEXTS), min_size=2, max_size=9),
+    st.booleans(),
+    st.sampled_from(["", '"network":"2"', '"a":"5"']),
+)
+@example({}, ["2", "1"], True, '"network":"2"')
+@example({"a": "1"}, ["1", "é"], True, "")
+@example({'x"network': "1"}, [None, "2", None], True, "")
+def test_packed_parts_are_those_of_the_json(
+    rest: dict[str, str], digests: list[str | None], compact: bool, more: str
+) -> None:
+    """Also where names occur twice, in texts, or where one form of many digests is used again."""
+    parse = packing_parser({})
+    base = Record("suite", "c", "model", "pruner", "none", 0.5, 0, "t")
+    for digest in digests:
+        one = {**rest, **({} if digest is None else {"network": digest})}
+        text = json.dumps(one)
+        if more:
+            text = text[:-1] + (", " if one else "") + more + "}"
+        if compact:
+            text = text.replace('": "', '":"')
+        line = encoded([base]).replace(b'"made_of":{}', b'"made_of":' + text.encode())
+        found, expected = parse(line), parse_record(line)
+        assert found is not None
+        assert expected is not None
+        packed = found.made_of
+        assert (packed if isinstance(packed, dict) else dict(zip(*packed, strict=True))) == dict(expected.made_of)
+        assert isinstance(packed, dict) or packed[0] == tuple(expected.made_of)

@@ -17,12 +17,11 @@ from typing import Any
 
 from pruningbench.base.files import open_plain
 from pruningbench.errors import RunFolderError
-from pruningbench.store.lines import Line, finished_tasks, parse_record, shared_parser
+from pruningbench.store.lines import Line, finished_tasks, parse_record
+from pruningbench.store.madeof import NOTHING, Names, Packed, packed, packing_parser
 from pruningbench.store.records import Record, Status
 
-Names = tuple[str, ...]
 _STATUS, _METRIC, _PEAK = attrgetter("status"), attrgetter("metric"), attrgetter("peak_memory_mb")
-_NONE: tuple[Names, Names] = ((), ())
 
 
 class Attempt:
@@ -59,8 +58,8 @@ class Attempt:
     failed: bool
     some_ok: bool
     peak_memory_mb: float
-    parts: tuple[Names, Names]
-    accepted_parts: tuple[Names, Names]
+    parts: Packed
+    accepted_parts: Packed
 
     def __init__(self, lines: Sequence[Line], where: Callable[[], list[Record]], shared: dict[Any, Any]) -> None:
         """Keep what the lines of a task say.
@@ -86,10 +85,10 @@ class Attempt:
         self.failed, self.some_ok = len(values) < len(lines), bool(values)
         peaks = set(map(_PEAK, values)) - {None}  # unknown: None in a structure, NaN in a record
         self.peak_memory_mb = max((peak for peak in peaks if not math.isnan(peak)), default=math.nan)
-        self.parts = _packed(first.made_of, shared)
+        self.parts = _parts(first.made_of, shared)
         same = not values or values[0].made_of is first.made_of
-        self._ok_parts = self.parts if same else _packed(values[0].made_of, shared)
-        self.accepted_parts = _packed(first.accepted, shared)
+        self._ok_parts = self.parts if same else _parts(values[0].made_of, shared)
+        self.accepted_parts = _parts(first.accepted, shared)
         self._lines = where
 
     @property
@@ -121,7 +120,7 @@ class Attempt:
     def compared(self) -> Mapping[str, str]:
         """The parts that a measurement of today has to be made from to be the same: `made_of`, or what was accepted."""
         made_of = dict(zip(*self.parts, strict=True))
-        return made_of if self.accepted_parts is _NONE else {**made_of, **self.accepted}
+        return made_of if self.accepted_parts is NOTHING else {**made_of, **self.accepted}
 
     @property
     def lines(self) -> tuple[Record, ...]:
@@ -168,7 +167,7 @@ def read_attempts(path: Path, shared: dict[Any, Any] | None = None) -> tuple[lis
     found: list[Attempt] = []
     shared = {} if shared is None else shared
     begin = 0
-    for task, end in finished_tasks(path, shared_parser()):
+    for task, end in finished_tasks(path, packing_parser(shared)):
         found.append(Attempt(task, _Place(path, begin, end, len(task)), shared))
         begin = end
     return found, begin
@@ -216,9 +215,6 @@ class _Place:
         return [record for record in records if record is not None]
 
 
-def _packed(parts: Mapping[str, str], shared: dict[Any, Any]) -> tuple[Names, Names]:
-    """Return the names and the texts of parts; attempts share the names, and the texts that they have in common."""
-    if not parts:
-        return _NONE
-    names, texts = tuple(parts), tuple(parts.values())
-    return shared.setdefault(names, names), tuple(map(shared.setdefault, texts, texts))
+def _parts(parts: Mapping[str, str] | Packed, shared: dict[Any, Any]) -> Packed:
+    """Return the parts of a record, or those that a line has packed already."""
+    return parts if isinstance(parts, tuple) else packed(parts, shared)

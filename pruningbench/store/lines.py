@@ -110,7 +110,7 @@ def fast_parser() -> Callable[[bytes], Line | None]:
     """
     import msgspec
 
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(_structure()).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(line_structure()).decode
     refusals = (msgspec.MsgspecError, ValueError, RecursionError)
 
     def parse(line: bytes) -> Line | None:
@@ -125,40 +125,7 @@ def fast_parser() -> Callable[[bytes], Line | None]:
     return parse
 
 
-def shared_parser() -> Callable[[bytes], Line | None]:
-    """Return a parser as `fast_parser` does, in which lines with equal parts as the line before share the mappings.
-
-    The lines of a task say the same of what it was made from, and it is most of their text. The mappings are not to be
-    changed.
-    """
-    import msgspec
-
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(_structure(parts=msgspec.Raw)).decode
-    decode_parts: Callable[[bytes], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
-    refusals = (msgspec.MsgspecError, ValueError, RecursionError)
-    made_of = accepted = msgspec.Raw(b"")
-    parts: dict[str, str] = {}
-    taken: dict[str, str] = {}
-
-    def parse(line: bytes) -> Line | None:
-        nonlocal made_of, accepted, parts, taken
-        try:
-            values = decode(line)
-            if values.made_of != made_of:
-                made_of, parts = values.made_of, decode_parts(values.made_of) if values.made_of else {}
-            if values.accepted != accepted:
-                accepted, taken = values.accepted, decode_parts(values.accepted) if values.accepted else {}
-        except refusals:
-            return parse_record(line)
-        values.made_of, values.accepted = parts, taken
-        if line[-1:] == b"\n" and 1 <= values.part <= values.parts and values.schema == SCHEMA:
-            return values
-        return parse_record(line)
-
-    return parse
-
-
-def _structure(parts: type | None = None) -> type:
+def line_structure(parts: type | None = None) -> Any:
     """Return the type of a line, with the same checks as `Record.from_json`; `parts`: another type of mappings."""
     import msgspec
 
