@@ -251,3 +251,15 @@ def test_packed_parts_are_those_of_the_json(
         packed = found.made_of
         assert (packed if isinstance(packed, dict) else dict(zip(*packed, strict=True))) == dict(expected.made_of)
         assert isinstance(packed, dict) or packed[0] == tuple(expected.made_of)
+
+
+def test_a_name_that_begins_like_the_digest_s_is_its_own() -> None:
+    parse = packing_parser({})
+    base = encoded([Record("suite", "c", "model", "pruner", "none", 0.5, 0, "t")])
+    for text, expected in (
+        (b'{ "network":"1"}', (("network",), ("1",))),
+        (b'{ "networkXYZ":""}', (("networkXYZ",), ("",))),
+    ):
+        found = parse(base.replace(b'"made_of":{}', b'"made_of":' + text))
+        assert found is not None
+        assert found.made_of == expected

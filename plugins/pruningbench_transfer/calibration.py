@@ -36,7 +36,7 @@ class Reliability:
         if not self.count.sum():
             return float("nan")
         with np.errstate(invalid="ignore"):
-            return _error(np.abs(self.accuracy - self.confidence), self.count)
+            return float(_errors(np.abs(self.accuracy - self.confidence)[None], self.count[None])[0])
 
 
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
@@ -108,7 +108,10 @@ def errors_of_picks(pairs: Floats, picks: NDArray[np.int64], bins: int = BINS) -
 
 
 def _errors(gaps: Floats, counts: NDArray[np.int64]) -> Floats:
-    """Return ``_error`` of each row, with the same bits: rows with as many filled bins are summed together."""
+    """Return the mean gap over samples of each row of bins; a bin without samples has no gap.
+
+    Rows with as many filled bins are summed together, which gives each the bits that it has alone.
+    """
     filled = counts > 0
     numbers, errors = filled.sum(axis=1), np.empty(len(gaps))
     for number in np.unique(numbers):
@@ -122,9 +125,3 @@ def _places(edges: Floats, pairs: Floats) -> NDArray[np.int64]:
     """Return the bin of each pair."""
     place: NDArray[np.int64] = np.clip(np.searchsorted(edges, pairs[:, 0], side="left") - 1, 0, len(edges) - 2)
     return place
-
-
-def _error(gaps: Floats, count: NDArray[np.int64]) -> float:
-    """Return the mean gap over samples; a bin without samples has no gap."""
-    filled = count > 0
-    return float((gaps[filled] * count[filled]).sum() / count.sum())

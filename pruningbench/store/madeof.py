@@ -79,7 +79,10 @@ def _packer(shared: dict[Any, Any]) -> Callable[[Any], Packed]:
 
     def pack(raw: Any) -> Packed:
         text = bytes(raw)
-        start = text.find(_NETWORK) + len(_NETWORK)
+        place = text.find(_NETWORK)
+        if place < 0:
+            return packed(decode(raw), shared) if text else NOTHING
+        start = place + len(_NETWORK)
         end = text.find(b'"', start)
         digest = text[start:end]
         form = text[:start] + text[end:]
@@ -87,14 +90,14 @@ def _packer(shared: dict[Any, Any]) -> Callable[[Any], Packed]:
         if known is not None and digest.isalnum():
             names, before, after = known
             return names, (*before, digest.decode(), *after)
-        parts = decode(raw) if text else {}
+        parts = decode(raw)
         names, texts = both = packed(parts, shared)
         # letters and digits are their own JSON; with two such names, or a part of another, the form says too little
         if digest.isalnum() and parts.get("network") == digest.decode() and text.count(_NETWORK) == 1:
             if len(forms) >= MOST_FORMS:
                 forms.clear()
-            place = names.index("network")
-            forms[form] = names, texts[:place], texts[place + 1 :]
+            at = names.index("network")
+            forms[form] = names, texts[:at], texts[at + 1 :]
         return both
 
     return pack
